@@ -1,0 +1,66 @@
+"""Every error raised on purpose: one line that names the thing, what was found, and the way out.
+
+FtdiffError
+├── BadFile          a file is not what it claims to be (truncated, lying header, not a checkpoint)
+├── BadAdapter       an adapter's files contradict each other or its configuration
+│   └── Irreproducible   the files do not determine the change, and why
+├── Mismatch         base and tuned cannot be compared
+├── UnknownName      a metric, style or format that does not exist, with near names
+├── BadCall          the call contradicts itself
+└── MissingExtra     a library that `pip install ftdiff` does not bring
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class FtdiffError(Exception):
+    """The root of the tree; the shell prints its message in one line and exits with 2."""
+
+
+class BadFile(FtdiffError):
+    """A file that cannot be read as what it claims to be."""
+
+
+class BadAdapter(FtdiffError):
+    """An adapter whose files contradict each other or its configuration."""
+
+
+class Irreproducible(BadAdapter):
+    """A change that the adapter's files do not determine."""
+
+
+class Mismatch(FtdiffError):
+    """A base and a fine-tune that cannot be compared."""
+
+
+class UnknownName(FtdiffError, KeyError):
+    """A name that is not registered; the message suggests near ones."""
+
+    __str__ = Exception.__str__
+
+
+class BadCall(FtdiffError, ValueError):
+    """A call whose parts contradict each other."""
+
+
+class MissingExtra(FtdiffError, ImportError):
+    """An optional library that is not installed; the message is the command that installs it."""
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional library where it is used, or say how to install it.
+
+    Raises
+    ------
+    MissingExtra
+        The library is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{purpose} needs {module.partition('.')[0]}: pip install 'ftdiff[{extra}]'"
+        ) from error
