@@ -1,0 +1,102 @@
+"""Compile LLVM's assembly for this machine, once a process; calls release the interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Target:
+    """The processor that is compiled for: this one, or an older one that it can stand in for.
+
+    Attributes
+    ----------
+    cpu
+        LLVM's name of it; empty for the processor that runs.
+    """
+
+    cpu: str = ""
+
+    @property
+    def native_half(self) -> bool:
+        """Whether it widens float16 by itself; where it does not, LLVM would end the process."""
+        if self.cpu:
+            return False
+        return _host_widens_half()
+
+
+HOST = Target()
+
+
+_lock = threading.Lock()
+_functions: dict[tuple[Hashable, Target], Callable[..., None]] = {}
+_engines: list[Any] = []  # compiled code lives as long as the process
+
+
+def function(
+    key: Hashable,
+    target: Target,
+    name: str,
+    arguments: Sequence[Any],
+    assembly: Callable[[], str],
+) -> Callable[..., None]:
+    """Return a compiled function, compiled at the first call with this key.
+
+    Parameters
+    ----------
+    key
+        What the assembly depends on.
+    target
+        The processor to compile for.
+    name, arguments
+        The function in the assembly, and the ctypes of its arguments.
+    assembly
+        Writes the module.
+    """
+    with _lock:
+        if (key, target) not in _functions:
+            engine = _compiled(assembly(), target)
+            _engines.append(engine)
+            address = engine.get_function_address(name)
+            _functions[key, target] = ctypes.CFUNCTYPE(None, *arguments)(address)
+        return _functions[key, target]
+
+
+def _compiled(assembly: str, target: Target) -> Any:
+    import llvmlite.binding as llvm
+
+    _start()
+    module = llvm.parse_assembly(assembly)
+    module.verify()
+    if target.cpu:
+        cpu, features = target.cpu, ""
+    else:
+        cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=cpu, features=features, opt=2, jit=True
+    )
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return engine
+
+
+@lru_cache(maxsize=1)
+def _start() -> None:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@lru_cache(maxsize=1)
+def _host_widens_half() -> bool:
+    import llvmlite.binding as llvm
+
+    if llvm.get_default_triple().startswith(("aarch64", "arm64")):
+        return True
+    return bool(llvm.get_host_cpu_features().get("f16c"))
