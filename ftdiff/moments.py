@@ -121,6 +121,10 @@ class Moments:
             {k: v for k, v in self.counts.items() if k in names},
         )
 
+    def without(self, *names: str) -> Moments:
+        """Return the same without the named sums, maxima and counts."""
+        return self.only(*({*self.sums, *self.tops, *self.counts} - {*names}))
+
     def replacing(self, **sums: float) -> Moments:
         """Return the same with some sums known better than the loop measured them."""
         known = {name: (value,) for name, value in sums.items()}

@@ -65,6 +65,19 @@ class LazyTensor(Protocol):
         """Lend elements `start` to `stop`, flat and as stored; not to be kept after the block."""
 
 
+def precision(dtype: str) -> tuple[float, int] | None:
+    """Return a float dtype's spacing at 1.0 and least normal exponent; None where there is none.
+
+    >>> precision("BF16"), precision("I64")
+    ((0.0078125, -126), None)
+    """
+    held = DTYPES.get(dtype)
+    if held is None or held.kind in "biu":
+        return None
+    facts = ml_dtypes.finfo(held)
+    return float(facts.eps), int(facts.minexp)
+
+
 def numel(shape: tuple[int, ...]) -> int:
     """Return the number of elements of a shape; 1 for a scalar."""
     return math.prod(shape)

@@ -1,0 +1,48 @@
+"""What changed in the weights: LoRA and fine-tuning diffs, with a floor beside every number."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftdiff import plots, reports
+    from ftdiff.adapters import open_tuned
+    from ftdiff.engine import compare
+    from ftdiff.errors import FtdiffError
+    from ftdiff.formats import open_checkpoint
+    from ftdiff.metrics import metric
+    from ftdiff.result import Diff
+
+__all__ = [
+    "Diff",
+    "FtdiffError",
+    "compare",
+    "metric",
+    "open_checkpoint",
+    "open_tuned",
+    "plots",
+    "reports",
+]
+
+#: Where each name lives; a room is imported when its name is first used.
+_ROOMS = {
+    "Diff": "result",
+    "FtdiffError": "errors",
+    "compare": "engine",
+    "metric": "metrics",
+    "open_checkpoint": "formats",
+    "open_tuned": "adapters",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"ftdiff.{_ROOMS[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"ftdiff.{name}")
+    raise AttributeError(f"module 'ftdiff' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

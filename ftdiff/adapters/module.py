@@ -1,0 +1,87 @@
+"""One adapted module as its family sees it, and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ftdiff.formats import Checkpoint
+from ftdiff.recipes import Recipe
+from ftdiff.spelling import Spellings
+from ftdiff.tensors import LazyTensor
+
+
+class Target:
+    """The base that an adapter is for, asked under the adapter's spelling; there may be none."""
+
+    def __init__(self, base: Checkpoint | None) -> None:
+        self._tensors = base.tensors if base is not None else {}
+        self._spellings = Spellings({name: t.shape for name, t in self._tensors.items()})
+        self.config: Mapping[str, Any] = base.config if base is not None else {}
+
+    def find(self, name: str) -> LazyTensor | None:
+        """Return the base tensor of that name, whatever its wrappers."""
+        found = self._spellings.find(name)
+        return None if found is None else self._tensors[found]
+
+    def name(self, name: str, shape: tuple[int, ...] | None = None) -> str:
+        """Return the base's spelling of a name; the name itself where the base has none."""
+        return self._spellings.find(name, shape) or name
+
+
+@dataclass(frozen=True)
+class Module:
+    """The tensors of one adapted module.
+
+    Attributes
+    ----------
+    path
+        The module's dotted path, as the adapter spells it.
+    tensors
+        Its tensors by suffix: "lora_A.weight", ….
+    config
+        The adapter's configuration.
+    target
+        The base.
+    """
+
+    path: str
+    tensors: Mapping[str, LazyTensor]
+    config: Mapping[str, Any]
+    target: Target
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a family makes of a module.
+
+    Attributes
+    ----------
+    recipes
+        By base tensor name.
+    scalings
+        The factor in front of each and its origin, in words.
+    unmatched
+        Keys that led to no recipe, with the reason.
+    """
+
+    recipes: Mapping[str, Recipe]
+    scalings: Mapping[str, str] = field(default_factory=dict)
+    unmatched: Mapping[str, str] = field(default_factory=dict)
+
+
+class Family(Protocol):
+    """What a family of adapters answers; one file each."""
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise for a configuration whose change the family cannot compute."""
+
+    def kind(self, config: Mapping[str, Any]) -> str:
+        """Return the kind's short name: lora, dora, …."""
+
+    def split(self, name: str) -> tuple[str, str] | None:
+        """Return the module path and the suffix of one of the family's keys; None for another."""
+
+    def read(self, module: Module) -> Reading:
+        """Turn a module's tensors into recipes."""

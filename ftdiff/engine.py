@@ -1,0 +1,226 @@
+"""Measure every change of a plan, a span of tiles at a time, on any `concurrent.futures.Executor`.
+
+Spans go to workers, sums come back, weights never travel. This is the only room that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+from ftdiff import provenance
+from ftdiff.adapters import open_tuned
+from ftdiff.errors import FtdiffError
+from ftdiff.formats import open_checkpoint
+from ftdiff.metrics import resolve
+from ftdiff.moments import Moments
+from ftdiff.plan import Change, Plan, pair
+from ftdiff.recipes import TILE
+from ftdiff.result import Diff
+from ftdiff.tensors import nbytes, numel
+
+#: Bytes of base that one task reads: on threads of this process, and anywhere else, where a task
+#: costs milliseconds.
+NEAR_BYTES, FAR_BYTES = 16 << 20, 256 << 20
+
+#: Called with the bytes measured so far and in all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of one change's tiles, and the bytes that it reads."""
+
+    index: int
+    change: Change
+    tiles: range
+    size: int
+
+
+def compare(
+    base: Any | None,
+    tuned: Any,
+    metrics: Sequence[str] = (),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Diff:
+    """Measure what changed between a base and a fine-tune.
+
+    Parameters
+    ----------
+    base
+        A path, or what `open_checkpoint` takes; None where there is none: an adapter then gives
+        absolute norms.
+    tuned
+        A path to a checkpoint or an adapter, or what `open_tuned` takes.
+    metrics
+        Names of the metrics to keep as columns; all by default.
+    executor
+        Where to measure; threads of this process by default, one for each core.
+    progress
+        Called with the bytes measured so far and in all.
+
+    Raises
+    ------
+    BadFile, BadAdapter, Mismatch
+        What was given cannot be read or compared. A tensor that cannot be measured is a row of
+        status "unreadable" instead, and `about["unreadable"]` says why.
+    """
+    wanted = [metric.name for metric in resolve(metrics)]
+    opened = None if base is None or base == "-" else open_checkpoint(base)
+    fine = open_tuned(tuned, opened)
+    plan = pair(opened, fine)
+    rows, unreadable = run(plan, executor, progress)
+    about = provenance.about(opened, fine, plan, unreadable)
+    return Diff.of_rows(rows, about).keeping(wanted)
+
+
+def measure(change: Change) -> dict[str, Any]:
+    """Measure one change whole: a row of the frame."""
+    return _row(change, _moments(change), "changed")
+
+
+def run(
+    plan: Plan, executor: Executor | None = None, progress: Progress | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Measure a plan.
+
+    Returns
+    -------
+    rows, unreadable
+        A row for every tensor of either side; the reason, by name, where one could not be read.
+    """
+    if executor is not None:
+        found = _gather(plan, executor, FAR_BYTES, progress)
+    else:
+        with ThreadPoolExecutor(_cores()) as threads:
+            try:
+                found = _gather(plan, threads, NEAR_BYTES, progress)
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+    unreadable = {
+        change.address.name: outcome
+        for change, outcome in zip(plan.changes, found, strict=True)
+        if isinstance(outcome, str)
+    }
+    return _rows(plan, found), unreadable
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gather(
+    plan: Plan, executor: Executor, limit: int, progress: Progress | None
+) -> list[Moments | str]:
+    tasks = list(_tasks(plan, limit))
+    total = sum(span.size for task in tasks for span in task)
+    futures: dict[Future[list[Moments | str]], list[Span]] = {
+        executor.submit(measure_spans, task): task for task in tasks
+    }
+    found: list[Moments | str] = [Moments() for _ in plan.changes]
+    done = 0
+    for future in as_completed(futures):
+        for span, outcome in zip(futures[future], future.result(), strict=True):
+            sofar = found[span.index]
+            if isinstance(sofar, Moments):
+                found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
+            done += span.size
+        if progress is not None:
+            progress(done, total)
+    return found
+
+
+def measure_spans(spans: Sequence[Span]) -> list[Moments | str]:
+    """Measure spans on a worker: moments, or the complaint where one cannot be read."""
+    return [_moments(span.change, span.tiles) for span in spans]
+
+
+def _moments(change: Change, tiles: range | None = None) -> Moments | str:
+    try:
+        if tiles is None:
+            return change.recipe.moments(change.base)
+        total = Moments()
+        for start in range(tiles.start, tiles.stop, _NEAR_TILES):
+            near = range(start, min(start + _NEAR_TILES, tiles.stop))
+            total += change.recipe.moments(change.base, near)
+        return total
+    except FtdiffError as error:
+        return str(error)
+
+
+#: Tiles measured at a time, so that pages are given back on far workers too.
+_NEAR_TILES = max(1, NEAR_BYTES // (2 * TILE))
+
+
+def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:
+    """Cut large changes, bundle small ones: tasks of about `limit` bytes in the order of files."""
+    order = sorted(range(len(plan.changes)), key=lambda i: _place(plan.changes[i]))
+    task: list[Span] = []
+    size = 0
+    for index in order:
+        change = plan.changes[index]
+        tiles = change.recipe.tiles(change.base)
+        each = max(1, _bytes(change) // tiles)
+        step = max(1, limit // each)
+        for start in range(0, tiles, step):
+            stop = min(start + step, tiles)
+            task.append(Span(index, change, range(start, stop), each * (stop - start)))
+            size += each * (stop - start)
+            if size >= limit:
+                yield task
+                task, size = [], 0
+    if task:
+        yield task
+
+
+def _place(change: Change) -> tuple[str, int, str]:
+    path = getattr(change.base, "path", "")
+    return str(path), int(getattr(change.base, "offset", 0)), change.address.name
+
+
+def _bytes(change: Change) -> int:
+    base, recipe = change.base, change.recipe
+    if base is None:
+        return numel(recipe.shape)
+    return nbytes(base)
+
+
+def _rows(plan: Plan, found: Sequence[Moments | str]) -> list[dict[str, Any]]:
+    measured = {
+        change.address.name: (change, outcome)
+        for change, outcome in zip(plan.changes, found, strict=True)
+    }
+    elsewhere = {name: "untouched" for name in plan.untouched}
+    elsewhere |= {name: "added" for name in plan.added}
+    elsewhere |= {name: "removed" for name in plan.removed}
+    elsewhere |= {name: "reshaped" for name in plan.reshaped}
+    rows = []
+    for name, facts in plan.tensors.items():
+        row = {**facts, "status": elsewhere.get(name)}
+        if name in measured:
+            change, outcome = measured[name]
+            row |= _row(change, outcome, elsewhere.get(name, "changed"))
+        rows.append(row)
+    return rows
+
+
+def _row(change: Change, outcome: Moments | str, status: str) -> dict[str, Any]:
+    if isinstance(outcome, str):
+        return {"status": "unreadable"}
+    sums = outcome.row()
+    if change.base is None and sums["delta_sq"] is None:
+        status = "added"
+    elif status == "changed" and not _moved(change, sums):
+        status = "identical"
+    return {"status": status, "numel": outcome.numel, **sums}
+
+
+def _moved(change: Change, sums: dict[str, Any]) -> bool:
+    if change.base is None:
+        return bool(sums["delta_sq"] or sums["nonfinite_tuned"])
+    return bool(sums["unequal"] or sums["delta_sq"])

@@ -1,0 +1,73 @@
+"""What a checkpoint is, whatever it was stored in: names to lazy tensors, and a configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftdiff.errors import BadFile
+from ftdiff.tensors import LazyTensor
+
+_LARGEST_JSON = 64 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint; no tensor has been read.
+
+    Attributes
+    ----------
+    tensors
+        Lazy tensors by name.
+    source
+        The path, or what the object in memory was.
+    format
+        The format's name in `FORMATS`, or "memory".
+    config
+        `config.json`, where one lies beside the weights.
+    files
+        What was opened: name, bytes, and a digest of the header, for provenance.
+    metadata
+        The files' own metadata, where the format has some.
+    notes
+        What is odd but readable, in sentences.
+    """
+
+    tensors: Mapping[str, LazyTensor]
+    source: str
+    format: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Mapping[str, Any], ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a small file.
+
+    Raises
+    ------
+    BadFile
+        The file is too large, not JSON, or not an object.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_JSON:
+            raise BadFile(f"{path}: {size} bytes is too large for a configuration")
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{path}: not valid JSON ({type(error).__name__}: {error})") from error
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error
+    if not isinstance(found, dict):
+        raise BadFile(f"{path}: expected a JSON object, found {type(found).__name__}")
+    return found
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return `config.json` of a model folder, or nothing where there is none."""
+    path = folder / "config.json"
+    return read_json(path) if path.is_file() else {}

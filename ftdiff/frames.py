@@ -1,0 +1,166 @@
+"""The frame's columns and types, its exact grouping, and its files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ftdiff.errors import BadCall, BadFile, require
+from ftdiff.moments import COLUMNS, COUNTS, MAXIMA
+
+FORMAT = "ftdiff.diff/1"
+
+#: What is known of a tensor before its sums, and the types of those columns.
+IDENTITY: Mapping[str, str] = {
+    "tensor": "string",
+    "stack": "string",
+    "layer": "Int64",
+    "block": "string",
+    "role": "string",
+    "component": "string",
+    "module": "string",
+    "param": "string",
+    "expert": "Int64",
+    "status": "string",
+    "form": "string",
+    "shape": "object",
+    "numel": "Int64",
+    "base_dtype": "string",
+    "tuned_dtype": "string",
+}
+_TYPES = {**IDENTITY, **{c: "Int64" if c in COUNTS else "Float64" for c in COLUMNS}}
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make a typed frame, a row per tensor; what a row lacks is missing."""
+    extra = {name: None for row in rows for name in row if name not in _TYPES}
+    frame = pd.DataFrame(
+        {c: [row.get(c) for row in rows] for c in (*_TYPES, *extra)}, dtype="object"
+    )
+    return frame.astype({**_TYPES, **{c: "Float64" for c in extra}})
+
+
+def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> pd.DataFrame:
+    """Add up the sums of each group exactly, over the tensors that moved.
+
+    A group in which nothing moved has the sums of its unmoved tensors. `numel` counts the entries
+    that the sums are over, `params` those of every tensor given.
+    """
+    keys = list(columns)
+    groups = frame.groupby(keys, dropna=False, sort=True) if keys else [((), frame)]
+    rows = []
+    for key, members in groups:
+        active = members[members["status"].isin(moved)]
+        measured = active if len(active) else members[members["status"] == "identical"]
+        row = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
+        row |= {name: _total(measured[name], name) for name in COLUMNS}
+        row |= {"numel": int(measured["numel"].sum()), "params": int(members["numel"].sum())}
+        row |= {"tensors": len(members), "moved": len(active)}
+        rows.append(row)
+    types = {c: t for c, t in _TYPES.items() if c in keys or c in COLUMNS}
+    names = [*keys, *COLUMNS, "numel", "params", "tensors", "moved"]
+    return pd.DataFrame(rows, columns=names).astype(types)
+
+
+def _total(values: pd.Series[Any], name: str) -> float | int | None:
+    """Add a column up in any order to the same bits; a sum of which a part is missing is missing."""
+    if values.isna().any() or not len(values):
+        return None
+    if name in MAXIMA:
+        return float(values.max())
+    if name in COUNTS:
+        return int(values.sum())
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.inf
+
+
+def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:
+    """Write a frame by the path's ending: .json (with `about`), .csv or .parquet."""
+    ending = path.suffix.lower()
+    if ending == ".json":
+        text = json.dumps(_document(frame, about), ensure_ascii=False, indent=1, allow_nan=False)
+        with written(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    elif ending == ".csv":
+        with written(path) as temporary:
+            shapes = frame["shape"].map(lambda shape: "x".join(map(str, shape)))
+            frame.assign(shape=shapes).to_csv(temporary, index=False)
+    elif ending == ".parquet":
+        require("pyarrow", "parquet", "writing Parquet")
+        with written(path) as temporary:
+            frame.assign(shape=frame["shape"].map(list)).to_parquet(temporary, index=False)
+    else:
+        raise BadCall(f"{path}: a diff is saved as .json, .csv or .parquet")
+    return path
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Lend a temporary path beside `path`, and move it there only when it is whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def load(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read what `save` wrote as JSON: the frame and what it was made from.
+
+    Raises
+    ------
+    BadFile
+        The file is not a saved diff.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        if document["format"] != FORMAT:
+            raise BadFile(f"{path}: written in format {document['format']!r}, this is {FORMAT!r}")
+        rows, about = document["tensors"], document["about"]
+        decoded = [{k: _decoded(k, v) for k, v in row.items()} for row in rows]
+        return frame_of(decoded), about
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadFile(f"{path}: not a diff saved by ftdiff ({type(error).__name__})") from error
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+def _document(frame: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {name: frame[name].tolist() for name in frame}
+    rows = [
+        {
+            name: _encoded(value)
+            for name, value in zip(columns, values, strict=True)
+            if isinstance(value, tuple) or not pd.isna(value)
+        }
+        for values in zip(*columns.values(), strict=True)
+    ]
+    return {"format": FORMAT, "about": dict(about), "tensors": rows}
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _decoded(name: str, value: Any) -> Any:
+    if name == "shape":
+        return tuple(value)
+    return np.float64(value) if _TYPES.get(name, "Float64") == "Float64" else value
