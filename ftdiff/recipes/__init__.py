@@ -1,8 +1,21 @@
 """What a fine-tune is: for each base tensor, how its change is made, and how it is measured."""
 
 from ftdiff.recipes.added import Added, Maker, Product
+from ftdiff.recipes.rebuilt import Rebuilt, Rule, RuleMaker
 from ftdiff.recipes.recipe import Recipe, Tuned
 from ftdiff.recipes.replaced import Replaced, Unreadable
 from ftdiff.recipes.tiles import TILE
 
-__all__ = ["TILE", "Added", "Maker", "Product", "Recipe", "Replaced", "Tuned", "Unreadable"]
+__all__ = [
+    "TILE",
+    "Added",
+    "Maker",
+    "Product",
+    "Rebuilt",
+    "Recipe",
+    "Replaced",
+    "Rule",
+    "RuleMaker",
+    "Tuned",
+    "Unreadable",
+]
