@@ -7,8 +7,9 @@ import ctypes
 import numpy as np
 
 from ftdiff.errors import BadCall
-from ftdiff.kernels.jit import HOST, Target, function
-from ftdiff.kernels.pair import BLOCK, COUNTS, SUMS, Pair, assembly
+from ftdiff.kernels.blocks import BLOCK, assembly
+from ftdiff.kernels.jit import Target, function, host
+from ftdiff.kernels.operands import COUNTS, SUMS, Operands, floored
 from ftdiff.kernels.storage import LEAST_EXPONENT, itemsize
 from ftdiff.tensors import Array
 
@@ -24,7 +25,7 @@ def sums(
     *,
     delta: bool = False,
     least_exponent: int | None = None,
-    target: Target = HOST,
+    target: Target | None = None,
 ) -> tuple[Array, Array]:
     """Return every sum of two tensors, or of one, in a single reading.
 
@@ -41,7 +42,7 @@ def sums(
         That of the smallest normal number of the dtype whose spacing `power_sq` is for; of
         `tuned_dtype` if not given.
     target
-        The processor to compile for; the bits of the result do not depend on it.
+        The processor to compile for, this one if not given; no bit depends on it.
 
     Returns
     -------
@@ -91,8 +92,16 @@ def sums(
     blocks = -(-size // BLOCK)
     totals = np.zeros((blocks, len(SUMS) + 1))
     counts = np.zeros((blocks, len(COUNTS)), np.int64)
-    pair = Pair(first, second, delta and tuned is not None, target.native_half)
-    loop = function(pair, target, "sums", _ARGUMENTS, lambda: assembly(pair))
+    target = target or host()
+    operands = Operands(
+        first,
+        second,
+        delta and tuned is not None,
+        floored(first, second, least_exponent),
+        target.half,
+        target.fused,
+    )
+    loop = function(operands, target, "sums", _ARGUMENTS, lambda: assembly(operands))
     loop(
         present[0].ctypes.data,
         present[-1].ctypes.data,

@@ -12,25 +12,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Target:
-    """The processor that is compiled for: this one, or an older one that it can stand in for.
+    """A processor to compile for: this one, or an older one that it can stand in for.
 
     Attributes
     ----------
     cpu
         LLVM's name of it; empty for the processor that runs.
+    half
+        It widens float16 by itself; asked to where it cannot, LLVM would end the process.
+    fused
+        It multiplies and adds with one rounding.
     """
 
-    cpu: str = ""
-
-    @property
-    def native_half(self) -> bool:
-        """Whether it widens float16 by itself; where it does not, LLVM would end the process."""
-        if self.cpu:
-            return False
-        return _host_widens_half()
+    cpu: str
+    half: bool
+    fused: bool
 
 
-HOST = Target()
+@lru_cache(maxsize=1)
+def host() -> Target:
+    """Return the processor that runs."""
+    import llvmlite.binding as llvm
+
+    arm = llvm.get_default_triple().startswith(("aarch64", "arm64"))
+    features = llvm.get_host_cpu_features()
+    return Target("", arm or bool(features.get("f16c")), arm or bool(features.get("fma")))
 
 
 _lock = threading.Lock()
@@ -91,12 +97,3 @@ def _start() -> None:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-
-
-@lru_cache(maxsize=1)
-def _host_widens_half() -> bool:
-    import llvmlite.binding as llvm
-
-    if llvm.get_default_triple().startswith(("aarch64", "arm64")):
-        return True
-    return bool(llvm.get_host_cpu_features().get("f16c"))

@@ -89,6 +89,38 @@ class Body:
             f"shufflevector {kind} {first}, {kind} undef, {lanes('i32')} zeroinitializer"
         )
 
+    def multiply_add(self, x: str, y: str, z: str, fused: bool) -> str:
+        """Return x·y + z in float32, rounded once, with or without an instruction for it.
+
+        Without: x·y is exact in float64, and the sum rounded there to odd is rounded to float32
+        as the exact one would be (Boldo and Melquiond, "Emulation of FMA and correctly rounded
+        sums: proved algorithms using rounding to odd", 2008).
+        """
+        single, double, bits = FLOAT.vector, DOUBLE.vector, DOUBLE.bit_vector
+        if fused:
+            call = f"call {single} @llvm.fma.{FLOAT.suffix}"
+            return self.put(f"{call}({single} {x}, {single} {y}, {single} {z})")
+        x, y, z = (self.put(f"fpext {single} {v} to {double}") for v in (x, y, z))
+        product = self.put(f"fmul {double} {x}, {y}")
+        total = self.put(f"fadd {double} {product}, {z}")
+        part = self.put(f"fsub {double} {total}, {product}")
+        rest = self.put(f"fsub {double} {total}, {part}")
+        rest = self.put(f"fsub {double} {product}, {rest}")
+        part = self.put(f"fsub {double} {z}, {part}")
+        rest = self.put(f"fadd {double} {rest}, {part}")
+        inexact = self.put(f"fcmp one {double} {rest}, zeroinitializer")
+        word = self.bits(DOUBLE, total)
+        even = self.put(f"and {bits} {word}, {splat('i64', 1)}")
+        even = self.put(f"icmp eq {bits} {even}, zeroinitializer")
+        # An even total gives way to its odd neighbour on the side of what was rounded off.
+        away = self.put(f"xor {bits} {word}, {self.bits(DOUBLE, rest)}")
+        away = self.put(f"icmp sge {bits} {away}, zeroinitializer")
+        move = self.select(bits, away, splat("i64", 1), splat("i64", -1))
+        moved = self.put(f"add {bits} {word}, {move}")
+        change = self.put(f"and {lanes('i1')} {inexact}, {even}")
+        odd = self.real(DOUBLE, self.select(bits, change, moved, word))
+        return self.put(f"fptrunc {double} {odd} to {single}")
+
     def text(self) -> str:
         """Return the code so far."""
         return "\n".join(self.lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ftdiff.errors import BadCall
-from ftdiff.kernels.lanes import DOUBLE, FLOAT, LANES, Body, Real, lanes, splat
+from ftdiff.kernels.lanes import DOUBLE, FLOAT, Body, Real, lanes, splat
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Lanes:
     low: str = ""
 
 
-def read(body: Body, dtype: str, pointer: str, index: str, real: Real, native_half: bool) -> Lanes:
+def read(body: Body, dtype: str, pointer: str, index: str, real: Real, half: bool) -> Lanes:
     """Load `LANES` entries from the `index`-th on, as lanes of `real`."""
     stored = _stored(dtype)
     raw = body.load(lanes(stored), pointer, stored, index)
@@ -90,13 +90,13 @@ def read(body: Body, dtype: str, pointer: str, index: str, real: Real, native_ha
         return Lanes(raw)
     if dtype in INTEGER:
         return _integer(body, INTEGER[dtype], raw, real)
-    single = raw if dtype == "F32" else _single(body, dtype, raw, native_half)
+    single = raw if dtype == "F32" else _single(body, dtype, raw, half)
     if real is FLOAT:
         return Lanes(single)
     return Lanes(body.put(f"fpext {FLOAT.vector} {single} to {DOUBLE.vector}"))
 
 
-def read_bf16_pairs(body: Body, pointer: str, index: str, real: Real) -> tuple[Lanes, Lanes]:
+def read_bf16_pairs(body: Body, pointer: str, index: str, real: Real) -> list[Lanes]:
     """Load twice `LANES` bfloat16 entries, those at even places and those at odd ones.
 
     A 32-bit word holds two of them, and each half is one mask or shift away from a float32.
@@ -108,21 +108,21 @@ def read_bf16_pairs(body: Body, pointer: str, index: str, real: Real) -> tuple[L
     values = [body.real(FLOAT, half) for half in (even, odd)]
     if real is DOUBLE:
         values = [body.put(f"fpext {FLOAT.vector} {v} to {DOUBLE.vector}") for v in values]
-    return Lanes(values[0]), Lanes(values[1])
+    return [Lanes(value) for value in values]
 
 
 def _stored(dtype: str) -> str:
     return {"F32": "float", "F64": "double"}.get(dtype, f"i{8 * itemsize(dtype)}")
 
 
-def _single(body: Body, dtype: str, raw: str, native_half: bool) -> str:
+def _single(body: Body, dtype: str, raw: str, half: bool) -> str:
     kind, word = lanes(_stored(dtype)), lanes("i32")
-    if native_half and dtype in ("F16", "F8_E5M2"):
+    if half and dtype in ("F16", "F8_E5M2"):
         if dtype == "F8_E5M2":  # a half without its low byte
             wide = body.put(f"zext {kind} {raw} to {lanes('i16')}")
             raw = body.put(f"shl {lanes('i16')} {wide}, {splat('i16', 8)}")
-        half = body.put(f"bitcast {lanes('i16')} {raw} to {lanes('half')}")
-        return body.put(f"fpext {lanes('half')} {half} to {FLOAT.vector}")
+        narrow = body.put(f"bitcast {lanes('i16')} {raw} to {lanes('half')}")
+        return body.put(f"fpext {lanes('half')} {narrow} to {FLOAT.vector}")
     wide = body.put(f"zext {kind} {raw} to {word}")
     if dtype == "BF16":
         return body.real(FLOAT, body.put(f"shl {word} {wide}, {splat('i32', 16)}"))
@@ -149,8 +149,8 @@ def _widened(body: Body, small: Small, wide: str) -> str:
     normal = body.put(f"add {word} {placed}, {splat('i32', (127 - small.bias) << 23)}")
     # An exponent of zero has no leading one: take the next exponent's and subtract its one again.
     above = body.real(FLOAT, body.put(f"add {word} {normal}, {splat('i32', 1 << 23)}"))
-    least = (f"{1 - small.bias:+d}", 2.0 ** (1 - small.bias))[1]
-    rest = body.put(f"fsub {FLOAT.vector} {above}, {splat('float', f'{least:.20e}')}")
+    least = splat("float", f"{2.0 ** (1 - small.bias):.20e}")
+    rest = body.put(f"fsub {FLOAT.vector} {above}, {least}")
     tiny = body.put(f"icmp ult {word} {placed}, {splat('i32', 1 << 23)}")
     value = body.select(word, tiny, body.bits(FLOAT, rest), normal)
     value = _special(body, small, wide, magnitude, placed, value)
@@ -159,9 +159,7 @@ def _widened(body: Body, small: Small, wide: str) -> str:
     return body.real(FLOAT, body.put(f"or {word} {value}, {signed}"))
 
 
-def _special(
-    body: Body, small: Small, wide: str, magnitude: str, placed: str, value: str
-) -> str:
+def _special(body: Body, small: Small, wide: str, magnitude: str, placed: str, value: str) -> str:
     word, sign = lanes("i32"), 1 << (small.bits - 1)
     if small.specials == "ieee":
         top = (sign - 1) >> small.mantissa << small.mantissa
@@ -191,6 +189,3 @@ def _integer(body: Body, integer: Integer, raw: str, real: Real) -> Lanes:
     halves = [body.put(f"sitofp {kind} {half} to {real.vector}") for half in (high, low)]
     scaled = body.put(f"fmul {real.vector} {halves[0]}, {splat(real.scalar, f'{2.0**32:e}')}")
     return Lanes(body.put(f"fadd {real.vector} {scaled}, {halves[1]}"), halves[0], halves[1])
-
-
-assert LANES * 2 == 32, "a word of two bfloat16 in each lane"
