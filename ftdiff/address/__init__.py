@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ftdiff.address.lists import cut
+from ftdiff.address.lists import Place, cut
 from ftdiff.address.stacks import Stacks
-from ftdiff.address.words import read_words
+from ftdiff.address.words import Words, read_words
 
 __all__ = ["Address", "component_order", "locate", "strip_wrappers"]
 
@@ -82,33 +82,32 @@ def locate(names: Iterable[str]) -> dict[str, Address]:
     >>> place.layer, place.component, place.param
     (1, 'attn.q', 'weight')
     """
-    vocabulary = read_words()
-    cuts = cut(dict.fromkeys(names), vocabulary)
-    stacks = Stacks.learn({one.container for one in cuts if one.layer is not None}, vocabulary)
-    spelled = dict.fromkeys((one.layer is not None, one.container, one.tail) for one in cuts)
-    modules: dict[tuple[bool, str, str], tuple[str, str, str]] = {}
-    for key in spelled:
-        in_layer, container, tail = key
-        module, param = vocabulary.split_param(tail)
-        if in_layer:
-            stack = stacks.of[container]
-        else:
-            stack, module = stacks.split(module)
-        modules[key] = stack, module, param
-    roles = vocabulary.roles(module for _, module, _ in modules.values())
+    ordered = dict.fromkeys(names)
+    words = read_words()
+    cuts = cut(ordered, words)
+    places = {one.place for one in cuts}
+    containers = {place.container for place in places if place.container is not None}
+    stacks = Stacks.learn(containers, words)
+    modules = {place: _module(place, stacks, words) for place in places}
+    roles = words.roles(module for _, module, _ in modules.values())
     labels = {
-        key: roles.label(stack, module, in_layer=key[0])
-        for key, (stack, module, _) in modules.items()
+        place: roles.label(stack, module, in_layer=place.container is not None)
+        for place, (stack, module, _) in modules.items()
     }
     found = {}
-    for one in cuts:
-        key = (one.layer is not None, one.container, one.tail)
-        stack, module, param = modules[key]
-        block, role = labels[key]
-        found[one.name] = Address(
-            stack, one.layer, block, role, module, param, one.expert, one.name
-        )
-    return found
+    for name, place, layer, expert in cuts:
+        stack, module, param = modules[place]
+        block, role = labels[place]
+        found[name] = Address(stack, layer, block, role, module, param, expert, name)
+    return {name: found[name] for name in ordered}
+
+
+def _module(place: Place, stacks: Stacks, words: Words) -> tuple[str, str, str]:
+    """Stack, module and param of what is at one place."""
+    module, param = words.split_param(place.tail)
+    if place.container is None:
+        return *stacks.split(module), param
+    return stacks.of[place.container], module, param
 
 
 def strip_wrappers(name: str) -> str:
@@ -130,8 +129,8 @@ def strip_wrappers(name: str) -> str:
     >>> strip_wrappers("base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight")
     'layers.0.self_attn.q_proj.weight'
     """
-    vocabulary = read_words()
-    return vocabulary.unwrap(name, vocabulary.wrappers | vocabulary.main_towers)
+    words = read_words()
+    return words.unwrap(name, words.wrappers | words.main_towers)
 
 
 def component_order(components: Iterable[str]) -> list[str]:

@@ -11,114 +11,102 @@ from ftdiff.address.words import Words
 
 # A word that may count blocks or experts. Longer integers index nothing that exists, and would not
 # fit the integers of a frame.
-_INDEX = re.compile(r"(?<![^.])((?:expert_)?(?:0|[1-9][0-9]{0,8}))(?![^.])")
+_INDEX = re.compile(r"(?:(?<![^.])|(?<=\.expert_))(0|[1-9][0-9]{0,8})(?![^.])")
 # Integers further in are never asked whether they count blocks: hostile names stay linear.
 _DEEPEST = 8
 
 # A name is cut at its integers into pieces and indices: "h.3.mlp" is ("h.", ".mlp") and ("3",).
 # Names with equal pieces are alike; pieces[: k + 1] is the path to the list that index k counts.
 _Pieces = tuple[str, ...]
-_Alike = Mapping[_Pieces, Sequence[tuple[str, tuple[str, ...]]]]
+_Members = Sequence[tuple[str, Sequence[str]]]
 
 
-class Cut(NamedTuple):
-    """A name, the path to its list of blocks ("" outside), its layer, expert, and what is below."""
+class Place(NamedTuple):
+    """The path to a name's list of blocks, None outside of any, and what is below its block."""
 
-    name: str
-    container: str
-    layer: int | None
-    expert: int | None
+    container: str | None
     tail: str
 
 
+class Cut(NamedTuple):
+    """A name, its place (which other layers and experts share), its layer and its expert."""
+
+    name: str
+    place: Place
+    layer: int | None
+    expert: int | None
+
+
 def cut(names: Iterable[str], words: Words) -> list[Cut]:
-    """Cut every name at its layer and its expert, in the order given; linear in their length.
+    """Cut every name at its layer and its expert; linear in their length.
 
     An integer counts blocks if at least half of its siblings share at least half of what is below
     them, and something below is a module of its own. The outermost such list is the layer. Where a
     list holds hardly more than further lists (Swin's stages), all are flattened into one axis.
     """
-    ordered = list(names)
-    alike: dict[_Pieces, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
-    for name in ordered:
+    alike: dict[_Pieces, list[tuple[str, list[str]]]] = defaultdict(list)
+    for name in names:
         parts = _INDEX.split(words.unwrap(name, words.wrappers))
-        alike[tuple(parts[::2])].append((name, tuple(parts[1::2])))
+        alike[tuple(parts[::2])].append((name, parts[1::2]))
     axes = _axes(alike, words)
-    raw = {
-        one.name: one
+    raw = [
+        one
         for pieces, members in alike.items()
         for one in _cut_alike(pieces, members, axes[pieces], words)
-    }
-    ranks = _ranks(raw.values())
+    ]
+    ranks = _ranks((place.container, layer) for _, place, layer, _ in raw)
     return [
-        Cut(
-            name,
-            one.container,
-            ranks[one.container][one.layer] if one.layer else None,
-            one.expert,
-            one.tail,
-        )
-        for name, one in ((name, raw[name]) for name in ordered)
+        Cut(name, place, ranks[place.container][layer] if layer else None, expert)
+        for name, place, layer, expert in raw
     ]
 
 
-class _Raw(NamedTuple):
-    name: str
-    container: str
-    layer: tuple[int, ...]
-    expert: int | None
-    tail: str
-
-
 def _cut_alike(
-    pieces: _Pieces,
-    members: Sequence[tuple[str, tuple[str, ...]]],
-    axes: Sequence[int],
-    words: Words,
-) -> Iterator[_Raw]:
+    pieces: _Pieces, members: _Members, axes: Sequence[int], words: Words
+) -> Iterator[tuple[str, Place, tuple[int, ...], int | None]]:
     """Cut names that differ in their indices only."""
-    after = axes[-1] + 1 if axes else 0
-    experts = [k for k in range(len(pieces) - 1) if _is_expert(pieces, members, k, words)]
-    expert = experts[0] if experts else None
-    kept = [k for k in range(len(pieces) - 1) if k not in axes and k != expert]
-    spelled: dict[tuple[str, ...], tuple[str, str]] = {}
+    expert = next((k for k in range(len(pieces) - 1) if _is_expert(pieces[k], words)), None)
+    gone = {*axes, expert}
+    kept = [k for k in range(len(pieces) - 1) if k not in gone]
+    places: dict[tuple[str, ...], Place] = {}
     for name, indices in members:
         rest = tuple([indices[k] for k in kept])
-        if rest not in spelled:
-            shown = ["" if k == expert or k in axes else index for k, index in enumerate(indices)]
-            spelled[rest] = (
-                _join(pieces[: axes[0] + 1], shown) if axes else "",
-                _join(pieces[after:], shown[after:]),
-            )
-        container, tail = spelled[rest]
-        yield _Raw(
-            name,
-            container,
-            tuple([int(indices[k].removeprefix("expert_")) for k in axes]),
-            None if expert is None else int(indices[expert].removeprefix("expert_")),
-            tail,
-        )
+        place = places.get(rest)
+        if place is None:
+            shown = ["" if k in gone else index for k, index in enumerate(indices)]
+            place = places[rest] = _place(pieces, shown, axes)
+        layer = tuple([int(indices[k]) for k in axes])
+        yield name, place, layer, None if expert is None else int(indices[expert])
 
 
-def _join(pieces: Sequence[str], indices: Sequence[str]) -> str:
+def _place(pieces: _Pieces, shown: Sequence[str], axes: Sequence[int]) -> Place:
+    if not axes:
+        return Place(None, _join(pieces, shown))
+    first, last = axes[0], axes[-1] + 1
+    container = _join(pieces[: first + 1], shown).removesuffix(".")
+    return Place(container, _join(pieces[last:], shown[last:]).removeprefix("."))
+
+
+def _join(pieces: Sequence[str], shown: Sequence[str]) -> str:
     """Spell a path; an index that was cut out leaves one dot behind."""
-    parts = [pieces[0]]
-    for piece, index in zip(pieces[1:], indices, strict=False):
-        parts += [index, piece if index else piece.removeprefix(".")]
-    return "".join(parts).strip(".")
+    text = pieces[0]
+    for piece, index in zip(pieces[1:], shown, strict=False):
+        if index:
+            text += index + piece
+        else:
+            text = text.removesuffix("expert_") + piece.removeprefix(".")
+    return text
 
 
-def _is_expert(
-    pieces: _Pieces, members: Sequence[tuple[str, tuple[str, ...]]], k: int, words: Words
-) -> bool:
-    return _last_word(pieces[k]) in words.experts or members[0][1][k].startswith("expert_")
+def _is_expert(piece: str, words: Words) -> bool:
+    return piece.endswith(".expert_") or _last_word(piece) in words.experts
 
 
 def _last_word(piece: str) -> str:
     return piece[:-1].rpartition(".")[2]
 
 
-def _axes(alike: _Alike, words: Words) -> dict[_Pieces, list[int]]:
+def _axes(alike: Mapping[_Pieces, _Members], words: Words) -> dict[_Pieces, list[int]]:
     """For each kind of name, the positions of the indices that make up its layer."""
     lists = _lists(alike, words)
     nested: dict[_Pieces, list[int]] = {}
@@ -145,14 +133,14 @@ def _axes(alike: _Alike, words: Words) -> dict[_Pieces, list[int]]:
     return axes
 
 
-def _lists(alike: _Alike, words: Words) -> dict[_Pieces, str]:
+def _lists(alike: Mapping[_Pieces, _Members], words: Words) -> dict[_Pieces, str]:
     """Paths to lists of blocks, with how each was known: its "shape" or its "word"."""
     below: dict[_Pieces, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     has_modules: set[_Pieces] = set()
     kinds: dict[_Pieces, int] = {}
     for pieces, members in alike.items():
         for k in range(min(len(pieces) - 1, _DEEPEST)):
-            if _is_expert(pieces, members, k, words):
+            if _is_expert(pieces[k], words):
                 continue
             path, suffix = pieces[: k + 1], pieces[k + 1 :]
             if len(suffix) > 1 or suffix[0].count(".") > 1:
@@ -176,16 +164,17 @@ def _are_alike(siblings: Sequence[set[int]]) -> bool:
     return len(siblings) > 1 and 2 * alike >= len(siblings)
 
 
-def _ranks(raw: Iterable[_Raw]) -> dict[str, dict[tuple[int, ...], int]]:
+def _ranks(
+    layers: Iterable[tuple[str | None, tuple[int, ...]]],
+) -> dict[str | None, dict[tuple[int, ...], int]]:
     """Number the blocks of each list: by their own index, or in order where lists are nested.
 
     What stands between an outer block's inner ones and the next (a downsampling) goes to the last.
     """
-    seen: dict[str, set[tuple[int, ...]]] = defaultdict(set)
-    for one in raw:
-        if one.layer:
-            seen[one.container].add(one.layer)
-    ranks: dict[str, dict[tuple[int, ...], int]] = {}
+    seen: dict[str | None, set[tuple[int, ...]]] = defaultdict(set)
+    for container, layer in layers:
+        seen[container].add(layer)
+    ranks: dict[str | None, dict[tuple[int, ...], int]] = {}
     for container, places in seen.items():
         if all(len(place) == 1 for place in places):
             ranks[container] = {place: place[0] for place in places}

@@ -40,10 +40,9 @@ class Stacks:
         for at, path in full.items():
             for n in range(1, min(len(path), _DEEPEST) + 1):
                 below[path[:n]].add(stack[at])
-        exact = {full[at]: name for at, name in stack.items()}
         return cls(
             {at: ".".join(name) for at, name in stack.items()},
-            {path: ".".join(exact.get(path, _common(names))) for path, names in below.items()},
+            {path: ".".join(_common(names)) for path, names in below.items()},
             words,
         )
 
