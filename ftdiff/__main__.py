@@ -5,21 +5,38 @@ from __future__ import annotations
 import os
 import sys
 
+import click
+
+from ftdiff.cli import ftdiff
 from ftdiff.errors import FtdiffError
+
+_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line, and translate what was raised on purpose into a line and a code."""
-    from ftdiff.cli import ftdiff
-
     try:
-        ftdiff(prog_name="ftdiff")
+        sys.exit(ftdiff(prog_name="ftdiff", standalone_mode=False))
     except FtdiffError as error:
-        print(f"ftdiff: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        _fail(f"ftdiff: {_one_line(error)}", 2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("ftdiff: interrupted", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _fail(line: str, code: int) -> None:
+    click.echo(line, err=True)
+    sys.exit(code)
+
+
+def _one_line(error: Exception) -> str:
+    """Names come from files: what would break the line, or steer a terminal, is shown escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,244 @@
+"""Each command is one call of the Python API, printed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ftdiff.engine import Progress
+    from ftdiff.result import Diff
+
+_FORMATS = click.Choice(["table", "json", "csv"])
+
+
+class Teaching(click.Group):
+    """A group whose commands are listed in the order of a first visit."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which they are defined."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=Teaching,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 fine; 1 a check failed; 2 the call or the input was wrong.",
+)
+@click.version_option(package_name="ftdiff")
+def ftdiff() -> None:
+    """What changed in the weights, where, how much, and is it real?
+
+    \b
+    ftdiff compare BASE TUNED -o out/     the main job: summary, heatmap, report
+    ftdiff inspect ADAPTER                what is in the files, nothing read
+    ftdiff plot out/diff.json             redraw without reading a weight
+    """
+
+
+@ftdiff.command()
+@click.argument("base")
+@click.argument("tuned")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write diff.json, diff.csv, heatmap.png, heatmap.svg and report.html into this folder.",
+)
+@click.option(
+    "-m",
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="METRIC",
+    help="Keep only these metrics (repeat); the first is drawn. See `ftdiff metrics`.",
+)
+@click.option("-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default.")
+@click.option("--dask", metavar="ADDRESS", help="Measure on the workers of this Dask scheduler.")
+@click.option(
+    "--format",
+    "format_",
+    type=_FORMATS,
+    default="table",
+    show_default=True,
+    help="What to print on standard output.",
+)
+@click.option(
+    "--min-coverage",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Exit with 1 if a smaller share of the parameters was compared.",
+)
+def compare(
+    base: str,
+    tuned: str,
+    output: Path | None,
+    metrics: tuple[str, ...],
+    jobs: int | None,
+    dask: str | None,
+    format_: str,
+    min_coverage: float,
+) -> None:
+    """Measure what changed from BASE to TUNED.
+
+    BASE is a safetensors file or a model folder, or - for none: an adapter then gives absolute
+    norms. TUNED is a checkpoint or an adapter; which one, ftdiff sees by itself.
+
+    \b
+    ftdiff compare base/ my-lora/
+    ftdiff compare base/ tuned/ -o out/ --min-coverage 0.99
+    ftdiff compare base/ tuned/ --format csv > diff.csv
+    """
+    from ftdiff import engine, executors
+    from ftdiff.reports import terminal
+
+    with executors.executor(threads=jobs, dask=dask) as executor, _progress() as progress:
+        diff = engine.compare(base, tuned, metrics, executor, progress)
+    shown = metrics[0] if metrics else "relative_norm"
+    terminal.show(diff, shown, format_)
+    if output is not None:
+        _write(diff, output, shown)
+    _verdict(diff, min_coverage)
+
+
+@ftdiff.command()
+@click.argument("path")
+@click.option("--base", help="The base: its names and shapes decide what an adapter leaves open.")
+def inspect(path: str, base: str | None) -> None:
+    """Say what is in a checkpoint or adapter, from headers alone.
+
+    \b
+    ftdiff inspect my-lora/
+    ftdiff inspect model/model-00001-of-00002.safetensors
+    """
+    from ftdiff.inspection import inspect as look
+    from ftdiff.reports import terminal
+
+    terminal.show_contents(look(path, base))
+
+
+@ftdiff.command()
+@click.argument("source", metavar="DIFF|MATRIX", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("heatmap.png"),
+    show_default=True,
+    help="PNG, SVG or PDF, by the ending.",
+)
+@click.option(
+    "-m", "--metric", default="relative_norm", show_default=True, help="The metric to draw."
+)
+@click.option(
+    "--style", default="modules", show_default=True, help="The published convention to follow."
+)
+@click.option(
+    "--normalise",
+    type=click.Choice(["none", "component", "row"]),
+    default="none",
+    show_default=True,
+    help="Divide by the largest of each column or row, so that one does not wash out the rest.",
+)
+@click.option("--robust", is_flag=True, help="Limits at the 2nd and 98th percentile, with arrows.")
+@click.option("--bare", is_flag=True, help="Drop every label.")
+def plot(
+    source: Path, output: Path, metric: str, style: str, normalise: str, robust: bool, bare: bool
+) -> None:
+    """Draw a heatmap of a saved diff, or of a matrix (CSV or JSON: a row per layer).
+
+    No weight is read.
+
+    \b
+    ftdiff plot out/diff.json -m rotation -o rotation.svg
+    ftdiff plot published.csv --style importance
+    """
+    from ftdiff import plots
+    from ftdiff.result import Diff
+
+    data = Diff.load(source) if _is_diff(source) else plots.read_matrix(source)
+    axes = plots.heatmap(data, metric, style=style, normalise=normalise, robust=robust, bare=bare)
+    plots.save(axes, output)
+    click.echo(output)
+
+
+@ftdiff.command()
+def metrics() -> None:
+    """Say what every metric is: formula, range, what noise alone gives, source."""
+    from ftdiff.reports import terminal
+
+    terminal.show_metrics()
+
+
+def _is_diff(source: Path) -> bool:
+    """Tell a saved diff from a matrix: both may be JSON."""
+    if source.suffix != ".json":
+        return False
+    try:
+        with source.open("rb") as file:
+            return b"ftdiff.diff/" in file.read(4096)
+    except OSError:
+        return True  # loading it names the problem
+
+
+def _write(diff: Diff, folder: Path, metric: str) -> None:
+    from ftdiff import plots
+    from ftdiff.reports import html
+
+    written = [diff.save(folder / "diff.json"), diff.save(folder / "diff.csv")]
+    axes = None
+    if plots.drawable(diff, metric):
+        axes = plots.heatmap(diff, metric)
+        written += [plots.save(axes, folder / f"heatmap.{kind}") for kind in ("png", "svg")]
+    written.append(html.save(diff, folder / "report.html", metric))
+    click.echo(f"wrote {', '.join(str(path) for path in written)}", err=True)
+
+
+def _verdict(diff: Diff, min_coverage: float) -> None:
+    unreadable = diff.about["unreadable"]
+    if unreadable:
+        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+        click.echo(f"ftdiff: {next(iter(unreadable.values()))}{more}; the rest is kept", err=True)
+        sys.exit(2)
+    if diff.about["coverage"] < min_coverage:
+        click.echo(
+            f"ftdiff: {diff.about['coverage']:.1%} of the parameters were compared, "
+            f"{min_coverage:.1%} are asked for",
+            err=True,
+        )
+        sys.exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Lend a progress bar with rate and time left; none where nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("measuring"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("measuring", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,142 @@
+"""What is in a checkpoint or an adapter, from headers alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftdiff.adapters import open_tuned
+from ftdiff.address import component_order, locate
+from ftdiff.formats import open_checkpoint
+from ftdiff.recipes import Replaced, Tuned
+from ftdiff.tensors import LazyTensor, numel
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What headers tell, as plain values.
+
+    Attributes
+    ----------
+    facts
+        Label and value: source, kind, parameters, layers, dtypes, ….
+    components
+        For each component: tensors, parameters, shapes and, for an adapter, ranks.
+    scalings
+        For each distinct factor and origin, how many modules use it and the first one's name.
+    unmatched, notes
+        Keys that led to no recipe, with the reason; what is odd but readable.
+    """
+
+    facts: Mapping[str, str]
+    components: tuple[Mapping[str, Any], ...]
+    scalings: tuple[Mapping[str, Any], ...] = ()
+    unmatched: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def inspect(source: Any, base: Any | None = None) -> Contents:
+    """Say what a checkpoint or an adapter holds; no tensor is read.
+
+    Parameters
+    ----------
+    source
+        What `open_tuned` takes.
+    base
+        What `open_checkpoint` takes: names and orientations are then the base's.
+
+    Raises
+    ------
+    BadFile, BadAdapter
+        The files are not what they claim to be.
+    """
+    tuned = open_tuned(source, None if base is None else open_checkpoint(base))
+    addresses = locate(list(tuned.recipes))
+    groups: dict[str, list[str]] = {}
+    for name, address in addresses.items():
+        groups.setdefault(address.component, []).append(name)
+    layers = {a.layer for a in addresses.values() if a.layer is not None}
+    facts = {"source": tuned.source, "kind": tuned.kind, **_configured(tuned.config)}
+    facts["tensors"] = f"{len(tuned.recipes):,}"
+    facts["parameters"] = f"{_stored(tuned):,}"
+    if layers:
+        facts["layers"] = f"{len(layers)} ({min(layers)}–{max(layers)})"
+    facts["dtypes"] = _counted(_dtypes(tuned)) or "none"
+    facts["files"] = ", ".join(str(file["name"]) for file in tuned.files) or "none"
+    return Contents(
+        facts,
+        tuple(_component(tuned, word, groups[word]) for word in component_order(groups)),
+        _scalings(tuned),
+        tuned.unmatched,
+        tuned.notes,
+    )
+
+
+def _configured(config: Mapping[str, Any]) -> dict[str, str]:
+    words = {
+        "model_type": "architecture",
+        "base_model_name_or_path": "base it names",
+        "peft_version": "written by peft",
+        "init_lora_weights": "initialised as",
+    }
+    found = {label: config.get(key) for key, label in words.items()}
+    return {label: str(value) for label, value in found.items() if value not in (None, "", True)}
+
+
+def _tensors(tuned: Tuned) -> list[LazyTensor]:
+    """Return the lazy tensors that the recipes hold, each once."""
+    held: dict[int, LazyTensor] = {}
+    for recipe in tuned.recipes.values():
+        parts = [recipe.tensor] if isinstance(recipe, Replaced) else _parts(recipe)
+        held |= {id(part): part for part in parts}
+    return list(held.values())
+
+
+def _parts(recipe: Any) -> list[LazyTensor]:
+    maker = getattr(recipe, "maker", None)
+    values = vars(maker).values() if maker is not None else ()
+    return [value for value in values if hasattr(value, "window")]
+
+
+def _stored(tuned: Tuned) -> int:
+    return sum(numel(tensor.shape) for tensor in _tensors(tuned))
+
+
+def _dtypes(tuned: Tuned) -> Counter[str]:
+    return Counter(tensor.dtype for tensor in _tensors(tuned))
+
+
+def _counted(found: Counter[str]) -> str:
+    return ", ".join(f"{name} × {count:,}" for name, count in found.most_common())
+
+
+def _component(tuned: Tuned, word: str, names: list[str]) -> dict[str, Any]:
+    recipes = [tuned.recipes[name] for name in names]
+    shapes = Counter("×".join(map(str, recipe.shape)) or "scalar" for recipe in recipes)
+    ranks = Counter(str(rank) for rank in (_rank(recipe) for recipe in recipes) if rank)
+    return {
+        "component": word,
+        "tensors": len(names),
+        "parameters": sum(numel(recipe.shape) for recipe in recipes),
+        "shapes": _counted(shapes),
+        "forms": _counted(Counter(recipe.form for recipe in recipes)),
+        "ranks": _counted(ranks),
+    }
+
+
+def _rank(recipe: Any) -> int | None:
+    A = getattr(getattr(recipe, "maker", None), "A", None)
+    return int(A.shape[0]) if A is not None and A.shape else None
+
+
+def _scalings(tuned: Tuned) -> tuple[dict[str, Any], ...]:
+    counts = Counter(tuned.scalings.values())
+    first: dict[str, str] = {}
+    for name, origin in tuned.scalings.items():
+        first.setdefault(origin, name)
+    return tuple(
+        {"scale": origin, "modules": count, "first": first[origin]}
+        for origin, count in counts.most_common()
+    )

@@ -1,0 +1,1 @@
+"""What a report says (`document`), and how it looks: in the terminal, as a page."""

@@ -1,0 +1,154 @@
+"""What a report says: values and sentences drawn from a diff, and nothing of how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ftdiff.address import component_order
+from ftdiff.result import MOVED, Diff
+
+#: What a summary shows of a group, in this order.
+SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")
+_STATUSES = ("changed", "reshaped", "identical", "untouched", "added", "removed", "unreadable")
+_SNR = 10.0
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report's content.
+
+    Attributes
+    ----------
+    title
+        What was compared.
+    coverage
+        Share of both sides' parameters that was compared.
+    statuses
+        Number of tensors by status.
+    overall
+        Every metric over all that moved.
+    components, layers
+        A row per group: its name, the metrics of `SHOWN`, and how many of its tensors moved.
+    cautions
+        Whole sentences about what does not fit, what is not finite, what is under the floor.
+    lists
+        Under a heading, tensors or keys and what is said of each.
+    about
+        Provenance, as in `Diff.about`.
+    """
+
+    title: str
+    coverage: float
+    statuses: Mapping[str, int]
+    overall: Mapping[str, float]
+    components: tuple[Mapping[str, Any], ...]
+    layers: tuple[Mapping[str, Any], ...]
+    cautions: tuple[str, ...]
+    lists: Mapping[str, Mapping[str, str]]
+    about: Mapping[str, Any]
+
+
+def document(diff: Diff) -> Document:
+    """Draw up a report of a diff."""
+    base, tuned = diff.about.get("base"), diff.about.get("tuned")
+    counts = diff.frame["status"].value_counts().to_dict()
+    return Document(
+        title=f"{base or 'no base'} → {tuned} ({diff.about.get('kind')})",
+        coverage=float(diff.about.get("coverage", float("nan"))),
+        statuses={name: int(counts[name]) for name in _STATUSES if name in counts},
+        overall=diff.overall,
+        components=_groups(diff, "component"),
+        layers=_groups(diff, "layer"),
+        cautions=tuple(_cautions(diff)),
+        lists=_lists(diff),
+        about=diff.about,
+    )
+
+
+def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
+    shown = SHOWN if diff.about.get("base") else ("rms_change", "energy_share", "lift")
+    frame = diff.by(column, metrics=shown, param="weight").dropna(subset=[column])
+    frame = frame[frame["moved"] > 0]
+    if column == "component":
+        places = {word: i for i, word in enumerate(component_order(frame[column]))}
+        frame = frame.sort_values(column, key=lambda words: words.map(places))
+    frame = frame[[column, *shown]].assign(
+        moved=frame["moved"].astype(str) + "/" + frame["tensors"].astype(str)
+    )
+    return tuple(
+        {name: None if pd.isna(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    )
+
+
+def _cautions(diff: Diff) -> list[str]:
+    frame, about = diff.frame, diff.about
+    said = list(about.get("notes", ()))
+    if not about.get("base"):
+        said.append("Without a base there are absolute norms only: give one for relative change.")
+    moved = frame[frame["status"].isin(MOVED)]
+    dead = frame[(frame["status"] == "identical") & frame["tuned_dtype"].isna()]
+    if len(dead):
+        said.append(
+            f"{len(dead)} of {len(dead) + len(moved)} adapted tensors are dead: their ΔW is exactly "
+            f"zero ({dead['tensor'].iloc[0]}, …)."
+        )
+    broken = frame[(frame[["nonfinite_base", "nonfinite_tuned"]].fillna(0) > 0).any(axis=1)]
+    if len(broken):
+        said.append(
+            f"{len(broken)} tensors hold NaN or Inf ({broken['nonfinite_base'].sum()} entries in "
+            f"base, {broken['nonfinite_tuned'].sum()} in tuned; {broken['tensor'].iloc[0]}, …): "
+            "those entries are left out of every sum."
+        )
+    said += _precision(moved) if "snr" in moved else []
+    return said + _pairing(diff)
+
+
+def _precision(moved: pd.DataFrame) -> list[str]:
+    faint = moved[(moved["snr"] < _SNR).fillna(False)]
+    if not len(faint):
+        return []
+    stored = "/".join(sorted(set(faint["tuned_dtype"].fillna(faint["base_dtype"]))))
+    verb = "would be lost" if faint["tuned_dtype"].isna().all() else "cannot be told apart"
+    how = "when merged into" if verb == "would be lost" else "from rounding to"
+    return [
+        f"{len(faint)} of {len(moved)} changes are under {_SNR:g} times the squared rounding error: "
+        f"their size {verb} {how} {stored} ({faint['tensor'].iloc[0]}, …)."
+    ]
+
+
+def _pairing(diff: Diff) -> list[str]:
+    about, said = diff.about, []
+    if about.get("renamed"):
+        tuned, base = next(iter(about["renamed"].items()))
+        said.append(
+            f"{len(about['renamed'])} names differ in spelling and were matched by what follows "
+            f"the wrappers ({tuned} is {base})."
+        )
+    for row in diff.frame[diff.frame["status"] == "reshaped"].itertuples():
+        measured = f"the common {row.numel:,} entries were compared"
+        said.append(
+            f"{row.tensor} has another shape in tuned ({'×'.join(map(str, row.shape))}): "
+            f"{measured if not pd.isna(row.delta_sq) else 'nothing of it could be compared'}."
+        )
+    if about.get("unmatched"):
+        said.append(f"{len(about['unmatched'])} keys of the adapter led to no change; see below.")
+    return said
+
+
+def _lists(diff: Diff) -> dict[str, dict[str, str]]:
+    about = diff.about
+    lists: dict[str, dict[str, str]] = {
+        "could not be read": dict(about.get("unreadable", {})),
+        "matched nothing": dict(about.get("unmatched", {})),
+    }
+    for status in ("added", "removed"):
+        rows = diff.frame[diff.frame["status"] == status]
+        lists[f"only in {'tuned' if status == 'added' else 'base'}"] = {
+            row.tensor: "×".join(map(str, row.shape)) or "scalar" for row in rows.itertuples()
+        }
+    return {heading: names for heading, names in lists.items() if names}

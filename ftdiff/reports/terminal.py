@@ -1,0 +1,138 @@
+"""Summaries for a terminal: tables that fit its width, plain text when piped."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ftdiff.inspection import Contents
+from ftdiff.metrics import METRICS
+from ftdiff.reports.document import Document, document
+from ftdiff.result import Diff
+
+_ROWS = 12
+
+
+def show(diff: Diff, metric: str = "relative_norm", format_: str = "table") -> None:
+    """Print a diff on standard output: a summary, or the whole of it as JSON or CSV."""
+    if format_ == "table":
+        _summary(_console(), document(diff), metric)
+        return
+    with TemporaryDirectory() as folder:
+        path = diff.save(Path(folder) / f"diff.{format_}")
+        sys.stdout.write(path.read_text(encoding="utf-8"))
+
+
+def show_contents(contents: Contents) -> None:
+    """Print what `inspect` found."""
+    console = _console()
+    for label, value in contents.facts.items():
+        console.print(f"[dim]{label:>16}[/]  {escape(value)}", soft_wrap=True)
+    _table(console, "", contents.components)
+    if contents.scalings:
+        console.print("[bold]scale and where it comes from[/]")
+    for scaling in contents.scalings:
+        line = f"{scaling['modules']:>6} × {scaling['scale']}  [dim]{escape(scaling['first'])}[/]"
+        console.print(line, soft_wrap=True)
+    _named(console, "matched nothing", contents.unmatched)
+    for note in contents.notes:
+        console.print(f"[yellow]![/] {escape(note)}", soft_wrap=True)
+
+
+def show_metrics() -> None:
+    """Print the registry of metrics."""
+    console = _console()
+    for metric in METRICS.values():
+        console.print(f"[bold]{metric.name}[/]  {escape(metric.formula)}", soft_wrap=True)
+        doc = (metric.compute.__doc__ or "").strip().partition("\n")[0]
+        lines = {
+            "": doc,
+            "range": metric.range + (f", in units of {metric.unit}" if metric.unit else ""),
+            "noise gives": metric.null,
+            "cost": metric.cost,
+            "source": metric.source,
+        }
+        for label, text in lines.items():
+            if text:
+                console.print(f"    {label + ': ' if label else ''}{escape(text)}", soft_wrap=True)
+
+
+def _summary(console: Console, report: Document, metric: str) -> None:
+    console.print(f"[bold]{escape(report.title)}[/]", soft_wrap=True)
+    counts = " · ".join(f"{count:,} {name}" for name, count in report.statuses.items())
+    if not math.isnan(report.coverage):
+        counts = f"{report.coverage:.1%} of the parameters compared · {counts}"
+    console.print(counts, soft_wrap=True)
+    names = dict.fromkeys([metric, "relative_norm", "precision_floor", "scale_share", "cosine"])
+    facts = [f"{name} {_number(report.overall[name])}" for name in names if name in report.overall]
+    if facts:
+        console.print("overall  " + " · ".join(facts), soft_wrap=True)
+    _table(console, "components", report.components)
+    _table(console, "layers that moved most", _top(report.layers, metric))
+    for caution in report.cautions:
+        console.print(f"[yellow]![/] {escape(caution)}", soft_wrap=True)
+    for heading, listed in report.lists.items():
+        _named(console, heading, listed)
+
+
+def _top(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:
+    by = (
+        metric if rows and metric in rows[0] else next(iter(list(rows[0])[1:2]), "") if rows else ""
+    )
+    ranked = sorted(rows, key=lambda row: -(row.get(by) or 0.0))
+    return ranked[:5]
+
+
+def _named(console: Console, heading: str, listed: Mapping[str, str]) -> None:
+    if not listed:
+        return
+    console.print(f"[bold]{heading}[/] ({len(listed)})")
+    for name, said in list(listed.items())[:_ROWS]:
+        console.print(f"  {escape(name)}  [dim]{escape(said)}[/]", soft_wrap=True)
+    if len(listed) > _ROWS:
+        console.print(f"  … and {len(listed) - _ROWS} more")
+
+
+def _table(console: Console, title: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows as a table of the first columns that fit; what is empty throughout is left out."""
+    cells = [{name: _number(value) for name, value in row.items()} for row in rows]
+    if not cells:
+        return
+    if title:
+        console.print(f"[bold]{title}[/]")
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    names = [name for name in cells[0] if any(row[name] not in ("", "–") for row in cells)]
+    room = console.width
+    shown = []
+    for name in names:
+        width = max(len(name), *(len(row[name]) for row in cells)) + 2
+        if shown and width > room:
+            break
+        room -= width
+        shown.append(name)
+        table.add_column(name, justify="left" if name == names[0] else "right", overflow="fold")
+    for row in cells:
+        table.add_row(*(escape(row[name]) for name in shown))
+    console.print(table)
+
+
+def _console() -> Console:
+    """Return a console for standard output; a pipe has no width to fit."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
