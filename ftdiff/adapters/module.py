@@ -1,10 +1,10 @@
-"""One adapted module as its family sees it, and what it makes of it."""
+"""An adapter, or one module of it, as its family sees it, and what it makes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ftdiff.formats import Checkpoint
 from ftdiff.recipes import Recipe
@@ -44,10 +44,36 @@ class Module:
         The adapter's configuration.
     target
         The base.
+    shared
+        Tensors that all modules use, by their name without "base_model.": "vera_A", ….
     """
 
     path: str
     tensors: Mapping[str, LazyTensor]
+    config: Mapping[str, Any]
+    target: Target
+    shared: Mapping[str, LazyTensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A whole adapter, its keys sorted by what they belong to.
+
+    Attributes
+    ----------
+    modules
+        The tensors of each adapted module: by path, then by suffix.
+    plain
+        Saved copies of base tensors, by the base's name: biases, `modules_to_save`.
+    shared
+        Tensors that all modules use, by their name without "base_model.".
+    config, target
+        The adapter's configuration; the base.
+    """
+
+    modules: Mapping[str, Mapping[str, LazyTensor]]
+    plain: Mapping[str, LazyTensor]
+    shared: Mapping[str, LazyTensor]
     config: Mapping[str, Any]
     target: Target
 
@@ -64,11 +90,14 @@ class Reading:
         The factor in front of each and its origin, in words.
     unmatched
         Keys that led to no recipe, with the reason.
+    notes
+        What is odd but readable, in sentences.
     """
 
     recipes: Mapping[str, Recipe]
     scalings: Mapping[str, str] = field(default_factory=dict)
     unmatched: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Family(Protocol):
@@ -85,3 +114,11 @@ class Family(Protocol):
 
     def read(self, module: Module) -> Reading:
         """Turn a module's tensors into recipes."""
+
+
+@runtime_checkable
+class WholeFamily(Protocol):
+    """A family whose modules are not to be understood one by one; also a `Family`."""
+
+    def read_all(self, adapter: Adapter) -> Reading:
+        """Turn a whole adapter into recipes, its plain and shared tensors included."""

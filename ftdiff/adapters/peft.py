@@ -1,4 +1,4 @@
-"""PEFT's folders: `adapter_config.json`, `adapter_model.safetensors`, and a family for each type."""
+"""PEFT's folders: `adapter_config.json`, `adapter_model.safetensors`, a family for each type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters import lora
-from ftdiff.adapters.module import Family, Module, Target
+from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import Checkpoint, safetensors
 from ftdiff.formats.checkpoint import read_json
@@ -23,6 +23,7 @@ WEIGHTS = "adapter_model.safetensors"
 FAMILIES: Registry[Family] = Registry("PEFT type", {"LORA": lora})
 
 _PREFIX = "base_model.model."
+_SHARED = "base_model."
 
 
 def recognises(path: Path) -> bool:
@@ -47,28 +48,44 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     family = FAMILIES[kind]
     family.check(config)
     opened = _open_weights(folder)
-    modules, plain = _by_module(opened.tensors, family)
-    target = Target(base)
-    recipes: dict[str, Recipe] = {}
-    scalings: dict[str, str] = {}
-    for name, tensor in plain.items():
-        recipes[target.name(name, tensor.shape)] = Replaced(tensor)
-    unmatched: dict[str, str] = {}
-    for module_path, tensors in modules.items():
-        made = family.read(Module(module_path, tensors, config, target))
-        recipes.update(made.recipes)
-        scalings.update(made.scalings)
-        unmatched.update(made.unmatched)
+    adapter = _sort(opened.tensors, family, config, Target(base))
+    if isinstance(family, WholeFamily):
+        reading = family.read_all(adapter)
+    else:
+        reading = _each(adapter, family)
     return Tuned(
-        recipes=recipes,
+        recipes=reading.recipes,
         source=str(path),
         kind=family.kind(config),
         config=config,
-        scalings=scalings,
-        unmatched=unmatched,
+        scalings=reading.scalings,
+        unmatched=reading.unmatched,
         files=opened.files,
-        notes=opened.notes,
+        notes=(*opened.notes, *reading.notes),
     )
+
+
+def _each(adapter: Adapter, family: Family) -> Reading:
+    """Read module by module; saved copies of base tensors are replacements."""
+    config, target, shared = adapter.config, adapter.target, adapter.shared
+    recipes: dict[str, Recipe] = {
+        target.name(name, tensor.shape): Replaced(tensor) for name, tensor in adapter.plain.items()
+    }
+    known = getattr(family, "SHARED", ())
+    unmatched = {
+        name: "no module of this type uses it"
+        for name in shared
+        if not any(name == word or name.startswith(f"{word}.") for word in known)
+    }
+    scalings: dict[str, str] = {}
+    notes: dict[str, None] = {}
+    for path, tensors in adapter.modules.items():
+        made = family.read(Module(path, tensors, config, target, shared))
+        recipes.update(made.recipes)
+        scalings.update(made.scalings)
+        unmatched.update(made.unmatched)
+        notes.update(dict.fromkeys(made.notes))
+    return Reading(recipes, scalings, unmatched, tuple(notes))
 
 
 def _open_weights(folder: Path) -> Checkpoint:
@@ -83,13 +100,17 @@ def _open_weights(folder: Path) -> Checkpoint:
     raise BadFile(f"{folder}: {CONFIG} is here, but no {WEIGHTS}")
 
 
-def _by_module(
-    tensors: Mapping[str, LazyTensor], family: Family
-) -> tuple[dict[str, dict[str, LazyTensor]], dict[str, LazyTensor]]:
-    """Split keys into the adapted modules' (by path, then suffix) and plain tensors' (by name)."""
+def _sort(
+    tensors: Mapping[str, LazyTensor], family: Family, config: Mapping[str, Any], target: Target
+) -> Adapter:
+    """Sort keys: an adapted module's (by path, then suffix), saved copies, what modules share."""
     modules: dict[str, dict[str, LazyTensor]] = defaultdict(dict)
     plain: dict[str, LazyTensor] = {}
+    shared: dict[str, LazyTensor] = {}
     for key, tensor in tensors.items():
+        if key.startswith(_SHARED) and not key.startswith(_PREFIX):
+            shared[key.removeprefix(_SHARED)] = tensor
+            continue
         name = key.removeprefix(_PREFIX)
         found = family.split(name)
         if found is None:
@@ -97,7 +118,7 @@ def _by_module(
         else:
             path, suffix = found
             modules[path][suffix] = tensor
-    return modules, plain
+    return Adapter(modules, plain, shared, config, target)
 
 
 def _plain_name(name: str) -> str:
