@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftdiff.adapters.module import Module, Reading
+from ftdiff.adapters.orientation import stored
+from ftdiff.adapters.patterns import number
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added, Product, Recipe, Unreadable
 from ftdiff.tensors import LazyTensor, numel
@@ -27,8 +29,6 @@ _OTHER_FORMULAS = {
     "lora_bias": "the factors carry biases",
     "trainable_token_indices": "single rows are replaced",
 }
-#: Model types whose `Conv1D` layers store in × out.
-_CONV1D = ("gpt2", "imagegpt", "openai-gpt", "decision_transformer")
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
@@ -91,17 +91,9 @@ def scale(module: Module, rank: int) -> tuple[float, str]:
     BadAdapter
         The configuration has no α.
     """
-    config = module.config
-    patterns = config.get("alpha_pattern") or {}
-    try:
-        key = next((k for k in patterns if re.fullmatch(rf"(.*\.)?({k})", module.path)), None)
-    except re.error as error:
-        raise BadAdapter(f"adapter_config.json: alpha_pattern is no pattern ({error})") from error
-    alpha = patterns[key] if key is not None else config.get("lora_alpha")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool):
-        raise BadAdapter(f"adapter_config.json: lora_alpha is {alpha!r}, not a number")
-    why = [f"alpha_pattern {key!r}"] if key is not None else []
-    if config.get("use_rslora"):
+    alpha, pattern = number(module, "lora_alpha", "alpha_pattern")
+    why = [pattern] if pattern else []
+    if module.config.get("use_rslora"):
         told = " and ".join(["use_rslora", *why])
         return alpha / math.sqrt(rank), f"α/√r = {alpha:g}/√{rank}, {told} in adapter_config.json"
     told = "".join(f"{reason} in " for reason in why)
@@ -118,30 +110,10 @@ def _recipe(
     module: Module, A: LazyTensor, B: LazyTensor, scaling: float, embedding: bool
 ) -> Recipe:
     out, into = B.shape[0], numel(A.shape[1:])
-    plain = (B.shape[0], *A.shape[1:])
-    base = module.target.find(f"{module.path}.weight")
-    if base is None:  # nothing but the configuration knows how the base is stored
-        turned = embedding or bool(module.config.get("fan_in_fan_out"))
-        return Added((into, out) if turned else plain, Product(A, B, scaling, turned))
-    turned = embedding or (
-        base.shape == (into, out)
-        and (into != out or _stored_transposed(module))
-    )
-    fits = base.shape == ((into, out) if turned else plain)
-    shape = base.shape if fits else ((into, out) if turned else plain)
+    if embedding:  # the factors are transposed, whatever the configuration says of the others
+        return Added((into, out), Product(A, B, scaling, transposed=True))
+    shape, turned = stored(module, out, into, (out, *A.shape[1:]))
     return Added(shape, Product(A, B, scaling, turned))
-
-
-def _stored_transposed(module: Module) -> bool:
-    """Decide a square weight's orientation, which its shape does not show.
-
-    The base's model type is asked first: the flag in the adapter is that of the last module
-    which PEFT wrapped.
-    """
-    family = module.target.config.get("model_type")
-    if isinstance(family, str):
-        return family in _CONV1D and module.path.rpartition(".")[2] in ("c_attn", "c_proj", "c_fc")
-    return bool(module.config.get("fan_in_fan_out"))
 
 
 def _half(module: Module, A: LazyTensor | None, B: LazyTensor | None) -> Unreadable:

@@ -1,0 +1,57 @@
+"""How the base stores a change that its adapter spells out × in."""
+
+from __future__ import annotations
+
+from ftdiff.adapters.module import Module
+from ftdiff.tensors import numel
+
+#: Model types whose `Conv1D` layers store in × out.
+_CONV1D = ("gpt2", "imagegpt", "openai-gpt", "decision_transformer")
+
+
+def stored(
+    module: Module, out: int, into: int, plain: tuple[int, ...] | None = None
+) -> tuple[tuple[int, ...], bool]:
+    """Return the shape of the base's weight, and whether it is the transpose of out × in.
+
+    Parameters
+    ----------
+    module
+        The module whose weight changes.
+    out, into
+        Rows and columns of the change: output channels, and input channels times kernel.
+    plain
+        The untransposed shape, where the adapter knows the kernel's sides; out × in if not given.
+
+    Returns
+    -------
+    shape, transposed
+        The base's own shape where the change fits it; otherwise the change's, so that the plan
+        sees the difference. Without a base, the configuration's `fan_in_fan_out` decides.
+    """
+    base = module.target.find(f"{module.path}.weight")
+    if base is None:
+        turned = bool(module.config.get("fan_in_fan_out"))
+        return ((into, out) if turned else plain or (out, into)), turned
+    if base.shape == (into, out) and (into != out or _transposed(module)):
+        return base.shape, True
+    fits = base.shape[:1] == (out,) and numel(base.shape[1:]) == into
+    if fits and (plain is None or _sides(base.shape) == _sides(plain)):
+        return base.shape, False
+    return plain or (out, into), False
+
+
+def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(side for side in shape if side != 1)
+
+
+def _transposed(module: Module) -> bool:
+    """Decide a square weight's orientation, which its shape does not show.
+
+    The base's model type is asked first: the flag in the adapter is that of the last module
+    which PEFT wrapped.
+    """
+    family = module.target.config.get("model_type")
+    if isinstance(family, str):
+        return family in _CONV1D and module.path.rpartition(".")[2] in ("c_attn", "c_proj", "c_fc")
+    return bool(module.config.get("fan_in_fan_out"))

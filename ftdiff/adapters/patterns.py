@@ -1,0 +1,50 @@
+"""The number that a configuration gives to one module, and where in it the number stands."""
+
+from __future__ import annotations
+
+import re
+
+from ftdiff.adapters.module import Module
+from ftdiff.errors import BadAdapter
+
+
+def number(module: Module, name: str, pattern: str) -> tuple[float, str]:
+    """Return a number of the configuration, overridden for modules that a pattern names.
+
+    Parameters
+    ----------
+    module
+        The module, by whose path patterns are matched.
+    name, pattern
+        The fields: "lora_alpha" and "alpha_pattern", ….
+
+    Returns
+    -------
+    value, origin
+        The number, and "alpha_pattern 'q_proj'" where a pattern gave it, or "".
+
+    Raises
+    ------
+    BadAdapter
+        There is no such number, or the pattern is none.
+
+    Notes
+    -----
+    Patterns match the end of a module's path, and the first hit counts, as in PEFT.
+    """
+    patterns = module.config.get(pattern) or {}
+    if not isinstance(patterns, dict):
+        raise BadAdapter(f"adapter_config.json: {pattern} is {type(patterns).__name__}, not a map")
+    key = next((k for k in patterns if _matches(k, module.path, pattern)), None)
+    value = patterns[key] if key is not None else module.config.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        field = name if key is None else f"{pattern} {key!r}"
+        raise BadAdapter(f"adapter_config.json: {field} is {value!r}, not a number")
+    return value, f"{pattern} {key!r}" if key is not None else ""
+
+
+def _matches(key: str, path: str, pattern: str) -> bool:
+    try:
+        return re.fullmatch(rf"(.*\.)?({key})", path) is not None
+    except re.error as error:
+        raise BadAdapter(f"adapter_config.json: {pattern} is no pattern ({error})") from error
