@@ -48,7 +48,7 @@ class Steps:
         if not self.careful:
             self._prefetch(first, count)
         given = self.operands
-        paired = {given.base, given.tuned} <= {"BF16", ""}
+        paired = not self.careful and {given.base, given.tuned} <= {"BF16", ""}
         for step in range(0, count, 2):
             places = [self.body.put(f"add i64 {first}, {(step + k) * LANES}") for k in range(2)]
             base, tuned = (
@@ -111,7 +111,7 @@ class Steps:
         # 64-bit integers: the halves' differences are exact, so this is rounded once.
         high = body.put(f"fsub {kind} {tuned.high}, {base.high}")
         low = body.put(f"fsub {kind} {tuned.low}, {base.low}")
-        high = body.put(f"fmul {kind} {high}, {splat('double', f'{2.0**32:e}')}")
+        high = body.put(f"fmul {kind} {high}, {splat('double', f'{2.0**32:.1f}')}")
         return a, b, body.put(f"fadd {kind} {high}, {low}")
 
     def _change(self, d: str) -> str:

@@ -187,5 +187,5 @@ def _integer(body: Body, integer: Integer, raw: str, real: Real) -> Lanes:
     high = body.put(f"{shift} {kind} {raw}, {splat('i64', 32)}")
     low = body.put(f"and {kind} {raw}, {splat('i64', 0xFFFFFFFF)}")
     halves = [body.put(f"sitofp {kind} {half} to {real.vector}") for half in (high, low)]
-    scaled = body.put(f"fmul {real.vector} {halves[0]}, {splat(real.scalar, f'{2.0**32:e}')}")
+    scaled = body.put(f"fmul {real.vector} {halves[0]}, {splat(real.scalar, f'{2.0**32:.1f}')}")
     return Lanes(body.put(f"fadd {real.vector} {scaled}, {halves[1]}"), halves[0], halves[1])
