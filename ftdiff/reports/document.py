@@ -94,13 +94,14 @@ def _cautions(diff: Diff) -> list[str]:
     dead = frame[(frame["status"] == "identical") & frame["tuned_dtype"].isna()]
     if len(dead):
         said.append(
-            f"{len(dead)} of {len(dead) + len(moved)} adapted tensors are dead: their ΔW is exactly "
-            f"zero ({dead['tensor'].iloc[0]}, …)."
+            f"Of {len(dead) + len(moved)} adapted tensors, {_number(len(dead), 'is', 'are')} dead: "
+            f"ΔW is exactly zero ({dead['tensor'].iloc[0]}, …)."
         )
     broken = frame[(frame[["nonfinite_base", "nonfinite_tuned"]].fillna(0) > 0).any(axis=1)]
     if len(broken):
         said.append(
-            f"{len(broken)} tensors hold NaN or Inf ({broken['nonfinite_base'].sum()} entries in "
+            f"{_number(len(broken), 'tensor holds', 'tensors hold')} NaN or Inf "
+            f"({broken['nonfinite_base'].sum()} entries in "
             f"base, {broken['nonfinite_tuned'].sum()} in tuned; {broken['tensor'].iloc[0]}, …): "
             "those entries are left out of every sum."
         )
@@ -126,7 +127,7 @@ def _pairing(diff: Diff) -> list[str]:
     if about.get("renamed"):
         tuned, base = next(iter(about["renamed"].items()))
         said.append(
-            f"{len(about['renamed'])} names differ in spelling and were matched by what follows "
+            f"{_number(len(about['renamed']), 'name differs', 'names differ')} in spelling, matched by what follows "
             f"the wrappers ({tuned} is {base})."
         )
     for row in diff.frame[diff.frame["status"] == "reshaped"].itertuples():
@@ -136,8 +137,13 @@ def _pairing(diff: Diff) -> list[str]:
             f"{measured if not pd.isna(row.delta_sq) else 'nothing of it could be compared'}."
         )
     if about.get("unmatched"):
-        said.append(f"{len(about['unmatched'])} keys of the adapter led to no change; see below.")
+        keys = _number(len(about["unmatched"]), "key of the adapter", "keys of the adapter")
+        said.append(f"{keys} led to no change; see below.")
     return said
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _lists(diff: Diff) -> dict[str, dict[str, str]]:
