@@ -9,7 +9,7 @@ from typing import Any
 from ftdiff.address import Address, locate
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Checkpoint
-from ftdiff.recipes import Recipe, Replaced, Tuned
+from ftdiff.recipes import Rebuilt, Recipe, Replaced, Tuned
 from ftdiff.spelling import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
 
@@ -76,6 +76,8 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         raise Mismatch(f"{tuned.source}: empty: it holds no tensor that could be compared")
     if base is None:
         return _alone(tuned)
+    if tuned.layout:
+        base = base.arranged(tuned.layout)
     shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
     wanted = {name: recipe.shape for name, recipe in tuned.recipes.items()}
     pairs = pair_names(shapes, wanted)
@@ -124,12 +126,14 @@ def _fit(base: LazyTensor, recipe: Recipe) -> tuple[LazyTensor, Recipe] | None:
     """Return both sides cut to their common rows; None where there are none."""
     if recipe.shape == base.shape:
         return base, recipe
-    comparable = isinstance(recipe, Replaced) and recipe.shape and base.shape
-    if not comparable or recipe.shape[1:] != base.shape[1:]:
+    if not recipe.shape or not base.shape or recipe.shape[1:] != base.shape[1:]:
         return None
-    assert isinstance(recipe, Replaced)
     rows = min(recipe.shape[0], base.shape[0])
-    return FirstRows(base, rows), replace(recipe, tensor=FirstRows(recipe.tensor, rows))
+    if isinstance(recipe, Replaced):
+        return FirstRows(base, rows), replace(recipe, tensor=FirstRows(recipe.tensor, rows))
+    if isinstance(recipe, Rebuilt) and recipe.rowwise:
+        return FirstRows(base, rows), replace(recipe, shape=(rows, *recipe.shape[1:]))
+    return None
 
 
 def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> dict[str, Any]:

@@ -96,9 +96,9 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0], numel(shape[1:])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArrayTensor:
-    """A tensor that is in memory already."""
+    """A tensor that is in memory already; equal to itself alone, so that it can be a key."""
 
     array: Array
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import lora
+from ftdiff.adapters import lora, replicas
 from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import Checkpoint, safetensors
@@ -48,7 +48,9 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     family = FAMILIES[kind]
     family.check(config)
     opened = _open_weights(folder)
-    adapter = _sort(opened.tensors, family, config, Target(base))
+    layout = replicas.layout(config, base.tensors if base is not None else ())
+    target = Target(base.arranged(layout) if base is not None and layout else base)
+    adapter = _sort(opened.tensors, family, config, target)
     if isinstance(family, WholeFamily):
         reading = family.read_all(adapter)
     else:
@@ -60,6 +62,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         config=config,
         scalings=reading.scalings,
         unmatched=reading.unmatched,
+        layout=layout,
         files=opened.files,
         notes=(*opened.notes, *reading.notes),
     )
@@ -117,6 +120,11 @@ def _sort(
             plain[_plain_name(name)] = tensor
         else:
             path, suffix = found
+            if suffix in modules[path]:
+                raise BadAdapter(
+                    f"{key}: a second {suffix} of {path}: the file holds several adapters; "
+                    "save each into a folder of its own"
+                )
             modules[path][suffix] = tensor
     return Adapter(modules, plain, shared, config, target)
 

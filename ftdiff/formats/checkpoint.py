@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Checkpoint:
     files: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def arranged(self, layout: Mapping[str, str]) -> Checkpoint:
+        """Return the same tensors under other names: some twice, some not at all."""
+        return replace(self, tensors={new: self.tensors[old] for new, old in layout.items()})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -44,6 +44,9 @@ class Rebuilt:
         rescaled, rows, …, for the frame.
     needs
         What the measuring needs the base for, in words, said where there is none.
+    rowwise
+        No row of the change depends on other rows of the base, so that the rows which two
+        vocabularies share can be measured alone.
     """
 
     shape: tuple[int, ...]
@@ -51,6 +54,7 @@ class Rebuilt:
     form: str
     needs: str
     dtype: str = ""
+    rowwise: bool = False
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of rows."""

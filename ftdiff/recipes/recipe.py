@@ -54,6 +54,9 @@ class Tuned:
         For each tensor that an adapter scales: the factor and where it came from, in words.
     unmatched
         Keys of the file that led to no recipe, each with the reason.
+    layout
+        The base tensor behind each name of the model that was tuned, where its layers are
+        replicas of the base's; empty where the two have the same layers.
     files, notes
         What was opened, for provenance; what is odd but readable, in sentences.
     """
@@ -64,5 +67,6 @@ class Tuned:
     config: Mapping[str, Any] = field(default_factory=dict)
     scalings: Mapping[str, str] = field(default_factory=dict)
     unmatched: Mapping[str, str] = field(default_factory=dict)
+    layout: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
