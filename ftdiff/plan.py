@@ -9,7 +9,7 @@ from typing import Any
 from ftdiff.address import Address, locate
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Checkpoint
-from ftdiff.recipes import Rebuilt, Recipe, Replaced, Tuned
+from ftdiff.recipes import Rebuilt, Recipe, Replaced, StoredDelta, Tuned
 from ftdiff.spelling import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
 
@@ -129,7 +129,7 @@ def _fit(base: LazyTensor, recipe: Recipe) -> tuple[LazyTensor, Recipe] | None:
     if not recipe.shape or not base.shape or recipe.shape[1:] != base.shape[1:]:
         return None
     rows = min(recipe.shape[0], base.shape[0])
-    if isinstance(recipe, Replaced):
+    if isinstance(recipe, Replaced) or (isinstance(recipe, StoredDelta) and not recipe.sides):
         return FirstRows(base, rows), replace(recipe, tensor=FirstRows(recipe.tensor, rows))
     if isinstance(recipe, Rebuilt) and recipe.rowwise:
         return FirstRows(base, rows), replace(recipe, shape=(rows, *recipe.shape[1:]))

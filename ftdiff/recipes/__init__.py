@@ -4,6 +4,7 @@ from ftdiff.recipes.added import Added, Maker, Product
 from ftdiff.recipes.rebuilt import Rebuilt, Rule, RuleMaker
 from ftdiff.recipes.recipe import Recipe, Tuned
 from ftdiff.recipes.replaced import Replaced, Unreadable
+from ftdiff.recipes.stored import StoredDelta, as_delta
 from ftdiff.recipes.tiles import TILE
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Replaced",
     "Rule",
     "RuleMaker",
+    "StoredDelta",
     "Tuned",
     "Unreadable",
+    "as_delta",
 ]

@@ -32,11 +32,11 @@ def replaced(W: Array, tuned: Array, base_dtype: str, tuned_dtype: str) -> Momen
     return _moments(kernels.sums(W, tuned, base_dtype, tuned_dtype), W.size, tuned_dtype)
 
 
-def added(W: Array, dW: Array, dtype: str) -> Moments:
-    """Measure a tile: W flat and as stored, its change in float32; both of `dtype` if merged."""
+def added(W: Array, dW: Array, dtype: str, delta_dtype: str = "F32") -> Moments:
+    """Measure a tile: W flat and as stored, and its change; both of `dtype` if merged."""
     facts = precision(dtype)
     least = facts[1] if facts else 0
-    sums = kernels.sums(W, dW.reshape(-1), dtype, "F32", delta=True, least_exponent=least)
+    sums = kernels.sums(W, dW.reshape(-1), dtype, delta_dtype, delta=True, least_exponent=least)
     return _moments(sums, W.size, dtype)
 
 
@@ -44,6 +44,16 @@ def alone(tuned: Array, dtype: str) -> Moments:
     """Measure a tile of the tuned values where there is no base."""
     moments = _moments(kernels.sums(None, tuned, "", dtype), tuned.size, dtype)
     return moments.only("tuned_sq", "nonfinite_tuned")
+
+
+def change(dW: Array, dtype: str) -> Moments:
+    """Measure a tile of a stored change where there is no base."""
+    moments = _moments(kernels.sums(dW, None, dtype, ""), dW.size, dtype)
+    return Moments(
+        dW.size,
+        {"delta_sq": moments.sums["base_sq"], "delta_abs": moments.sums["base_abs"]},
+        counts={"nonfinite_tuned": moments.counts["nonfinite_base"]},
+    )
 
 
 def _moments(sums: tuple[Array, Array], size: int, dtype: str) -> Moments:

@@ -1,0 +1,76 @@
+"""A change that a file spells out entry by entry: a delta release, or a full difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ftdiff.deltas import Delta, Dense
+from ftdiff.errors import BadCall
+from ftdiff.moments import Moments
+from ftdiff.recipes import tiles as tiling
+from ftdiff.recipes.recipe import Recipe, Tuned
+from ftdiff.recipes.replaced import Replaced
+from ftdiff.recipes.tiles import TILE
+from ftdiff.tensors import LazyTensor, matrix_shape, numel
+
+
+@dataclass(frozen=True)
+class StoredDelta:
+    """ΔW = the stored values, in their own dtype.
+
+    Parameters
+    ----------
+    tensor
+        The change.
+    sides
+        The base tensor's shape, where it spells the same entries with other sides.
+    """
+
+    tensor: LazyTensor
+    sides: tuple[int, ...] | None = None
+    form: str = "stored"
+    dtype: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The base tensor's shape."""
+        return self.tensor.shape if self.sides is None else self.sides
+
+    def tiles(self, base: LazyTensor | None) -> int:
+        """Return the number of runs of `TILE` entries."""
+        return tiling.count(numel(self.shape), TILE)
+
+    def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
+        """Measure base and change in one fused pass; without a base, ‖ΔW‖ and Σ|ΔW|."""
+        start, stop = tiling.span(tiles, TILE, numel(self.shape))
+        with self.tensor.window(start, stop) as dW:
+            if base is None:
+                return tiling.change(dW, self.tensor.dtype)
+            with base.window(start, stop) as W:
+                return tiling.added(W, dW, base.dtype, self.tensor.dtype)
+
+    def delta(self, base: LazyTensor | None) -> Delta:
+        """Return the stored values in float64."""
+        return Dense(self.tensor.read().astype(np.float64).reshape(matrix_shape(self.shape)))
+
+
+def as_delta(tuned: Tuned) -> Tuned:
+    """Read a full checkpoint as the differences to a base: tuned weights are base + stored values.
+
+    Raises
+    ------
+    BadCall
+        It is an adapter, which is a change already.
+    """
+    if tuned.kind != "full":
+        raise BadCall(
+            f"{tuned.source}: a {tuned.kind} adapter is a change already; "
+            "only a full checkpoint can be read as a delta release"
+        )
+    recipes: dict[str, Recipe] = {
+        name: StoredDelta(recipe.tensor) if isinstance(recipe, Replaced) else recipe
+        for name, recipe in tuned.recipes.items()
+    }
+    return replace(tuned, recipes=recipes, kind="delta")
