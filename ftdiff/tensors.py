@@ -43,7 +43,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
-class LazyTensor(Protocol):
+class LazyTensor(Hashable, Protocol):
     """What every tensor answers before, and when, its bytes are wanted."""
 
     @property
