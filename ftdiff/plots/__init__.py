@@ -1,0 +1,9 @@
+"""Functions from a diff, or a plain matrix, to matplotlib Axes, drawn with seaborn."""
+
+from __future__ import annotations
+
+from ftdiff.plots.drawing import heatmap
+from ftdiff.plots.saving import save
+from ftdiff.plots.styles import STYLES
+
+__all__ = ["STYLES", "heatmap", "save"]

@@ -1,0 +1,60 @@
+"""The front door of the room: a diff or a matrix, a metric and a style become Axes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ftdiff.errors import BadCall
+from ftdiff.plots.styles import STYLES
+from ftdiff.registry import Registry
+from ftdiff.result import Diff
+
+
+def heatmap(
+    diff: Diff | pd.DataFrame,
+    metric: str = "relative_norm",
+    *,
+    ax: Axes | None = None,
+    style: str = "modules",
+    **style_options: Any,
+) -> Axes:
+    """Draw one metric as a map of layers × components (or tokens).
+
+    Parameters
+    ----------
+    diff
+        A diff, or a plain matrix of numbers: rows layers, columns components or tokens.
+    metric
+        A metric's name. For a plain matrix, any text: it names the colour bar.
+    ax
+        Where to draw; by default a figure of its own, sized to the matrix and unknown to pyplot.
+        `ax.figure` shows it in a notebook, `plots.save` writes it.
+    style
+        "modules", "importance" or "tokens"; each is a function in `ftdiff.plots.styles`.
+    **style_options
+        Options of that function.
+
+    Returns
+    -------
+    Axes
+        What was drawn on; the cells are `ax.collections[0]`, and their `colorbar` is its colour
+        bar.
+
+    Raises
+    ------
+    UnknownName
+        No metric, style or stack has that name.
+    BadCall
+        An option that the style does not have, or nothing to draw.
+    """
+    draw = STYLES[style]
+    known = dict.fromkeys(inspect.signature(draw).parameters)
+    for option in style_options:
+        if option not in known:
+            complaint = Registry(f"option of style {style!r}", known)._complaint(option)
+            raise BadCall(complaint)
+    return draw(diff, metric, ax=ax, **style_options)

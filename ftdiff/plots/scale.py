@@ -1,0 +1,187 @@
+"""From numbers to colours: the limits, the colour map between them, and round ticks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
+from matplotlib.ticker import MaxNLocator
+
+from ftdiff.errors import BadCall
+from ftdiff.tensors import Array
+
+#: The face of a cell without a value: neutral, and apart from the white of the middle.
+MISSING = "#e9e9ec"
+
+#: Blue, white, orange: ends of equal lightness, told apart by colour-blind readers.
+BLUE_WHITE_ORANGE = LinearSegmentedColormap.from_list(
+    "ftdiff.blue_white_orange",
+    ["#1f5f9e", "#4a90c4", "#a3cbe3", "#ffffff", "#fcc48a", "#ee8434", "#b8520a"],
+)
+
+# Limits closer than this, relative to the larger, are one number.
+_SAME = 1e-9
+# Spread, relative to the largest value, under which a full range of colours exaggerates.
+_NARROW = 0.1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How numbers become colours.
+
+    Attributes
+    ----------
+    vmin, vmax
+        The numbers at the ends of the colour bar.
+    cmap
+        The colours between them; `MISSING` for NaN.
+    ticks
+        At most five round numbers within.
+    extend
+        At which ends of the bar data lie beyond the limits: drawn as arrows.
+    """
+
+    vmin: float
+    vmax: float
+    cmap: Colormap
+    ticks: tuple[float, ...]
+    extend: Literal["neither", "min", "max", "both"]
+
+
+def scale_of(
+    values: Array,
+    cmap: Colormap | str = BLUE_WHITE_ORANGE,
+    *,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    center: float | None = None,
+    robust: bool = False,
+) -> Scale:
+    """Choose limits and colours for these numbers.
+
+    Parameters
+    ----------
+    values
+        float64, any shape; NaN is skipped.
+    cmap
+        A colour map or its name in matplotlib.
+    vmin, vmax
+        Limits; by default the data's own, or with `robust` their 2nd and 98th percentiles.
+    center
+        The number at the middle colour. By default the middle of the limits. Both sides keep one
+        slope: equal steps of colour are equal steps of the number.
+
+    Raises
+    ------
+    BadCall
+        The limits are not finite, or not in order.
+    """
+    finite = values[np.isfinite(values)]
+    low, high, same = _limits(finite, vmin, vmax, robust)
+    ticks = (float(finite.min()),) if same else round_ticks(low, high)
+    below, above = bool(finite.min() < low), bool(finite.max() > high)
+    extend: Literal["neither", "min", "max", "both"] = "neither"
+    if below or above:
+        extend = "both" if below and above else "min" if below else "max"
+    base = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
+    colours = base if center is None else _centred(base, low, high, center)
+    return Scale(low, high, colours.with_extremes(bad=MISSING), ticks, extend)
+
+
+def _limits(
+    finite: Array, vmin: float | None, vmax: float | None, robust: bool
+) -> tuple[float, float, bool]:
+    """The limits, and whether they are around one single number."""
+    for name, given in (("vmin", vmin), ("vmax", vmax)):
+        if given is not None and not math.isfinite(given):
+            raise BadCall(f"{name}={given}: a limit is a finite number")
+    ends = np.percentile(finite, [2, 98]) if robust else (finite.min(), finite.max())
+    low = float(ends[0]) if vmin is None else float(vmin)
+    high = float(ends[1]) if vmax is None else float(vmax)
+    if vmin is None and vmax is None and high - low <= _SAME * max(abs(low), abs(high)):
+        low, high = float(finite.min()), float(finite.max())  # robust limits may hide what differs
+        if high - low <= _SAME * max(abs(low), abs(high)):
+            room = abs(low) / 10 or 1.0
+            return low - room, high + room, True
+    if low >= high:
+        raise BadCall(f"the colours would go from {low:g} to {high:g}: set vmin below vmax")
+    return low, high, False
+
+
+def _centred(cmap: Colormap, low: float, high: float, center: float) -> Colormap:
+    if not math.isfinite(center):
+        raise BadCall(f"center={center}: the middle of the colours is a finite number")
+    reach = max(abs(high - center), abs(low - center))
+    first, last = ((limit - center) / (2 * reach) + 0.5 for limit in (low, high))
+    return ListedColormap(cmap(np.linspace(first, last, 512)), name=f"{cmap.name}.centred")
+
+
+def round_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
+    """Return at most `most` round numbers from `low` to `high`, as many as there are.
+
+    Examples
+    --------
+    >>> round_ticks(0.0112, 0.0319)
+    (0.015, 0.02, 0.025, 0.03)
+    """
+    best: tuple[float, ...] = ()
+    for bins in range(most + 2, 1, -1):
+        tried = MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        inside = tuple(_rounded(t, high - low) for t in tried if low <= t <= high)
+        if len(best) < len(inside) <= most:
+            best = inside
+    return best
+
+
+def _rounded(tick: float, span: float) -> float:
+    """Drop the dust of floating point from a round number."""
+    return round(float(tick), 3 - math.floor(math.log10(span))) + 0.0
+
+
+def tick_texts(ticks: tuple[float, ...]) -> list[str]:
+    """Write ticks alike: as few decimals as tell them exactly, or an exponent where all are small.
+
+    Examples
+    --------
+    >>> tick_texts((0.015, 0.02)), tick_texts((0.0, 2e-5)), tick_texts((-1.0, 0.0))
+    (['0.015', '0.020'], ['0', '2e-5'], ['−1', '0'])
+    """
+    largest = max((abs(t) for t in ticks), default=0.0)
+    if largest and not 1e-4 <= largest < 1e5:
+        texts = [_exponential(t) for t in ticks]
+    else:
+        texts = [f"{t:.{_decimals(ticks)}f}" for t in ticks]
+    return [text.replace("-", "−", 1) if text.startswith("-") else text for text in texts]
+
+
+def _decimals(ticks: tuple[float, ...]) -> int:
+    largest = max((abs(t) for t in ticks), default=0.0)
+    for places in range(9):
+        if all(abs(round(t, places) - t) <= 1e-6 * largest for t in ticks):
+            return places
+    return max(0, 2 - math.floor(math.log10(largest)))  # one odd number: three digits of it
+
+
+def _exponential(tick: float) -> str:
+    if tick == 0:
+        return "0"
+    mantissa, exponent = f"{tick:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def narrowness(values: Array, scale: Scale) -> str:
+    """Say when a narrow range is stretched over all colours, or return ""."""
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    largest = max(abs(low), abs(high))
+    if len(finite) < 2:
+        return ""
+    if high - low <= _SAME * largest:
+        return f"every cell is {low:.3g}"
+    if high - low < _NARROW * largest and scale.vmax - scale.vmin < _NARROW * largest:
+        return f"narrow range: all cells within {100 * (high - low) / largest:.2g} % of the largest"
+    return ""

@@ -1,0 +1,163 @@
+"""The map that model makers publish: projections side by side, layer 0 at the bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
+from typing import Literal
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ftdiff.address import component_order
+from ftdiff.errors import BadCall
+from ftdiff.plots import canvas, cells
+from ftdiff.plots.layers import layer_ticks
+from ftdiff.plots.matrix import TRUSTED_SNR, Matrix, matrix_of
+from ftdiff.plots.scale import narrowness, scale_of
+from ftdiff.result import Diff
+
+#: The projections of a block in the published order; fused ones stand where their parts would.
+PROJECTIONS = (
+    *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
+    *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
+)
+Normalise = Literal["component", "row", "none"]
+
+
+def modules(
+    diff: Diff | pd.DataFrame,
+    metric: str = "relative_norm",
+    *,
+    ax: Axes | None = None,
+    stack: str | None = None,
+    others: bool | None = None,
+    normalise: Normalise = "none",
+    center: float | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    robust: bool = False,
+    outline: Iterable[tuple[int, str]] = (),
+    title: str | None = None,
+    bare: bool = False,
+) -> Axes:
+    """Draw layers × projections in blue, white and orange.
+
+    Parameters
+    ----------
+    diff, metric, ax
+        As for `heatmap`.
+    stack
+        Which tower of a model with several; by default the one that moved most parameters.
+    others
+        Whether other components follow the projections. By default they do in a plain matrix, and
+        where a model has no such projections or none of them moved.
+    normalise
+        "component" divides each column by its mean, "row" each layer, so that one of them does not
+        wash out the rest; white is then 1.
+    center, vmin, vmax
+        The number that is white (by default the middle of the limits), and the limits: give the
+        same to several figures to share one scale.
+    robust
+        Limits at the 2nd and 98th percentiles; what is beyond shows as arrows on the colour bar.
+    outline
+        Cells to frame, as (layer, component).
+    title
+        Text above; by default the stack's name where there are several.
+    bare
+        Leave out all text but the colour bar's numbers.
+
+    Raises
+    ------
+    UnknownName, BadCall
+        As for `heatmap`.
+    """
+    matrix = _renamed(matrix_of(diff, metric, stack=stack))
+    matrix = matrix.only(_columns(matrix.values, isinstance(diff, pd.DataFrame), others))
+    values, label = _normalised(matrix.values, matrix.label, normalise)
+    if center is None and normalise != "none":
+        center = 1.0
+    array = values.to_numpy()
+    scale = scale_of(array, vmin=vmin, vmax=vmax, center=center, robust=robust)
+    if ax is None:
+        ax = canvas.new_axes(*values.shape)
+    cells.paint(ax, values, scale, label, bare=bare)
+    cells.hatch(ax, matrix.doubtful)
+    cells.outline(ax, values, [(layer, _component(name)) for layer, name in outline])
+    if bare:
+        ax.set(xticks=[], yticks=[])
+        return ax
+    _name_cells(ax, values)
+    notes = [*_legend(matrix), narrowness(array, scale), *matrix.notes]
+    canvas.caption(ax, matrix.title if title is None else title, [n for n in notes if n])
+    return ax
+
+
+def label_of(component: str) -> str:
+    """Write a component as published.
+
+    >>> label_of("attn.q"), label_of("mlp.down"), label_of("conv1d")
+    ('attn. q', 'mlp. down', 'conv1d')
+    """
+    block, dot, role = component.partition(".")
+    return f"{block}. {role}" if dot else component
+
+
+def _component(name: object) -> str:
+    return str(name).replace(". ", ".")
+
+
+def _renamed(matrix: Matrix) -> Matrix:
+    """Read "attn. q", as published, as "attn.q"."""
+    names = [_component(name) for name in matrix.values]
+    if len({*names}) < len(names):
+        raise BadCall(f"columns that differ by a space only: {', '.join(map(str, matrix.values))}")
+    return replace(
+        matrix,
+        values=matrix.values.set_axis(names, axis=1),
+        doubtful=matrix.doubtful.set_axis(names, axis=1),
+    )
+
+
+def _columns(values: pd.DataFrame, plain: bool, others: bool | None) -> list[Hashable]:
+    names = list(values.columns)
+    known = [name for name in PROJECTIONS if name in names]
+    rest = [name for name in (names if plain else component_order(names)) if name not in known]
+    if others is None:
+        others = plain or not values[known].notna().to_numpy().any()
+    if others:
+        return [*known, *rest]
+    if not values[known].notna().to_numpy().any():
+        raise BadCall(f"no projection to draw; with others=True there are: {', '.join(rest)}")
+    return [*known]
+
+
+def _normalised(values: pd.DataFrame, label: str, normalise: Normalise) -> tuple[pd.DataFrame, str]:
+    """Divide by the mean size of each column or row; all zeros stay zeros."""
+    if normalise == "none":
+        return values, label
+    if normalise == "component":
+        means = values.abs().mean(axis=0)
+        return values.div(means.where(means > 0, 1.0), axis=1), f"{label} ÷ component's mean"
+    if normalise == "row":
+        means = values.abs().mean(axis=1)
+        return values.div(means.where(means > 0, 1.0), axis=0), f"{label} ÷ layer's mean"
+    raise BadCall(f"normalise={normalise!r}: it is 'component', 'row' or 'none'")
+
+
+def _name_cells(ax: Axes, values: pd.DataFrame) -> None:
+    rows, columns = values.shape
+    width, height = canvas.cell_points(ax, rows, columns)
+    texts = [label_of(str(name)) for name in values]
+    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], texts, width)
+    ticks = layer_ticks(rows, canvas.rows_apart(height))
+    canvas.label_rows(ax, ticks, [str(values.index[row]) for row in ticks])
+
+
+def _legend(matrix: Matrix) -> list[str]:
+    said = []
+    if matrix.values.isna().to_numpy().any():
+        said.append("grey: no value")
+    if matrix.doubtful.to_numpy().any():
+        said.append(f"hatched: not above rounding (snr < {TRUSTED_SNR:g})")
+    return said
