@@ -9,7 +9,7 @@ from typing import Any
 from ftdiff.address import Address, locate
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Checkpoint
-from ftdiff.recipes import Rebuilt, Recipe, Replaced, StoredDelta, Tuned
+from ftdiff.recipes import Beside, Rebuilt, Recipe, Replaced, StoredDelta, Tuned
 from ftdiff.spelling import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
 
@@ -30,7 +30,8 @@ class Plan:
     Attributes
     ----------
     changes
-        What is measured, the common rows of `reshaped` ones included.
+        What is measured, the common rows of `reshaped` ones included, and those of the added ones
+        that work beside the base.
     untouched
         Base tensors that the adapter does not name: unchanged by construction.
     added, removed
@@ -56,7 +57,11 @@ class Plan:
         """The share of both sides' parameters that is compared, or known to be untouched."""
         sizes = {name: numel(facts["shape"]) for name, facts in self.tensors.items()}
         apart = {*self.added, *self.removed}
-        compared = {change.address.name: numel(change.recipe.shape) for change in self.changes}
+        compared = {
+            change.address.name: numel(change.recipe.shape)
+            for change in self.changes
+            if change.address.name not in apart
+        }
         covered = sum(compared.values()) + sum(sizes[name] for name in self.untouched)
         lost = sum(sizes[name] for name in apart)
         partial = sum(sizes[name] - compared.get(name, 0) for name in self.reshaped)
@@ -79,9 +84,14 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     if tuned.layout:
         base = base.arranged(tuned.layout)
     shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
-    wanted = {name: recipe.shape for name, recipe in tuned.recipes.items()}
+    wanted = {
+        name: recipe.shape
+        for name, recipe in tuned.recipes.items()
+        if not isinstance(recipe, Beside)  # whatever it is called, it is no base tensor's
+    }
     pairs = pair_names(shapes, wanted)
-    addresses = locate([*base.tensors, *(name for name in wanted if name not in pairs)])
+    added = tuple(name for name in tuned.recipes if name not in pairs)
+    addresses = locate([*base.tensors, *added])
     changes: list[Change] = []
     reshaped: list[str] = []
     tensors: dict[str, dict[str, Any]] = {
@@ -91,6 +101,8 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         found = pairs.get(name)
         if found is None:
             tensors[name] = _facts(addresses[name], None, recipe)
+            if isinstance(recipe, Beside):
+                changes.append(Change(addresses[name], None, recipe))
             continue
         tensor = base.tensors[found]
         tensors[found] = _facts(addresses[found], tensor, recipe)
@@ -106,7 +118,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     return Plan(
         changes=tuple(changes),
         untouched=rest if tuned.kind != "full" else (),
-        added=tuple(name for name in wanted if name not in pairs),
+        added=added,
         removed=rest if tuned.kind == "full" else (),
         reshaped=tuple(reshaped),
         renamed={name: found for name, found in pairs.items() if name != found},

@@ -1,6 +1,7 @@
 """What a fine-tune is: for each base tensor, how its change is made, and how it is measured."""
 
 from ftdiff.recipes.added import Added, Maker, Product
+from ftdiff.recipes.beside import Beside
 from ftdiff.recipes.rebuilt import Rebuilt, Rule, RuleMaker
 from ftdiff.recipes.recipe import Recipe, Tuned
 from ftdiff.recipes.replaced import Replaced, Unreadable
@@ -10,6 +11,7 @@ from ftdiff.recipes.tiles import TILE
 __all__ = [
     "TILE",
     "Added",
+    "Beside",
     "Maker",
     "Product",
     "Rebuilt",
