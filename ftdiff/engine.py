@@ -195,10 +195,10 @@ def _rows(plan: Plan, found: Sequence[Moments | str]) -> list[dict[str, Any]]:
         change.address.name: (change, outcome)
         for change, outcome in zip(plan.changes, found, strict=True)
     }
-    elsewhere = {name: "untouched" for name in plan.untouched}
-    elsewhere |= {name: "added" for name in plan.added}
-    elsewhere |= {name: "removed" for name in plan.removed}
-    elsewhere |= {name: "reshaped" for name in plan.reshaped}
+    elsewhere = dict.fromkeys(plan.untouched, "untouched")
+    elsewhere |= dict.fromkeys(plan.added, "added")
+    elsewhere |= dict.fromkeys(plan.removed, "removed")
+    elsewhere |= dict.fromkeys(plan.reshaped, "reshaped")
     rows = []
     for name, facts in plan.tensors.items():
         row = {**facts, "status": elsewhere.get(name)}

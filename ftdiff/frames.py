@@ -45,7 +45,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(
         {c: [row.get(c) for row in rows] for c in (*_TYPES, *extra)}, dtype="object"
     )
-    return frame.astype({**_TYPES, **{c: "Float64" for c in extra}})
+    return frame.astype({**_TYPES, **dict.fromkeys(extra, "Float64")})
 
 
 def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> 
 
 
 def _total(values: pd.Series[Any], name: str) -> float | int | None:
-    """Add a column up in any order to the same bits; a sum of which a part is missing is missing."""
+    """Add a column up, to the same bits in any order; missing where a part of it is missing."""
     if values.isna().any() or not len(values):
         return None
     if name in MAXIMA:

@@ -14,8 +14,8 @@ import pandas as pd
 from ftdiff import frames
 from ftdiff.address import component_order
 from ftdiff.errors import UnknownName
-from ftdiff.metrics import METRICS, Sums, resolve
 from ftdiff.frames import IDENTITY
+from ftdiff.metrics import METRICS, Sums, resolve
 from ftdiff.moments import COLUMNS
 
 #: Statuses of tensors that moved, or may have: what a ratio of a group is taken over.
@@ -57,8 +57,8 @@ class Diff:
         """Regroup exactly, from sums: √Σ‖ΔW‖² / √Σ‖W‖², never the mean of ratios.
 
         A group's ratio is over its tensors that moved, so that an adapter, its merged checkpoint
-        and a linked copy agree; `tensors`, `moved` and `params` count what there is. `energy_share` and `lift` are
-        against everything that is on both sides.
+        and a linked copy agree; `tensors`, `moved` and `params` count what there is.
+        `energy_share` and `lift` are against everything that is on both sides.
 
         Parameters
         ----------
@@ -78,7 +78,9 @@ class Diff:
         chosen = resolve(metrics) if metrics else []
         for column in columns:
             if column not in self.frame:
-                raise UnknownName(f"no column is called {column!r}; there are: {', '.join(IDENTITY)}")
+                raise UnknownName(
+                    f"no column is called {column!r}; there are: {', '.join(IDENTITY)}"
+                )
         frame = self.frame if param is None else self.frame[self.frame["param"] == param]
         summed = frames.group(frame[frame["status"].isin(PAIRED)], columns, MOVED)
         return _with_metrics(summed, self.frame, [m.name for m in chosen])[

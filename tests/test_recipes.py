@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ def _in_parts(recipe: Recipe, base: LazyTensor | None, cuts: list[int]) -> Momen
     tiles = recipe.tiles(base)
     marks = sorted({0, tiles, *(cut % (tiles + 1) for cut in cuts)})
     total = Moments()
-    for start, stop in zip(marks, marks[1:], strict=False):
+    for start, stop in pairwise(marks):
         total += recipe.moments(base, range(start, stop))
     return total
 
@@ -38,7 +40,10 @@ def test_tiles_of_every_recipe_add_up_to_the_whole(cuts: list[int]) -> None:
 
 
 @given(
-    rows=st.integers(1, 40), columns=st.integers(1, 40), rank=st.integers(1, 6), turned=st.booleans()
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 40),
+    rank=st.integers(1, 6),
+    turned=st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
 def test_a_factored_change_measures_like_its_product(

@@ -29,7 +29,9 @@ class Format(Protocol):
 FORMATS: Registry[Format] = Registry("checkpoint format", {"safetensors": safetensors})
 
 
-def open_checkpoint(source: str | os.PathLike[str] | Checkpoint | Mapping[str, Any] | Any) -> Checkpoint:
+def open_checkpoint(
+    source: str | os.PathLike[str] | Checkpoint | Mapping[str, Any] | Any,
+) -> Checkpoint:
     """Open a checkpoint: headers only, no tensor is read.
 
     Parameters

@@ -51,7 +51,9 @@ def _open_folder(folder: Path) -> Checkpoint:
         single = folder / f"{stem}.safetensors"
         index = folder / f"{stem}.safetensors.index.json"
         if single.is_file():
-            notes = (f"{index.name} is ignored: {single.name} comes first",) if index.is_file() else ()
+            notes = (
+                (f"{index.name} is ignored: {single.name} comes first",) if index.is_file() else ()
+            )
             return _open_files([single], str(folder), config, notes)
         if index.is_file():
             return _open_index(index, str(folder), config)
@@ -191,7 +193,9 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], str, int
         raise BadFile(f"{path}: {name}: the header entry is not an object")
     shape, dtype, offsets = entry.get("shape"), entry.get("dtype"), entry.get("data_offsets")
     if not whole(shape) or not whole(offsets) or len(offsets) != 2 or not isinstance(dtype, str):
-        raise BadFile(f"{path}: {name}: the header entry lacks a valid shape, dtype or data_offsets")
+        raise BadFile(
+            f"{path}: {name}: its header entry lacks a valid shape, dtype or data_offsets"
+        )
     start, stop = offsets
     held = DTYPES.get(dtype)
     size = numel(tuple(shape)) * held.itemsize if held is not None else stop - start

@@ -81,7 +81,7 @@ def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
     )
     return tuple(
         {name: None if pd.isna(value) else value for name, value in row.items()}
-        for row in frame.to_dict("records")
+        for row in _records(frame)
     )
 
 
@@ -114,32 +114,40 @@ def _precision(moved: pd.DataFrame) -> list[str]:
     if not len(faint):
         return []
     stored = "/".join(sorted(set(faint["tuned_dtype"].fillna(faint["base_dtype"]))))
-    verb = "would be lost" if faint["tuned_dtype"].isna().all() else "cannot be told apart"
-    how = "when merged into" if verb == "would be lost" else "from rounding to"
-    return [
-        f"{len(faint)} of {len(moved)} changes are under {_SNR:g} times the squared rounding error: "
-        f"their size {verb} {how} {stored} ({faint['tensor'].iloc[0]}, …)."
-    ]
+    merging = faint["tuned_dtype"].isna().all()  # an adapter has no storage of its own yet
+    fate = "would drown when merged into" if merging else "cannot be told from rounding to"
+    few = f"{len(faint)} of {len(moved)} changes are under {_SNR:g} times the squared rounding"
+    return [f"{few} error: they {fate} {stored} ({faint['tensor'].iloc[0]}, …)."]
 
 
 def _pairing(diff: Diff) -> list[str]:
     about, said = diff.about, []
     if about.get("renamed"):
         tuned, base = next(iter(about["renamed"].items()))
+        names = _number(len(about["renamed"]), "name differs", "names differ")
+        said.append(f"{names} in spelling, matched without the wrappers ({tuned} is {base}).")
+    for row in _with_status(diff, "reshaped"):
+        measured = f"the common {row['numel']:,} entries were compared"
         said.append(
-            f"{_number(len(about['renamed']), 'name differs', 'names differ')} in spelling, matched by what follows "
-            f"the wrappers ({tuned} is {base})."
-        )
-    for row in diff.frame[diff.frame["status"] == "reshaped"].itertuples():
-        measured = f"the common {row.numel:,} entries were compared"
-        said.append(
-            f"{row.tensor} has another shape in tuned ({'×'.join(map(str, row.shape))}): "
-            f"{measured if not pd.isna(row.delta_sq) else 'nothing of it could be compared'}."
+            f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "
+            f"{'nothing of it could be compared' if pd.isna(row['delta_sq']) else measured}."
         )
     if about.get("unmatched"):
         keys = _number(len(about["unmatched"]), "key of the adapter", "keys of the adapter")
         said.append(f"{keys} led to no change; see below.")
     return said
+
+
+def _with_status(diff: Diff, status: str) -> list[dict[str, Any]]:
+    return _records(diff.frame[diff.frame["status"] == status])
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
 
 
 def _number(count: int, one: str, many: str) -> str:
@@ -153,8 +161,7 @@ def _lists(diff: Diff) -> dict[str, dict[str, str]]:
         "matched nothing": dict(about.get("unmatched", {})),
     }
     for status in ("added", "removed"):
-        rows = diff.frame[diff.frame["status"] == status]
         lists[f"only in {'tuned' if status == 'added' else 'base'}"] = {
-            row.tensor: "×".join(map(str, row.shape)) or "scalar" for row in rows.itertuples()
+            row["tensor"]: _times(row["shape"]) for row in _with_status(diff, status)
         }
     return {heading: names for heading, names in lists.items() if names}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jinja2
 
@@ -53,6 +53,6 @@ def save(diff: Diff, path: Path, metric: str = "relative_norm") -> Path:
 
 
 def _picture(diff: Diff, metric: str) -> str:
-    buffer = io.BytesIO()
-    plots.heatmap(diff, metric).figure.savefig(buffer, format="png", dpi=160)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    with TemporaryDirectory() as folder:
+        picture = plots.save(plots.heatmap(diff, metric), Path(folder) / "heatmap.png")
+        return base64.b64encode(picture.read_bytes()).decode("ascii")

@@ -111,7 +111,7 @@ def _table(console: Console, title: str, rows: Iterable[Mapping[str, Any]]) -> N
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     names = [name for name in cells[0] if any(row[name] not in ("", "–") for row in cells)]
     room = console.width
-    shown = []
+    shown: list[str] = []
     for name in names:
         width = max(len(name), *(len(row[name]) for row in cells)) + 2
         if shown and width > room:

@@ -1,0 +1,31 @@
+"""Check that a plain install is light at the door: what is imported, and when."""
+
+import subprocess
+import sys
+
+HEAVY = ("torch", "peft", "transformers", "matplotlib", "seaborn", "pandas", "scipy")
+
+
+def loaded(code: str) -> set[str]:
+    """Return which heavy libraries a fresh interpreter holds after running `code`."""
+    probe = f"{code}\nimport sys\nprint(*(set(sys.modules) & set({HEAVY!r})))"
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def main() -> None:
+    """Fail with what was loaded too early."""
+    cases = {
+        "import ftdiff": set(),
+        "import ftdiff.__main__": set(),
+        "import ftdiff; ftdiff.open_tuned('fixtures/lora')": set(),
+        "import ftdiff; ftdiff.compare('fixtures/base', 'fixtures/lora')": {"pandas"},
+    }
+    for code, allowed in cases.items():
+        extra = loaded(code) - allowed
+        if extra:
+            sys.exit(f"{code!r} loads {sorted(extra)}")
+
+
+if __name__ == "__main__":
+    main()

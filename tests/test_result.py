@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ftdiff
+from ftdiff.errors import BadCall, BadFile, UnknownName
+from ftdiff.frames import IDENTITY
+from ftdiff.metrics import METRICS
+from ftdiff.moments import COLUMNS
+from tests.conftest import llama, nudge
+
+
+@pytest.fixture(scope="module")
+def diff() -> ftdiff.Diff:
+    base = llama()
+    tuned = nudge(base)
+    tuned["model.norm.weight"] = base["model.norm.weight"]
+    tuned["model.layers.1.mlp.up_proj.weight"][0, 0] = math.nan
+    return ftdiff.compare(base, {**tuned, "extra.weight": torch.ones(3)})
+
+
+def test_the_frame_has_the_columns_that_others_build_on(diff: ftdiff.Diff) -> None:
+    assert [*diff.frame.columns] == [*IDENTITY, *COLUMNS, *METRICS]
+    assert diff.frame["layer"].dtype == diff.frame["expert"].dtype == pd.Int64Dtype()
+    assert diff.frame["tensor"].is_unique
+
+
+def test_saving_and_loading_is_the_identity(diff: ftdiff.Diff, tmp_path: Path) -> None:
+    loaded = ftdiff.Diff.load(diff.save(tmp_path / "d.json"))
+    pd.testing.assert_frame_equal(loaded.frame, diff.frame, check_exact=True)
+    assert loaded.about == diff.about
+    again = loaded.save(tmp_path / "e.json")
+    assert again.read_bytes() == (tmp_path / "d.json").read_bytes()
+
+
+@given(st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=6))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_float_survives_to_the_bit(tmp_path: Path, values: list[float]) -> None:
+    rows = [
+        {"tensor": f"t{i}", "status": "changed", "shape": (1,), "numel": 1, "delta_sq": value}
+        for i, value in enumerate(values)
+    ]
+    made = ftdiff.Diff.of_rows(rows, {})
+    loaded = ftdiff.Diff.load(made.save(tmp_path / "x.json"))
+    assert [*loaded.frame["delta_sq"]] == values
+    json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_csv_and_parquet_hold_the_same_numbers(diff: ftdiff.Diff, tmp_path: Path) -> None:
+    with diff.save(tmp_path / "d.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    parquet = pd.read_parquet(diff.save(tmp_path / "d.parquet"))
+    for name in ("delta_sq", "relative_norm"):
+        expected = diff.frame[name]
+        assert [row[name] for row in rows] == ["" if pd.isna(v) else repr(v) for v in expected]
+        assert parquet[name].astype("Float64").equals(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "nonsense", '{"format": "ftdiff.diff/1", "about": 3, "tensors": 4}']
+)
+def test_what_is_not_a_diff_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(BadFile, match=r"x\.json"):
+        ftdiff.Diff.load(tmp_path / "x.json")
+
+
+def test_a_diff_of_another_format_says_which(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"format": "ftdiff.diff/9"}')
+    with pytest.raises(BadFile, match=r"ftdiff\.diff/9"):
+        ftdiff.Diff.load(tmp_path / "x.json")
+
+
+def test_an_unknown_ending_or_a_folder_that_is_a_file_is_one_line(
+    diff: ftdiff.Diff, tmp_path: Path
+) -> None:
+    with pytest.raises(BadCall, match=r"\.json, \.csv or \.parquet"):
+        diff.save(tmp_path / "d.xlsx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadFile, match="cannot be written"):
+        diff.save(tmp_path / "file" / "d.json")
+
+
+def test_an_interrupted_save_leaves_nothing(
+    diff: ftdiff.Diff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        diff.save(tmp_path / "d.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "columns", [(), ("layer",), ("component",), ("layer", "block"), ("status",)]
+)
+def test_groups_are_root_sums_not_means_of_ratios(
+    diff: ftdiff.Diff, columns: tuple[str, ...]
+) -> None:
+    moved = diff.frame[diff.frame["status"] == "changed"]
+    grouped = diff.by(*columns)
+    groups = moved.groupby(list(columns), dropna=False) if columns else [((), moved)]
+    for key, members in groups:
+        found = grouped
+        for column, value in zip(columns, key if isinstance(key, tuple) else (key,), strict=True):
+            same = found[column].isna() if pd.isna(value) else found[column] == value
+            found = found[same.fillna(False)]
+        expected = math.sqrt(math.fsum(members["delta_sq"]) / math.fsum(members["base_sq"]))
+        assert found["relative_norm"].iloc[0] == expected
+
+
+def test_shares_add_up_to_one_over_any_grouping(diff: ftdiff.Diff) -> None:
+    for columns in (("layer",), ("component",), ("layer", "component"), ("tensor",)):
+        grouped = diff.by(*columns, metrics=("energy_share", "lift"))
+        assert grouped["energy_share"].sum() == pytest.approx(1.0)
+        share = (grouped["energy_share"] / grouped["lift"]).dropna().sum()
+        assert share == pytest.approx(1.0, abs=0.02)  # the tensor that did not move has no lift
+
+
+def test_the_order_of_rows_changes_no_bit(diff: ftdiff.Diff) -> None:
+    shuffled = ftdiff.Diff(diff.frame.sample(frac=1, random_state=1), diff.about)
+    pd.testing.assert_frame_equal(
+        shuffled.by("layer", metrics=tuple(METRICS)), diff.by("layer", metrics=tuple(METRICS))
+    )
+
+
+def test_a_table_has_layers_ascending_and_components_in_the_published_order(
+    diff: ftdiff.Diff,
+) -> None:
+    table = diff.table()
+    assert list(table.index) == [0, 1, 2]
+    order = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down", "mlp.gate"]
+    assert list(table.columns)[:7] == order
+    row = diff.frame.set_index("tensor").loc["model.layers.2.self_attn.k_proj.weight"]
+    assert table.loc[2, "attn.k"] == row["relative_norm"]
+
+
+def test_a_table_is_of_weights_unless_asked(diff: ftdiff.Diff) -> None:
+    base = {"h.0.q_proj.weight": np.ones((2, 2)), "h.0.q_proj.bias": 100 * np.ones(2)}
+    tuned = {"h.0.q_proj.weight": 2 * np.ones((2, 2)), "h.0.q_proj.bias": 100 * np.ones(2)}
+    tuned["h.0.q_proj.bias"][0] = 101
+    both = ftdiff.compare(base, tuned)
+    assert both.table().to_numpy().ravel().tolist() == [1.0]
+    assert both.table(param=None).to_numpy().ravel().tolist() == [math.sqrt(5 / 20004)]
+
+
+def test_an_unknown_column_or_metric_is_named(diff: ftdiff.Diff) -> None:
+    with pytest.raises(UnknownName, match="no column is called 'layr'"):
+        diff.by("layr")
+    with pytest.raises(UnknownName, match="no metric is called"):
+        diff.table("rotaton")
+
+
+def test_keeping_metrics_keeps_the_sums(diff: ftdiff.Diff) -> None:
+    kept = diff.keeping(["rotation"])
+    assert [*kept.frame.columns] == [*IDENTITY, *COLUMNS, "rotation"]
+    pd.testing.assert_frame_equal(kept.by("layer"), diff.by("layer"))
+
+
+def test_an_adapter_and_its_merge_agree_in_every_group(fixtures: Path) -> None:
+    adapter = ftdiff.compare(fixtures / "base", fixtures / "lora")
+    merged = ftdiff.compare(fixtures / "base", fixtures / "merged_f32")
+    for columns in ((), ("layer",), ("component",), ("block",)):
+        names = ("relative_norm", "rotation", "lift")
+        a = adapter.by(*columns, metrics=names)
+        b = merged.by(*columns, metrics=names)
+        joined = (
+            a.merge(b, on=list(columns), suffixes=("", "_b"))
+            if columns
+            else a.join(b, rsuffix="_b")
+        )
+        joined = joined[joined["moved"] > 0]
+        for name in names:
+            assert joined[name].to_numpy(float) == pytest.approx(
+                joined[f"{name}_b"].to_numpy(float), rel=1e-5
+            )
