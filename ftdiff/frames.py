@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ftdiff.errors import BadCall, BadFile, require
-from ftdiff.moments import COLUMNS, COUNTS, MAXIMA
+from ftdiff.moments import COLUMNS, COUNTS, MAXIMA, exact
 
 FORMAT = "ftdiff.diff/1"
 
@@ -78,10 +78,7 @@ def _total(values: pd.Series[Any], name: str) -> float | int | None:
         return float(values.max())
     if name in COUNTS:
         return int(values.sum())
-    try:
-        return math.fsum(values)
-    except OverflowError:
-        return math.inf
+    return exact(values)[0]
 
 
 def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:

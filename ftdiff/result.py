@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from ftdiff.address import component_order
 from ftdiff.errors import UnknownName
 from ftdiff.frames import IDENTITY
 from ftdiff.metrics import METRICS, Sums, resolve
-from ftdiff.moments import COLUMNS
+from ftdiff.moments import COLUMNS, exact
 
 #: Statuses of tensors that moved, or may have: what a ratio of a group is taken over.
 MOVED = ("changed", "reshaped")
@@ -158,7 +157,7 @@ class Diff:
 def _with_metrics(frame: pd.DataFrame, whole: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     paired = whole[whole["status"].isin(PAIRED)]
     totals = {
-        "delta_sq": math.fsum(paired["delta_sq"].dropna()),
+        "delta_sq": exact(paired["delta_sq"].dropna())[0],
         "numel": float(paired["numel"].sum()),
     }
     params = frame["params"] if "params" in frame else frame["numel"]
