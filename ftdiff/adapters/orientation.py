@@ -33,7 +33,7 @@ def stored(
     if base is None:
         turned = bool(module.config.get("fan_in_fan_out"))
         return ((into, out) if turned else plain or (out, into)), turned
-    if base.shape == (into, out) and (into != out or _transposed(module)):
+    if base.shape == (into, out) and (into != out or turned(module)):
         return base.shape, True
     fits = base.shape[:1] == (out,) and numel(base.shape[1:]) == into
     if fits and (plain is None or _sides(base.shape) == _sides(plain)):
@@ -45,8 +45,8 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(side for side in shape if side != 1)
 
 
-def _transposed(module: Module) -> bool:
-    """Decide a square weight's orientation, which its shape does not show.
+def turned(module: Module) -> bool:
+    """Say whether the base stores a weight in × out, where its shape does not show it.
 
     The base's model type is asked first: the flag in the adapter is that of the last module
     which PEFT wrapped.
