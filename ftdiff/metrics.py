@@ -91,9 +91,7 @@ def metric(
     """
 
     def register(function: F) -> F:
-        METRICS.add(
-            name, Metric(name, label, unit, range, formula, source, null, cost, function)
-        )
+        METRICS.add(name, Metric(name, label, unit, range, formula, source, null, cost, function))
         return function
 
     return register
