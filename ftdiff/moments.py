@@ -36,7 +36,7 @@ def exact(values: Iterable[float]) -> Exact:
     >>> exact([1.0, 1e-30])
     (1.0, 1e-30)
     """
-    given = list(values)
+    given = [float(value) for value in values]
     terms: list[float] = []
     while True:
         try:

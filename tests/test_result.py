@@ -62,7 +62,8 @@ def test_csv_and_parquet_hold_the_same_numbers(diff: ftdiff.Diff, tmp_path: Path
     parquet = pd.read_parquet(diff.save(tmp_path / "d.parquet"))
     for name in ("delta_sq", "relative_norm"):
         expected = diff.frame[name]
-        assert [row[name] for row in rows] == ["" if pd.isna(v) else repr(float(v)) for v in expected]
+        written = ["" if pd.isna(value) else repr(float(value)) for value in expected]
+        assert [row[name] for row in rows] == written
         assert parquet[name].astype("Float64").equals(expected)
 
 
