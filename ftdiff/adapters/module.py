@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from ftdiff.address import strip_wrappers
 from ftdiff.formats import Checkpoint
 from ftdiff.recipes import Recipe
 from ftdiff.spelling import Spellings
@@ -17,13 +18,30 @@ class Target:
 
     def __init__(self, base: Checkpoint | None) -> None:
         self._tensors = base.tensors if base is not None else {}
+        self._layers: dict[str, dict[str, tuple[int, ...]]] = {}
         self._spellings = Spellings({name: t.shape for name, t in self._tensors.items()})
         self.config: Mapping[str, Any] = base.config if base is not None else {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the base's tensors; none where there is no base."""
+        return tuple(self._tensors)
 
     def find(self, name: str) -> LazyTensor | None:
         """Return the base tensor of that name, whatever its wrappers."""
         found = self._spellings.find(name)
         return None if found is None else self._tensors[found]
+
+    def layer(self, path: str) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the base tensors of a layer (`model.layers.0`), by name."""
+        if not self._layers:
+            for name, tensor in self._tensors.items():
+                words = strip_wrappers(name).split(".")
+                number = next((i for i, word in enumerate(words) if word.isdecimal()), None)
+                if number is not None:
+                    layer = ".".join(words[: number + 1])
+                    self._layers.setdefault(layer, {})[name] = tensor.shape
+        return self._layers.get(strip_wrappers(path), {})
 
     def name(self, name: str, shape: tuple[int, ...] | None = None) -> str:
         """Return the base's spelling of a name; the name itself where the base has none."""

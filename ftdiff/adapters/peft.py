@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import lora, replicas
+from ftdiff.adapters import capability, lora, replicas
+from ftdiff.adapters.beside import BesideFamily
 from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
+from ftdiff.adapters.onemodule import OneModule
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import Checkpoint, safetensors
 from ftdiff.formats.checkpoint import read_json
@@ -45,7 +47,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     kind = config.get("peft_type")
     if not isinstance(kind, str):
         raise BadAdapter(f"{folder / CONFIG}: no peft_type")
-    family = FAMILIES[kind]
+    family = family_for(config)
     family.check(config)
     opened = _open_weights(folder)
     layout = replicas.layout(config, base.tensors if base is not None else ())
@@ -66,6 +68,20 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         files=opened.files,
         notes=(*opened.notes, *reading.notes),
     )
+
+
+def family_for(config: Mapping[str, Any]) -> Family:
+    """Return who reads an adapter: a closed form, PEFT itself, or who lists its norms.
+
+    Raises
+    ------
+    UnknownName, Irreproducible
+        The table of capabilities does not know the type, or this configuration of it.
+    """
+    row = capability.of(config)
+    if row.way == "closed":
+        return FAMILIES[row.type]
+    return BesideFamily(row) if row.way == "beside" else OneModule(row)
 
 
 def _each(adapter: Adapter, family: Family) -> Reading:
