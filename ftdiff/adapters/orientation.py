@@ -31,8 +31,8 @@ def stored(
     """
     base = module.target.find(f"{module.path}.weight")
     if base is None:
-        turned = bool(module.config.get("fan_in_fan_out"))
-        return ((into, out) if turned else plain or (out, into)), turned
+        flipped = bool(module.config.get("fan_in_fan_out"))
+        return ((into, out) if flipped else plain or (out, into)), flipped
     if base.shape == (into, out) and (into != out or turned(module)):
         return base.shape, True
     fits = base.shape[:1] == (out,) and numel(base.shape[1:]) == into
