@@ -2,129 +2,219 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.orientation import stored
-from ftdiff.adapters.patterns import number
-from ftdiff.errors import BadAdapter
-from ftdiff.recipes import Added, Product, Recipe, Unreadable
-from ftdiff.tensors import LazyTensor, numel
+import numpy as np
 
-_LAYER = re.compile(
-    r"(?P<path>.+)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B)"
-    r"(?:\.[^.]+)??(?P<param>\.weight|\.bias)?"
+from ftdiff.adapters import dora, experts
+from ftdiff.adapters.lora_factors import Factors, factors
+from ftdiff.adapters.module import Module, Reading
+from ftdiff.adapters.resumed import resumed
+from ftdiff.adapters.token_rows import token_rows
+from ftdiff.deltas import LowRank
+from ftdiff.errors import BadAdapter
+from ftdiff.recipes import Added, Recipe, Replaced, Unreadable
+from ftdiff.tensors import LazyTensor
+
+#: Where PEFT nests the output projection of a `MultiheadAttention`.
+_OUTPUT = "base_layer.out_proj."
+_TOKENS = "token_adapter.trainable_tokens_delta"
+_PARTS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
+_KEY = re.compile(
+    r"(?P<path>.+?)\.(?P<inner>base_layer\.out_proj\.|(?:base_layer\.)*)"
+    rf"(?P<part>lora_\w+|{re.escape(_TOKENS)})(?P<rest>(?:\.[^.]+)*)"
 )
-#: Switches that change the formula; each has a reader of its own, or is refused by name.
+_SAVED = re.compile(r"(?P<path>.+?)\.(?:base_layer\.)+(?P<rest>.+)")
+#: Configurations whose change is no function of the factors and the scaling alone.
 _OTHER_FORMULAS = {
-    "use_dora": "DoRA rescales every row of the sum",
-    "kasa_config": "KaSA truncates the base first",
-    "use_qalora": "QALoRA pools its input in groups",
-    "use_bdlora": "BD-LoRA's factors are block diagonal",
-    "target_parameters": "experts are adapted in one three-dimensional tensor",
-    "layer_replication": "layers are replicated",
-    "lora_bias": "the factors carry biases",
-    "trainable_token_indices": "single rows are replaced",
+    "kasa_config": "KaSA truncates the base before it adds to it",
+    "arrow_config": "Arrow chooses among adapters for every token, so that no single ΔW exists",
 }
-_PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
+_PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+#: What some trainings leave in the file, and merging does not use.
+_TRAINING_ONLY = {
+    "lora_velora": "VeLoRA compresses activations with it in training; no part of the change",
+    "lora_monteclora": "MonteCLoRA samples with it in training; no part of the merged change",
+}
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise for a configuration whose change is not scaling · B A.
+    """Raise for a configuration that has no closed form.
 
     Raises
     ------
     BadAdapter
-        It asks for another formula, named in the message.
+        With the reason of `no_closed_form`.
     """
+    reason = no_closed_form(config)
+    if reason is not None:
+        raise BadAdapter(f"adapter_config.json: {reason}")
+
+
+def no_closed_form(config: Mapping[str, Any]) -> str | None:
+    """Say why the factors and the base's own values do not give the change; None where they do."""
     for switch, why in _OTHER_FORMULAS.items():
         if config.get(switch):
-            raise BadAdapter(f"adapter_config.json: {switch} is set ({why}); not read yet")
+            return f"{switch} is set: {why}"
     init = config.get("init_lora_weights")
-    if init not in _PLAIN_INITS:
-        raise BadAdapter(
-            f"adapter_config.json: init_lora_weights is {init!r}: the factors are not the change, "
-            "since the base was replaced by a residual; convert it with peft's save_pretrained("
-            "path_initial_model_for_weight_conversion=…)"
-        )
-
-
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "lora", or "rslora"."""
-    return "rslora" if config.get("use_rslora") else "lora"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return module path and suffix, dropping an adapter's name (`lora_A.default.weight`)."""
-    found = _LAYER.fullmatch(name)
-    return (found["path"], found["part"] + (found["param"] or "")) if found else None
-
-
-def read(module: Module) -> Reading:
-    """Return the recipe of a module's weight, keyed by the base's name of it."""
-    embedding = any(suffix.startswith("lora_embedding") for suffix in module.tensors)
-    A, B = _factors(module, embedding)
-    name = module.target.name(f"{module.path}.weight")
-    if A is None or B is None:
-        return Reading({name: _half(module, A, B)})
-    rank = A.shape[0] if A.shape else 0
-    inner = numel(B.shape[1:])
-    if len(A.shape) < 2 or len(B.shape) < 2 or inner != rank or not rank:
-        reason = f"{module.path}: lora_A {_times(A)} and lora_B {_times(B)} do not multiply"
-        return Reading({name: Unreadable(B.shape, reason)})
-    scaling, origin = scale(module, rank)
-    recipe = _recipe(module, A, B, scaling, embedding)
-    return Reading({name: recipe}, {name: origin})
-
-
-def scale(module: Module, rank: int) -> tuple[float, str]:
-    """Return α/r or α/√r, and where each number came from.
-
-    The rank is the factors' own: a configuration may name another. Patterns match the end of a
-    module's path, the first hit counts, as in PEFT.
-
-    Raises
-    ------
-    BadAdapter
-        The configuration has no α.
-    """
-    alpha, pattern = number(module, "lora_alpha", "alpha_pattern")
-    why = [pattern] if pattern else []
-    if module.config.get("use_rslora"):
-        told = " and ".join(["use_rslora", *why])
-        return alpha / math.sqrt(rank), f"α/√r = {alpha:g}/√{rank}, {told} in adapter_config.json"
-    told = "".join(f"{reason} in " for reason in why)
-    return alpha / rank, f"α/r = {alpha:g}/{rank}, {told}adapter_config.json"
-
-
-def _factors(module: Module, embedding: bool) -> tuple[LazyTensor | None, LazyTensor | None]:
-    if embedding:
-        return module.tensors.get("lora_embedding_A"), module.tensors.get("lora_embedding_B")
-    return module.tensors.get("lora_A.weight"), module.tensors.get("lora_B.weight")
-
-
-def _recipe(
-    module: Module, A: LazyTensor, B: LazyTensor, scaling: float, embedding: bool
-) -> Recipe:
-    out, into = B.shape[0], numel(A.shape[1:])
-    if embedding:  # the factors are transposed, whatever the configuration says of the others
-        return Added((into, out), Product(A, B, scaling, transposed=True))
-    shape, turned = stored(module, out, into, (out, *A.shape[1:]))
-    return Added(shape, Product(A, B, scaling, turned))
-
-
-def _half(module: Module, A: LazyTensor | None, B: LazyTensor | None) -> Unreadable:
-    here, gone = ("lora_A", "lora_B") if A is not None else ("lora_B", "lora_A")
-    tensor = A if A is not None else B
-    if tensor is None:
-        return Unreadable((), f"{module.path}: neither lora_A nor lora_B in the adapter")
-    return Unreadable(
-        tensor.shape, f"{module.path}: adapter has {here} ({_times(tensor)}) but no {gone}"
+    if init in _PLAIN_INITS:
+        return None
+    return (
+        f"init_lora_weights is {init!r}: the factors are not the change, since the base was "
+        "replaced by a residual; convert it with peft's save_pretrained("
+        "path_initial_model_for_weight_conversion=…)"
     )
 
 
-def _times(tensor: LazyTensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
+def kind(config: Mapping[str, Any]) -> str:
+    """Return "lora", or the variant: "dora", "rslora", "alora", "qalora", "bdlora"."""
+    if config.get("use_dora"):
+        return "dora"
+    if config.get("alora_invocation_tokens"):
+        return "alora"
+    for variant in ("qalora", "bdlora", "rslora"):
+        if config.get(f"use_{variant}"):
+            return variant
+    return "lora"
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """Return module path and suffix, dropping an adapter's name (`lora_A.default.weight`).
+
+    What peft nested keeps its nesting in the suffix (`base_layer.lora_A.weight`): several
+    parameters of one module, and a multi-head attention's output.
+    """
+    found = _KEY.fullmatch(name)
+    if found is None:
+        saved = _SAVED.fullmatch(name)
+        if saved is None:
+            return None
+        words = [word for word in saved["rest"].split(".") if word != "base_layer"]
+        return saved["path"], f"base_layer.{'.'.join(words)}"
+    part, words = found["part"], found["rest"].split(".")[1:]
+    if part in _PARTS:
+        param = words[-1:] if words[-1:] in (["weight"], ["bias"]) else []
+        named = len(words) - len(param)
+        words = param if named <= 1 else words
+        words = [] if part == "lora_magnitude_vector" and words == ["weight"] else words
+    return found["path"], found["inner"] + ".".join([part, *words])
+
+
+def read(module: Module) -> Reading:
+    """Return the recipes of a module's weight and bias, keyed by the base's names of them."""
+    if experts.targeted(module):
+        return experts.read(module)
+    inner = f"{_OUTPUT}lora_"
+    if any(suffix.startswith(inner) for suffix in module.tensors):
+        return _attention(module)
+    if _TOKENS in module.tensors:
+        return _with_rest(module, token_rows(module, module.tensors[_TOKENS]), {_TOKENS})
+    if not any(suffix.startswith("lora_") for suffix in module.tensors):
+        return _with_rest(module, Reading({}), set())
+    return _layer(module, "weight")
+
+
+def _layer(module: Module, param: str, times: float = 1.0) -> Reading:
+    """Read one pair of factors, what goes with it, and saved copies of what it changes."""
+    name = module.target.name(f"{module.path}.{param}")
+    found = factors(module, param, times)
+    used = {"lora_A.weight", "lora_B.weight", "lora_embedding_A", "lora_embedding_B"}
+    if isinstance(found, Unreadable):
+        return _with_rest(module, Reading({name: found}), used)
+    copy = module.tensors.get("base_layer.weight")
+    notes = list(found.notes)
+    recipe: Recipe
+    if module.config.get("use_dora"):
+        used |= {"lora_magnitude_vector"}
+        recipe = dora.recipe(module, found, copy)
+    elif copy is not None:
+        recipe, note = resumed(module, Added(found.shape, found.product), copy)
+        notes += note
+    else:
+        recipe = Added(found.shape, found.product)
+    if copy is not None:
+        used |= {"base_layer.weight"}
+    made = Reading({name: recipe}, {name: found.origin}, notes=tuple(notes))
+    if "lora_B.bias" in module.tensors:
+        made = _merged(made, _bias(module, found))
+        used |= {"lora_B.bias", "base_layer.bias"}
+    return _with_rest(module, made, used)
+
+
+def _bias(module: Module, found: Factors) -> Reading:
+    """Read a factor's bias: it reaches the layer's, scaled."""
+    bias = module.tensors["lora_B.bias"]
+    added = Added(bias.shape, Column(bias, found.scaling))
+    recipe: Recipe = added
+    notes: list[str] = []
+    copy = module.tensors.get("base_layer.bias")
+    if copy is not None:
+        recipe, notes = resumed(module, added, copy, "bias")
+    name = module.target.name(f"{module.path}.bias")
+    return Reading({name: recipe}, {name: found.origin}, notes=tuple(notes))
+
+
+def _attention(module: Module) -> Reading:
+    """Read a `MultiheadAttention`: its fused input projection, and its output's, nested in it."""
+    outer, inner = {}, {}
+    for suffix, tensor in module.tensors.items():
+        rest = suffix.removeprefix(_OUTPUT)
+        if rest == suffix:
+            outer[suffix] = tensor
+        else:
+            inner[rest if rest.startswith("lora_") else f"base_layer.{rest}"] = tensor
+    output = replace(module, path=f"{module.path}.out_proj", tensors=inner)
+    twice = ("MultiheadAttention: PEFT adds the change of out_proj twice, in training and merging",)
+    made = _merged(
+        _layer(replace(module, tensors=outer), "in_proj_weight"), _layer(output, "weight", 2.0)
+    )
+    return replace(made, notes=(*made.notes, *twice))
+
+
+def _with_rest(module: Module, made: Reading, used: set[str]) -> Reading:
+    """Add what the factors leave over: saved copies are replacements, the rest is unmatched."""
+    recipes: dict[str, Recipe] = {}
+    unmatched: dict[str, str] = {}
+    for suffix, tensor in module.tensors.items():
+        if suffix in used:
+            continue
+        if suffix.startswith("base_layer.") and ".lora_" not in suffix:
+            saved = f"{module.path}.{suffix.removeprefix('base_layer.')}"
+            recipes[module.target.name(saved, tensor.shape)] = Replaced(tensor)
+        else:
+            unmatched[f"{module.path}.{suffix}"] = _why_unused(suffix)
+    return _merged(made, Reading(recipes, unmatched=unmatched))
+
+
+def _why_unused(suffix: str) -> str:
+    for start, reason in _TRAINING_ONLY.items():
+        if suffix.startswith(start):
+            return reason
+    if suffix == "lora_magnitude_vector":
+        return "use_dora is not set in adapter_config.json, so that PEFT ignores it too"
+    return f"no part of LoRA is called {suffix}"
+
+
+def _merged(one: Reading, other: Reading) -> Reading:
+    return Reading(
+        {**one.recipes, **other.recipes},
+        {**one.scalings, **other.scalings},
+        {**one.unmatched, **other.unmatched},
+        (*one.notes, *other.notes),
+    )
+
+
+@dataclass(frozen=True)
+class Column:
+    """ΔW = scaling · a stored vector, as one column."""
+
+    tensor: LazyTensor
+    scaling: float
+
+    def make(self) -> LowRank:
+        """Read the vector as float32."""
+        column = self.tensor.read().astype(np.float32).reshape(-1, 1)
+        return LowRank(column, np.ones((1, 1), np.float32), self.scaling)

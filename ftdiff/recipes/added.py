@@ -66,16 +66,20 @@ class Added:
         What becomes ΔW.
     form
         low-rank, kronecker, ….
+    view
+        Rows × columns of ΔW, where they are not output channels against all the rest: experts
+        that are stacked in one tensor.
     """
 
     shape: tuple[int, ...]
     maker: Maker
     form: str = "low-rank"
     dtype: str = ""
+    view: tuple[int, int] | None = None
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of rows; one without a base, when nothing is streamed."""
-        rows, columns = matrix_shape(self.shape)
+        rows, columns = self.view or matrix_shape(self.shape)
         return 1 if base is None else tiling.count(rows, tiling.rows_per_tile(columns))
 
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
@@ -85,7 +89,7 @@ class Added:
         closed form of the whole is counted with the first tile.
         """
         delta = _made(self.maker)
-        rows, columns = matrix_shape(self.shape)
+        rows, columns = self.view or matrix_shape(self.shape)
         if base is None:
             counts = {"nonfinite_tuned": delta.nonfinite()}
             return Moments(rows * columns, {"delta_sq": (delta.sumsq(),)}, counts=counts)

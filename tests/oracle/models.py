@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import peft
 import torch
 import transformers
+from safetensors.torch import save_file
 from torch import nn
 
 torch.set_num_threads(1)
@@ -32,10 +35,42 @@ def llama(*, bias: bool = False, seed: int = 0) -> nn.Module:
     return _random(transformers.LlamaForCausalLM(config), seed)
 
 
-def gpt2(*, seed: int = 0) -> nn.Module:
+def gpt2(*, seed: int = 0, tied: bool = True) -> nn.Module:
     """A GPT-2 of two layers, whose projections are `Conv1D`: stored in × out."""
-    config = transformers.GPT2Config(vocab_size=40, n_positions=16, n_embd=24, n_layer=2, n_head=2)
+    config = transformers.GPT2Config(
+        vocab_size=40, n_positions=16, n_embd=24, n_layer=2, n_head=2, tie_word_embeddings=tied
+    )
     return _random(transformers.GPT2LMHeadModel(config), seed)
+
+
+def mixtral(*, seed: int = 0) -> nn.Module:
+    """A Mixtral of two layers, whose three experts are stacked out × in."""
+    config = transformers.MixtralConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=3,
+    )
+    return _random(transformers.MixtralForCausalLM(config), seed)
+
+
+def gpt_oss(*, intermediate: int = 12, seed: int = 0) -> nn.Module:
+    """A gpt-oss of two layers, whose three experts are stacked in × out."""
+    config = transformers.GptOssConfig(
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=intermediate,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        num_local_experts=3,
+        num_experts_per_tok=2,
+    )
+    return _random(transformers.GptOssForCausalLM(config), seed)
 
 
 class Convolutions(nn.Module):
@@ -75,22 +110,40 @@ def save_adapter(
 
     `change` may do more to the adapted model before it is saved.
     """
-    adapted = peft.get_peft_model(copy.deepcopy(model), config)
     torch.manual_seed(seed)
-    with torch.no_grad():
+    with _quiet(), torch.no_grad():
+        adapted = peft.get_peft_model(copy.deepcopy(model), config)
         for parameter in adapted.parameters():
             if parameter.requires_grad and parameter.is_floating_point():
                 parameter.add_(torch.randn_like(parameter), alpha=spread)
         if change is not None:
             change(adapted)
-    adapted.save_pretrained(str(folder))
+        adapted.save_pretrained(str(folder))
+    return folder
+
+
+def save_model(model: nn.Module, folder: Path) -> Path:
+    """Save a model as its library does; a plain module's tensors by themselves."""
+    if hasattr(model, "save_pretrained"):
+        model.save_pretrained(folder)
+    else:
+        save_file(model.state_dict(), folder / "model.safetensors")
     return folder
 
 
 def merged(model: nn.Module, folder: Path) -> dict[str, np.ndarray]:
     """Return every tensor of PEFT's own merge of the whole model, read from the saved adapter."""
-    adapted = peft.PeftModel.from_pretrained(copy.deepcopy(model), str(folder)).eval()
-    return state(adapted.merge_and_unload())
+    with _quiet():
+        adapted = peft.PeftModel.from_pretrained(copy.deepcopy(model), str(folder)).eval()
+        return state(adapted.merge_and_unload())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let PEFT say what it likes: its warnings are not about our code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def state(model: nn.Module) -> dict[str, np.ndarray]:

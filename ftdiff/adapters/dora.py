@@ -1,0 +1,132 @@
+"""DoRA: W + ΔL, rescaled so that every output has the magnitude that was learned for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ftdiff.adapters.lora_factors import Factors, times
+from ftdiff.adapters.module import Module
+from ftdiff.adapters.resumed import rows_of
+from ftdiff.deltas import Delta
+from ftdiff.recipes import Maker, Rebuilt, Recipe, Unreadable
+from ftdiff.recipes import tiles as tiling
+from ftdiff.tensors import Array, LazyTensor, matrix_shape, numel
+
+_SUFFIX = "lora_magnitude_vector"
+
+
+def recipe(module: Module, found: Factors, copy: LazyTensor | None = None) -> Recipe:
+    """Return the recipe of a weight under DoRA.
+
+    Parameters
+    ----------
+    module, found
+        The module and its factors.
+    copy
+        The base weight as the adapter saved it, which PEFT starts from; None where it saved none.
+    """
+    magnitude = module.tensors.get(_SUFFIX)
+    if magnitude is None:
+        reason = f"{module.path}: use_dora is set, but the adapter has no {_SUFFIX}"
+        return Unreadable(found.shape, reason)
+    turned = found.product.transposed
+    out = matrix_shape(found.shape)[1 if turned else 0]
+    if numel(magnitude.shape) != out:
+        return Unreadable(
+            found.shape,
+            f"{module.path}: {_SUFFIX} ({times(magnitude)}) does not fit {out} outputs",
+        )
+    if copy is not None and copy.shape != found.shape:
+        reason = f"{module.path}: the saved base_layer ({times(copy)}) does not fit the factors"
+        return Unreadable(copy.shape, reason)
+    return Rebuilt(
+        found.shape,
+        Dora(found.product, magnitude, turned, copy),
+        "dora",
+        f"{module.path}: DoRA rescales the sum of base and adapter",
+        rowwise=copy is not None or not turned,
+    )
+
+
+@dataclass(frozen=True)
+class Dora:
+    """ΔW = (m / ‖W + ΔL‖) (W + ΔL) − W, norms and magnitudes for each output channel.
+
+    Parameters
+    ----------
+    maker
+        What becomes ΔL, scaling included, oriented as the base is stored.
+    magnitude
+        m, as many as there are outputs.
+    columns
+        Magnitudes belong to columns of the stored weight, or to runs of columns as long as a
+        kernel. Their norms need a pass over the weight before the first row is known.
+    copy
+        The weight that the adapter starts from, where it saved one; else the base's.
+
+    Notes
+    -----
+    Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024, eq. 5, as PEFT merges it: the
+    norm is that of the sum, scaling included.
+    """
+
+    maker: Maker
+    magnitude: LazyTensor
+    columns: bool = False
+    copy: LazyTensor | None = None
+
+    def make(self, base: LazyTensor) -> DoraRule:
+        """Read the factors and magnitudes; norms of columns are taken in one pass."""
+        added = self.maker.make()
+        m = self.magnitude.read().astype(np.float64).reshape(-1)
+        if not self.columns:
+            return DoraRule(added, m, None, self.copy)
+        start = base if self.copy is None else self.copy
+        sums = _column_sq(start, added).reshape(m.size, -1)
+        with np.errstate(all="ignore"):
+            factor = m / np.sqrt(sums.sum(axis=1))
+        return DoraRule(added, None, np.repeat(factor, sums.shape[1]), self.copy)
+
+
+@dataclass(frozen=True, eq=False)
+class DoraRule:
+    """The rule of `Dora`: magnitudes by row, or factors by column that are known already."""
+
+    added: Delta
+    magnitude: Array | None
+    factor: Array | None
+    copy: LazyTensor | None
+
+    def rows(self, W: Array, start: int) -> Array:
+        """Return ΔW for these rows."""
+        stop = start + len(W)
+        dL = self.added.rows(start, stop)
+        origin = W if self.copy is None else rows_of(self.copy, start, stop)
+        with np.errstate(all="ignore"):  # a zero row has no direction: the result is not finite
+            if self.magnitude is not None:
+                norms = np.sqrt(np.square(origin + dL, dtype=np.float64).sum(axis=1))
+                factor = (self.magnitude[start:stop] / norms)[:, None]
+            else:
+                assert self.factor is not None
+                factor = self.factor[None, :]
+            grown = (factor - 1.0).astype(np.float32) * origin
+            dW: Array = grown + factor.astype(np.float32) * dL
+        return dW if self.copy is None else (origin - W) + dW
+
+
+def _column_sq(tensor: LazyTensor, added: Delta) -> Array:
+    """Return Σ (W + ΔL)² down every column, tile by tile in the order of the file."""
+    rows, columns = matrix_shape(tensor.shape)
+    total = np.zeros(columns)
+    for start, stop in _runs(rows, tiling.rows_per_tile(columns)):
+        tile = rows_of(tensor, start, stop) + added.rows(start, stop)
+        total += np.square(tile, dtype=np.float64).sum(axis=0)
+    return total
+
+
+def _runs(rows: int, step: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
