@@ -189,13 +189,15 @@ def _is_diff(source: Path) -> bool:
 
 def _write(diff: Diff, folder: Path, metric: str) -> None:
     from ftdiff import plots
+    from ftdiff.errors import BadCall
     from ftdiff.reports import html
 
     written = [diff.save(folder / "diff.json"), diff.save(folder / "diff.csv")]
-    axes = None
-    if plots.drawable(diff, metric):
+    try:
         axes = plots.heatmap(diff, metric)
         written += [plots.save(axes, folder / f"heatmap.{kind}") for kind in ("png", "svg")]
+    except BadCall as error:  # no layers, or nothing measured: the numbers are written all the same
+        click.echo(f"no heatmap: {error}", err=True)
     written.append(html.save(diff, folder / "report.html", metric))
     click.echo(f"wrote {', '.join(str(path) for path in written)}", err=True)
 

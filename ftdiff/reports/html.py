@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import jinja2
 
 from ftdiff import plots
+from ftdiff.errors import BadCall
 from ftdiff.frames import written
 from ftdiff.metrics import METRICS
 from ftdiff.reports.document import document
@@ -35,11 +36,10 @@ _COLUMNS = (
 def render(diff: Diff, metric: str = "relative_norm") -> str:
     """Return the page as text; nothing in it asks the network for anything."""
     shown = [name for name in _COLUMNS if name in diff.frame]
-    picture = _picture(diff, metric) if plots.drawable(diff, metric) else None
     return _PAGE.get_template("report.html.jinja").render(
         report=document(diff),
         metric=METRICS[metric],
-        picture=picture,
+        picture=_picture(diff, metric),
         columns=shown,
         rows=diff.frame[shown].astype(object).where(diff.frame[shown].notna(), None).to_numpy(),
     )
@@ -52,7 +52,11 @@ def save(diff: Diff, path: Path, metric: str = "relative_norm") -> Path:
     return path
 
 
-def _picture(diff: Diff, metric: str) -> str:
+def _picture(diff: Diff, metric: str) -> str | None:
+    try:
+        axes = plots.heatmap(diff, metric)
+    except BadCall:  # no layers, or nothing measured
+        return None
     with TemporaryDirectory() as folder:
-        picture = plots.save(plots.heatmap(diff, metric), Path(folder) / "heatmap.png")
+        picture = plots.save(axes, Path(folder) / "heatmap.png")
         return base64.b64encode(picture.read_bytes()).decode("ascii")
