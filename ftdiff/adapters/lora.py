@@ -126,6 +126,8 @@ def _layer(module: Module, param: str, times: float = 1.0) -> Reading:
         return _with_rest(module, Reading({name: found}), used)
     copy = module.tensors.get("base_layer.weight")
     notes = list(found.notes)
+    if module.config.get("alora_invocation_tokens"):
+        notes.append("conditional: the change acts only after the adapter's invocation tokens")
     recipe: Recipe
     if module.config.get("use_dora"):
         used |= {"lora_magnitude_vector"}

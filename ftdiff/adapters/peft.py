@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import capability, lora, replicas
+from ftdiff.adapters import capability, lora, replicas, targets
 from ftdiff.adapters.beside import BesideFamily
 from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
 from ftdiff.adapters.onemodule import OneModule
@@ -44,12 +45,33 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     folder = path if path.is_dir() else path.parent
     config = read_json(folder / CONFIG)
+    return replace(read(config, _open_weights(folder), base, folder / CONFIG), source=str(path))
+
+
+def read(
+    config: Mapping[str, Any], opened: Checkpoint, base: Checkpoint | None, origin: Path
+) -> Tuned:
+    """Resolve every module's change.
+
+    Parameters
+    ----------
+    config, origin
+        The configuration, and the file that it is from.
+    opened
+        The opened weights.
+    base
+        The opened base, if there is one.
+
+    Raises
+    ------
+    BadAdapter
+        The type has no reader, or the files contradict each other.
+    """
     kind = config.get("peft_type")
     if not isinstance(kind, str):
-        raise BadAdapter(f"{folder / CONFIG}: no peft_type")
+        raise BadAdapter(f"{origin}: no peft_type")
     family = family_for(config)
     family.check(config)
-    opened = _open_weights(folder)
     layout = replicas.layout(config, base.tensors if base is not None else ())
     target = Target(base.arranged(layout) if base is not None and layout else base)
     adapter = _sort(opened.tensors, family, config, target)
@@ -59,14 +81,14 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         reading = _each(adapter, family)
     return Tuned(
         recipes=reading.recipes,
-        source=str(path),
+        source=opened.source,
         kind=family.kind(config),
         config=config,
         scalings=reading.scalings,
         unmatched=reading.unmatched,
         layout=layout,
         files=opened.files,
-        notes=(*opened.notes, *reading.notes),
+        notes=(*opened.notes, *targets.absent(config, adapter.modules), *reading.notes),
     )
 
 

@@ -1,0 +1,36 @@
+"""What a configuration says it adapted, held against what the file has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def absent(config: Mapping[str, Any], paths: Iterable[str]) -> tuple[str, ...]:
+    """Return a sentence for the listed targets of which the file has no module.
+
+    Parameters
+    ----------
+    config
+        The adapter's. Targets that are an expression are not held against anything.
+    paths
+        The modules that the file has tensors for.
+    """
+    ends = {path[at:] for path in paths for at in _starts(path)}
+    missing = [name for name in _names(config.get("target_modules")) if name not in ends]
+    for name in _names(config.get("target_parameters")):
+        module = name.rpartition(".")[0]
+        if module and module not in ends:
+            missing.append(name)
+    if not missing:
+        return ()
+    told = ", ".join(sorted(missing)[:8]) + (", …" if len(missing) > 8 else "")
+    return (f"adapter_config.json targets {told}, but the file has no tensor for them",)
+
+
+def _names(told: Any) -> list[str]:
+    return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
+
+
+def _starts(path: str) -> list[int]:
+    return [0, *(at + 1 for at, letter in enumerate(path) if letter == ".")]
