@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftdiff.errors import BadCall
-from ftdiff.kernels import BLOCK, LEAST_EXPONENT, Target, gram, host, product, sums
+from ftdiff.kernels import BLOCK, LEAST_EXPONENT, Target, gram, host, jit, product, sums
 from ftdiff.tensors import DTYPES, Array
 
 STORED = {
@@ -207,6 +208,12 @@ def test_rounding_does_not_add_up_where_all_entries_are_the_same(x: float, y: fl
     assert_measured(sums(base, tuned, "F32", "F32"), base, tuned, -126, within=2.5e-7)
 
 
+def test_equal_squares_are_summed_to_seven_digits() -> None:
+    for x in np.random.default_rng(18).uniform(1, 4, 2000).astype(np.float32):
+        floats, _ = sums(np.full(4096, x), None, "F32")
+        assert floats[0, 0] == pytest.approx(4096 * float(x) ** 2, rel=1e-7)
+
+
 def test_numbers_are_compared_not_bits() -> None:
     nan = np.array([0x7FC00001, 0xFFC00002], np.uint32).view(np.float32)
     base = np.concatenate([np.float32([0.0, -0.0, np.inf, np.inf, 1.0, np.nan]), nan])
@@ -301,10 +308,15 @@ def test_nothing_past_the_end_and_no_alignment_is_needed() -> None:
         assert same_bits(sums(lent, lent, "F32", "F32"), sums(values, values, "F32", "F32"))
 
 
-def test_threads_compile_once_and_agree() -> None:
-    base, tuned = usual("U16", 70000, 14), usual("F8_E5M2", 70000, 15)
+def test_threads_compile_once_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    compiled = jit._compiled
+    monkeypatch.setattr(jit, "_compiled", lambda *given: made.append(given) or compiled(*given))
+    base, d = usual("U16", 70000, 14), usual("F8_E5M2", 70000, 15)
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: sums(base, tuned, "U16", "F8_E5M2"), range(32)))
+        call = partial(sums, base, d, "U16", "F8_E5M2", delta=True)
+        results = list(pool.map(lambda _: call(), range(32)))
+    assert len(made) == 1
     assert all(same_bits(results[0], other) for other in results)
 
 
@@ -356,6 +368,20 @@ def test_a_product_is_a_chain_of_sums_each_rounded_once(target: Target) -> None:
                 exact = Fraction(float(B[i, k])) * Fraction(float(A[k, j])) + Fraction(float(total))
                 total = rounded(exact)
             assert out[i, j] == total, (i, j)
+
+
+@pytest.mark.parametrize("target", [host(), *TARGETS], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 2.0**-100, 2.0**90])
+def test_a_sum_beside_a_tie_is_rounded_once(target: Target, scale: float) -> None:
+    half = (2.0**-12 * (1 + 2.0**-18), 2.0**-12 * (1 - 2.0**-18))  # 2^-24 but for 2^-60
+    for sign in (-1.0, 1.0):
+        A = np.float32([sign * (1 + k * 2.0**-23) for k in range(40)])
+        A = np.stack([A, np.full(40, half[0], np.float32)]) * np.float32(scale)
+        out = product(np.float32([[1, half[1]], [1, -half[1]]]), A, target=target)
+        for row, side in enumerate((1, -1)):
+            term = side * Fraction(half[1]) * Fraction(float(A[1, 0]))
+            want = [rounded(Fraction(float(z)) + term) for z in A[0]]
+            assert out[row].tolist() == [float(x) for x in want]
 
 
 @settings(deadline=None, max_examples=60)
