@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ftdiff.errors import BadCall
 from ftdiff.plots.styles import STYLES
 from ftdiff.registry import Registry
 from ftdiff.result import Diff
@@ -47,14 +46,12 @@ def heatmap(
     Raises
     ------
     UnknownName
-        No metric, style or stack has that name.
+        No metric, style, option of the style, or stack has that name.
     BadCall
-        An option that the style does not have, or nothing to draw.
+        An option that does not fit, or nothing to draw.
     """
     draw = STYLES[style]
-    known = dict.fromkeys(inspect.signature(draw).parameters)
+    options = Registry(f"option of style {style!r}", inspect.signature(draw).parameters)
     for option in style_options:
-        if option not in known:
-            complaint = Registry(f"option of style {style!r}", known)._complaint(option)
-            raise BadCall(complaint)
+        options[option]
     return draw(diff, metric, ax=ax, **style_options)

@@ -24,14 +24,15 @@ def layer_ticks(
         Steps to choose from, the first that ends nearest to a whole step before the last row;
         wider ones only where labels would touch.
     last
-        Whether the last row always has a tick; the one it would touch is dropped.
+        Whether the last row always has a tick (the one it would touch is dropped), and each row
+        where there are few.
 
     Examples
     --------
     >>> layer_ticks(28), layer_ticks(32)
     ([0, 3, 6, 9, 12, 15, 18, 21, 24, 27], [0, 4, 8, 12, 16, 20, 24, 28, 31])
     """
-    if count <= _FEW and apart <= 1:
+    if last and count <= _FEW and apart <= 1:
         return list(range(count))
     fitting = [step for step in steps if step >= apart]
     step = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
+from ftdiff.plots.labels import shown
 from ftdiff.registry import Registry
 from ftdiff.result import Diff
 
@@ -32,6 +34,8 @@ class Matrix:
         What the numbers are, for the colour bar.
     doubtful
         bool, like `values`: cells that do not stand out of the storage dtype's rounding.
+    stack
+        The tower of a diff that this is of.
     title
         What is drawn where a choice was made ("decoder"), or "".
     notes
@@ -41,12 +45,23 @@ class Matrix:
     values: pd.DataFrame
     label: str
     doubtful: pd.DataFrame
+    stack: str = ""
     title: str = ""
     notes: tuple[str, ...] = ()
 
     def only(self, columns: Sequence[Hashable]) -> Matrix:
         """Return these columns, in this order."""
-        return replace(self, values=self.values[columns], doubtful=self.doubtful[columns])
+        kept = list(columns)
+        return replace(self, values=self.values[kept], doubtful=self.doubtful[kept])
+
+    def legend(self) -> list[str]:
+        """Say what grey and hatched cells are, where there are any, and then the notes."""
+        said = []
+        if self.values.isna().to_numpy().any():
+            said.append("grey: no value")
+        if self.doubtful.to_numpy().any():
+            said.append(f"hatched: not above rounding (snr < {TRUSTED_SNR:g})")
+        return [*said, *self.notes]
 
 
 def matrix_of(
@@ -89,7 +104,7 @@ def matrix_of(
     return found
 
 
-def whole_layers(diff: Diff, metric: str, stack: str, index: pd.Index) -> pd.Series:
+def whole_layers(diff: Diff, metric: str, stack: str, index: pd.Index[Any]) -> pd.Series[float]:
     """Return the metric over all weights of each layer of a stack, aligned to `index`."""
     long = diff.by("stack", "layer", metrics=(metric,), param="weight")
     long = long[(long["stack"] == stack) & long["layer"].notna()]
@@ -113,7 +128,7 @@ def _of_diff(diff: Diff, metric: str, columns: str, stack: str | None) -> Matrix
     }
     snr = wide["snr"]
     doubtful = (snr > 0) & (snr < TRUSTED_SNR) & wide[metric].notna()
-    return Matrix(wide[metric], named.label, doubtful, title, notes)
+    return Matrix(wide[metric], named.label, doubtful, chosen, title, notes)
 
 
 def _choose_stack(long: pd.DataFrame, stack: str | None) -> tuple[str, str, tuple[str, ...]]:
@@ -123,10 +138,10 @@ def _choose_stack(long: pd.DataFrame, stack: str | None) -> tuple[str, str, tupl
     if stack is not None:
         Registry("stack", sizes)[stack]
     chosen = stack if stack is not None else max(sizes, key=lambda name: (sizes[name], name))
-    others = [repr(name) for name in sizes if name != chosen]
+    others = [repr(shown(name)) for name in sizes if name != chosen]
     if not others:
         return chosen, "", ()
-    return chosen, chosen or "main stack", (f"also: stack={' or '.join(others)}",)
+    return chosen, shown(chosen) or "main stack", (f"also: stack={' or '.join(others)}",)
 
 
 def _filled(wide: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +166,7 @@ def _of_frame(frame: pd.DataFrame, metric: str) -> Matrix:
     notes = (f"{infinite} infinite, left blank",) if infinite else ()
     values = values.where(np.isfinite(values))
     label = METRICS[metric].label if metric in METRICS else metric
-    return Matrix(values, label, values.isna() & False, "", notes)
+    return Matrix(values, label, values.isna() & False, notes=notes)
 
 
 def _why_empty(diff: Diff | pd.DataFrame, metric: str) -> str:

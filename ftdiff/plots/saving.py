@@ -43,9 +43,10 @@ def save(drawn: Axes | Figure, path: str | Path) -> Path:
     ending = path.suffix.lower()
     if ending not in _SILENT:
         raise BadCall(f"{path}: a figure is saved as {', '.join(_SILENT)}")
-    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
-    if figure is None:
+    on = drawn if isinstance(drawn, Figure) else drawn.get_figure()
+    if on is None:
         raise BadCall(f"{path}: these Axes are on no figure any more")
+    figure = on.figure  # of a sub-figure, the whole one
     with written(path) as temporary, _SETTINGS, mpl.rc_context({"svg.hashsalt": "ftdiff"}):
         figure.savefig(
             temporary,

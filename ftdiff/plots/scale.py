@@ -60,6 +60,7 @@ def scale_of(
     vmax: float | None = None,
     center: float | None = None,
     robust: bool = False,
+    ticks: tuple[float, ...] | None = None,
 ) -> Scale:
     """Choose limits and colours for these numbers.
 
@@ -74,6 +75,8 @@ def scale_of(
     center
         The number at the middle colour. By default the middle of the limits. Both sides keep one
         slope: equal steps of colour are equal steps of the number.
+    ticks
+        By default, round numbers within the limits.
 
     Raises
     ------
@@ -82,7 +85,8 @@ def scale_of(
     """
     finite = values[np.isfinite(values)]
     low, high, same = _limits(finite, vmin, vmax, robust)
-    ticks = (float(finite.min()),) if same else round_ticks(low, high)
+    if ticks is None:
+        ticks = (float(finite.min()),) if same else round_ticks(low, high)
     below, above = bool(finite.min() < low), bool(finite.max() > high)
     extend: Literal["neither", "min", "max", "both"] = "neither"
     if below or above:

@@ -6,10 +6,14 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
+from ftdiff.plots.styles.importance import importance
 from ftdiff.plots.styles.modules import modules
+from ftdiff.plots.styles.tokens import tokens
 from ftdiff.registry import Registry
 
 #: A style takes a diff or a matrix, a metric, and its own options by keyword.
 Style = Callable[..., Axes]
 
-STYLES: Registry[Style] = Registry("style", {"modules": modules})
+STYLES: Registry[Style] = Registry(
+    "style", {"modules": modules, "importance": importance, "tokens": tokens}
+)

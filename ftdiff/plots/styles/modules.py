@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from ftdiff.address import component_order
 from ftdiff.errors import BadCall
 from ftdiff.plots import canvas, cells
+from ftdiff.plots.labels import label_of
 from ftdiff.plots.layers import layer_ticks
-from ftdiff.plots.matrix import TRUSTED_SNR, Matrix, matrix_of
+from ftdiff.plots.matrix import Matrix, matrix_of
 from ftdiff.plots.scale import narrowness, scale_of
 from ftdiff.result import Diff
 
@@ -73,7 +74,7 @@ def modules(
         As for `heatmap`.
     """
     matrix = _renamed(matrix_of(diff, metric, stack=stack))
-    matrix = matrix.only(_columns(matrix.values, isinstance(diff, pd.DataFrame), others))
+    matrix = _chosen(matrix, isinstance(diff, pd.DataFrame), others)
     values, label = _normalised(matrix.values, matrix.label, normalise)
     if center is None and normalise != "none":
         center = 1.0
@@ -88,19 +89,9 @@ def modules(
         ax.set(xticks=[], yticks=[])
         return ax
     _name_cells(ax, values)
-    notes = [*_legend(matrix), narrowness(array, scale), *matrix.notes]
+    notes = [narrowness(array, scale), *matrix.legend()]
     canvas.caption(ax, matrix.title if title is None else title, [n for n in notes if n])
     return ax
-
-
-def label_of(component: str) -> str:
-    """Write a component as published.
-
-    >>> label_of("attn.q"), label_of("mlp.down"), label_of("conv1d")
-    ('attn. q', 'mlp. down', 'conv1d')
-    """
-    block, dot, role = component.partition(".")
-    return f"{block}. {role}" if dot else component
 
 
 def _component(name: object) -> str:
@@ -119,17 +110,25 @@ def _renamed(matrix: Matrix) -> Matrix:
     )
 
 
-def _columns(values: pd.DataFrame, plain: bool, others: bool | None) -> list[Hashable]:
+def _chosen(matrix: Matrix, plain: bool, others: bool | None) -> Matrix:
+    """Keep the projections in their order, maybe the others, and name what is left out."""
+    values = matrix.values
     names = list(values.columns)
-    known = [name for name in PROJECTIONS if name in names]
+    known: list[Hashable] = [name for name in PROJECTIONS if name in names]
     rest = [name for name in (names if plain else component_order(names)) if name not in known]
-    if others is None:
-        others = plain or not values[known].notna().to_numpy().any()
-    if others:
-        return [*known, *rest]
-    if not values[known].notna().to_numpy().any():
+    empty = not values[known].notna().to_numpy().any()
+    if others or (others is None and (plain or empty)):
+        return matrix.only([*known, *rest])
+    if empty:
         raise BadCall(f"no projection to draw; with others=True there are: {', '.join(rest)}")
-    return [*known]
+    hidden = [n for n in rest if values[n].notna().any() and not n.startswith("norm.")]
+    notes = (f"not shown: {_listed(hidden)} (others=True)",) if hidden else ()
+    return replace(matrix.only(known), notes=(*matrix.notes, *notes))
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most + 1 else []
+    return ", ".join([label_of(name) for name in (names[:most] if more else names)] + more)
 
 
 def _normalised(values: pd.DataFrame, label: str, normalise: Normalise) -> tuple[pd.DataFrame, str]:
@@ -148,16 +147,7 @@ def _normalised(values: pd.DataFrame, label: str, normalise: Normalise) -> tuple
 def _name_cells(ax: Axes, values: pd.DataFrame) -> None:
     rows, columns = values.shape
     width, height = canvas.cell_points(ax, rows, columns)
-    texts = [label_of(str(name)) for name in values]
-    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], texts, width)
+    middles = [j + 0.5 for j in range(columns)]
+    canvas.label_columns(ax, middles, [label_of(name) for name in values], width)
     ticks = layer_ticks(rows, canvas.rows_apart(height))
-    canvas.label_rows(ax, ticks, [str(values.index[row]) for row in ticks])
-
-
-def _legend(matrix: Matrix) -> list[str]:
-    said = []
-    if matrix.values.isna().to_numpy().any():
-        said.append("grey: no value")
-    if matrix.doubtful.to_numpy().any():
-        said.append(f"hatched: not above rounding (snr < {TRUSTED_SNR:g})")
-    return said
+    canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
