@@ -9,7 +9,7 @@ from typing import Any
 from ftdiff.address import Address, locate
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Checkpoint
-from ftdiff.recipes import Beside, Rebuilt, Recipe, Replaced, StoredDelta, Tuned
+from ftdiff.recipes import Beside, Recipe, Tuned, Unreadable
 from ftdiff.spelling import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
 
@@ -105,12 +105,16 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
                 changes.append(Change(addresses[name], None, recipe))
             continue
         tensor = base.tensors[found]
+        if isinstance(recipe, Unreadable):  # its complaint is what matters, not its shape
+            recipe = replace(recipe, shape=tensor.shape)
         tensors[found] = _facts(addresses[found], tensor, recipe)
-        fitted = _fit(tensor, recipe)
-        if recipe.shape != tensor.shape:
+        fitted = recipe.fitted(tensor.shape)
+        if fitted is not recipe:
             reshaped.append(found)
         if fitted is not None:
-            changes.append(Change(addresses[found], *fitted))
+            same = fitted is recipe
+            shared = tensor if same else FirstRows(tensor, fitted.shape[0])
+            changes.append(Change(addresses[found], shared, fitted))
     paired = set(pairs.values())
     rest = tuple(name for name in base.tensors if name not in paired)
     if not changes:
@@ -132,20 +136,6 @@ def _alone(tuned: Tuned) -> Plan:
         changes=tuple(Change(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()),
         tensors={n: _facts(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()},
     )
-
-
-def _fit(base: LazyTensor, recipe: Recipe) -> tuple[LazyTensor, Recipe] | None:
-    """Return both sides cut to their common rows; None where there are none."""
-    if recipe.shape == base.shape:
-        return base, recipe
-    if not recipe.shape or not base.shape or recipe.shape[1:] != base.shape[1:]:
-        return None
-    rows = min(recipe.shape[0], base.shape[0])
-    if isinstance(recipe, Replaced) or (isinstance(recipe, StoredDelta) and not recipe.sides):
-        return FirstRows(base, rows), replace(recipe, tensor=FirstRows(recipe.tensor, rows))
-    if isinstance(recipe, Rebuilt) and recipe.rowwise:
-        return FirstRows(base, rows), replace(recipe, shape=(rows, *recipe.shape[1:]))
-    return None
 
 
 def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> dict[str, Any]:

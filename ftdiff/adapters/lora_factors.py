@@ -70,7 +70,8 @@ def factors(module: Module, param: str = "weight", times: float = 1.0) -> Factor
         A, B = _block_diagonal(module, A, B)
     if module.config.get("use_qalora"):
         A, scaling, origin = _pooled(module.config, A, scaling, origin)
-    wrong = mismatch(module.path, A, B)
+    wrong = _grouped(module, A) if param == "weight" else None
+    wrong = wrong or mismatch(module.path, A, B)
     if wrong is not None:
         return wrong
     if times != 1.0:
@@ -82,9 +83,6 @@ def factors(module: Module, param: str = "weight", times: float = 1.0) -> Factor
     plain = (B.shape[0], *A.shape[1:])
     if param != "weight":
         return Factors(Product(A, B, scaling), plain, origin, notes)
-    grouped = _grouped(module, A)
-    if grouped is not None:
-        return grouped
     shape, turned = stored(module, B.shape[0], numel(A.shape[1:]), plain)
     return Factors(Product(A, B, scaling, turned), shape, origin, notes)
 
