@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,14 +21,24 @@ INK, FAINT = "#222222", "#5c5c66"
 _LETTER, _LINE = 0.56, 1.3
 
 
-def new_axes(rows: int, columns: int) -> Axes:
-    """Return the Axes of a new figure, unknown to pyplot, for so many cells."""
-    width = min(max(3.9, 1.5 + 0.3 * columns), 14.0)
+def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
+    """Return the Axes of a new figure, unknown to pyplot, with room for these cells and names.
+
+    `strip` is how many columns more the map takes.
+    """
+    rows, columns = values.shape
+    names, layers = [_inches(name) for name in values], [_inches(name) for name in values.index]
     cell = 0.14 if rows <= 40 else max(0.14 * 40 / rows, 0.075)
-    height = min(max(1.9, 1.15 + cell * rows), 14.0)
+    left = max(layers) + max(0.0, 0.7 * names[0] - 0.4)  # slanted names lean out to the left
+    width = max(3.9, min(1.4 + 0.3 * (columns + strip), 14.0) + left)
+    height = max(1.9, min(0.75 + cell * rows, 13.5) + 0.7 * max(names))
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure.add_subplot()
+
+
+def _inches(name: object) -> float:
+    return len(shown(name)) * _LETTER * FONT / 72
 
 
 def cell_points(ax: Axes, rows: int, columns: int) -> tuple[float, float]:

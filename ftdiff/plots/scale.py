@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import matplotlib as mpl
@@ -155,26 +156,29 @@ def tick_texts(ticks: tuple[float, ...]) -> list[str]:
     (['0.015', '0.020'], ['0', '2e-5'], ['−1', '0'])
     """
     largest = max((abs(t) for t in ticks), default=0.0)
-    if largest and not 1e-4 <= largest < 1e5:
-        texts = [_exponential(t) for t in ticks]
-    else:
-        texts = [f"{t:.{_decimals(ticks)}f}" for t in ticks]
+    form = "f" if not largest or 1e-4 <= largest < 1e6 else "e"
+    texts = [_tidied(f"{t:.{_places(ticks, form)}{form}}") for t in ticks]
     return [text.replace("-", "−", 1) if text.startswith("-") else text for text in texts]
 
 
-def _decimals(ticks: tuple[float, ...]) -> int:
+def _places(ticks: tuple[float, ...], form: str) -> int:
+    """How many decimals tell these ticks, or three digits of a single odd number."""
     largest = max((abs(t) for t in ticks), default=0.0)
-    for places in range(9):
-        if all(abs(round(t, places) - t) <= 1e-6 * largest for t in ticks):
+    gaps = [high - low for low, high in pairwise(ticks)]
+    near = 1e-3 * min(gaps, default=largest)
+    for places in range(16):
+        if all(abs(float(f"{t:.{places}{form}}") - t) <= near for t in ticks):
             return places
-    return max(0, 2 - math.floor(math.log10(largest)))  # one odd number: three digits of it
+    return 16
 
 
-def _exponential(tick: float) -> str:
-    if tick == 0:
-        return "0"
-    mantissa, exponent = f"{tick:.2e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+def _tidied(text: str) -> str:
+    """Write 2.50e-05 as 2.5e-5, and nothing as 0."""
+    mantissa, letter, exponent = text.partition("e")
+    if not letter:
+        return text
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return "0" if float(mantissa) == 0 else f"{mantissa}e{int(exponent)}"
 
 
 def narrowness(values: Array, scale: Scale) -> str:

@@ -94,9 +94,8 @@ def _of_json(document: Any) -> _Parts:
 
 def _of_records(records: Sequence[Mapping[str, Any]]) -> _Parts:
     names = dict.fromkeys(name for record in records for name in record)
-    first = next(iter(names), "")
     rows = [[record.get(name) for name in names] for record in records]
-    if first.strip().lower() in _LAYER:
+    if names and next(iter(names)).strip().lower() in _LAYER:
         return [*names][1:], [row[0] for row in rows], [row[1:] for row in rows]
     return [*names], range(len(rows)), rows
 

@@ -62,7 +62,7 @@ def importance(
     top = largest if normalise == "none" and largest > 0 else 1.0
     scale = scale_of(values.to_numpy(), "GnBu", vmin=0.0, vmax=top, ticks=(0.0, top))
     if ax is None:
-        ax = canvas.new_axes(len(values), values.shape[1] + 2 * (strip is not None))
+        ax = canvas.new_axes(values, strip=2 if strip is not None else 0)
     cells.paint(ax, values, scale, matrix.label + _NAMED[normalise], bare=bare)
     cells.hatch(ax, matrix.doubtful)
     names, at = [*values], [j + 0.5 for j in range(values.shape[1])]

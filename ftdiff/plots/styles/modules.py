@@ -81,7 +81,7 @@ def modules(
     array = values.to_numpy()
     scale = scale_of(array, vmin=vmin, vmax=vmax, center=center, robust=robust)
     if ax is None:
-        ax = canvas.new_axes(*values.shape)
+        ax = canvas.new_axes(values)
     cells.paint(ax, values, scale, label, bare=bare)
     cells.hatch(ax, matrix.doubtful)
     cells.outline(ax, values, [(layer, _component(name)) for layer, name in outline])

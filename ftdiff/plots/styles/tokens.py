@@ -57,7 +57,7 @@ def tokens(
     values = matrix.values
     scale = _scale(values.to_numpy(), difference, vmin, vmax)
     if ax is None:
-        ax = canvas.new_axes(*values.shape)
+        ax = canvas.new_axes(values)
     cells.paint(ax, values, scale, matrix.label, bare=bare)
     ax.set_ylim(len(values), 0)
     notes = matrix.legend()
