@@ -156,7 +156,7 @@ class FileTensor:
         start, stop, step = rows.indices(self.shape[0])
         width = numel(self.shape[1:])
         with self.window(start * width, max(start, stop) * width) as flat:
-            return flat.reshape(-1, *self.shape[1:])[::step].copy()
+            return flat.reshape(max(stop - start, 0), *self.shape[1:])[::step].copy()
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:
