@@ -57,7 +57,7 @@ FORMS = st.one_of(dense(), low_ranks(), kroneckers(), hadamards())
 
 
 def largest(delta: Delta) -> Delta:
-    """Return the same with every factor's sign dropped: no entry exceeds it, however they cancel."""
+    """Return the same without any sign, which no entry exceeds, however the terms cancel."""
     if isinstance(delta, Dense):
         return Dense(abs(delta.dW))
     if isinstance(delta, LowRank):

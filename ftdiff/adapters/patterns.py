@@ -43,6 +43,35 @@ def number(module: Module, name: str, pattern: str) -> tuple[float, str]:
     return value, f"{pattern} {key!r}" if key is not None else ""
 
 
+def over_rank(
+    module: Module, name: str, rank: float, told: str = "", pattern: str = "alpha_pattern"
+) -> tuple[float, str]:
+    """Return α/r, and where both numbers came from, in words.
+
+    Parameters
+    ----------
+    module
+        The module.
+    name, pattern
+        The fields that hold α.
+    rank
+        The factors' own, since a configuration may name another.
+    told
+        Where the rank stands in the configuration, if the factors do not show it.
+
+    Raises
+    ------
+    BadAdapter
+        There is no α, or no rank to divide by.
+    """
+    alpha, where = number(module, name, pattern)
+    if not rank > 0:
+        raise BadAdapter(f"{module.path}: the rank is {rank:g}: nothing to divide α by")
+    fields = " and ".join(field for field in (where, told) if field)
+    source = f"{fields} in adapter_config.json" if fields else "adapter_config.json"
+    return alpha / rank, f"α/r = {alpha:g}/{rank:g}, {source}"
+
+
 def _matches(key: str, path: str, pattern: str) -> bool:
     try:
         return re.fullmatch(rf"(.*\.)?({key})", path) is not None

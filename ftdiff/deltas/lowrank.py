@@ -46,6 +46,11 @@ class LowRank:
         """The inner dimension r, an upper bound of the rank."""
         return int(self.A.shape[0])
 
+    def transposed(self) -> LowRank:
+        """Return the same as a base stores it that keeps in × out."""
+        B, A = np.ascontiguousarray(self.A.T), np.ascontiguousarray(self.B.T)
+        return LowRank(B, A, self.scaling)
+
     def sumsq(self) -> float:
         """Return ‖ΔW‖²_F in O((rows + columns) r²)."""
         if self.nonfinite():
