@@ -8,7 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import capability, lora, replicas, targets
+from ftdiff.adapters import (
+    adalora,
+    capability,
+    delora,
+    gralora,
+    ia3,
+    ln_tuning,
+    loha,
+    lokr,
+    lora,
+    replicas,
+    targets,
+    trainable_tokens,
+    vblora,
+    vera,
+)
 from ftdiff.adapters.beside import BesideFamily
 from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
 from ftdiff.adapters.onemodule import OneModule
@@ -23,7 +38,22 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 #: PEFT's `peft_type` and the family that reads it.
-FAMILIES: Registry[Family] = Registry("PEFT type", {"LORA": lora})
+FAMILIES: Registry[Family] = Registry(
+    "PEFT type",
+    {
+        "ADALORA": adalora,
+        "DELORA": delora,
+        "GRALORA": gralora,
+        "IA3": ia3,
+        "LN_TUNING": ln_tuning,
+        "LOHA": loha,
+        "LOKR": lokr,
+        "LORA": lora,
+        "TRAINABLE_TOKENS": trainable_tokens,
+        "VBLORA": vblora,
+        "VERA": vera,
+    },
+)
 
 _PREFIX = "base_model.model."
 _SHARED = "base_model."
