@@ -8,7 +8,7 @@ import sys
 import click
 
 from ftdiff.cli import ftdiff
-from ftdiff.errors import FtdiffError
+from ftdiff.errors import FtdiffError, one_line
 
 _INTERRUPTED = 130
 
@@ -18,7 +18,7 @@ def main() -> None:
     try:
         sys.exit(ftdiff(prog_name="ftdiff", standalone_mode=False))
     except FtdiffError as error:
-        _fail(f"ftdiff: {_one_line(error)}", 2)
+        _fail(f"ftdiff: {one_line(error)}", 2)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -32,11 +32,6 @@ def main() -> None:
 def _fail(line: str, code: int) -> None:
     click.echo(line, err=True)
     sys.exit(code)
-
-
-def _one_line(error: Exception) -> str:
-    """Names come from files: what would break the line, or steer a terminal, is shown escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
 
 
 if __name__ == "__main__":

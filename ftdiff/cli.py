@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftdiff.errors import one_line
+
 if TYPE_CHECKING:
     from ftdiff.engine import Progress
     from ftdiff.result import Diff
@@ -206,7 +208,8 @@ def _verdict(diff: Diff, min_coverage: float) -> None:
     unreadable = diff.about["unreadable"]
     if unreadable:
         more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-        click.echo(f"ftdiff: {next(iter(unreadable.values()))}{more}; the rest is kept", err=True)
+        said = one_line(next(iter(unreadable.values())))
+        click.echo(f"ftdiff: {said}{more}; the rest is kept", err=True)
         sys.exit(2)
     if diff.about["coverage"] < min_coverage:
         click.echo(

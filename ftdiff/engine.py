@@ -201,7 +201,7 @@ def _rows(plan: Plan, found: Sequence[Moments | str]) -> list[dict[str, Any]]:
     elsewhere |= dict.fromkeys(plan.reshaped, "reshaped")
     rows = []
     for name, facts in plan.tensors.items():
-        row = {**facts, "status": elsewhere.get(name)}
+        row = {**facts, "numel": numel(facts["shape"]), "status": elsewhere.get(name)}
         if name in measured:
             change, outcome = measured[name]
             row |= _row(change, outcome, elsewhere.get(name, "changed"))

@@ -50,6 +50,15 @@ class MissingExtra(FtdiffError, ImportError):
     """An optional library that is not installed; the message is the command that installs it."""
 
 
+def one_line(text: object) -> str:
+    """Show what would break a line, or steer a terminal, escaped: names come from files.
+
+    >>> one_line("q_proj\\n\\x1b[2J")
+    'q_proj\\\\n\\\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import an optional library where it is used, or say how to install it.
 

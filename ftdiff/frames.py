@@ -58,7 +58,7 @@ def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> 
     groups = frame.groupby(keys, dropna=False, sort=True) if keys else [((), frame)]
     rows = []
     for key, members in groups:
-        active = members[members["status"].isin(moved)]
+        active = members[members["status"].isin(moved) & members["delta_sq"].notna()]
         measured = active if len(active) else members[members["status"] == "identical"]
         row = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
         row |= {name: _total(measured[name], name) for name in COLUMNS}

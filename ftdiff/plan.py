@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.address import Address, locate
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Checkpoint
-from ftdiff.recipes import Beside, Recipe, Tuned, Unreadable
+from ftdiff.recipes import Beside, Recipe, Tuned
 from ftdiff.spelling import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
 
@@ -105,15 +105,15 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
                 changes.append(Change(addresses[name], None, recipe))
             continue
         tensor = base.tensors[found]
-        if isinstance(recipe, Unreadable):  # its complaint is what matters, not its shape
-            recipe = replace(recipe, shape=tensor.shape)
-        tensors[found] = _facts(addresses[found], tensor, recipe)
         fitted = recipe.fitted(tensor.shape)
-        if fitted is not recipe:
-            reshaped.append(found)
+        tensors[found] = _facts(addresses[found], tensor, recipe)
+        if fitted is recipe:
+            tensors[found]["shape"] = tensor.shape
+            changes.append(Change(addresses[found], tensor, recipe))
+            continue
+        reshaped.append(found)
         if fitted is not None:
-            same = fitted is recipe
-            shared = tensor if same else FirstRows(tensor, fitted.shape[0])
+            shared = FirstRows(tensor, fitted.shape[0])
             changes.append(Change(addresses[found], shared, fitted))
     paired = set(pairs.values())
     rest = tuple(name for name in base.tensors if name not in paired)
@@ -147,7 +147,7 @@ def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> 
     form = recipe.form if recipe is not None else None
     known = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
     place = {"tensor": address.name, **{word: getattr(address, word) for word in known}}
-    return {**place, "form": form, "shape": shape, "numel": numel(shape), **dtypes}
+    return {**place, "form": form, "shape": shape, **dtypes}
 
 
 def _nothing_in_common(base: Checkpoint, tuned: Tuned) -> str:

@@ -32,7 +32,7 @@ def _loaded(code: str) -> set[str]:
     [
         "import ftdiff",
         "import ftdiff.__main__",
-        "import ftdiff; ftdiff.open_tuned('fixtures/lora', ftdiff.open_checkpoint('fixtures/base'))",
+        "import ftdiff as f; f.open_tuned('fixtures/lora', f.open_checkpoint('fixtures/base'))",
     ],
 )
 def test_nothing_heavy_is_loaded_at_the_door(code: str) -> None:

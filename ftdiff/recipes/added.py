@@ -12,6 +12,7 @@ import numpy as np
 from ftdiff.deltas import Delta, LowRank
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
+from ftdiff.recipes.recipe import Recipe
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 
@@ -76,6 +77,10 @@ class Added:
     form: str = "low-rank"
     dtype: str = ""
     view: tuple[int, int] | None = None
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return itself for its own shape: no part of it can be had alone."""
+        return self if shape == self.shape else None
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of rows; one without a base, when nothing is streamed."""

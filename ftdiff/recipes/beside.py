@@ -8,6 +8,7 @@ from ftdiff.deltas import Delta
 from ftdiff.errors import BadAdapter
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
+from ftdiff.recipes.recipe import Recipe
 from ftdiff.recipes.tiles import TILE
 from ftdiff.tensors import LazyTensor, numel
 
@@ -37,6 +38,10 @@ class Beside:
     def dtype(self) -> str:
         """The tensor's dtype."""
         return self.tensor.dtype
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return None: it is no change of a base tensor, whatever its shape."""
+        return None
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of `TILE` entries."""

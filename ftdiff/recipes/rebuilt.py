@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from ftdiff.deltas import Delta, Dense
 from ftdiff.errors import BadAdapter
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
+from ftdiff.recipes.recipe import Recipe, common_rows
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 
@@ -55,6 +56,13 @@ class Rebuilt:
     needs: str
     dtype: str = ""
     rowwise: bool = False
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return itself, or its first rows where no row depends on others."""
+        if shape == self.shape:
+            return self
+        rows = common_rows(self.shape, shape) if self.rowwise else None
+        return None if rows is None else replace(self, shape=(rows, *shape[1:]))
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of rows."""

@@ -30,6 +30,13 @@ class Recipe(Protocol):
     def form(self) -> str:
         """The form of ΔW: dense, low-rank, …."""
 
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return what of the change fits a base of this shape.
+
+        Itself where all of it does; its first rows where that is what both have, as with a grown
+        vocabulary; None where nothing is comparable.
+        """
+
     def tiles(self, base: LazyTensor | None) -> int:
         """Return into how many tiles the measuring is cut."""
 
@@ -38,6 +45,13 @@ class Recipe(Protocol):
 
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return ΔW as a whole, in its own form, as a matrix oriented as the base is stored."""
+
+
+def common_rows(mine: tuple[int, ...], theirs: tuple[int, ...]) -> int | None:
+    """Return how many first rows two shapes share; None where the rest of the shapes differ."""
+    if not mine or not theirs or mine[1:] != theirs[1:]:
+        return None
+    return min(mine[0], theirs[0])
 
 
 @dataclass(frozen=True)

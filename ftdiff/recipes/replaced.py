@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from ftdiff.deltas import Delta, Dense
 from ftdiff.errors import BadAdapter
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
+from ftdiff.recipes.recipe import Recipe, common_rows
 from ftdiff.recipes.tiles import TILE
-from ftdiff.tensors import LazyTensor, matrix_shape, numel
+from ftdiff.tensors import FirstRows, LazyTensor, matrix_shape, numel
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ class Replaced:
     def dtype(self) -> str:
         """The tuned tensor's dtype."""
         return self.tensor.dtype
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return itself, or the rows that both have."""
+        if shape == self.shape:
+            return self
+        rows = common_rows(self.shape, shape)
+        return None if rows is None else replace(self, tensor=FirstRows(self.tensor, rows))
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of `TILE` entries; one where both sides are the same bytes."""
@@ -70,6 +78,10 @@ class Unreadable:
     reason: str
     dtype: str = ""
     form: str = "unreadable"
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return itself: the complaint fits any shape."""
+        return self
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return 1: there is one complaint."""

@@ -10,10 +10,10 @@ from ftdiff.deltas import Delta, Dense
 from ftdiff.errors import BadCall
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
-from ftdiff.recipes.recipe import Recipe, Tuned
+from ftdiff.recipes.recipe import Recipe, Tuned, common_rows
 from ftdiff.recipes.replaced import Replaced
 from ftdiff.recipes.tiles import TILE
-from ftdiff.tensors import LazyTensor, matrix_shape, numel
+from ftdiff.tensors import FirstRows, LazyTensor, matrix_shape, numel
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,13 @@ class StoredDelta:
     def shape(self) -> tuple[int, ...]:
         """The base tensor's shape."""
         return self.tensor.shape if self.sides is None else self.sides
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return itself, or the rows that both have."""
+        if shape == self.shape:
+            return self
+        rows = common_rows(self.shape, shape) if self.sides is None else None
+        return None if rows is None else replace(self, tensor=FirstRows(self.tensor, rows))
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of `TILE` entries."""

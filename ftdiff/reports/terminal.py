@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from ftdiff.errors import one_line
 from ftdiff.inspection import Contents
 from ftdiff.metrics import METRICS
 from ftdiff.reports.document import Document, document
@@ -128,6 +129,11 @@ def _console() -> Console:
     """Return a console for standard output; a pipe has no width to fit."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def escape(text: str) -> str:
+    """Names come from files: neither markup nor control characters in them count."""
+    return markup.escape(one_line(text))
 
 
 def _number(value: Any) -> str:
