@@ -89,6 +89,12 @@ def test_a_lying_header_is_one_line_that_names_the_file(
     assert "\n" not in str(caught.value)
 
 
+def test_metadata_may_be_null_as_mlx_writes_it(tmp_path: Path) -> None:
+    path = _raw(tmp_path / "mlx.safetensors", {"__metadata__": None, "w": _ENTRY})
+    opened = open_checkpoint(path)
+    assert (list(opened.tensors), opened.metadata) == (["w"], {})
+
+
 @pytest.mark.parametrize("length", [1 << 63, 1 << 40, 200_000_000, 5000])
 def test_a_header_longer_than_the_file_is_refused_before_it_is_read(
     tmp_path: Path, length: int

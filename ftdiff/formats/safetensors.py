@@ -180,6 +180,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _metadata(path: Path, found: Any) -> dict[str, str]:
+    if found is None:  # MLX writes null where there is none
+        return {}
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
         raise BadFile(f"{path}: __metadata__ must map strings to strings")
     return found
