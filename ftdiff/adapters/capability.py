@@ -53,7 +53,7 @@ class Capability:
 
     def fits(self, config: Mapping[str, Any]) -> bool:
         """Say whether this row speaks of that configuration."""
-        wanted = all(_is(config.get(name), value) for name, value in self.when.items())
+        wanted = all(name in config and _is(config[name], v) for name, v in self.when.items())
         return wanted and not any(name in config for name in self.absent)
 
 

@@ -13,12 +13,14 @@ from ftdiff.adapters.module import Adapter, Module, Reading, Target
 from ftdiff.adapters.mounted import Job, Leaf, Merge
 from ftdiff.adapters.order import targeted
 from ftdiff.adapters.orientation import turned
+from ftdiff.adapters.token_rows import token_rows
 from ftdiff.address import locate
 from ftdiff.errors import Irreproducible
 from ftdiff.recipes import Rebuilt, Recipe, Replaced, Unreadable
 from ftdiff.tensors import LazyTensor
 
 _PREFIX = "base_model.model."
+_TOKENS = ".token_adapter.trainable_tokens_delta"
 #: Settings that name modules and files, or that the saved tensors have settled.
 _SETTLED = frozenset(
     {
@@ -95,9 +97,9 @@ class OneModule:
         from it.
         """
         target, plain = adapter.target, dict(adapter.plain)
+        recipes = _token_rows(plain, adapter)
         modules = dict(adapter.modules) or self._named(adapter)
         leaves, unmatched = _leaves(modules, adapter)
-        recipes: dict[str, Recipe] = {}
         problem = self._problem(leaves, modules, target)
         for path, tensors in modules.items():
             saved = {part: plain.pop(f"{path}.{part}", None) for part in ("weight", "bias")}
@@ -167,13 +169,27 @@ class OneModule:
         if self.row.way == "shapes":
             sides = [_sides(other) for other in leaves.values()]
             largest = max(out for out, _ in sides), max(into for _, into in sides)
-            return (Leaf("largest", "linear", largest),) if largest != _sides(leaf) else ()
+            return (
+                (Leaf("ftdiff_largest_target", "linear", largest),)
+                if largest != _sides(leaf)
+                else ()
+            )
         if self.row.way == "order":
             others = [other for other in leaves.values() if other is not leaf]
             if self.row.placeholders:
                 others = [Leaf(other.path, "linear", (1, 1)) for other in others]
             return tuple(others)
         return ()
+
+
+def _token_rows(plain: dict[str, LazyTensor], adapter: Adapter) -> dict[str, Recipe]:
+    """Take out of the saved copies what are single rows, and return their recipes."""
+    recipes: dict[str, Recipe] = {}
+    for name in [name for name in plain if name.endswith(_TOKENS)]:
+        path = name.removesuffix(_TOKENS)
+        module = Module(path, {}, adapter.config, adapter.target)
+        recipes.update(token_rows(module, plain.pop(name)).recipes)
+    return recipes
 
 
 def _leaves(

@@ -90,6 +90,15 @@ CASES = [
     ),
     Case("LORA", {"r": 4, "init_lora_weights": "pissa"}, "gpt2", GPT2),
     Case("LORA", {"r": 4, "init_lora_weights": "pissa", "modules_to_save": ["lm_head"]}),
+    Case(
+        "LORA",
+        {
+            "r": 4,
+            "init_lora_weights": "pissa",
+            "trainable_token_indices": {"embed_tokens": [1, 5]},
+        },
+    ),
+    Case("LORA", {"r": 4, "init_lora_weights": "pissa"}, targets=("embed_tokens", "q_proj")),
     Case("LORA", {"r": 4, "init_lora_weights": "olora"}),
     Case("LORA", {"r": 4, "init_lora_weights": "olora", "use_rslora": True}, "biased"),
     Case("LORA", {"r": 4, "kasa_config": peft.tuners.lora.config.KasaConfig()}),
