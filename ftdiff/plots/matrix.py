@@ -6,12 +6,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
 from ftdiff.plots.labels import shown
+from ftdiff.plots.scale import LARGEST
 from ftdiff.registry import Registry
 from ftdiff.result import Diff
 
@@ -99,9 +99,19 @@ def matrix_of(
         found = _of_frame(diff, metric)
     else:
         raise BadCall(f"a heatmap draws a Diff or a DataFrame, this is {type(diff).__name__}")
-    if not np.isfinite(found.values.to_numpy()).any():
+    found = _bounded(found)
+    if not found.values.notna().to_numpy().any():
         raise BadCall(f"nothing to draw: {_why_empty(diff, metric)}")
     return found
+
+
+def _bounded(matrix: Matrix) -> Matrix:
+    """Blank what is infinite, or so large that no scale can be computed, and say how many."""
+    size = matrix.values.abs()
+    beyond = int((size > LARGEST).to_numpy().sum())
+    values = matrix.values.mask(size > LARGEST).mask(size < 1 / LARGEST, 0.0)
+    notes = (f"{beyond} infinite, left blank",) if beyond else ()
+    return replace(matrix, values=values, notes=(*matrix.notes, *notes))
 
 
 def whole_layers(diff: Diff, metric: str, stack: str, index: pd.Index[Any]) -> pd.Series[float]:
@@ -162,11 +172,8 @@ def _of_frame(frame: pd.DataFrame, metric: str) -> Matrix:
         raise BadCall(f"the matrix holds something that is no number: {error}") from error
     if pd.api.types.is_numeric_dtype(values.index):
         values = values.sort_index()
-    infinite = int(np.isinf(values.to_numpy()).sum())
-    notes = (f"{infinite} infinite, left blank",) if infinite else ()
-    values = values.where(np.isfinite(values))
     label = METRICS[metric].label if metric in METRICS else metric
-    return Matrix(values, label, values.isna() & False, notes=notes)
+    return Matrix(values, label, values.isna() & False)
 
 
 def _why_empty(diff: Diff | pd.DataFrame, metric: str) -> str:

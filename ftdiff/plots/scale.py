@@ -24,6 +24,9 @@ BLUE_WHITE_ORANGE = LinearSegmentedColormap.from_list(
     ["#1f5f9e", "#4a90c4", "#a3cbe3", "#ffffff", "#fcc48a", "#ee8434", "#b8520a"],
 )
 
+#: Numbers beyond cannot be told from infinity: products of a few of them must be finite.
+LARGEST = 1e100
+
 # Limits closer than this, relative to the larger, are one number.
 _SAME = 1e-9
 # Spread, relative to the largest value, under which a full range of colours exaggerates.
@@ -102,7 +105,7 @@ def _limits(
 ) -> tuple[float, float, bool]:
     """The limits, and whether they are around one single number."""
     for name, given in (("vmin", vmin), ("vmax", vmax)):
-        if given is not None and not math.isfinite(given):
+        if given is not None and not abs(given) <= LARGEST:
             raise BadCall(f"{name}={given}: a limit is a finite number")
     ends = np.percentile(finite, [2, 98]) if robust else (finite.min(), finite.max())
     low = float(ends[0]) if vmin is None else float(vmin)
@@ -118,7 +121,7 @@ def _limits(
 
 
 def _centred(cmap: Colormap, low: float, high: float, center: float) -> Colormap:
-    if not math.isfinite(center):
+    if not abs(center) <= LARGEST:
         raise BadCall(f"center={center}: the middle of the colours is a finite number")
     reach = max(abs(high - center), abs(low - center))
     first, last = ((limit - center) / (2 * reach) + 0.5 for limit in (low, high))

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from ftdiff.address import component_order
 from ftdiff.errors import BadCall
 from ftdiff.plots import canvas, cells
-from ftdiff.plots.labels import label_of
+from ftdiff.plots.labels import label_of, shown
 from ftdiff.plots.layers import layer_ticks
 from ftdiff.plots.matrix import Matrix, matrix_of
 from ftdiff.plots.scale import narrowness, scale_of
@@ -128,7 +128,7 @@ def _chosen(matrix: Matrix, plain: bool, others: bool | None) -> Matrix:
 
 def _listed(names: list[str], most: int = 4) -> str:
     more = [f"{len(names) - most} more"] if len(names) > most + 1 else []
-    return ", ".join([label_of(name) for name in (names[:most] if more else names)] + more)
+    return ", ".join([*map(shown, names[:most] if more else names), *more])
 
 
 def _normalised(values: pd.DataFrame, label: str, normalise: Normalise) -> tuple[pd.DataFrame, str]:
