@@ -69,7 +69,7 @@ def _read(module: Module) -> Reading:
 
 
 def _mix(module: Module, side: str, bank: LazyTensor) -> Mix:
-    if side + _INDICES in module.tensors:
+    if {side + _INDICES, side + _WEIGHTS} & set(module.tensors):
         indices, weights = parts.needed(module, side + _INDICES, side + _WEIGHTS, sides=3)
         kept = indices.shape[-1] - 1
         if weights.shape != (*indices.shape[:2], kept):
