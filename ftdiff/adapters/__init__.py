@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftdiff.adapters import peft
+from ftdiff.adapters import kohya, peft
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.recipes import Replaced, Tuned
@@ -27,7 +27,10 @@ class AdapterFiles(Protocol):
 
 
 #: Asked in this order; what none recognises is a full checkpoint.
-ADAPTERS: Registry[AdapterFiles] = Registry("adapter family", {"peft": peft})
+ADAPTERS: Registry[AdapterFiles] = Registry(
+    "adapter family",
+    {"peft": peft, "kohya": kohya},
+)
 
 
 def open_tuned(
