@@ -103,9 +103,9 @@ def compare(
     with executors.executor(threads=jobs, dask=dask) as executor, _progress() as progress:
         diff = engine.compare(base, tuned, metrics, executor, progress)
     shown = metrics[0] if metrics else "relative_norm"
-    terminal.show(diff, shown, format_)
-    if output is not None:
+    if output is not None:  # before anything is printed: the reader of a pipe may leave
         _write(diff, output, shown)
+    terminal.show(diff, shown, format_)
     _verdict(diff, min_coverage)
 
 

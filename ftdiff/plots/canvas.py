@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,9 +23,11 @@ _LETTER, _LINE = 0.56, 1.3
 
 
 def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
-    """Return the Axes of a new figure, unknown to pyplot, with room for these cells and names.
+    """Return the Axes of a new figure with room for these cells and names.
 
-    `strip` is how many columns more the map takes.
+    In a notebook the figure is pyplot's current one, which is shown below the cell; elsewhere
+    pyplot does not know it, so that nothing piles up and threads may draw. `strip` is how many
+    columns more the map takes.
     """
     rows, columns = values.shape
     names, layers = [_inches(name) for name in values], [_inches(name) for name in values.index]
@@ -32,9 +35,17 @@ def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
     left = max(layers) + max(0.0, 0.7 * names[0] - 0.4)  # slanted names lean out to the left
     width = max(3.9, min(1.4 + 0.3 * (columns + strip), 14.0) + left)
     height = max(1.9, min(0.75 + cell * rows, 13.5) + 0.7 * max(names))
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return _figure(figsize=(width, height), layout="constrained", facecolor="white").add_subplot()
+
+
+def _figure(**options: Any) -> Figure:
+    if "ipykernel" in sys.modules:
+        from matplotlib import pyplot
+
+        return pyplot.figure(**options)
+    figure = Figure(**options)
     FigureCanvasAgg(figure)
-    return figure.add_subplot()
+    return figure
 
 
 def _inches(name: object) -> float:
