@@ -141,6 +141,17 @@ def test_white_is_the_middle_of_the_range() -> None:
     assert faces(plots.heatmap(values))[1, 0] == pytest.approx(WHITE, abs=0.01)
 
 
+def test_both_halves_of_the_scale_darken_steadily_from_white() -> None:
+    shades = BLUE_WHITE_ORANGE(np.linspace(0, 1, 255))
+    light = shades[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert shades[127] == pytest.approx(WHITE, abs=0.02)
+    assert (np.diff(light[:128]) > 0).all()
+    assert (np.diff(light[127:]) < 0).all()
+    assert light[0] == pytest.approx(light[-1], abs=0.1)
+    assert shades[0, 2] > 2 * shades[0, 0]
+    assert shades[-1, 0] > 2 * shades[-1, 2]
+
+
 def test_a_given_centre_is_white_and_both_sides_keep_one_slope() -> None:
     values = pd.DataFrame({"attn.q": [0.0, 1.0, 2.0, 5.0]})
     found = faces(plots.heatmap(values, center=1.0))[:, 0]
@@ -167,7 +178,7 @@ def test_the_bar_spans_the_data_with_at_most_five_round_ticks_inside(layers: int
 
 
 def test_the_bar_stands_right_of_the_map() -> None:
-    ax = plots.heatmap(diff_of(rows(28)))
+    ax = plots.heatmap(diff_of(rows(12)))
     ax.figure.canvas.draw()
     assert bar_of(ax).ax.get_position().x0 > ax.get_position().x1
 
@@ -178,7 +189,7 @@ def test_another_metric_brings_its_own_label() -> None:
 
 
 def test_missing_cells_are_grey_and_zero_is_not() -> None:
-    made = rows(28)
+    made = rows(12)
     for row in made:
         if row["layer"] == 3 and row["component"] == "attn.k":
             row |= {"status": "untouched", "delta_sq": None}
@@ -189,7 +200,7 @@ def test_missing_cells_are_grey_and_zero_is_not() -> None:
     assert faces(ax)[3, 1] == pytest.approx(to_rgba(MISSING))
     assert faces(ax)[4, 1] == pytest.approx(BLUE_WHITE_ORANGE(0.0), abs=0.01)
     assert "grey: no value" in ax.get_xlabel()
-    assert "grey" not in plots.heatmap(diff_of(rows(28))).get_xlabel()
+    assert "grey" not in plots.heatmap(diff_of(rows(12))).get_xlabel()
 
 
 def test_the_face_of_missing_cells_is_none_of_the_scale() -> None:
@@ -235,7 +246,7 @@ def test_robust_limits_leave_out_the_extremes_and_show_arrows() -> None:
     def spiked(layer: int, j: int) -> float:
         return 5.0 if (layer, j) == (0, 0) else movement(layer, j)
 
-    diff = diff_of(rows(28, move=spiked))
+    diff = diff_of(rows(12, move=spiked))
     bar = bar_of(plots.heatmap(diff, robust=True))
     data = numbers(plots.heatmap(diff))
     assert (bar.vmin, bar.vmax) == pytest.approx(tuple(np.percentile(data, [2, 98])))
@@ -251,8 +262,8 @@ def test_robust_limits_of_data_that_hardly_differ_still_show_what_differs() -> N
 
 
 def test_one_scale_is_shared_through_limits() -> None:
-    small = plots.heatmap(diff_of(rows(28)), vmin=0, vmax=0.1)
-    large = plots.heatmap(diff_of(rows(32)), vmin=0, vmax=0.1)
+    small = plots.heatmap(diff_of(rows(12)), vmin=0, vmax=0.1)
+    large = plots.heatmap(diff_of(rows(13)), vmin=0, vmax=0.1)
     assert faces(small)[3, 2] == pytest.approx(faces(large)[3, 2])
     assert bar_of(small).get_ticks().tolist() == bar_of(large).get_ticks().tolist()
 
@@ -285,7 +296,7 @@ def test_white_is_one_where_normalised() -> None:
 
 
 def test_cells_under_the_floor_are_hatched_and_exact_zeros_are_not() -> None:
-    made = rows(28)
+    made = rows(12)
     for row in made:
         if row["layer"] == 2:  # snr = delta_sq / (ulp_sq / 12) = 9
             row["ulp_sq"] = row["delta_sq"] * 12 / 9
@@ -296,7 +307,7 @@ def test_cells_under_the_floor_are_hatched_and_exact_zeros_are_not() -> None:
     ax = plots.heatmap(diff_of(made))
     assert marked(ax, cells.FLOOR) == [(j, 2) for j in range(7)]
     assert "snr < 10" in ax.get_xlabel()
-    clean = plots.heatmap(diff_of(rows(28)))
+    clean = plots.heatmap(diff_of(rows(12)))
     assert marked(clean, cells.FLOOR) == []
     assert "snr" not in clean.get_xlabel()
 
@@ -345,7 +356,7 @@ def test_the_stack_that_moved_most_parameters_is_drawn_and_the_others_named() ->
     cross = ("attn.cross_q", *COMPONENTS)
     still = {"status": "untouched", "delta_sq": None}
     diff = diff_of(
-        rows(6, stack="encoder"), rows(6, cross, stack="decoder"), rows(40, stack="vision", **still)
+        rows(6, stack="encoder"), rows(6, cross, stack="decoder"), rows(16, stack="vision", **still)
     )
     ax = plots.heatmap(diff)
     assert ax.get_title() == "decoder"
@@ -392,7 +403,7 @@ def test_names_that_do_not_exist_are_answered_with_near_ones() -> None:
 
 
 def test_a_plain_matrix_is_drawn_like_the_diff_it_came_from() -> None:
-    diff = diff_of(rows(28))
+    diff = diff_of(rows(12))
     table = diff.table()
     assert faces(plots.heatmap(table)) == pytest.approx(faces(plots.heatmap(diff)))
     spelled = table.rename(columns=dict(zip(COMPONENTS, PUBLISHED, strict=True))).iloc[::-1, ::-1]
@@ -685,11 +696,11 @@ def test_pyplot_knows_nothing_of_our_figures() -> None:
 def test_a_given_axes_is_drawn_on_and_returned() -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    assert plots.heatmap(diff_of(rows(28)), ax=left) is left
+    assert plots.heatmap(diff_of(rows(12)), ax=left) is left
     assert plots.heatmap(token_matrix(12), "AUC", style="tokens", ax=right) is right
     assert x_texts(left) == PUBLISHED
     nested = Figure(figsize=(8, 5)).subfigures(1, 2)[1].subplots()
-    assert plots.heatmap(diff_of(rows(28)), ax=nested) is nested
+    assert plots.heatmap(diff_of(rows(12)), ax=nested) is nested
 
 
 @pytest.mark.parametrize(
@@ -697,7 +708,7 @@ def test_a_given_axes_is_drawn_on_and_returned() -> None:
     [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF"), (".PNG", b"\x89")],
 )
 def test_the_same_figure_gives_the_same_bytes(tmp_path: Any, ending: str, start: bytes) -> None:
-    diff = diff_of(rows(28))
+    diff = diff_of(rows(12))
     first = plots.save(plots.heatmap(diff), tmp_path / f"made/a{ending}")
     second = plots.save(plots.heatmap(diff).figure, str(tmp_path / f"b{ending}"))
     assert first.read_bytes() == second.read_bytes()
