@@ -108,6 +108,13 @@ class Added:
                 total += tiling.added(W, dW, base.dtype)
         return total.replacing(delta_sq=delta.sumsq() if start == 0 else 0.0)
 
+    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+        """Multiply out the rows that hold these entries."""
+        columns = (self.view or matrix_shape(self.shape))[1]
+        first, last = tiling.enclosing(start, stop, columns)
+        dW = _made(self.maker).rows(first, last).reshape(-1)
+        return dW[start - first * columns : stop - first * columns].astype(np.float64)
+
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return ΔW in its own form."""
         return _made(self.maker)

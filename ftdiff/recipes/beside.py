@@ -10,7 +10,7 @@ from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
 from ftdiff.recipes.recipe import Recipe
 from ftdiff.recipes.tiles import TILE
-from ftdiff.tensors import LazyTensor, numel
+from ftdiff.tensors import Array, LazyTensor, numel
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Beside:
         with self.tensor.window(start, stop) as values:
             return tiling.alone(values, self.dtype)
 
+    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+        """Raise: there are none, as `delta` says."""
+        raise self._none()
+
     def delta(self, base: LazyTensor | None) -> Delta:
         """Raise: there is none.
 
@@ -61,4 +65,7 @@ class Beside:
         BadAdapter
             With the reason.
         """
-        raise BadAdapter(f"no weight changes, so there is no ΔW: {self.why}")
+        raise self._none()
+
+    def _none(self) -> BadAdapter:
+        return BadAdapter(f"no weight changes, so there is no ΔW: {self.why}")

@@ -90,6 +90,17 @@ class Rebuilt:
                 total += tiling.added(W, np.ascontiguousarray(dW, np.float32), base.dtype)
         return total
 
+    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+        """Apply the rule to the rows that hold these entries."""
+        rule = self._rule(base)
+        assert base is not None
+        columns = matrix_shape(self.shape)[1]
+        first, last = tiling.enclosing(start, stop, columns)
+        with base.window(first * columns, last * columns) as W:
+            dW = rule.rows(W.astype(np.float32).reshape(last - first, columns), first)
+        flat = np.ascontiguousarray(dW).reshape(-1)
+        return flat[start - first * columns : stop - first * columns].astype(np.float64)
+
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return ΔW entry by entry, float32."""
         rule = self._rule(base)

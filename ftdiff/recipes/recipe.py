@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ftdiff.deltas import Delta
 from ftdiff.moments import Moments
-from ftdiff.tensors import LazyTensor
+from ftdiff.tensors import Array, LazyTensor
 
 
 class Recipe(Protocol):
@@ -42,6 +42,12 @@ class Recipe(Protocol):
 
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
         """Measure these tiles (all by default), streaming; without a base, what needs none."""
+
+    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+        """Return these entries of ΔW in float64, flat and in the order of the base's file.
+
+        Costs least where `start` and `stop` are ends of rows.
+        """
 
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return ΔW as a whole, in its own form, as a matrix oriented as the base is stored."""

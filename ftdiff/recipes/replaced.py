@@ -12,7 +12,7 @@ from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
 from ftdiff.recipes.recipe import Recipe, common_rows
 from ftdiff.recipes.tiles import TILE
-from ftdiff.tensors import FirstRows, LazyTensor, matrix_shape, numel
+from ftdiff.tensors import Array, FirstRows, LazyTensor, matrix_shape, numel
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,15 @@ class Replaced:
             with base.window(start, stop) as W:
                 return tiling.replaced(W, tuned, base.dtype, self.dtype)
 
+    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+        """Return tuned − base of these entries; tuned where there is no base."""
+        with self.tensor.window(start, stop) as tuned:
+            dW: Array = tuned.astype(np.float64)
+        if base is not None:
+            with base.window(start, stop) as W:
+                dW -= W.astype(np.float64)
+        return dW
+
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return tuned − base in float64; tuned where there is no base."""
         tuned = self.tensor.read().astype(np.float64)
@@ -88,6 +97,10 @@ class Unreadable:
         return 1
 
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
+        """Raise the complaint."""
+        raise BadAdapter(self.reason)
+
+    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
         """Raise the complaint."""
         raise BadAdapter(self.reason)
 

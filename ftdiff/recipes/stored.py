@@ -13,7 +13,7 @@ from ftdiff.recipes import tiles as tiling
 from ftdiff.recipes.recipe import Recipe, Tuned, common_rows
 from ftdiff.recipes.replaced import Replaced
 from ftdiff.recipes.tiles import TILE
-from ftdiff.tensors import FirstRows, LazyTensor, matrix_shape, numel
+from ftdiff.tensors import Array, FirstRows, LazyTensor, matrix_shape, numel
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class StoredDelta:
                 return tiling.change(dW, self.tensor.dtype)
             with base.window(start, stop) as W:
                 return tiling.added(W, dW, base.dtype, self.tensor.dtype)
+
+    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+        """Return these stored values."""
+        with self.tensor.window(start, stop) as dW:
+            return dW.astype(np.float64)
 
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return the stored values in float64."""

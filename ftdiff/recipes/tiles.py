@@ -27,6 +27,16 @@ def span(tiles: range | None, step: int, size: int) -> tuple[int, int]:
     return min(tiles.start * step, size), min(tiles.stop * step, size)
 
 
+def enclosing(start: int, stop: int, columns: int) -> tuple[int, int]:
+    """Return the first and last row that hold entries `start` to `stop`.
+
+    >>> enclosing(5, 21, 10)
+    (0, 3)
+    """
+    width = max(1, columns)
+    return start // width, count(stop, width) if stop else 0
+
+
 def replaced(W: Array, tuned: Array, base_dtype: str, tuned_dtype: str) -> Moments:
     """Measure a tile from both sides' stored values, flat."""
     return _moments(kernels.sums(W, tuned, base_dtype, tuned_dtype), W.size, tuned_dtype)
