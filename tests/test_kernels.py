@@ -435,3 +435,29 @@ def test_a_gram_matrix_is_numpys_and_symmetric(r: int, s: int, n: int, dtype: ty
     assert np.array_equal(H.T, gram(Y, X))
     for target in TARGETS:
         assert np.array_equal(H, gram(X, Y, target=target))
+
+
+@given(
+    columns=st.sampled_from((1, 7, 255, 256, 300, 1025)),
+    rows=st.integers(1, 9),
+    missing=st.integers(0, 3),
+    codes=st.sampled_from((("BF16", "F32"), ("F32", "F32"), ("F64", "F16"))),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=40)
+def test_rows_summed_together_have_the_bits_of_each_alone(
+    columns: int, rows: int, missing: int, codes: tuple[str, str], seed: int
+) -> None:
+    size = max(1, rows * columns - missing)
+    base, tuned = (usual(code, size, seed + i) for i, code in enumerate(codes))
+    together = sums(base, tuned, *codes, block=columns)
+    for k in range(-(-size // columns)):
+        run = slice(k * columns, (k + 1) * columns)
+        alone = sums(base[run], tuned[run], *codes)
+        assert np.array_equal(together[0][k], alone[0][0])
+        assert np.array_equal(together[1][k], alone[1][0])
+
+
+def test_a_block_holds_at_least_one_entry() -> None:
+    with pytest.raises(BadCall, match="blocks of 0 entries"):
+        sums(np.ones(3, np.float32), None, "F32", block=0)

@@ -7,16 +7,15 @@ from ftdiff.kernels.lanes import DOUBLE, Body
 from ftdiff.kernels.operands import SUMS, Operands
 from ftdiff.kernels.storage import itemsize
 
-#: Entries of which each row of the result holds the sums.
+#: Entries of which each row of the result holds the sums, unless rows of a matrix are asked for.
 BLOCK = 65536
 #: A float32 square loses at most 2^-150, and a block of them 2^-134: of this, nothing that counts.
 _VANISHING = 2.0**-104
 
 
 def assembly(operands: Operands) -> str:
-    """Return the module whose `sums(base, tuned, n, floor, sums, counts)` fills the result."""
+    """Return the module whose `sums(base, tuned, n, size, floor, sums, counts)` fills them."""
     outer = _OUTER.format(
-        block=BLOCK,
         group=loop.GROUP,
         whole=-loop.GROUP,
         base=f"i{8 * itemsize(operands.base or 'U8')}",
@@ -65,7 +64,8 @@ declare i64 @llvm.umin.i64(i64, i64)
 
 # The last entries, fewer than a group, are copied out so that nothing past the end is read.
 _OUTER = """
-define void @sums(ptr %base, ptr %tuned, i64 %n, double %floor, ptr %sums, ptr %counts) {{
+define void @sums(ptr %base, ptr %tuned, i64 %n, i64 %size, double %floor, ptr %sums,
+                  ptr %counts) {{
 entry:
   %a.tail = alloca [{group} x {base}], align 64
   %b.tail = alloca [{group} x {tuned}], align 64
@@ -73,9 +73,9 @@ entry:
   br i1 %any, label %block, label %end
 block:
   %k = phi i64 [ 0, %entry ], [ %k.next, %next ]
-  %at = mul i64 %k, {block}
+  %at = mul i64 %k, %size
   %left = sub i64 %n, %at
-  %m = call i64 @llvm.umin.i64(i64 %left, i64 {block})
+  %m = call i64 @llvm.umin.i64(i64 %left, i64 %size)
   %a = getelementptr {base}, ptr %base, i64 %at
   %b = getelementptr {tuned}, ptr %tuned, i64 %at
   %s = getelementptr [8 x double], ptr %sums, i64 %k
@@ -116,7 +116,7 @@ copied:
   br label %next
 next:
   %k.next = add i64 %k, 1
-  %done = mul i64 %k.next, {block}
+  %done = mul i64 %k.next, %size
   %more = icmp ult i64 %done, %n
   br i1 %more, label %block, label %end
 end:

@@ -14,7 +14,8 @@ from ftdiff.kernels.storage import LEAST_EXPONENT, itemsize
 from ftdiff.tensors import Array
 
 _POINTER = ctypes.c_void_p
-_ARGUMENTS = (_POINTER, _POINTER, ctypes.c_int64, ctypes.c_double, _POINTER, _POINTER)
+_LONG = ctypes.c_int64
+_ARGUMENTS = (_POINTER, _POINTER, _LONG, _LONG, ctypes.c_double, _POINTER, _POINTER)
 
 
 def sums(
@@ -25,6 +26,7 @@ def sums(
     *,
     delta: bool = False,
     least_exponent: int | None = None,
+    block: int = BLOCK,
     target: Target | None = None,
 ) -> tuple[Array, Array]:
     """Return every sum of two tensors, or of one, in a single reading.
@@ -41,6 +43,9 @@ def sums(
     least_exponent
         That of the smallest normal number of the dtype whose spacing `power_sq` is for; of
         `tuned_dtype` if not given.
+    block
+        Entries of which each row of the result holds the sums: a matrix's columns, for the sums
+        of its rows.
     target
         The processor to compile for, this one if not given; no bit depends on it.
 
@@ -60,7 +65,7 @@ def sums(
 
     Notes
     -----
-    A block is `BLOCK` entries, counted from the first given. Entries that are not finite on
+    Blocks are counted from the first entry given; the last may be shorter. Entries that are not finite on
     either side are left out of every sum, the maximum and the sign flips. `unequal` compares
     numbers: +0 equals -0, NaN equals NaN and nothing else. With `delta` it counts changes that
     are not zero.
@@ -91,8 +96,10 @@ def sums(
         second = ""
     if least_exponent is None:
         least_exponent = LEAST_EXPONENT[second or first]
+    if block < 1:
+        raise BadCall(f"sums: blocks of {block} entries; give at least one")
     size = present[0].size
-    blocks = -(-size // BLOCK)
+    blocks = -(-size // block)
     totals = np.zeros((blocks, len(SUMS) + 1))
     counts = np.zeros((blocks, len(COUNTS)), np.int64)
     target = target or host()
@@ -109,6 +116,7 @@ def sums(
         present[0].ctypes.data,
         present[-1].ctypes.data,
         size,
+        block,
         2.0**least_exponent,
         totals.ctypes.data,
         counts.ctypes.data,
