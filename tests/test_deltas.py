@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftdiff.deltas import Delta, Dense, Hadamard, Kronecker, LowRank
+from ftdiff.deltas.stacked import Stacked
 
 SIDES = st.integers(1, 9)
 SCALINGS = st.sampled_from([1.0, -0.5, 3.0, 0.0, 1e-4])
@@ -87,6 +88,26 @@ def test_sumsq_equals_that_of_the_dense_matrix(delta: Delta) -> None:
     assert math.sqrt(delta.sumsq()) == pytest.approx(math.sqrt(exact), rel=1e-6, abs=1e-7 * size)
 
 
+@given(FORMS, st.integers(0, 1))
+def test_squares_of_rows_and_columns_equal_those_of_the_dense_matrix(
+    delta: Delta, axis: int
+) -> None:
+    W, most = delta.dense(), np.square(largest(delta).dense())
+    error = np.abs(delta.squares(axis) - np.square(W).sum(axis=1 - axis))
+    assert (error <= 1e-6 * most.sum(axis=1 - axis)).all()
+
+
+@given(st.lists(SEEDS, min_size=1, max_size=4), st.integers(1, 9), st.integers(1, 9))
+def test_squares_of_stacked_experts_equal_those_of_the_dense_stack(
+    seeds: list[int], rows: int, columns: int
+) -> None:
+    parts = [low_rank(np.random.default_rng(s), rows, columns, 2, 0.5) for s in seeds]
+    stack = Stacked(parts)
+    for axis in (0, 1):
+        squares = np.square(stack.dense()).sum(axis=1 - axis)
+        assert stack.squares(axis) == pytest.approx(squares, rel=1e-9, abs=1e-12)
+
+
 @given(FORMS, SEEDS)
 def test_inner_equals_that_of_the_dense_matrix(delta: Delta, seed: int) -> None:
     dW = delta.dense()
@@ -151,6 +172,9 @@ def test_entries_that_are_not_finite_are_counted_and_left_out(
     finite = np.isfinite(dW)
     assert delta.nonfinite() == dW.size - finite.sum()
     assert math.sqrt(delta.sumsq()) == pytest.approx(np.linalg.norm(dW[finite]), rel=1e-4)
+    for axis in (0, 1):
+        norm = math.sqrt(delta.squares(axis).sum())
+        assert norm == pytest.approx(np.linalg.norm(dW[finite]), rel=1e-4)
     assert finite.all() or np.isnan(delta.singular_values()).any()
 
 

@@ -17,6 +17,9 @@ class Delta(Protocol):
     def sumsq(self) -> float:
         """Return ‖ΔW‖²_F over the entries that are finite."""
 
+    def squares(self, axis: int) -> Array:
+        """Return the squared norm of every row (axis 0) or column (axis 1), likewise."""
+
     def nonfinite(self) -> int:
         """Return how many entries are not finite."""
 

@@ -33,6 +33,12 @@ class Dense:
         """Return ‖ΔW‖²_F, the squares added exactly."""
         return math.fsum(np.square(self.dW[np.isfinite(self.dW)], dtype=np.float64))
 
+    def squares(self, axis: int) -> Array:
+        """Return the squared norm of every row (axis 0) or column (axis 1)."""
+        finite = np.where(np.isfinite(self.dW), self.dW, 0)
+        total: Array = np.square(finite, dtype=np.float64).sum(axis=1 - axis)
+        return total
+
     def nonfinite(self) -> int:
         """Return how many entries are not finite."""
         return int(self.dW.size - np.isfinite(self.dW).sum())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ftdiff.deltas.dense import Dense
 from ftdiff.deltas.lowrank import LowRank
 from ftdiff.deltas.spectra import values
 from ftdiff.kernels import gram
@@ -52,10 +53,17 @@ class Hadamard:
 
     def sumsq(self) -> float:
         """Return ‖ΔW‖²_F over the entries that are finite."""
-        rows, columns = self.shape
-        if self.rank * self.rank * (rows + columns) < rows * columns * (self.P.rank + self.Q.rank):
+        if self._thin():
             return self._factored().sumsq()
         return math.fsum(_squares(self.rows(*span)) for span in self._spans())
+
+    def squares(self, axis: int) -> Array:
+        """Return the squared norm of every row (axis 0) or column (axis 1)."""
+        if self._thin():
+            return self._factored().squares(axis)
+        parts = [Dense(self.rows(*span)).squares(axis) for span in self._spans()]
+        total: Array = np.concatenate(parts) if axis == 0 else np.sum(parts, axis=0)
+        return total
 
     def nonfinite(self) -> int:
         """Return how many entries are not finite: every row or column of a side that is not."""
@@ -84,6 +92,12 @@ class Hadamard:
     def dense(self) -> Array:
         """Return ΔW multiplied out in float64."""
         return self._dense(0, self.shape[0])
+
+    def _thin(self) -> bool:
+        """Say whether the factored product is less work than the tiles are."""
+        rows, columns = self.shape
+        tiles = rows * columns * (self.P.rank + self.Q.rank)
+        return self.rank * self.rank * (rows + columns) < tiles
 
     def _factored(self) -> LowRank:
         """Return the same as one product of inner dimension r₁r₂, in float64."""

@@ -41,6 +41,12 @@ class Kronecker:
         """Return ‖ΔW‖²_F at the price of the two norms."""
         return self.scaling * self.scaling * self.C.sumsq() * self.D.sumsq()
 
+    def squares(self, axis: int) -> Array:
+        """Return the squared norm of every row (axis 0) or column (axis 1): products of theirs."""
+        both = np.kron(self.C.squares(axis), self.D.squares(axis))
+        total: Array = self.scaling * self.scaling * both
+        return total
+
     def nonfinite(self) -> int:
         """Return how many entries are not finite: all but the products of two that are."""
         sizes = [side.shape[0] * side.shape[1] for side in (self.C, self.D)]

@@ -63,6 +63,18 @@ class LowRank:
             total = math.fsum(np.square(self._core()).ravel())
         return self.scaling * self.scaling * total
 
+    def squares(self, axis: int) -> Array:
+        """Return the squared norm of every row (axis 0) or column (axis 1) in O(rows · r²).
+
+        With Aᵀ = QR, row b of B gives ‖bA‖ = ‖bRᵀ‖: no cancellation, as in Σ (B AAᵀ) ∘ B.
+        """
+        rows, columns = self.finite()
+        B, A = np.where(rows[:, None], self.B, 0), np.where(columns, self.A, 0)
+        thin, other = (B, A.T) if axis == 0 else (A.T, B)
+        turned = thin.astype(np.float64) @ _right(other).T
+        total: Array = self.scaling * self.scaling * np.square(turned).sum(axis=1)
+        return total
+
     def nonfinite(self) -> int:
         """Return how many entries are not finite: every row of B or column of A that is not."""
         rows, columns = self.finite()

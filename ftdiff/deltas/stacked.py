@@ -39,6 +39,12 @@ class Stacked:
         """Return ‖ΔW‖²_F, in the parts' closed forms."""
         return math.fsum(part.sumsq() for part in self.parts)
 
+    def squares(self, axis: int) -> Array:
+        """Return the squared norm of every row (axis 0), or of every column over all parts."""
+        parts = [part.squares(axis) for part in self.parts]
+        total: Array = np.concatenate(parts) if axis == 0 else np.sum(parts, axis=0)
+        return total
+
     def nonfinite(self) -> int:
         """Return how many entries are not finite."""
         return sum(part.nonfinite() for part in self.parts)

@@ -65,7 +65,7 @@ def sums(
 
     Notes
     -----
-    Blocks are counted from the first entry given; the last may be shorter. Entries that are not finite on
+    Blocks count from the first entry given; the last may be shorter. Entries that are not finite on
     either side are left out of every sum, the maximum and the sign flips. `unequal` compares
     numbers: +0 equals -0, NaN equals NaN and nothing else. With `delta` it counts changes that
     are not zero.
