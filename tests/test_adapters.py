@@ -15,12 +15,15 @@ from safetensors.numpy import save_file
 
 import ftdiff
 from ftdiff.adapters import lora
+from ftdiff.adapters.dora import Dora
+from ftdiff.adapters.resumed import Copied
 from ftdiff.adapters.targets import absent
+from ftdiff.adapters.token_rows import TokenRows
 from ftdiff.engine import run
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
 from ftdiff.plan import pair
-from ftdiff.recipes import Tuned
-from ftdiff.tensors import FileTensor
+from ftdiff.recipes import Product, Tuned
+from ftdiff.tensors import ArrayTensor, FileTensor
 
 Q = "model.layers.0.self_attn.q_proj"
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": ["q_proj"]}
@@ -340,3 +343,28 @@ def test_a_pickle_is_refused_and_a_missing_file_named(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(BadFile, match="pickle"):
         ftdiff.open_tuned(tmp_path)
+
+
+def rules() -> dict[str, Any]:
+    """A rule of every kind, on an embedding of nine rows."""
+    product = Product(ArrayTensor(random(2, 9)), ArrayTensor(random(4, 2, seed=1)), 1.5, True)
+    copy, wide = ArrayTensor(random(9, 4, seed=2)), ArrayTensor(random(4, seed=3))
+    down = Product(ArrayTensor(random(2, 4)), ArrayTensor(random(9, 2, seed=1)), 1.5)
+    return {
+        "rows that were trained": TokenRows(ArrayTensor(random(3, 4, seed=4)), (7, 0, 4)),
+        "a saved copy": Copied(copy, product),
+        "DoRA by column": Dora(product, wide, columns=True),
+        "DoRA by column, from a copy": Dora(product, wide, columns=True, copy=copy),
+        "DoRA by row": Dora(down, ArrayTensor(random(9, seed=5))),
+        "DoRA by row, from a copy": Dora(down, ArrayTensor(random(9, seed=5)), copy=copy),
+    }
+
+
+@pytest.mark.parametrize("name", rules())
+def test_a_rule_gives_the_same_bits_wherever_rows_are_cut(name: str) -> None:
+    base = ArrayTensor(random(9, 4, seed=6))
+    rule = rules()[name].make(base)
+    whole = rule.rows(base.array, 0)
+    for start in range(9):
+        for stop in range(start + 1, 10):
+            assert np.array_equal(rule.rows(base.array[start:stop], start), whole[start:stop])

@@ -49,13 +49,13 @@ def configure(adapter: Path, **fields: Any) -> None:
 
 @pytest.mark.parametrize("dora", [False, True])
 def test_every_replica_changes_from_the_layer_that_it_copies(dora: bool, tmp_path: Path) -> None:
-    model, ranges = models.llama(), [[0, 2], [0, 1], [1, 2]]
+    model, ranges = models.llama(), [[0, 2], [1, 2], [0, 1]]
     config = peft.LoraConfig(
         r=3, target_modules=["q_proj", "down_proj"], layer_replication=ranges, use_dora=dora
     )
     base = save_base(model, tmp_path / "base")
     adapter = save_adapter(model, config, tmp_path / "adapter")
-    deep = deepened(model, [0, 1, 0, 1])  # PEFT shares the copies' weights, and merges into them
+    deep = deepened(model, [0, 1, 1, 0])  # PEFT shares the copies' weights, and merges into them
     apart = tmp_path / "apart"
     apart.mkdir()
     for file in adapter.iterdir():
