@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,35 @@ def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> 
     types = {c: t for c, t in _TYPES.items() if c in keys or c in COLUMNS}
     names = [*keys, *COLUMNS, "numel", "params", "tensors", "moved"]
     return pd.DataFrame(rows, columns=names).astype(types)
+
+
+def with_lone(
+    grouped: pd.DataFrame, moved: pd.DataFrame, columns: Sequence[str], names: Sequence[str]
+) -> pd.DataFrame:
+    """Add columns that do not add up: a group has the value of its one moved tensor, or none."""
+    if not names:
+        return grouped
+    keys = list(columns)
+    groups = moved.groupby(keys, dropna=False) if keys else [((), moved)]
+    lone = {
+        _key(key if isinstance(key, tuple) else (key,)): members.iloc[0]
+        for key, members in groups
+        if len(members) == 1
+    }
+    found = [lone.get(_key(key)) for key in zip(*(grouped[c] for c in keys), strict=True)]
+    if not keys:
+        found = [lone.get(())]
+    return grouped.assign(
+        **{
+            n: pd.array([None if row is None else row[n] for row in found], "Float64")
+            for n in names
+        }
+    )
+
+
+def _key(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return what is equal for equal keys, missing ones included."""
+    return tuple(None if pd.isna(value) else value for value in values)
 
 
 def _total(values: pd.Series[Any], name: str) -> float | int | None:

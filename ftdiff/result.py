@@ -12,10 +12,11 @@ import pandas as pd
 
 from ftdiff import frames
 from ftdiff.address import component_order
-from ftdiff.errors import UnknownName
+from ftdiff.errors import BadCall, UnknownName
 from ftdiff.frames import IDENTITY
-from ftdiff.metrics import METRICS, Sums, resolve
+from ftdiff.metrics import METRICS, Metric, Sums, resolve
 from ftdiff.moments import COLUMNS, exact
+from ftdiff.tensors import Array, matrices
 
 #: Statuses of tensors that moved, or may have: what a ratio of a group is taken over.
 MOVED = ("changed", "reshaped")
@@ -43,9 +44,30 @@ class Diff:
 
     @classmethod
     def of_rows(cls, rows: Sequence[Mapping[str, Any]], about: dict[str, Any]) -> Diff:
-        """Make the frame, with every metric, from rows of identity and sums."""
+        """Make the frame, with every metric of sums, from rows of identity and sums."""
         frame = frames.frame_of(rows)
-        return cls(_with_metrics(frame, frame, METRICS), about)
+        return cls(_with_metrics(frame, frame, resolve(())), about)
+
+    def adding(
+        self, columns: Mapping[str, Mapping[str, float]], spectra: Mapping[str, Any]
+    ) -> Diff:
+        """Return the same with metrics that were measured tensor by tensor.
+
+        Parameters
+        ----------
+        columns
+            For each metric, its value by tensor; a tensor that is not named has none.
+        spectra
+            By tensor, how they were measured and the bound of their error; kept in
+            `about["spectra"]`.
+        """
+        names = self.frame["tensor"]
+        added = {
+            metric: pd.array([values.get(name) for name in names], "Float64")
+            for metric, values in columns.items()
+        }
+        about = {**self.about, "spectra": dict(spectra)} if spectra else self.about
+        return Diff(self.frame.assign(**added), about)
 
     def by(
         self,
@@ -57,7 +79,8 @@ class Diff:
 
         A group's ratio is over its tensors that moved, so that an adapter, its merged checkpoint
         and a linked copy agree; `tensors`, `moved` and `params` count what there is.
-        `energy_share` and `lift` are against everything that is on both sides.
+        `energy_share` and `lift` are against everything that is on both sides. A metric that does
+        not come from sums, as a spectral norm, is given where a group holds one tensor that moved.
 
         Parameters
         ----------
@@ -73,6 +96,8 @@ class Diff:
         ------
         UnknownName
             A column or a metric does not exist.
+        BadCall
+            A metric was not measured.
         """
         chosen = resolve(metrics) if metrics else []
         for column in columns:
@@ -82,9 +107,23 @@ class Diff:
                 )
         frame = self.frame if param is None else self.frame[self.frame["param"] == param]
         summed = frames.group(frame[frame["status"].isin(PAIRED)], columns, MOVED)
-        return _with_metrics(summed, self.frame, [m.name for m in chosen])[
+        alone = [m.name for m in chosen if m.needs != "sums"]
+        self._require(alone)
+        summed = frames.with_lone(summed, frame[frame["status"].isin(MOVED)], columns, alone)
+        return _with_metrics(summed, self.frame, chosen)[
             [*columns, *(m.name for m in chosen), "tensors", "moved", "params"]
         ]
+
+    def expected(self, metric: str) -> pd.Series[float]:
+        """Return what noise alone gives for a metric, tensor by tensor; NA where that is unknown.
+
+        Raises
+        ------
+        UnknownName
+            The metric does not exist.
+        """
+        noise = METRICS[metric].noise(_sums(self.frame, self.frame))
+        return pd.Series(pd.array(noise, "Float64"), self.frame.index, name=metric)
 
     def table(
         self,
@@ -119,9 +158,10 @@ class Diff:
 
     @property
     def overall(self) -> dict[str, float]:
-        """Every metric over all tensors that moved."""
-        row = self.by(metrics=tuple(METRICS)).iloc[0]
-        return {name: float(row[name]) for name in METRICS if not pd.isna(row[name])}
+        """Every metric of sums over all tensors that moved."""
+        names = [m.name for m in resolve(())]
+        row = self.by(metrics=names).iloc[0]
+        return {name: float(row[name]) for name in names if not pd.isna(row[name])}
 
     def save(self, path: str | Path) -> Path:
         """Write JSON (whole, exact to the bit), CSV or Parquet (the frame), by the path's ending.
@@ -146,6 +186,13 @@ class Diff:
         """
         return cls(*frames.load(Path(path)))
 
+    def _require(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.frame:
+                raise BadCall(
+                    f"{name} was not measured: compare with -m {name} (metrics=[{name!r}])"
+                )
+
     def __repr__(self) -> str:
         moved = int(self.frame["status"].isin(MOVED).sum())
         return (
@@ -154,7 +201,15 @@ class Diff:
         )
 
 
-def _with_metrics(frame: pd.DataFrame, whole: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+def _with_metrics(
+    frame: pd.DataFrame, whole: pd.DataFrame, metrics: Iterable[Metric]
+) -> pd.DataFrame:
+    sums = _sums(frame, whole)
+    found = {m.name: pd.array(m(sums), "Float64") for m in metrics if m.needs == "sums"}
+    return frame.assign(**found)
+
+
+def _sums(frame: pd.DataFrame, whole: pd.DataFrame) -> Sums:
     paired = whole[whole["status"].isin(PAIRED)]
     totals = {
         "delta_sq": exact(paired["delta_sq"].dropna())[0],
@@ -163,6 +218,14 @@ def _with_metrics(frame: pd.DataFrame, whole: pd.DataFrame, names: Iterable[str]
     params = frame["params"] if "params" in frame else frame["numel"]
     held = {"params": params, **{c: frame[c] for c in ("numel", *COLUMNS)}}
     columns = {c: values.to_numpy(np.float64, na_value=np.nan) for c, values in held.items()}
-    sums = Sums(columns, totals)
-    computed = {name: pd.array(METRICS[name](sums), "Float64") for name in names}
-    return frame.assign(**computed)
+    return Sums({**columns, **_sides(frame)}, totals)
+
+
+def _sides(frame: pd.DataFrame) -> dict[str, Array]:
+    """Return the sides of each tensor's matrix; of a stack of experts, those of one."""
+    sides = np.full((2, len(frame)), np.nan)
+    if "shape" in frame:
+        for i, (name, shape) in enumerate(zip(frame["tensor"], frame["shape"], strict=True)):
+            if len(shape) > 1:
+                sides[:, i] = matrices(name, shape)[1:]
+    return {"rows": sides[0], "columns": sides[1]}

@@ -96,6 +96,22 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0], numel(shape[1:])
 
 
+def matrices(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return how many matrices a tensor holds, and the rows and columns of each.
+
+    One, but for the experts of a layer that are stacked in one tensor, as their name says; the
+    trailing axes of a convolution are columns.
+
+    >>> matrices("layers.0.mlp.experts.gate_up_proj", (8, 16, 32))
+    (8, 16, 32)
+    >>> matrices("conv.weight", (8, 16, 3))
+    (1, 8, 48)
+    """
+    if len(shape) == 3 and "experts" in name.split("."):
+        return shape[0], shape[1], shape[2]
+    return 1, *matrix_shape(shape)
+
+
 @dataclass(frozen=True, eq=False)
 class ArrayTensor:
     """A tensor that is in memory already; equal to itself alone, so that it can be a key."""

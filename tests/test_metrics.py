@@ -4,13 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cosine as scipy_cosine
 
 import ftdiff
-from ftdiff.errors import UnknownName
+from ftdiff.errors import BadCall, UnknownName
 from ftdiff.metrics import METRICS, Sums, metric, resolve
 from ftdiff.result import Diff
 
@@ -24,9 +25,13 @@ def test_a_case_computed_by_hand() -> None:
     row = _of(np.float32([[3, 0], [0, 4]]), np.float32([[3, 0], [3, -4]]))
     # ΔW = [[0, 0], [3, −8]], ‖W‖² = 25, ‖ΔW‖² = 73, ⟨W, ΔW⟩ = −32, ‖W₁‖² = 34
     assert row["relative_norm"] == pytest.approx(math.sqrt(73 / 25))
+    assert row["relative_norm_mean"] == pytest.approx(math.sqrt(73) / ((5 + math.sqrt(34)) / 2))
+    assert row["relative_norm_l1"] == pytest.approx(11 / 7)
     assert row["rms_change"] == pytest.approx(math.sqrt(73 / 4))
+    assert row["mean_abs_change"] == pytest.approx(11 / 4)
     assert row["max_abs_change"] == 8
     assert row["cosine"] == pytest.approx(-7 / math.sqrt(25 * 34))
+    assert row["angle"] == pytest.approx(math.degrees(math.acos(-7 / math.sqrt(25 * 34))))
     assert row["scale"] == pytest.approx(-7 / 25)
     assert row["rotation"] == pytest.approx(math.sqrt(1 - 49 / (25 * 34)))
     assert row["scale_share"] == pytest.approx(32 * 32 / (25 * 73))
@@ -84,6 +89,50 @@ def test_noise_flips_the_signs_that_its_null_says() -> None:
     assert row["lift"] == 1.0
     likely = math.sqrt(2 * math.log(W.size)) * row["rms_change"]
     assert row["max_abs_change"] == pytest.approx(likely, rel=0.15)
+
+
+@pytest.mark.parametrize("name", [m.name for m in resolve(())])
+def test_what_noise_is_expected_to_give_it_gives(name: str) -> None:
+    from ftdiff.tensors import DTYPES
+
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(700, 500)).astype(np.float32)
+    noise = 0.05 * rng.normal(size=W.shape).astype(np.float32)
+    floors = ("relative_norm", "relative_norm_mean", "rms_change", "snr")
+    if name in floors:  # their null is rounding
+        base, tuned = W, W.astype(DTYPES["BF16"])
+    else:
+        base, tuned = W, W + noise
+    diff = ftdiff.compare({"w": base}, {"w": tuned})
+    found, expected = diff.frame[name].iloc[0], diff.expected(name).iloc[0]
+    if name == "precision_floor":  # it is itself a null
+        assert pd.isna(expected)
+    elif name == "scale_share":  # the square of one normal number
+        assert found < 20 * expected
+    else:
+        slack = 0.1 if name == "max_abs_change" else 0.06  # its null is asymptotic
+        assert found == pytest.approx(expected, rel=slack)
+
+
+def test_a_small_angle_keeps_its_digits() -> None:
+    W = np.array([1.0, 0.0])
+    row = _of(W, np.array([1.0, 1e-9]))
+    assert row["angle"] == pytest.approx(math.degrees(1e-9), rel=1e-9)
+
+
+def test_a_group_names_its_metrics_and_no_name_those_of_sums() -> None:
+    magnitude = resolve(["magnitude"])
+    assert magnitude == [m for m in METRICS.values() if m.group == "magnitude"]
+    assert resolve(["snr", "magnitude", "snr"])[0].name == "snr"
+    assert len(resolve(["snr", "magnitude"])) == len(magnitude)
+    assert {m.needs for m in resolve(())} == {"sums"}
+    with pytest.raises(UnknownName, match="did you mean 'magnitude'"):
+        resolve(["magnitud"])
+
+
+def test_a_metric_that_needs_what_there_is_not_is_refused() -> None:
+    with pytest.raises(BadCall, match="needs 'magic'; there are sums"):
+        metric("m", label="m", formula="m", range="m", null="m", needs="magic")
 
 
 def test_nothing_changed_is_zero_and_not_missing() -> None:

@@ -1,4 +1,4 @@
-"""What a number in a cell means: each metric is a function of sums that add up, so it regroups.
+"""How far, in which way and where weights moved: metrics of sums, so that any group has them.
 
 A metric takes `Sums`, columns of one value per tensor or per group, and returns a column. The same
 function serves a tensor, a layer and a whole model.
@@ -6,123 +6,35 @@ function serves a tensor, a layer and a whole model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
-
 import numpy as np
 
-from ftdiff.moments import COLUMNS
-from ftdiff.registry import Registry
+from ftdiff.metrics.registry import Sums, metric
 from ftdiff.tensors import Array
-
-
-class Sums:
-    """Columns of sums, float64, NaN where not measured; `whole` holds the totals of the diff.
-
-    Parameters
-    ----------
-    columns
-        The columns of `ftdiff.moments.COLUMNS`, `numel` (entries they are over) and `params`
-        (entries of the group, with what did not move), all of one length.
-    whole
-        Totals over everything compared: `delta_sq`, and `numel` with what did not move.
-    """
-
-    def __init__(self, columns: Mapping[str, Array], whole: Mapping[str, float]) -> None:
-        self._columns = columns
-        self.whole = whole
-
-    def __getattr__(self, name: str) -> Array:
-        if name not in ("numel", "params", *COLUMNS):
-            raise AttributeError(f"there is no sum called {name!r}; there are numel, {COLUMNS}")
-        return self._columns[name]
-
-
-MetricFunction = Callable[[Sums], Array]
-F = TypeVar("F", bound=MetricFunction)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A registered metric: its function, and what a reader has to know."""
-
-    name: str
-    label: str
-    unit: str
-    range: str
-    formula: str
-    source: str
-    null: str
-    cost: str
-    compute: MetricFunction
-
-    def __call__(self, sums: Sums) -> Array:
-        """Compute the column, quietly: 0/0 and x/0 are missing, not warnings."""
-        with np.errstate(all="ignore"):
-            column = np.asarray(self.compute(sums), np.float64)
-        return np.where(np.isfinite(column), column, np.nan)
-
-
-METRICS: Registry[Metric] = Registry("metric")
-
-
-def metric(
-    name: str,
-    *,
-    label: str,
-    formula: str,
-    range: str,
-    null: str,
-    source: str = "",
-    unit: str = "",
-    cost: str = "sums: one pass, no memory",
-) -> Callable[[F], F]:
-    """Register a function of `Sums` as a metric, and return it as it was.
-
-    Examples
-    --------
-    >>> @metric("mean_change", label="mean |ΔW|", formula="Σ|ΔW|/N", range="[0, ∞)", null="0")
-    ... def mean_change(s):
-    ...     return s.delta_abs / s.numel
-    >>> METRICS["mean_change"].label
-    'mean |ΔW|'
-    >>> del METRICS._items["mean_change"]
-    """
-
-    def register(function: F) -> F:
-        METRICS.add(name, Metric(name, label, unit, range, formula, source, null, cost, function))
-        return function
-
-    return register
-
-
-def resolve(names: Iterable[str]) -> list[Metric]:
-    """Return the metrics of these names, every one there is for none.
-
-    Raises
-    ------
-    UnknownName
-        No metric has that name.
-    """
-    wanted = list(names)
-    return [METRICS[name] for name in wanted] if wanted else list(METRICS.values())
 
 
 def _one_minus_cosine(s: Sums) -> Array:
     """1 − cos(W, W1) without cancellation: (‖Δ‖² − (‖W1‖ − ‖W‖)²) / (2 ‖W‖ ‖W1‖)."""
     base, tuned = np.sqrt(s.base_sq), np.sqrt(s.tuned_sq)
     longer = (2 * s.inner + s.delta_sq) / (base + tuned)  # ‖W1‖ − ‖W‖
-    return np.clip((s.delta_sq - longer**2) / (2 * base * tuned), 0.0, 2.0)
+    turned: Array = np.clip((s.delta_sq - longer**2) / (2 * base * tuned), 0.0, 2.0)
+    return turned
+
+
+def _floor(s: Sums) -> Array:
+    """√(Σ ulp²/12)/‖W‖: what rounding alone changes, relative to the base."""
+    floor: Array = np.sqrt(s.ulp_sq / 12 / s.base_sq)
+    return floor
 
 
 @metric(
     "relative_norm",
+    group="magnitude",
     label="‖ΔW‖/‖W‖",
     formula="‖ΔW‖_F / ‖W‖_F",
     range="[0, ∞)",
     null="precision_floor: what rounding alone gives",
     source="Frobenius norms; the measure most model cards plot",
+    expected=_floor,
 )
 def relative_norm(s: Sums) -> Array:
     """How far it moved, against how large it was; 0 for the same bytes even if never read."""
@@ -130,12 +42,45 @@ def relative_norm(s: Sums) -> Array:
 
 
 @metric(
+    "relative_norm_mean",
+    group="magnitude",
+    label="‖ΔW‖ / mean norm",
+    formula="‖ΔW‖_F / (½‖W‖_F + ½‖W₁‖_F)",
+    range="[0, 2]",
+    null="about precision_floor",
+    source="relative_norm by both norms' mean: the same forwards and backwards",
+    expected=_floor,
+)
+def relative_norm_mean(s: Sums) -> Array:
+    """How far it moved, against the mean of both norms."""
+    means = (np.sqrt(s.base_sq) + np.sqrt(s.tuned_sq)) / 2
+    return np.where(s.delta_sq == 0, 0.0, np.sqrt(s.delta_sq) / means)
+
+
+@metric(
+    "relative_norm_l1",
+    group="magnitude",
+    label="Σ|ΔW|/Σ|W|",
+    formula="Σ|ΔW| / Σ|W|",
+    range="[0, ∞)",
+    null="relative_norm for a Gaussian change of Gaussian weights",
+    source="relative_norm in the 1-norm",
+    expected=lambda s: np.sqrt(s.delta_sq / s.base_sq),
+)
+def relative_norm_l1(s: Sums) -> Array:
+    """How far it moved in absolute values, against the base's."""
+    return np.where(s.delta_abs == 0, 0.0, s.delta_abs / s.base_abs)
+
+
+@metric(
     "rms_change",
+    group="magnitude",
     label="RMS ΔW",
     unit="weight",
     formula="‖ΔW‖_F / √N",
     range="[0, ∞)",
     null="precision_floor · RMS(W)",
+    expected=lambda s: _floor(s) * np.sqrt(s.base_sq / s.numel),
 )
 def rms_change(s: Sums) -> Array:
     """How far a typical entry moved, in the units of the weights."""
@@ -143,12 +88,29 @@ def rms_change(s: Sums) -> Array:
 
 
 @metric(
+    "mean_abs_change",
+    group="magnitude",
+    label="mean |ΔW|",
+    unit="weight",
+    formula="Σ|ΔW| / N",
+    range="[0, ∞)",
+    null="√(2/π) = 0.80 times rms_change for Gaussian noise",
+    expected=lambda s: np.sqrt(2 / np.pi) * rms_change(s),
+)
+def mean_abs_change(s: Sums) -> Array:
+    """How far an entry moved on average, in the units of the weights."""
+    return s.delta_abs / s.numel
+
+
+@metric(
     "max_abs_change",
+    group="magnitude",
     label="max |ΔW|",
     unit="weight",
     formula="max |ΔW|",
     range="[0, ∞)",
     null="about √(2 ln N) times rms_change for Gaussian noise",
+    expected=lambda s: np.sqrt(2 * np.log(s.numel)) * rms_change(s),
 )
 def max_abs_change(s: Sums) -> Array:
     """How far the entry that moved most moved."""
@@ -157,10 +119,12 @@ def max_abs_change(s: Sums) -> Array:
 
 @metric(
     "cosine",
+    group="magnitude",
     label="cos(W, W₁)",
     formula="⟨W, W₁⟩ / (‖W‖ ‖W₁‖)",
     range="[−1, 1]",
     null="1 − relative_norm²/2 for a change at right angles to W",
+    expected=lambda s: 1 - s.delta_sq / s.base_sq / 2,
 )
 def cosine(s: Sums) -> Array:
     """Whether the direction of the weights was kept; 1 − cos is computed without cancellation."""
@@ -168,12 +132,31 @@ def cosine(s: Sums) -> Array:
 
 
 @metric(
+    "angle",
+    group="magnitude",
+    label="angle(W, W₁)",
+    unit="degrees",
+    formula="2 asin √((1 − cos)/2)",
+    range="[0, 180]",
+    null="arctan of relative_norm for a change at right angles to W",
+    source="the cosine, as an angle; from 1 − cos, so that small angles keep their digits",
+    expected=lambda s: np.degrees(np.arctan(np.sqrt(s.delta_sq / s.base_sq))),
+)
+def angle(s: Sums) -> Array:
+    """By how many degrees the direction of the weights turned."""
+    half = np.sqrt(np.clip(_one_minus_cosine(s) / 2, 0.0, 1.0))
+    return np.where(s.delta_sq == 0, 0.0, np.degrees(2 * np.arcsin(half)))
+
+
+@metric(
     "scale",
+    group="magnitude",
     label="scale c*",
     formula="c* = ⟨W, W₁⟩ / ‖W‖²",
     range="(−∞, ∞)",
     null="1 for a change at right angles to W",
     source="least-squares fit of W₁ by a multiple of W",
+    expected=lambda s: np.ones_like(s.base_sq),
 )
 def scale(s: Sums) -> Array:
     """By which factor the base was rescaled: the multiple of W nearest to W₁."""
@@ -182,11 +165,13 @@ def scale(s: Sums) -> Array:
 
 @metric(
     "rotation",
+    group="magnitude",
     label="rotation sin θ",
     formula="sin θ = √(1 − cos²)",
     range="[0, 1]",
     null="relative_norm for a change at right angles to W",
     source="‖ΔW‖² = (c* − 1)² ‖W‖² + sin²θ ‖W₁‖² (Pythagoras)",
+    expected=lambda s: np.sqrt(s.delta_sq / s.base_sq),
 )
 def rotation(s: Sums) -> Array:
     """How far the direction turned, once any rescaling is taken out."""
@@ -196,24 +181,29 @@ def rotation(s: Sums) -> Array:
 
 @metric(
     "scale_share",
+    group="magnitude",
     label="share of rescaling",
     formula="(c* − 1)² ‖W‖² / ‖ΔW‖²",
     range="[0, 1]",
     null="1/N for noise",
     source="the scale term of the same Pythagoras",
+    expected=lambda s: 1 / s.numel,
 )
 def scale_share(s: Sums) -> Array:
     """How much of the squared change is a uniform rescaling of the base."""
-    return np.clip(s.inner**2 / (s.base_sq * s.delta_sq), 0.0, 1.0)
+    share: Array = np.clip(s.inner**2 / (s.base_sq * s.delta_sq), 0.0, 1.0)
+    return share
 
 
 @metric(
     "changed_fraction",
+    group="magnitude",
     label="entries changed",
     formula="#(ΔW ≠ 0) / N",
     range="[0, 1]",
     null="1 for any dense update in float32, and for any unmerged LoRA",
     source="exact comparison of the stored values",
+    expected=lambda s: np.ones_like(s.unequal),
 )
 def changed_fraction(s: Sums) -> Array:
     """The share of entries whose stored value differs at all."""
@@ -222,11 +212,13 @@ def changed_fraction(s: Sums) -> Array:
 
 @metric(
     "sign_flip_fraction",
+    group="magnitude",
     label="sign flips",
     formula="#(sign w · sign w₁ < 0) / N",
     range="[0, 1]",
     null="about relative_norm/π for independent Gaussian noise",
     source="the conflicts that TIES merging counts",
+    expected=lambda s: np.sqrt(s.delta_sq / s.base_sq) / np.pi,
 )
 def sign_flip_fraction(s: Sums) -> Array:
     """The share of entries that crossed zero."""
@@ -235,10 +227,12 @@ def sign_flip_fraction(s: Sums) -> Array:
 
 @metric(
     "energy_share",
+    group="magnitude",
     label="share of ‖ΔW‖²",
     formula="‖ΔW_k‖² / Σ ‖ΔW‖²",
     range="[0, 1]",
     null="the share of parameters",
+    expected=lambda s: s.params / s.whole["numel"],
 )
 def energy_share(s: Sums) -> Array:
     """The share of the whole squared change that is here."""
@@ -247,10 +241,12 @@ def energy_share(s: Sums) -> Array:
 
 @metric(
     "lift",
+    group="magnitude",
     label="lift",
     formula="energy_share / share of parameters",
     range="[0, ∞)",
     null="1: as much change as its size would have",
+    expected=lambda s: np.ones_like(s.delta_sq),
 )
 def lift(s: Sums) -> Array:
     """How much more of the change is here than the number of parameters explains."""
@@ -259,6 +255,7 @@ def lift(s: Sums) -> Array:
 
 @metric(
     "precision_floor",
+    group="magnitude",
     label="precision floor",
     formula="√(Σ ulp² / 12) / ‖W‖",
     range="[0, ∞)",
@@ -267,15 +264,17 @@ def lift(s: Sums) -> Array:
 )
 def precision_floor(s: Sums) -> Array:
     """The relative change that rounding W₁ to its storage dtype makes (to the base's: adapters)."""
-    return np.sqrt(s.ulp_sq / 12 / s.base_sq)
+    return _floor(s)
 
 
 @metric(
     "snr",
+    group="magnitude",
     label="signal to rounding",
     formula="‖ΔW‖² / (Σ ulp² / 12)",
     range="[0, ∞)",
     null="1: nothing but rounding; under 10 is not to be trusted",
+    expected=lambda s: np.ones_like(s.delta_sq),
 )
 def snr(s: Sums) -> Array:
     """How far the squared change stands above the storage dtype's rounding."""
