@@ -96,7 +96,7 @@ def run(
     if executor is not None:
         found = _gather(plan, executor, FAR_BYTES, progress)
     else:
-        with ThreadPoolExecutor(_cores()) as threads:
+        with ThreadPoolExecutor(cores()) as threads:
             try:
                 found = _gather(plan, threads, NEAR_BYTES, progress)
             except BaseException:
@@ -110,7 +110,8 @@ def run(
     return _rows(plan, found), unreadable
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
