@@ -36,16 +36,28 @@ IDENTITY: Mapping[str, str] = {
     "base_dtype": "string",
     "tuned_dtype": "string",
 }
-_TYPES = {**IDENTITY, **{c: "Int64" if c in COUNTS else "Float64" for c in COLUMNS}}
+#: What tells parts of a tensor apart, in frames that have a row for each part.
+PARTS: Mapping[str, str] = {
+    "row": "Int64",
+    "column": "Int64",
+    "head": "Int64",
+    "kv_head": "Int64",
+    "token": "string",
+}
+_COLUMNS = {**IDENTITY, **{c: "Int64" if c in COUNTS else "Float64" for c in COLUMNS}}
+_TYPES = {**_COLUMNS, **PARTS}
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Make a typed frame, a row per tensor; what a row lacks is missing."""
-    extra = {name: None for row in rows for name in row if name not in _TYPES}
-    frame = pd.DataFrame(
-        {c: [row.get(c) for row in rows] for c in (*_TYPES, *extra)}, dtype="object"
-    )
-    return frame.astype({**_TYPES, **dict.fromkeys(extra, "Float64")})
+    names = dict.fromkeys([*_COLUMNS, *(name for row in rows for name in row)])
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return typed(pd.DataFrame(columns, dtype="object"))
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the same with a type for every column; what has no name of ours is a number."""
+    return frame.astype({name: _TYPES.get(name, "Float64") for name in frame})
 
 
 def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 from ftdiff import frames
 from ftdiff.address import component_order
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.frames import IDENTITY
+from ftdiff.frames import IDENTITY, PARTS
 from ftdiff.metrics import METRICS, Metric, Sums, resolve
 from ftdiff.moments import COLUMNS, exact
 from ftdiff.tensors import Array, matrices
@@ -45,7 +45,11 @@ class Diff:
     @classmethod
     def of_rows(cls, rows: Sequence[Mapping[str, Any]], about: dict[str, Any]) -> Diff:
         """Make the frame, with every metric of sums, from rows of identity and sums."""
-        frame = frames.frame_of(rows)
+        return cls.of_frame(frames.frame_of(rows), about)
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame, about: dict[str, Any]) -> Diff:
+        """Add every metric of sums to a frame of identity and sums."""
         return cls(_with_metrics(frame, frame, resolve(())), about)
 
     def adding(
@@ -100,10 +104,11 @@ class Diff:
             A metric was not measured.
         """
         chosen = resolve(metrics) if metrics else []
+        known = [name for name in (*IDENTITY, *PARTS) if name in self.frame]
         for column in columns:
             if column not in self.frame:
                 raise UnknownName(
-                    f"no column is called {column!r}; there are: {', '.join(IDENTITY)}"
+                    f"no column is called {column!r}; there are: {', '.join(known)}"
                 )
         frame = self.frame if param is None else self.frame[self.frame["param"] == param]
         summed = frames.group(frame[frame["status"].isin(PAIRED)], columns, MOVED)
