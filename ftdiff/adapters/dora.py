@@ -16,6 +16,8 @@ from ftdiff.recipes import tiles as tiling
 from ftdiff.tensors import Array, LazyTensor, matrix_shape, numel
 
 _SUFFIX = "lora_magnitude_vector"
+#: Entries that are worked on at a time: a fast cache holds them in float64.
+_NEAR = 1 << 15
 
 
 def recipe(module: Module, found: Factors, copy: LazyTensor | None = None) -> Recipe:
@@ -101,20 +103,30 @@ class DoraRule:
     copy: LazyTensor | None
 
     def rows(self, W: Array, start: int) -> Array:
-        """Return ΔW for these rows."""
+        """Return ΔW for these rows, a few at a time, so that every step stays in cache."""
         stop = start + len(W)
-        dL = self.added.rows(start, stop)
+        dW = self.added.rows(start, stop)
         origin = W if self.copy is None else rows_of(self.copy, start, stop)
         with np.errstate(all="ignore"):  # a zero row has no direction: the result is not finite
-            if self.magnitude is not None:
-                norms = np.sqrt(np.square(origin + dL, dtype=np.float64).sum(axis=1))
-                factor = (self.magnitude[start:stop] / norms)[:, None]
-            else:
-                assert self.factor is not None
-                factor = self.factor[None, :]
-            grown = (factor - 1.0).astype(np.float32) * origin
-            dW: Array = grown + factor.astype(np.float32) * dL
-        return dW if self.copy is None else (origin - W) + dW
+            for first, last in _runs(len(W), max(1, _NEAR // max(1, W.shape[1]))):
+                part, dL = origin[first:last], dW[first:last]
+                tuned = part + dL
+                factor = self._factor(tuned, start + first)
+                dL *= factor.astype(np.float32)
+                np.multiply(part, (factor - 1.0).astype(np.float32), out=tuned)
+                dL += tuned
+        if self.copy is not None:
+            dW += origin - W
+        return dW
+
+    def _factor(self, tuned: Array, start: int) -> Array:
+        """Return m / ‖W + ΔL‖ for these rows, one number a row or one a column."""
+        if self.magnitude is None:
+            assert self.factor is not None
+            return self.factor[None, :]
+        norms = np.sqrt(np.square(tuned, dtype=np.float64).sum(axis=1))
+        factor: Array = self.magnitude[start : start + len(tuned)] / norms
+        return factor[:, None]
 
 
 def _column_sq(tensor: LazyTensor, added: Delta) -> Array:
