@@ -19,10 +19,9 @@ from ftdiff.adapters.dora import Dora
 from ftdiff.adapters.resumed import Copied
 from ftdiff.adapters.targets import absent
 from ftdiff.adapters.token_rows import TokenRows
-from ftdiff.engine import run
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
 from ftdiff.plan import pair
-from ftdiff.recipes import Product, Tuned
+from ftdiff.recipes import Product
 from ftdiff.tensors import ArrayTensor, FileTensor
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -52,10 +51,6 @@ def write_base(folder: Path, tensors: Tensors, **config: Any) -> Path:
     save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
     return folder
-
-
-def complaints(tuned: Tuned) -> list[str]:
-    return list(run(pair(None, tuned))[1].values())
 
 
 @pytest.mark.parametrize(
@@ -100,11 +95,11 @@ def test_norm_scales_as_the_configuration_does(
 ) -> None:
     folder = tmp_path_factory.mktemp("adapter")
     tensors = factors(r=r)
-    tuned = ftdiff.open_tuned(write(folder, tensors, r=r, lora_alpha=alpha, use_rslora=rslora))
-    (row,), _ = run(pair(None, tuned))
+    adapter = write(folder, tensors, r=r, lora_alpha=alpha, use_rslora=rslora)
+    (delta_sq,) = ftdiff.compare(None, adapter).frame["delta_sq"]
     A, B = (t.astype(float) for t in tensors.values())
     wanted = alpha / (math.sqrt(r) if rslora else r) * np.linalg.norm(B @ A)
-    assert math.sqrt(row["delta_sq"]) == pytest.approx(wanted, rel=1e-9)
+    assert math.sqrt(delta_sq) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_opening_reads_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +144,7 @@ def test_opening_reads_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_factors_that_make_no_change_say_why(tensors: Tensors, reason: str, tmp_path: Path) -> None:
     adapter = write(tmp_path / "adapter", tensors)
-    assert complaints(ftdiff.open_tuned(adapter)) == [f"{Q}: {reason}"]
+    assert list(ftdiff.compare(None, adapter).about["unreadable"].values()) == [f"{Q}: {reason}"]
     base = write_base(tmp_path / "base", {f"{Q}.weight": random(5, 4)})
     diff = ftdiff.compare(base, adapter)
     assert diff.frame["status"].tolist() == ["unreadable"]
@@ -181,8 +176,6 @@ def test_values_that_are_no_numbers_are_counted(with_base: bool, tmp_path: Path)
 def test_keys_that_are_no_part_of_lora_are_unmatched_with_the_reason(tmp_path: Path) -> None:
     extra = {
         f"{Q}.lora_magic": random(2),
-        f"{Q}.lora_velora_embed": random(2),
-        f"{Q}.lora_monteclora_sampler.std_prior": random(2),
         f"{Q}.lora_A.one.two.weight": random(2),
         f"{Q}.lora_magnitude_vector": random(5),
     }
@@ -190,9 +183,18 @@ def test_keys_that_are_no_part_of_lora_are_unmatched_with_the_reason(tmp_path: P
     assert set(tuned.recipes) == {f"{Q}.weight"}
     assert set(tuned.unmatched) == set(extra)
     assert tuned.unmatched[f"{Q}.lora_magic"] == "no part of LoRA is called lora_magic"
-    assert "VeLoRA" in tuned.unmatched[f"{Q}.lora_velora_embed"]
-    assert "MonteCLoRA" in tuned.unmatched[f"{Q}.lora_monteclora_sampler.std_prior"]
     assert "use_dora is not set" in tuned.unmatched[f"{Q}.lora_magnitude_vector"]
+
+
+def test_what_acts_in_training_alone_is_noted_and_ignored(tmp_path: Path) -> None:
+    extra = {
+        f"{Q}.lora_velora_embed": random(2),
+        f"{Q}.lora_monteclora_sampler.std_prior": random(2),
+        f"{Q}.lora_monteclora_sampler.expert_weights": random(2),
+    }
+    tuned = ftdiff.open_tuned(write(tmp_path, factors() | extra))
+    assert set(tuned.recipes) == {f"{Q}.weight"} and not tuned.unmatched
+    assert [note.split("'")[0] for note in tuned.notes] == ["MonteCLoRA", "VeLoRA"]
 
 
 def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:

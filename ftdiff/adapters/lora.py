@@ -36,8 +36,8 @@ _OTHER_FORMULAS = {
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 #: What some trainings leave in the file, and merging does not use.
 _TRAINING_ONLY = {
-    "lora_velora": "VeLoRA compresses activations with it in training; no part of the change",
-    "lora_monteclora": "MonteCLoRA samples with it in training; no part of the merged change",
+    "lora_velora": "VeLoRA's compression of activations acts in training alone: ignored",
+    "lora_monteclora": "MonteCLoRA's sampler acts in training alone, no merge uses it: ignored",
 }
 
 
@@ -180,21 +180,22 @@ def _with_rest(module: Module, made: Reading, used: set[str]) -> Reading:
     """Add what the factors leave over: saved copies are replacements, the rest is unmatched."""
     recipes: dict[str, Recipe] = {}
     unmatched: dict[str, str] = {}
+    notes: list[str] = []
     for suffix, tensor in module.tensors.items():
         if suffix in used:
             continue
         if suffix.startswith("base_layer.") and ".lora_" not in suffix:
             saved = f"{module.path}.{suffix.removeprefix('base_layer.')}"
             recipes[module.target.name(saved, tensor.shape)] = Replaced(tensor)
-        else:
+            continue
+        ignored = [note for start, note in _TRAINING_ONLY.items() if suffix.startswith(start)]
+        notes += ignored
+        if not ignored:
             unmatched[f"{module.path}.{suffix}"] = _why_unused(suffix)
-    return _merged(made, Reading(recipes, unmatched=unmatched))
+    return _merged(made, Reading(recipes, unmatched=unmatched, notes=tuple(notes)))
 
 
 def _why_unused(suffix: str) -> str:
-    for start, reason in _TRAINING_ONLY.items():
-        if suffix.startswith(start):
-            return reason
     if suffix == "lora_magnitude_vector":
         return "use_dora is not set in adapter_config.json, so that PEFT ignores it too"
     return f"no part of LoRA is called {suffix}"

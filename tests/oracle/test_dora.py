@@ -15,12 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import ftdiff
-from ftdiff.engine import run
 from ftdiff.plan import pair
 from tests.oracle import models
 from tests.oracle.agreement import (
     assert_agrees,
+    measured,
     merge_difference,
     opened,
     save_adapter,
@@ -126,8 +125,7 @@ def test_untouched_magnitudes_and_no_factors_are_no_change(save: Any) -> None:
 
 def test_without_a_base_the_row_says_what_is_missing(save: Any) -> None:
     _, _, adapter = save("linear")
-    tuned = ftdiff.open_tuned(adapter)
-    rows, unreadable = run(pair(None, tuned))
+    rows, unreadable = measured(None, adapter)
     assert {row["status"] for row in rows} == {"unreadable"}
     assert all("DoRA rescales" in why and "give the base" in why for why in unreadable.values())
 
@@ -148,7 +146,7 @@ def test_magnitudes_that_are_wrong_are_refused(left: int, reason: str, save: Any
         return keys | ({key: kept} if left else {})
 
     rewrite(adapter, spoiled)
-    _, unreadable = run(pair(*opened(base, adapter)))
+    _, unreadable = measured(base, adapter)
     assert unreadable == {
         "model.layers.0.self_attn.q_proj.weight": f"model.layers.0.self_attn.q_proj: {reason}"
     }

@@ -163,6 +163,10 @@ CASES = {
             ),
         },
     ),
+    "compressed activations": Case(
+        models.llama,
+        {"r": 4, "target_modules": ATTENTION, "velora_config": peft.VeloraConfig()},
+    ),
     "Monte-Carlo": Case(
         models.llama,
         {

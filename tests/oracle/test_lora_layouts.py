@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ftdiff
-from ftdiff.engine import run
 from ftdiff.plan import pair
 from tests.conftest import write_model
 from tests.oracle import models
@@ -28,6 +27,7 @@ from tests.oracle.agreement import (
     assert_agrees,
     delta_weights,
     loaded,
+    measured,
     merge_difference,
     opened,
     save_adapter,
@@ -69,7 +69,7 @@ def test_every_replica_changes_from_the_layer_that_it_copies(dora: bool, tmp_pat
         dW = wanted[change.address.name]
         ours = change.recipe.delta(change.base).dense()
         assert np.linalg.norm(ours - dW) <= CLOSE * np.linalg.norm(dW)
-    rows, _ = run(plan)
+    rows, _ = measured(base, adapter)
     assert {row["tensor"] for row in rows} == set(wanted)
     for row in rows:
         name = row["tensor"]
@@ -201,7 +201,7 @@ def test_square_experts_of_an_unknown_model_are_refused(tmp_path: Path) -> None:
     base = save_base(model, tmp_path / "base")
     adapter = save_adapter(model, config, tmp_path / "adapter")
     (base / "config.json").unlink()
-    _, unreadable = run(pair(*opened(base, adapter)))
+    _, unreadable = measured(base, adapter)
     assert len(unreadable) == 2
     assert all("experts are square" in why for why in unreadable.values())
 
@@ -223,7 +223,7 @@ def test_without_a_base_norms_and_spectra_are_the_merges(
     wanted = {name: dW for name, dW in merge_difference(model, adapter).items() if dW.any()}
     tuned = ftdiff.open_tuned(adapter)
     assert set(tuned.recipes) == set(wanted)
-    for row in run(pair(None, tuned))[0]:
+    for row in measured(None, adapter)[0]:
         dW = wanted[row["tensor"]]
         assert row["shape"] == dW.shape
         assert row["delta_sq"] == pytest.approx(np.square(dW).sum(), rel=2 * CLOSE)
@@ -242,7 +242,7 @@ def test_a_grown_vocabulary_is_compared_where_both_have_rows(tmp_path: Path) -> 
     dW = merge_difference(grown, adapter)["model.embed_tokens.weight"][:40]
     plan = pair(*opened(base, adapter))
     assert plan.reshaped == ("model.embed_tokens.weight",)
-    row = next(r for r in run(plan)[0] if r["tensor"] == "model.embed_tokens.weight")
+    row = next(r for r in measured(base, adapter)[0] if r["tensor"] == "model.embed_tokens.weight")
     assert row["status"] == "reshaped" and row["numel"] == dW.size
     assert row["delta_sq"] == pytest.approx(np.square(dW).sum(), rel=2 * CLOSE)
 
@@ -258,5 +258,5 @@ def test_grouped_convolutions_are_refused(tmp_path: Path) -> None:
     adapter = save_adapter(
         model, peft.LoraConfig(r=2, target_modules=["conv"]), tmp_path / "adapter"
     )
-    _, unreadable = run(pair(*opened(base, adapter)))
+    _, unreadable = measured(base, adapter)
     assert "the convolution has groups" in unreadable["conv.weight"]
