@@ -170,13 +170,18 @@ def _config(job: Job, targets: list[str], peft: Any) -> Any:
     kind = settings["peft_type"]
     known = peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
     if known is None:
-        raise BadAdapter(f"peft {peft.__version__} has no type {kind}; update it")
+        raise BadAdapter(
+            f"adapter_config.json: peft {peft.__version__} has no type {kind}; update it"
+        )
     fields = {field.name for field in dataclasses.fields(known)}
     strange = sorted(name for name, value in settings.items() if value and name not in fields)
     if strange:
-        raise BadAdapter(f"peft {peft.__version__} does not know {strange[0]} of {kind}; update it")
+        raise BadAdapter(
+            f"adapter_config.json: peft {peft.__version__} does not know {strange[0]} of {kind}; "
+            "update it"
+        )
     settings = {name: value for name, value in settings.items() if name in fields}
-    return known(**{**settings, "target_modules": targets, "inference_mode": True})
+    return known(**{**settings, "target_modules": targets})
 
 
 def _project_again(layer: Any, model: Any, peft: Any) -> None:
