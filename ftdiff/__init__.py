@@ -11,28 +11,38 @@ if TYPE_CHECKING:
     from ftdiff.engine import compare
     from ftdiff.errors import FtdiffError
     from ftdiff.formats import open_checkpoint
+    from ftdiff.merging import Verification, verify
     from ftdiff.metrics import metric
+    from ftdiff.parentage import Lineage, lineage
     from ftdiff.result import Diff
 
 __all__ = [
     "Diff",
     "FtdiffError",
+    "Lineage",
+    "Verification",
     "compare",
+    "lineage",
     "metric",
     "open_checkpoint",
     "open_tuned",
     "plots",
     "reports",
+    "verify",
 ]
 
 #: Where each name lives; a room is imported when its name is first used.
 _ROOMS = {
     "Diff": "result",
     "FtdiffError": "errors",
+    "Lineage": "parentage",
+    "Verification": "merging",
     "compare": "engine",
+    "lineage": "parentage",
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
+    "verify": "merging",
 }
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ftdiff import checks
 from ftdiff.errors import one_line
 
 if TYPE_CHECKING:
-    from ftdiff.engine import Progress
     from ftdiff.result import Diff
 
 _FORMATS = click.Choice(["table", "json", "csv"])
@@ -97,11 +95,11 @@ def compare(
     ftdiff compare base/ tuned/ -o out/ --min-coverage 0.99
     ftdiff compare base/ tuned/ --format csv > diff.csv
     """
-    from ftdiff import engine, executors
+    from ftdiff import engine, executors, progress
     from ftdiff.reports import terminal
 
-    with executors.executor(threads=jobs, dask=dask) as executor, _progress() as progress:
-        diff = engine.compare(base, tuned, metrics, executor, progress)
+    with executors.executor(threads=jobs, dask=dask) as executor, progress.bar() as bar:
+        diff = engine.compare(base, tuned, metrics, executor, bar)
     shown = metrics[0] if metrics else "relative_norm"
     if output is not None:  # before anything is printed: the reader of a pipe may leave
         _write(diff, output, shown)
@@ -123,6 +121,10 @@ def inspect(path: str, base: str | None) -> None:
     from ftdiff.reports import terminal
 
     terminal.show_contents(look(path, base))
+
+
+ftdiff.add_command(checks.verify)
+ftdiff.add_command(checks.lineage)
 
 
 @ftdiff.command()
@@ -218,31 +220,3 @@ def _verdict(diff: Diff, min_coverage: float) -> None:
             err=True,
         )
         sys.exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Lend a progress bar with rate and time left; none where nobody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("measuring"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("measuring", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

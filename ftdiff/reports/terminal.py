@@ -9,13 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 from rich import markup
 from rich.console import Console
 from rich.table import Table
 
 from ftdiff.errors import one_line
 from ftdiff.inspection import Contents
+from ftdiff.merging import Verification
 from ftdiff.metrics import METRICS
+from ftdiff.parentage import Lineage
 from ftdiff.reports.document import Document, document
 from ftdiff.result import Diff
 
@@ -46,6 +49,27 @@ def show_contents(contents: Contents) -> None:
     _named(console, "matched nothing", contents.unmatched)
     for note in contents.notes:
         console.print(f"[yellow]![/] {escape(note)}", soft_wrap=True)
+
+
+def show_verification(found: Verification, format_: str = "table") -> None:
+    """Print a verdict, its sentences and a table of what is wrong; or all rows as JSON or CSV."""
+    if format_ == "table":
+        _verdict(f"{found.verdict}: {found.about['merged']}", found.sentences)
+        shown = ["tensor", "status", "scale", "ulps", "unequal", "said"]
+        wrong = found.wrong[shown].head(_ROWS)
+        _table(_console(), "what is wrong" if len(wrong) else "", _records(wrong))
+        _named(_console(), "matched nothing", found.about["unmatched"])
+    else:
+        _whole(found, format_)
+
+
+def show_lineage(found: Lineage, format_: str = "table") -> None:
+    """Print which candidate is the parent, and the evidence for each; or it as JSON or CSV."""
+    if format_ == "table":
+        _verdict(found.verdict, found.sentences)
+        _table(_console(), "candidates", _records(found.frame))
+    else:
+        _whole(found, format_)
 
 
 def show_metrics() -> None:
@@ -82,6 +106,25 @@ def _summary(console: Console, report: Document, metric: str) -> None:
         console.print(f"[yellow]![/] {escape(caution)}", soft_wrap=True)
     for heading, listed in report.lists.items():
         _named(console, heading, listed)
+
+
+def _verdict(verdict: str, sentences: Iterable[str]) -> None:
+    console = _console()
+    console.print(f"[bold]{escape(verdict)}[/]", soft_wrap=True)
+    for sentence in sentences:
+        console.print(f"  {escape(sentence)}", soft_wrap=True)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    whole = frame.astype("object")
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in whole.where(whole.notna(), None).to_dict("records")
+    ]
+
+
+def _whole(found: Verification | Lineage, format_: str) -> None:
+    sys.stdout.write(found.json() + "\n" if format_ == "json" else found.frame.to_csv(index=False))
 
 
 def _top(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:

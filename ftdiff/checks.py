@@ -1,0 +1,68 @@
+"""The commands that judge a file against others and end in an exit code: verify and lineage."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+_FORMAT = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="What to print on standard output.",
+)
+_JOBS = click.option(
+    "-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default."
+)
+
+
+@click.command()
+@click.argument("base")
+@click.argument("adapter")
+@click.argument("merged")
+@_JOBS
+@_FORMAT
+def verify(base: str, adapter: str, merged: str, jobs: int | None, format_: str) -> None:
+    """Say whether MERGED is BASE with ADAPTER merged into it, and how exactly.
+
+    Every tensor is judged: equal bit for bit or within rounding, skipped, merged twice or with
+    another scale, changed though untargeted, a saved module left out. Exit 1 says that it is no
+    such merge. A base that is stored quantised is not dequantised: its targets cannot be judged.
+
+    \b
+    ftdiff verify base/ my-lora/ merged/
+    ftdiff verify base/ my-lora/ merged/ --format csv > verify.csv
+    """
+    from ftdiff import executors, merging, progress
+    from ftdiff.reports import terminal
+
+    with executors.executor(threads=jobs) as executor, progress.bar() as bar:
+        found = merging.verify(base, adapter, merged, executor, bar)
+    terminal.show_verification(found, format_)
+    sys.exit(found.exit_code)
+
+
+@click.command()
+@click.argument("tuned")
+@click.argument("candidates", metavar="CANDIDATE...", nargs=-1, required=True)
+@_JOBS
+@_FORMAT
+def lineage(tuned: str, candidates: tuple[str, ...], jobs: int | None, format_: str) -> None:
+    """Say which CANDIDATE TUNED was made from, by what evidence.
+
+    A sample of all of them is read first, the best in full. Exit 1 says that it is none of them,
+    or that the numbers cannot tell.
+
+    \b
+    ftdiff lineage tuned/ base-a/ base-b/
+    """
+    from ftdiff import executors, parentage
+    from ftdiff.reports import terminal
+
+    with executors.executor(threads=jobs) as executor:
+        found = parentage.lineage(tuned, candidates, executor)
+    terminal.show_lineage(found, format_)
+    sys.exit(found.exit_code)

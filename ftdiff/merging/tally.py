@@ -1,0 +1,163 @@
+"""What one pass over base, change and merged file counts, a tile of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from ftdiff.merging.replay import Replay, held, ulps
+from ftdiff.moments import Moments, exact
+from ftdiff.recipes import TILE, Recipe
+from ftdiff.recipes import tiles as tiling
+from ftdiff.tensors import DTYPES, Array, LazyTensor, matrix_shape, numel
+
+#: Reads float ΔW beside W and the merged values, flat.
+Tile = tuple[Array, Array, Array]
+
+
+def compare_stored(expected: LazyTensor, base: LazyTensor | None, merged: LazyTensor) -> Moments:
+    """Count where the merged values are not those of another tensor, rounded to their dtype.
+
+    Returns
+    -------
+    Moments
+        Counts `unequal` (to `expected`) and `moved` (from `base`; absent without one), and the
+        largest distance in `ulps` where both are floats.
+    """
+    total = Moments()
+    size = numel(merged.shape)
+    for start in range(0, size, TILE):
+        stop = min(start + TILE, size)
+        with merged.window(start, stop) as M:
+            counts = {}
+            with _cast(expected, start, stop, merged.dtype) as E:
+                wrong = _differ(E, M)
+                counts["unequal"] = int(wrong.sum())
+                top = _distance(E[wrong], M[wrong], merged.dtype)
+            if base is not None:
+                with _cast(base, start, stop, merged.dtype) as W:
+                    counts["moved"] = int(_differ(W, M).sum())
+            total += Moments(stop - start, tops={"ulps": top}, counts=counts)
+    return total
+
+
+def count(
+    base: LazyTensor, recipe: Recipe, merged: LazyTensor, ways: Sequence[Replay], factor: float = 1
+) -> Moments:
+    """Count where the merged values are not what each replay gives.
+
+    Returns
+    -------
+    Moments
+        Counts `unequal_i` for the i-th replay, `due` (the first replay moves the entry), `moved`
+        (the merged value is not the base's), `neither` (it is not the first replay's either) and
+        `broken` (finite on one side alone).
+    """
+
+    def tile(W: Array, dW: Array, M: Array) -> Moments:
+        E = [way.expected(W, dW) for way in ways]
+        still = W.astype(DTYPES[merged.dtype])
+        counts = {f"unequal_{i}": int(_differ(found, M).sum()) for i, found in enumerate(E)}
+        counts["due"] = int(_differ(E[0], still).sum())
+        moved = _differ(M, still)
+        counts["moved"] = int(moved.sum())
+        counts["neither"] = int((moved & _differ(E[0], M)).sum())
+        counts["broken"] = int((_finite(M) != _finite(E[0])).sum())
+        return Moments(W.size, counts=counts)
+
+    return _over(base, recipe, merged, factor, tile)
+
+
+def weigh(
+    base: LazyTensor, recipe: Recipe, merged: LazyTensor, way: Replay, factor: float = 1
+) -> Moments:
+    """Add up what tells how much of `factor` · ΔW is in the file, over the finite entries.
+
+    Returns
+    -------
+    Moments
+        Sums over M − W (done), E − W (due) and ΔW, E being the replay's values: `done_change`,
+        `due_change`, `change_sq`, `done_sq`, `due_sq`, `off_sq` (M − E) and `off_due`. The largest
+        distance |M − E|: in `ulps` of the replay's grain, at the largest of |W|, |ΔW|, |M| and the
+        tile's largest |ΔW|, whose products ΔW is made of; in `coarse`, of BF16 at |ΔW| alone.
+    """
+
+    def tile(W: Array, dW: Array, M: Array) -> Moments:
+        E = held(way.expected(W, dW), way.stored)
+        found = held(M, way.stored)
+        keep = np.isfinite(W) & np.isfinite(dW) & np.isfinite(E) & np.isfinite(found)
+        W, dW, E, found = (values[keep].astype(np.float64) for values in (W, dW, E, found))
+        done, due, off = found - W, E - W, found - E
+        pairs = {
+            "done_change": (done, dW), "due_change": (due, dW), "change_sq": (dW, dW),
+            "done_sq": (done, done), "due_sq": (due, due), "off_sq": (off, off),
+            "off_due": (off, due),
+        }  # fmt: skip
+        sums = {name: exact([float(np.dot(a, b))]) for name, (a, b) in pairs.items()}
+        near = np.maximum(np.abs(dW), np.abs(dW).max(initial=0.0))
+        size = np.maximum(np.maximum(np.abs(W), np.abs(found)), near)
+        tops = {
+            "ulps": float(ulps(off, size, way.grain).max(initial=0.0)),
+            "coarse": float(ulps(off, near, "BF16").max(initial=0.0)),
+        }
+        return Moments(len(keep), sums, tops)
+
+    return _over(base, recipe, merged, factor, tile)
+
+
+def _over(
+    base: LazyTensor,
+    recipe: Recipe,
+    merged: LazyTensor,
+    factor: float,
+    tile: Callable[[Array, Array, Array], Moments],
+) -> Moments:
+    total = Moments()
+    for W, dW, M in _tiles(base, recipe, merged):
+        total += tile(W, dW if factor == 1 else dW * dW.dtype.type(factor), M)
+    return total
+
+
+def _tiles(base: LazyTensor, recipe: Recipe, merged: LazyTensor) -> Iterator[Tile]:
+    columns = (getattr(recipe, "view", None) or matrix_shape(recipe.shape))[1]
+    step = tiling.rows_per_tile(columns) * max(1, columns)
+    size = numel(base.shape)
+    for start in range(0, size, step):
+        stop = min(start + step, size)
+        dW = held(recipe.entries(base, start, stop), base.dtype, merged.dtype)
+        with base.window(start, stop) as stored, merged.window(start, stop) as M:
+            yield held(stored, base.dtype, merged.dtype), dW, M
+
+
+@contextmanager
+def _cast(tensor: LazyTensor, start: int, stop: int, dtype: str) -> Iterator[Array]:
+    with tensor.window(start, stop) as values, np.errstate(all="ignore"):
+        yield values if tensor.dtype == dtype else values.astype(DTYPES[dtype])
+
+
+def _differ(a: Array, b: Array) -> Array:
+    """Return where two arrays of one dtype have other bits; one NaN is as good as another."""
+    bits = np.dtype(f"u{a.dtype.itemsize}")
+    differ: Array = np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)
+    if a.dtype.kind not in "biu" and differ.any():
+        differ &= ~(np.isnan(a) & np.isnan(b))
+    return differ
+
+
+def _finite(values: Array) -> Array:
+    return np.isfinite(values)
+
+
+def _distance(E: Array, M: Array, dtype: str) -> float:
+    """Return the largest distance in ulps; of whole numbers, the difference itself."""
+    if not E.size:
+        return 0.0
+    a, b = E.astype(np.float64), M.astype(np.float64)
+    with np.errstate(all="ignore"):
+        off = b - a
+        if E.dtype.kind in "biu":
+            return float(np.abs(off).max())
+        found = ulps(off, np.maximum(np.abs(a), np.abs(b)), dtype)
+    return float(np.where(np.isfinite(found), found, np.inf).max())
