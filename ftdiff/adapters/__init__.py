@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftdiff.adapters import kohya, peft
+from ftdiff.adapters import bare, diffusers, gguf, kohya, mlx, peft, torchtune
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.recipes import Replaced, Tuned
@@ -29,7 +29,15 @@ class AdapterFiles(Protocol):
 #: Asked in this order; what none recognises is a full checkpoint.
 ADAPTERS: Registry[AdapterFiles] = Registry(
     "adapter family",
-    {"peft": peft, "kohya": kohya},
+    {
+        "mlx": mlx,
+        "peft": peft,
+        "gguf": gguf,
+        "kohya": kohya,
+        "diffusers": diffusers,
+        "torchtune": torchtune,
+        "bare": bare,
+    },
 )
 
 

@@ -153,7 +153,7 @@ def _ia3(module: Module, weight: str) -> Reading:
         if len(shape) < 2 or shape[1 if columns else 0] != size:
             raise BadAdapter(f"{module.path}: {size} factors for the {side} of {times(base)}")
     needs = f"{module.path}: (IA)³ multiplies the base"
-    rule = Rebuilt(shape, Multiplied(factors, columns), "ia3", needs, rowwise=columns)
+    rule = Rebuilt(shape, Multiplied(factors, columns), "ia3", needs)
     return Reading({weight: rule}, {weight: f"1: {side} are multiplied by 1 + their factor"})
 
 

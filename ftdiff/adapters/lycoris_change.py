@@ -92,7 +92,7 @@ def finished(module: Module, weight: str, change: Change) -> Reading:
     told = "input column" if columns else "output row"
     maker = Dora(change.maker, magnitude, columns)
     needs = f"{module.path}: DoRA rescales the sum of base and adapter"
-    recipe: Recipe = Rebuilt(shape, maker, "dora", needs, rowwise=not columns)
+    recipe: Recipe = Rebuilt(shape, maker, "dora", needs)
     note = f"DoRA as its trainer computes it: by the norm of W + ΔW for each {told}"
     if "dora_scale" in module.tensors and not columns:
         note += "; ComfyUI divides by the norm of W alone, which makes another change"

@@ -1,0 +1,160 @@
+"""GGUF headers: metadata and tensors, held against the file's size before anything is mapped.
+
+The format is a magic word, a version, two counts, typed key-value pairs, tensor records, and the
+data, aligned (ggml's `docs/gguf.md`). Lengths are little-endian 64-bit numbers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftdiff.errors import BadFile
+from ftdiff.tensors import FileTensor, numel, stamp
+
+MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+_ALIGNMENT = 32
+_SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
+_STRING, _ARRAY = 8, 9
+#: ggml's numbers of the types that are stored entry by entry, as safetensors names them.
+_DTYPES = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
+_SIZES = {"F32": 4, "F16": 2, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F64": 8, "BF16": 2}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a GGUF file says before its data.
+
+    Attributes
+    ----------
+    fields
+        The metadata by key: numbers, strings, and lists of them.
+    tensors
+        Lazy tensors by name, shapes in row-major order; the type's number is in the dtype where
+        the values are packed in blocks ("ggml type 8"), which cannot be read.
+    record
+        Name and size, for provenance.
+    """
+
+    fields: Mapping[str, Any]
+    tensors: Mapping[str, FileTensor]
+    record: Mapping[str, Any]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check one file's header.
+
+    Raises
+    ------
+    BadFile
+        The file is truncated, of another version or byte order, or its header lies.
+    """
+    try:
+        marks = stamp(path)
+        with path.open("rb") as file:
+            if marks[2] < 24 or file.read(4) != MAGIC:
+                raise BadFile(f"{path}: not a GGUF file")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _Reader(path, data).header(marks)
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+class _Reader:
+    """A position in the file; every step is held against its end."""
+
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        self.path, self.data, self.at = path, data, len(MAGIC)
+
+    def header(self, marks: tuple[int, int, int, int]) -> Header:
+        """Read everything up to the data."""
+        version = self.number("I")
+        if version not in _VERSIONS:
+            raise BadFile(f"{self.path}: GGUF version {version}; 2 and 3 are read, little-endian")
+        count, pairs = self.number("Q"), self.number("Q")
+        self.room_for(count, 24)
+        self.room_for(pairs, 12)
+        fields: dict[str, Any] = {}
+        for _ in range(pairs):
+            key = self.string()
+            if key in fields:
+                raise BadFile(f"{self.path}: the key {key!r} occurs twice")
+            fields[key] = self.value(self.number("I"))
+        records = [self.record() for _ in range(count)]
+        alignment = fields.get("general.alignment", _ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+            raise BadFile(f"{self.path}: general.alignment is {alignment}, not a power of two")
+        begin = -(-self.at // alignment) * alignment
+        tensors: dict[str, FileTensor] = {}
+        for name, shape, dtype, offset in records:
+            size = numel(shape) * _SIZES.get(dtype, 0)
+            if begin + offset + size > len(self.data):
+                raise BadFile(f"{self.path}: truncated: {name!r} ends after the file does")
+            if name in tensors:
+                raise BadFile(f"{self.path}: the tensor {name!r} occurs twice")
+            tensors[name] = FileTensor(str(self.path), begin + offset, shape, dtype, marks)
+        return Header(fields, tensors, {"name": self.path.name, "bytes": marks[2]})
+
+    def record(self) -> tuple[str, tuple[int, ...], str, int]:
+        """Read a tensor's name, shape, dtype and offset."""
+        name, sides = self.string(), self.number("I")
+        self.room_for(sides, 8)
+        if sides > 8:
+            raise BadFile(f"{self.path}: {name!r} has {sides} dimensions")
+        shape = tuple(self.number("Q") for _ in range(sides))[::-1]  # the fastest comes first
+        kind, offset = self.number("I"), self.number("Q")
+        return name, shape, _DTYPES.get(kind, f"ggml type {kind}"), offset
+
+    def number(self, code: str) -> Any:
+        """Read one number of a `struct` code."""
+        size = struct.calcsize(code)
+        raw = self.data[self.at : self.at + size]
+        if len(raw) < size:
+            raise BadFile(f"{self.path}: truncated inside its header")
+        self.at += size
+        return struct.unpack(f"<{code}", raw)[0]
+
+    def string(self) -> str:
+        """Read a length and as many bytes of UTF-8."""
+        length = self.number("Q")
+        self.room_for(length, 1)
+        raw = self.data[self.at : self.at + length]
+        self.at += length
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadFile(f"{self.path}: a name that is not UTF-8") from error
+
+    def value(self, kind: int, deep: bool = False) -> Any:
+        """Read a value: a number, a string, or a list of them."""
+        if kind in _SCALARS:
+            return self.number(_SCALARS[kind])
+        if kind == _STRING:
+            return self.string()
+        if kind != _ARRAY or deep:
+            raise BadFile(f"{self.path}: a value of the unknown type {kind}")
+        inner, count = self.number("I"), self.number("Q")
+        self.room_for(count, 1)
+        return [self.value(inner, deep=True) for _ in range(count)]
+
+    def room_for(self, count: int, size: int) -> None:
+        """Raise where that many things cannot be in what is left of the file."""
+        if count * size > len(self.data) - self.at:
+            raise BadFile(f"{self.path}: truncated, or its header counts more than it holds")
