@@ -48,11 +48,14 @@ _COLUMNS = {**IDENTITY, **{c: "Int64" if c in COUNTS else "Float64" for c in COL
 _TYPES = {**_COLUMNS, **PARTS}
 
 
-def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make a typed frame, a row per tensor; what a row lacks is missing."""
-    names = dict.fromkeys([*_COLUMNS, *(name for row in rows for name in row)])
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return typed(pd.DataFrame(columns, dtype="object"))
+def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Make a typed frame, a row per tensor; what a row lacks is missing.
+
+    Further columns stand in the order of `columns`, then in that of the rows.
+    """
+    names = dict.fromkeys([*_COLUMNS, *columns, *(name for row in rows for name in row)])
+    values = {name: [row.get(name) for row in rows] for name in names}
+    return typed(pd.DataFrame(values, dtype="object"))
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -172,7 +175,7 @@ def load(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
             raise BadFile(f"{path}: written in format {document['format']!r}, this is {FORMAT!r}")
         rows, about = document["tensors"], document["about"]
         decoded = [{k: _decoded(k, v) for k, v in row.items()} for row in rows]
-        return frame_of(decoded), about
+        return frame_of(decoded, [str(name) for name in document.get("columns", ())]), about
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadFile(f"{path}: not a diff saved by ftdiff ({type(error).__name__})") from error
     except OSError as error:
@@ -189,7 +192,7 @@ def _document(frame: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, Any]:
         }
         for values in zip(*columns.values(), strict=True)
     ]
-    return {"format": FORMAT, "about": dict(about), "tensors": rows}
+    return {"format": FORMAT, "about": dict(about), "columns": list(frame), "tensors": rows}
 
 
 def _encoded(value: Any) -> Any:
