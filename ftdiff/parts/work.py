@@ -1,0 +1,54 @@
+"""Measure lines of many changes on any `concurrent.futures.Executor`, a change for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+
+from ftdiff.engine import Progress, cores
+from ftdiff.errors import FtdiffError
+from ftdiff.parts.lines import Lines, measure
+from ftdiff.plan import Change
+from ftdiff.tensors import nbytes, numel
+
+
+def measured(
+    tasks: Sequence[tuple[Change, int]],
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> list[Lines | str]:
+    """Measure changes along an axis each: lines, or the complaint where one cannot be read."""
+    if executor is not None:
+        return _gathered(tasks, executor, progress)
+    with ThreadPoolExecutor(cores()) as threads:
+        try:
+            return _gathered(tasks, threads, progress)
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def attempt(change: Change, axis: int) -> Lines | str:
+    """Measure one change on a worker."""
+    try:
+        return measure(change, axis)
+    except FtdiffError as error:
+        return str(error)
+
+
+def _gathered(
+    tasks: Iterable[tuple[Change, int]], executor: Executor, progress: Progress | None
+) -> list[Lines | str]:
+    futures: dict[Future[Lines | str], int] = {
+        executor.submit(attempt, change, axis): _bytes(change) for change, axis in tasks
+    }
+    done, total = 0, sum(futures.values())
+    for future in as_completed(futures):
+        done += futures[future]
+        if progress is not None:
+            progress(done, total)
+    return [future.result() for future in futures]
+
+
+def _bytes(change: Change) -> int:
+    return nbytes(change.base) if change.base is not None else numel(change.recipe.shape)
