@@ -30,8 +30,8 @@ def heatmap(
     metric
         A metric's name. For a plain matrix, any text: it names the colour bar.
     ax
-        Where to draw; by default a figure of its own, sized to the matrix and unknown to pyplot.
-        `ax.figure` shows it in a notebook, `plots.save` writes it.
+        Where to draw; by default a figure of its own, sized to the matrix. A notebook shows it
+        below the cell; elsewhere pyplot does not know it, and `plots.save` writes it.
     style
         "modules", "importance" or "tokens"; each is a function in `ftdiff.plots.styles`.
     **style_options
