@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -15,21 +18,39 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line, and translate what was raised on purpose into a line and a code."""
+    interrupts = _counted_interrupts()
     try:
         sys.exit(ftdiff(prog_name="ftdiff", standalone_mode=False))
-    except FtdiffError as error:
-        _fail(f"ftdiff: {one_line(error)}", 2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("ftdiff: interrupted", _INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupts or isinstance(error, click.Abort):
+            _fail("ftdiff: interrupted", _INTERRUPTED)
+        if isinstance(error, FtdiffError):
+            _fail(f"ftdiff: {one_line(error)}", 2)
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(error.exit_code)
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone: not an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        raise
 
 
-def _fail(line: str, code: int) -> None:
+def _counted_interrupts() -> list[int]:
+    """Return a list that grows with every Ctrl-C.
+
+    A library that is interrupted while it is imported may raise another error instead.
+    """
+    seen: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    return seen
+
+
+def _fail(line: str, code: int) -> NoReturn:
     click.echo(line, err=True)
     sys.exit(code)
 

@@ -35,6 +35,7 @@ IDENTITY: Mapping[str, str] = {
     "numel": "Int64",
     "base_dtype": "string",
     "tuned_dtype": "string",
+    "note": "string",
 }
 #: What tells parts of a tensor apart, in frames that have a row for each part.
 PARTS: Mapping[str, str] = {
@@ -134,12 +135,14 @@ def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:
             temporary.write_text(text + "\n", encoding="utf-8")
     elif ending == ".csv":
         with written(path) as temporary:
-            shapes = frame["shape"].map(lambda shape: "x".join(map(str, shape)))
+            shapes = frame["shape"].map(lambda shape: "x".join(map(str, shape or ())))
             frame.assign(shape=shapes).to_csv(temporary, index=False)
     elif ending == ".parquet":
         require("pyarrow", "parquet", "writing Parquet")
         with written(path) as temporary:
-            frame.assign(shape=frame["shape"].map(list)).to_parquet(temporary, index=False)
+            frame.assign(shape=frame["shape"].map(lambda shape: list(shape or ()))).to_parquet(
+                temporary, index=False
+            )
     else:
         raise BadCall(f"{path}: a diff is saved as .json, .csv or .parquet")
     return path

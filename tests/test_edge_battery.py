@@ -81,6 +81,7 @@ def test_a_grown_vocabulary_is_compared_on_its_common_rows(tmp_path: Path) -> No
     row = _row(diff, "lm_head.weight")
     assert row["shape"] == (old + 8, 16)
     assert row["numel"] == old * 16
+    assert row["note"] == f"another shape than the base's: {old} common rows were compared"
     expected = relative_norm(base["lm_head.weight"], tuned["lm_head.weight"][:old])
     assert row["relative_norm"] == pytest.approx(expected, rel=1e-6)
     assert any("lm_head.weight has another shape" in line for line in document(diff).cautions)
@@ -103,6 +104,7 @@ def test_one_nan_costs_one_entry_and_is_said(tmp_path: Path) -> None:
     assert row["relative_norm"] == pytest.approx(expected, rel=1e-6)
     assert math.isfinite(diff.overall["relative_norm"])
     assert any("1 tensor holds NaN or Inf" in line for line in document(diff).cautions)
+    assert row["note"] == "NaN or Inf: 1 in tuned"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
@@ -188,6 +190,7 @@ def test_a_change_from_zero_is_missing_not_infinite(tmp_path: Path) -> None:
     row = _row(diff, name)
     assert row["status"] == "changed"
     assert row["relative_norm"] is ftdiff.result.pd.NA
+    assert row["note"] == "the base is all zero: there is no relative change"
     assert row["rms_change"] > 0
 
 
@@ -282,3 +285,39 @@ def test_a_lora_folder_gives_the_norms_of_its_merge(tmp_path: Path, rslora: bool
 def test_an_adapter_for_another_base_is_refused(fixtures: Path, tmp_path: Path) -> None:
     with pytest.raises(Mismatch, match="is this the right base"):
         ftdiff.compare(write_model(tmp_path, llama()), fixtures / "lora")
+
+
+def test_a_dead_module_and_a_stray_key_are_columns_of_the_frame(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    state = load_file(fixtures / "lora" / "adapter_model.safetensors")
+    at = "base_model.model.model.layers.2.mlp.up_proj.lora_B.weight"
+    state[at] = torch.zeros_like(state[at])
+    state["base_model.model.model.layers.2.mlp.up_proj.lora_C.weight"] = torch.ones(2)
+    save_file(state, tmp_path / "adapter_model.safetensors")
+    config = (fixtures / "lora" / "adapter_config.json").read_text()
+    (tmp_path / "adapter_config.json").write_text(config)
+    diff = ftdiff.compare(fixtures / "base", tmp_path)
+    row = _row(diff, "model.layers.2.mlp.up_proj.weight")
+    assert (row["status"], row["delta_sq"]) == ("identical", 0.0)
+    assert "dead" in str(row["note"])
+    stray = diff.frame[diff.frame["tensor"].str.contains("lora_C")].iloc[0]
+    assert stray["note"]
+    assert diff.about["unmatched"] == {stray["tensor"]: stray["note"]}
+    said = " ".join(document(diff).cautions)
+    assert "is dead" in said
+    assert "1 key of the adapter led to no change" in said
+
+
+def test_a_delta_release_is_told_by_a_switch(tmp_path: Path) -> None:
+    base = llama(dtype=torch.float32)
+    tuned = nudge(base)
+    stored = {name: tuned[name] - base[name] for name in base}
+    b, d = write_model(tmp_path / "b", base), write_model(tmp_path / "d", stored)
+    diff = ftdiff.compare(b, d, tuned_is_delta=True)
+    assert _statuses(diff) == {"changed": len(base)}
+    for row in diff.frame.itertuples():
+        expected = relative_norm(base[row.tensor], base[row.tensor] + stored[row.tensor])
+        assert row.relative_norm == pytest.approx(expected, rel=1e-5)

@@ -162,6 +162,8 @@ def _lists(diff: Diff) -> dict[str, dict[str, str]]:
     }
     for status in ("added", "removed"):
         lists[f"only in {'tuned' if status == 'added' else 'base'}"] = {
-            row["tensor"]: _times(row["shape"]) for row in _with_status(diff, status)
+            row["tensor"]: _times(row["shape"])
+            for row in _with_status(diff, status)
+            if row["shape"] is not None  # a key that matched nothing has its own list
         }
     return {heading: names for heading, names in lists.items() if names}
