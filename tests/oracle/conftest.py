@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import nn
 
 from ftdiff.formats import Checkpoint, open_checkpoint
 from tests.oracle import models
+from tests.oracle.closed_forms import CASES, Saved, Shelf, saved
 from tests.oracle.peft_cases import MODELS
 
 
@@ -38,3 +41,20 @@ def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
         models.save_model(model, folder)
         made[name] = Bench(model, folder, open_checkpoint(folder))
     return made
+
+
+@pytest.fixture(scope="session")
+def saved_forms(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Adapters of the closed forms, each made once."""
+    return cache(lambda name: saved(CASES[name], tmp_path_factory.mktemp("case")))
+
+
+@pytest.fixture
+def shelf(saved_forms: Shelf, tmp_path: Path) -> Shelf:
+    """Adapters of the closed forms, to be damaged."""
+
+    def copied(name: str) -> Saved:
+        model, base, adapter = saved_forms(name)
+        return model, base, shutil.copytree(adapter, tmp_path / "adapter")
+
+    return copied
