@@ -56,7 +56,7 @@ def ftdiff() -> None:
     "metrics",
     multiple=True,
     metavar="METRIC",
-    help="Keep only these metrics (repeat); the first is drawn. See `ftdiff metrics`.",
+    help="Keep only these metrics or groups (repeat); the first is drawn. See `ftdiff metrics`.",
 )
 @click.option("-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default.")
 @click.option("--dask", metavar="ADDRESS", help="Measure on the workers of this Dask scheduler.")
@@ -68,6 +68,7 @@ def ftdiff() -> None:
     show_default=True,
     help="What to print on standard output.",
 )
+@click.option("--tuned-is-delta", is_flag=True, help="TUNED holds differences, not weights.")
 @click.option(
     "--min-coverage",
     type=click.FloatRange(0, 1),
@@ -83,6 +84,7 @@ def compare(
     jobs: int | None,
     dask: str | None,
     format_: str,
+    tuned_is_delta: bool,
     min_coverage: float,
 ) -> None:
     """Measure what changed from BASE to TUNED.
@@ -94,13 +96,17 @@ def compare(
     ftdiff compare base/ my-lora/
     ftdiff compare base/ tuned/ -o out/ --min-coverage 0.99
     ftdiff compare base/ tuned/ --format csv > diff.csv
+    ftdiff compare base/ tuned/ -m spectral
     """
     from ftdiff import engine, executors, progress
+    from ftdiff.metrics import resolve
     from ftdiff.reports import terminal
 
     with executors.executor(threads=jobs, dask=dask) as executor, progress.bar() as bar:
-        diff = engine.compare(base, tuned, metrics, executor, bar)
-    shown = metrics[0] if metrics else "relative_norm"
+        diff = engine.compare(
+            base, tuned, metrics, executor, bar, say=_say, tuned_is_delta=tuned_is_delta
+        )
+    shown = resolve(metrics)[0].name if metrics else "relative_norm"
     if output is not None:  # before anything is printed: the reader of a pipe may leave
         _write(diff, output, shown)
     terminal.show(diff, shown, format_)
@@ -178,6 +184,11 @@ def metrics() -> None:
     from ftdiff.reports import terminal
 
     terminal.show_metrics()
+
+
+def _say(text: str) -> None:
+    """Tell whoever waits; standard output is for what was asked for."""
+    click.echo(text, err=True)
 
 
 def _is_diff(source: Path) -> bool:

@@ -6,28 +6,28 @@ Spans go to workers, sums come back, weights never travel. This is the only room
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
-from ftdiff import provenance
+from ftdiff import provenance, tensorwise
 from ftdiff.adapters import open_tuned
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import open_checkpoint
 from ftdiff.metrics import resolve
 from ftdiff.moments import Moments
 from ftdiff.plan import Change, Plan, pair
-from ftdiff.recipes import TILE
+from ftdiff.recipes import TILE, as_delta
 from ftdiff.result import Diff
+from ftdiff.rows import row_of, rows
 from ftdiff.tensors import nbytes, numel
+from ftdiff.tensorwise import Progress as Progress
+from ftdiff.tensorwise import Say
 
 #: Bytes of base that one task reads: on threads of this process, and anywhere else, where a task
 #: costs milliseconds.
 NEAR_BYTES, FAR_BYTES = 16 << 20, 256 << 20
-
-#: Called with the bytes measured so far and in all.
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ def compare(
     metrics: Sequence[str] = (),
     executor: Executor | None = None,
     progress: Progress | None = None,
+    *,
+    say: Say | None = None,
+    tuned_is_delta: bool = False,
 ) -> Diff:
     """Measure what changed between a base and a fine-tune.
 
@@ -57,11 +60,17 @@ def compare(
     tuned
         A path to a checkpoint or an adapter, or what `open_tuned` takes.
     metrics
-        Names of the metrics to keep as columns; all by default.
+        Names of the metrics, or of groups of them, to keep as columns; by default all that come
+        from sums. What needs more than sums is measured only when it is named here.
     executor
         Where to measure; threads of this process by default, one for each core.
     progress
-        Called with the bytes measured so far and in all.
+        Called with the bytes measured so far and in all; from the start again for metrics that
+        need more than sums.
+    say
+        Called with a sentence, how long it will take, before long work begins.
+    tuned_is_delta
+        The tuned checkpoint holds differences to the base, not weights.
 
     Raises
     ------
@@ -69,45 +78,41 @@ def compare(
         What was given cannot be read or compared. A tensor that cannot be measured is a row of
         status "unreadable" instead, and `about["unreadable"]` says why.
     """
-    wanted = [metric.name for metric in resolve(metrics)]
+    wanted = resolve(metrics)
     opened = None if base is None or base == "-" else open_checkpoint(base)
     fine = open_tuned(tuned, opened)
+    if tuned_is_delta:
+        fine = as_delta(fine)
     plan = pair(opened, fine)
-    rows, unreadable = run(plan, executor, progress)
-    about = provenance.about(opened, fine, plan, unreadable)
-    return Diff.of_rows(rows, about).keeping(wanted)
-
-
-def measure(change: Change) -> dict[str, Any]:
-    """Measure one change whole: a row of the frame."""
-    return _row(change, _moments(change), "changed")
-
-
-def run(
-    plan: Plan, executor: Executor | None = None, progress: Progress | None = None
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Measure a plan.
-
-    Returns
-    -------
-    rows, unreadable
-        A row for every tensor of either side; the reason, by name, where one could not be read.
-    """
-    if executor is not None:
-        found = _gather(plan, executor, FAR_BYTES, progress)
-    else:
-        with ThreadPoolExecutor(cores()) as threads:
-            try:
-                found = _gather(plan, threads, NEAR_BYTES, progress)
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
+    found = run(plan, executor, progress)
     unreadable = {
         change.address.name: outcome
         for change, outcome in zip(plan.changes, found, strict=True)
         if isinstance(outcome, str)
     }
-    return _rows(plan, found), unreadable
+    about = provenance.about(opened, fine, plan, unreadable)
+    diff = Diff.of_rows(rows(plan, found, fine.unmatched), about)
+    diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say)
+    return diff.keeping([metric.name for metric in wanted])
+
+
+def measure(change: Change) -> dict[str, Any]:
+    """Measure one change whole: a row of the frame."""
+    return {"tensor": change.address.name, **row_of(change, _moments(change))}
+
+
+def run(
+    plan: Plan, executor: Executor | None = None, progress: Progress | None = None
+) -> list[Moments | str]:
+    """Measure a plan: for each change its moments, or why it could not be read."""
+    if executor is not None:
+        return _gather(plan, executor, FAR_BYTES, progress)
+    with ThreadPoolExecutor(cores()) as threads:
+        try:
+            return _gather(plan, threads, NEAR_BYTES, progress)
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def cores() -> int:
@@ -189,39 +194,3 @@ def _bytes(change: Change) -> int:
     if base is None:
         return numel(recipe.shape)
     return nbytes(base)
-
-
-def _rows(plan: Plan, found: Sequence[Moments | str]) -> list[dict[str, Any]]:
-    measured = {
-        change.address.name: (change, outcome)
-        for change, outcome in zip(plan.changes, found, strict=True)
-    }
-    elsewhere = dict.fromkeys(plan.untouched, "untouched")
-    elsewhere |= dict.fromkeys(plan.added, "added")
-    elsewhere |= dict.fromkeys(plan.removed, "removed")
-    elsewhere |= dict.fromkeys(plan.reshaped, "reshaped")
-    rows = []
-    for name, facts in plan.tensors.items():
-        row = {**facts, "numel": numel(facts["shape"]), "status": elsewhere.get(name)}
-        if name in measured:
-            change, outcome = measured[name]
-            row |= _row(change, outcome, elsewhere.get(name, "changed"))
-        rows.append(row)
-    return rows
-
-
-def _row(change: Change, outcome: Moments | str, status: str) -> dict[str, Any]:
-    if isinstance(outcome, str):
-        return {"status": "unreadable"}
-    sums = outcome.row()
-    if change.base is None and sums["delta_sq"] is None:
-        status = "added"
-    elif status == "changed" and not _moved(change, sums):
-        status = "identical"
-    return {"status": status, "numel": outcome.numel, **sums}
-
-
-def _moved(change: Change, sums: dict[str, Any]) -> bool:
-    if change.base is None:
-        return bool(sums["delta_sq"] or sums["nonfinite_tuned"])
-    return bool(sums["unequal"] or sums["delta_sq"])

@@ -33,8 +33,8 @@ class Diff:
     frame
         A row per tensor of either side. Columns: what the tensor is (`tensor, stack, layer, block,
         role, component, module, param, expert, status, form, shape, numel, base_dtype,
-        tuned_dtype`), the sums, and one column for each metric. A value that was not measured is
-        missing, never 0.
+        tuned_dtype`, and `note`: what is odd about it, in words), the sums, and one column for
+        each metric. A value that was not measured is missing, never 0.
     about
         Sources, kind, coverage, what was left out and why, versions.
     """
@@ -107,9 +107,7 @@ class Diff:
         known = [name for name in (*IDENTITY, *PARTS) if name in self.frame]
         for column in columns:
             if column not in self.frame:
-                raise UnknownName(
-                    f"no column is called {column!r}; there are: {', '.join(known)}"
-                )
+                raise UnknownName(f"no column is called {column!r}; there are: {', '.join(known)}")
         frame = self.frame if param is None else self.frame[self.frame["param"] == param]
         summed = frames.group(frame[frame["status"].isin(PAIRED)], columns, MOVED)
         alone = [m.name for m in chosen if m.needs != "sums"]
@@ -231,6 +229,6 @@ def _sides(frame: pd.DataFrame) -> dict[str, Array]:
     sides = np.full((2, len(frame)), np.nan)
     if "shape" in frame:
         for i, (name, shape) in enumerate(zip(frame["tensor"], frame["shape"], strict=True)):
-            if len(shape) > 1:
+            if shape is not None and len(shape) > 1:
                 sides[:, i] = matrices(name, shape)[1:]
     return {"rows": sides[0], "columns": sides[1]}

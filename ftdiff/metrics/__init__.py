@@ -1,6 +1,16 @@
 """What a number in a cell means: one registered function for each metric, and what noise gives."""
 
-from ftdiff.metrics import magnitude
+from ftdiff.metrics import magnitude, spectral
 from ftdiff.metrics.registry import METRICS, NEEDS, Metric, Sums, groups, metric, resolve
 
-__all__ = ["METRICS", "NEEDS", "Metric", "Sums", "groups", "magnitude", "metric", "resolve"]
+__all__ = [
+    "METRICS",
+    "NEEDS",
+    "Metric",
+    "Sums",
+    "groups",
+    "magnitude",
+    "metric",
+    "resolve",
+    "spectral",
+]
