@@ -70,10 +70,7 @@ def _bigcode(config: Mapping[str, Any]) -> Layout:
 _FUSED: Mapping[tuple[str, str], Layout] = {
     **{(family, "c_attn"): concatenated for family in ("gpt2", "imagegpt", "decision_transformer")},
     **{(family, "Wqkv"): concatenated for family in ("mpt", "dbrx", "modernbert")},
-    **{
-        (family, "query_key_value"): interleaved
-        for family in ("gpt_neox", "bloom", "persimmon", "gpt_neox_japanese")
-    },
+    **{(family, "query_key_value"): interleaved for family in ("gpt_neox", "bloom", "persimmon")},
     ("phi3", "qkv_proj"): concatenated,
     ("codegen", "qkv_proj"): quartered,
 }
