@@ -177,6 +177,12 @@ def test_the_bar_spans_the_data_with_at_most_five_round_ticks_inside(layers: int
     assert bar.extend == "neither"
 
 
+def test_small_numbers_on_the_bar_are_written_short() -> None:
+    ax = plots.heatmap(pd.DataFrame({"attn.q": [0.0, 5e-6, 1e-5]}))
+    texts = [text.get_text() for text in bar_of(ax).ax.get_yticklabels()]
+    assert texts == ["0", "2.5e-6", "5e-6", "7.5e-6", "1e-5"]
+
+
 def test_the_bar_stands_right_of_the_map() -> None:
     ax = plots.heatmap(diff_of(rows(12)))
     ax.figure.canvas.draw()
@@ -574,6 +580,15 @@ def test_labels_do_not_touch(layers: int, style: str) -> None:
     assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
     ticks = [text.get_window_extent() for text in bar_of(ax).ax.get_yticklabels()]
     assert all(low.y1 <= high.y0 for low, high in pairwise(ticks))
+
+
+def test_labels_do_not_touch_on_small_axes() -> None:
+    ax = Figure(figsize=(4, 2)).subplots()
+    plots.heatmap(pd.DataFrame({"attn.q": np.arange(60.0)}), ax=ax)
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.get_yticklabels()]
+    assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+    assert len(boxes) > 4
 
 
 @pytest.mark.parametrize("layers", [28, 60])
