@@ -34,6 +34,12 @@ def test_a_linear_layer_is_scaled_without_dividing_by_the_rank(tmp_path: Path) -
     assert (tuned.kind, tuned.recipes[f"{Q}.weight"].shape) == ("lora", (8, 6))
 
 
+def test_a_square_layer_is_still_transposed(tmp_path: Path) -> None:
+    opened, b = base(**{f"{Q}.weight".replace(".", "__"): (6, 6)}), random(3, 6)
+    tuned = open_tuned(_folder(tmp_path, {f"{Q}.lora_a": A, f"{Q}.lora_b": b}), opened)
+    assert close(change(tuned, f"{Q}.weight", opened), 20 * (A @ b).T)
+
+
 def test_the_weights_file_may_be_named_itself(tmp_path: Path) -> None:
     _folder(tmp_path, {f"{Q}.lora_a": A, f"{Q}.lora_b": B})
     tuned = open_tuned(tmp_path / "adapters.safetensors")
