@@ -15,6 +15,7 @@ import pandas as pd
 
 from ftdiff.errors import BadCall, BadFile, require
 from ftdiff.moments import COLUMNS, COUNTS, MAXIMA, exact
+from ftdiff.tensors import Array
 
 FORMAT = "ftdiff.diff/1"
 
@@ -71,15 +72,20 @@ def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> 
     that the sums are over, `params` those of every tensor given.
     """
     keys = list(columns)
-    groups = frame.groupby(keys, dropna=False, sort=True) if keys else [((), frame)]
+    grouped = frame.groupby(keys, dropna=False, sort=True).indices if keys else {}
+    members = grouped if keys else {(): np.arange(len(frame))}
+    active = (frame["status"].isin(moved) & frame["delta_sq"].notna()).to_numpy(bool)
+    still = (frame["status"] == "identical").to_numpy(bool)
+    sums = {name: frame[name].to_numpy(object) for name in COLUMNS}
+    sizes = frame["numel"].to_numpy(np.int64, na_value=0)
     rows = []
-    for key, members in groups:
-        active = members[members["status"].isin(moved) & members["delta_sq"].notna()]
-        measured = active if len(active) else members[members["status"] == "identical"]
+    for key, here in members.items():
+        moving = here[active[here]]
+        measured = moving if len(moving) else here[still[here]]
         row = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
-        row |= {name: _total(measured[name], name) for name in COLUMNS}
-        row |= {"numel": int(measured["numel"].sum()), "params": int(members["numel"].sum())}
-        row |= {"tensors": len(members), "moved": len(active)}
+        row |= {name: _total(values[measured], name) for name, values in sums.items()}
+        row |= {"numel": int(sizes[measured].sum()), "params": int(sizes[here].sum())}
+        row |= {"tensors": len(here), "moved": len(moving)}
         rows.append(row)
     types = {c: t for c, t in _TYPES.items() if c in keys or c in COLUMNS}
     names = [*keys, *COLUMNS, "numel", "params", "tensors", "moved"]
@@ -110,20 +116,47 @@ def with_lone(
     )
 
 
+def with_pooled(
+    grouped: pd.DataFrame, moved: pd.DataFrame, columns: Sequence[str], pools: Mapping[str, str]
+) -> pd.DataFrame:
+    """Add columns of which a group has a mean: of shares by entries, of errors by ‖ΔW‖²."""
+    if not pools:
+        return grouped
+    keys = list(columns)
+    groups = moved.groupby(keys, dropna=False) if keys else [((), moved)]
+    members = {_key(key if isinstance(key, tuple) else (key,)): part for key, part in groups}
+    found = [members.get(_key(key)) for key in zip(*(grouped[c] for c in keys), strict=True)]
+    parts = found if keys else [members.get(())]
+    return grouped.assign(
+        **{
+            name: pd.array([_pooled(part, name, pool) for part in parts], "Float64")
+            for name, pool in pools.items()
+        }
+    )
+
+
+def _pooled(members: pd.DataFrame | None, name: str, pool: str) -> float | None:
+    """Return the mean over tensors; missing where one of them has no value."""
+    if members is None or members[name].isna().any() or not len(members):
+        return None
+    power, weight = (2, "delta_sq") if pool == "energy" else (1, "numel")
+    pairs = list(zip(members[name], members[weight], strict=True))
+    whole = math.fsum(w for _, w in pairs)
+    return (math.fsum(v**power * w for v, w in pairs) / whole) ** (1 / power) if whole else None
+
+
 def _key(values: Iterable[Any]) -> tuple[Any, ...]:
     """Return what is equal for equal keys, missing ones included."""
     return tuple(None if pd.isna(value) else value for value in values)
 
 
-def _total(values: pd.Series[Any], name: str) -> float | int | None:
+def _total(values: Array, name: str) -> float | int | None:
     """Add a column up, to the same bits in any order; missing where a part of it is missing."""
-    if values.isna().any() or not len(values):
+    if not len(values) or any(value is pd.NA for value in values):
         return None
     if name in MAXIMA:
-        return float(values.max())
-    if name in COUNTS:
-        return int(values.sum())
-    return exact(values)[0]
+        return float(max(values))
+    return int(sum(values)) if name in COUNTS else exact(values)[0]
 
 
 def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:
