@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ftdiff.address import Address, locate
 from ftdiff.errors import Mismatch
@@ -79,20 +78,21 @@ def claims(base: Checkpoint, adapter: Tuned, merged: Checkpoint) -> tuple[Claim,
         made.append(Claim(addresses[name], base.tensors.get(name), recipe, at.get(name), origin))
     made += [Claim(addresses[n], None, None, merged.tensors[n]) for n in extra if n in addresses]
     if base.config.get("tie_word_embeddings"):
-        made = list(_tied(made))
+        still = bool(merged.config.get("tie_word_embeddings", True))
+        made = [_tied(claim, made, still) for claim in made]
     return tuple(made)
 
 
-def _tied(made: list[Claim]) -> Iterator[Claim]:
-    """Hold a head that only one side stores to the embedding that it is tied to."""
-    embedding = next((claim for claim in made if claim.address.component == "embed.tokens"), None)
-    for claim in made:
-        if embedding is None or claim.address.component != "head.lm":
-            yield claim
-        elif claim.base is None and claim.recipe is None:
-            whole = Claim(claim.address, embedding.base, embedding.recipe, claim.merged)
-            yield whole
-        elif claim.merged is None:
-            yield Claim(claim.address, claim.base, claim.recipe, embedding.merged, claim.origin)
-        else:
-            yield claim
+def _tied(claim: Claim, made: list[Claim], still: bool) -> Claim:
+    """Hold a head that only one side stores to the embedding that it is tied to.
+
+    Where the merged model is tied no longer, its head is what the base's was.
+    """
+    embedding = next((other for other in made if other.address.component == "embed.tokens"), None)
+    if embedding is None or claim.address.component != "head.lm":
+        return claim
+    if claim.base is None and claim.recipe is None:
+        return replace(claim, base=embedding.base, recipe=embedding.recipe if still else None)
+    if claim.merged is None and still:
+        return replace(claim, merged=embedding.merged)
+    return claim

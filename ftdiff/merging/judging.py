@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ftdiff.errors import FtdiffError
 from ftdiff.merging.claims import Claim
-from ftdiff.merging.replay import FLOATS, Replay, replays
+from ftdiff.merging.replay import FLOATS, Replay, replays, spacing
 from ftdiff.merging.scales import (
     LIMIT,
     TWICE,
@@ -108,7 +109,7 @@ def _added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) -
     """Judge a tensor to which ΔW should have been added."""
     ways = replays(base.dtype, merged.dtype)
     counts = count(base, recipe, merged, ways).counts
-    best = min(range(len(ways)), key=lambda i: counts[f"unequal_{i}"])
+    best = _best(ways, counts, numel(merged.shape))
     way, unequal = ways[best], counts[f"unequal_{best}"]
     numbers: Row = {"unequal": unequal, "moved": counts["moved"], "due": counts["due"]}
     if not unequal:
@@ -134,6 +135,16 @@ def _added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) -
         share = 1 - counts["moved"] / counts["due"]
         return row | _row("partial", f"merged but for {share:.3g} of its entries, the base's")
     return row
+
+
+def _best(ways: tuple[Replay, ...], counts: Mapping[str, int], size: int) -> int:
+    """Return the replay with the fewest entries that differ.
+
+    One that rounds more coarsely than the file stores has to give its bits: to be near it is easy.
+    """
+    best = min(range(len(ways)), key=lambda i: counts[f"unequal_{i}"])
+    coarse = spacing(ways[best].working) > spacing(ways[best].stored)
+    return 0 if coarse and counts[f"unequal_{best}"] > _TIES * size else best
 
 
 def _rounded(way: Replay, weighed: Moments, found: Estimate, numbers: Row) -> Row:

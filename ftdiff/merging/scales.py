@@ -17,7 +17,8 @@ from ftdiff.tensors import LazyTensor
 LIMIT = 2.0
 #: Estimates of the scale are told apart beyond this share and four standard errors.
 _SHARE, _ERRORS = 0.01, 4.0
-_STEPS = 8
+#: Steps of the search, and the logarithm of a ratio at which it ends.
+_STEPS, _CLOSE = 12, 1e-3
 
 TWICE = "merged twice"
 
@@ -83,16 +84,24 @@ def search(base: LazyTensor, claim: Claim, way: Replay, weighed: Moments) -> Est
     assert claim.recipe is not None and claim.merged is not None
     whole = weighed.sums["change_sq"][0]
     factor = weighed.sums["done_change"][0] / whole if whole else math.nan
-    found = None
-    for _ in range(_STEPS):
+    best, nearest, slope, before = None, math.inf, -1.0, (0.0, 0.0)
+    for step in range(_STEPS):
         if not math.isfinite(factor) or not factor:
-            return None
-        found = estimate(weigh(base, claim.recipe, claim.merged, way, factor), factor)
-        following = found.factor if found is not None else 2 * factor
-        if abs(following - factor) < 1e-3 * abs(factor):
             break
-        factor = following
-    return found
+        found = estimate(weigh(base, claim.recipe, claim.merged, way, factor), factor)
+        ratio = 2.0 if found is None else found.factor / factor
+        if ratio <= 0:
+            break
+        here = math.log(abs(factor)), math.log(ratio)
+        if found is not None and abs(here[1]) < nearest:
+            nearest = abs(here[1])
+            best = Estimate(factor, found.error + abs(found.factor - factor))
+        if nearest < _CLOSE:
+            break
+        if step and here[0] != before[0]:  # rounding swallows small changes: steeper than linear
+            slope = min(-1.0, (here[1] - before[1]) / (here[0] - before[0]))
+        factor, before = factor * math.exp(-here[1] / slope), here
+    return best
 
 
 def readings(claim: Claim) -> tuple[Reading, ...]:
