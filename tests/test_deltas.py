@@ -190,6 +190,16 @@ def test_low_rank_does_not_depend_on_the_gauge(delta: LowRank, seed: int) -> Non
     assert math.sqrt(other.sumsq()) == pytest.approx(math.sqrt(delta.sumsq()), rel=1e-3, abs=atol)
 
 
+@pytest.mark.parametrize("form", [LowRank, Kronecker, Hadamard])
+def test_singular_values_have_no_sign(form: type) -> None:
+    rng = np.random.default_rng(0)
+    P, Q = (low_rank(rng, 6, 5, 2, 1.0) for _ in range(2))
+    delta = LowRank(P.B, P.A, -2.0) if form is LowRank else form(P, Q, -2.0)
+    found = delta.singular_values()
+    assert (found > -1e-9).all()
+    assert (np.diff(found) <= 0).all()
+
+
 @given(low_ranks(), low_ranks())
 def test_kronecker_norm_is_the_product_of_norms(C: LowRank, D: LowRank) -> None:
     assert Kronecker(C, D, 2.0).sumsq() == pytest.approx(4.0 * C.sumsq() * D.sumsq(), rel=1e-12)

@@ -45,7 +45,8 @@ def parts_of(name: str, shelf: Shelf) -> tuple[Path, Path, list[str]]:
     """Return a base, an adapter, and the keys of one of its modules and of all of them."""
     _, base, adapter = shelf(name)
     keys = load_file(adapter / "adapter_model.safetensors")
-    path = next(key for key in keys if key.startswith("base_model.model.")).rpartition(".")[0]
+    own = [key for key in keys if key.startswith("base_model.model.")]
+    path = next((k for k in own if k.endswith("hada_t1")), own[0]).rpartition(".")[0]
     path = path.removesuffix(".gralora_A_general").removesuffix(".gralora_B_general")
     return base, adapter, [k for k in keys if k.startswith((path, "base_model.v"))]
 
