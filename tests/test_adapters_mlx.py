@@ -119,9 +119,10 @@ def test_a_broken_module_says_why(tmp_path: Path, tensors: Tensors, reason: str)
         recipe.moments(opened.tensors[f"{Q}.weight"])
 
 
-def test_a_configuration_without_a_scale_is_refused(tmp_path: Path) -> None:
-    folder = _folder(tmp_path, {f"{Q}.lora_a": A, f"{Q}.lora_b": B}, scale=None)
-    with pytest.raises(BadAdapter, match="has no scale"):
+@pytest.mark.parametrize("scale", [None, "20", True, float("nan")])
+def test_a_configuration_without_a_scale_is_refused(tmp_path: Path, scale: object) -> None:
+    folder = _folder(tmp_path, {f"{Q}.lora_a": A, f"{Q}.lora_b": B}, scale=scale)
+    with pytest.raises(BadAdapter, match="has no finite scale"):
         open_tuned(folder)
 
 

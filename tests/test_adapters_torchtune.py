@@ -128,7 +128,7 @@ def test_bare_factors_take_the_configuration_beside_them(tmp_path: Path) -> None
     assert close(change(open_tuned(path, opened), name, opened), 8 / np.sqrt(2) * B @ A)
 
 
-@pytest.mark.parametrize("alpha", [None, "many"])
+@pytest.mark.parametrize("alpha", [None, "many", "nan"])
 def test_bare_factors_without_an_alpha_ask_for_one(tmp_path: Path, alpha: str | None) -> None:
     told = {} if alpha is None else {"lora_alpha": alpha}
     path = write(tmp_path / "lora.safetensors", PEFT, **told)

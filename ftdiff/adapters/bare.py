@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def configured(file: Path, opened: Checkpoint) -> dict[str, Any]:
             alpha = float(opened.metadata[key])
         except (KeyError, ValueError):
             continue
-        return {"peft_type": "LORA", "lora_alpha": alpha}
+        if math.isfinite(alpha):
+            return {"peft_type": "LORA", "lora_alpha": alpha}
     raise BadAdapter(
         f"{file}: LoRA factors, but nothing says how they are scaled; put an {peft.CONFIG} beside "
         'it: {"peft_type": "LORA", "r": …, "lora_alpha": …}'

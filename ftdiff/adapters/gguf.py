@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
             "adapters are read from GGUF, models as safetensors"
         )
     arch, alpha = fields.get("general.architecture"), fields.get("adapter.lora.alpha")
-    if not isinstance(arch, str) or not isinstance(alpha, int | float):
+    if not isinstance(arch, str) or not isinstance(alpha, int | float) or not isfinite(alpha):
         raise BadAdapter(f"{path}: no general.architecture or no adapter.lora.alpha in its header")
     opened = Checkpoint(header.tensors, str(path), "gguf", files=(header.record,))
     modules, unmatched = group(header.tensors, _split)

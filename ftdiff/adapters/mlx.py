@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,9 @@ def _sorted(
 def _scale(config: Mapping[str, Any], folder: Path) -> float:
     parameters = config.get("lora_parameters", config)
     scale = parameters.get("scale") if isinstance(parameters, Mapping) else None
-    if not isinstance(scale, int | float) or isinstance(scale, bool):
+    if not isinstance(scale, int | float) or isinstance(scale, bool) or not isfinite(scale):
         raise BadAdapter(
-            f"{folder / CONFIG}: lora_parameters has no scale; MLX-LM multiplies by it, without "
+            f"{folder / CONFIG}: lora_parameters has no finite scale; MLX-LM multiplies by it, without "
             'dividing by the rank: "lora_parameters": {"rank": …, "scale": …}'
         )
     return float(scale)

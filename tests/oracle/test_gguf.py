@@ -192,6 +192,7 @@ def test_a_tensor_that_the_base_lacks_is_named(tmp_path: Path) -> None:
         ({"general.type": "model"}, "of the type 'model'"),
         ({"adapter.type": "dora"}, "only LoRA adapters"),
         ({"adapter.lora.alpha": None}, r"no adapter\.lora\.alpha"),
+        ({"adapter.lora.alpha": float("inf")}, r"no adapter\.lora\.alpha"),
     ],
 )
 def test_another_gguf_file_is_refused(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
