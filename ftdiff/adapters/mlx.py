@@ -117,8 +117,8 @@ def _scale(config: Mapping[str, Any], folder: Path) -> float:
     scale = parameters.get("scale") if isinstance(parameters, Mapping) else None
     if not isinstance(scale, int | float) or isinstance(scale, bool) or not isfinite(scale):
         raise BadAdapter(
-            f"{folder / CONFIG}: lora_parameters has no finite scale; MLX-LM multiplies by it, without "
-            'dividing by the rank: "lora_parameters": {"rank": …, "scale": …}'
+            f"{folder / CONFIG}: lora_parameters has no finite scale; MLX-LM multiplies by it, "
+            'without dividing by the rank: "lora_parameters": {"rank": …, "scale": …}'
         )
     return float(scale)
 
