@@ -145,6 +145,35 @@ def _pooled(members: pd.DataFrame | None, name: str, pool: str) -> float | None:
     return (math.fsum(v**power * w for v, w in pairs) / whole) ** (1 / power) if whole else None
 
 
+def with_pooled(
+    grouped: pd.DataFrame, moved: pd.DataFrame, columns: Sequence[str], pools: Mapping[str, str]
+) -> pd.DataFrame:
+    """Add columns of which a group has a mean: of shares by entries, of errors by ‖ΔW‖²."""
+    if not pools:
+        return grouped
+    keys = list(columns)
+    groups = moved.groupby(keys, dropna=False) if keys else [((), moved)]
+    members = {_key(key if isinstance(key, tuple) else (key,)): part for key, part in groups}
+    found = [members.get(_key(key)) for key in zip(*(grouped[c] for c in keys), strict=True)]
+    parts = found if keys else [members.get(())]
+    return grouped.assign(
+        **{
+            name: pd.array([_pooled(part, name, pool) for part in parts], "Float64")
+            for name, pool in pools.items()
+        }
+    )
+
+
+def _pooled(members: pd.DataFrame | None, name: str, pool: str) -> float | None:
+    """Return the mean over tensors; missing where one of them has no value."""
+    if members is None or members[name].isna().any() or not len(members):
+        return None
+    power, weight = (2, "delta_sq") if pool == "energy" else (1, "numel")
+    pairs = list(zip(members[name], members[weight], strict=True))
+    whole = math.fsum(w for _, w in pairs)
+    return (math.fsum(v**power * w for v, w in pairs) / whole) ** (1 / power) if whole else None
+
+
 def _key(values: Iterable[Any]) -> tuple[Any, ...]:
     """Return what is equal for equal keys, missing ones included."""
     return tuple(None if pd.isna(value) else value for value in values)

@@ -110,9 +110,13 @@ class Diff:
                 raise UnknownName(f"no column is called {column!r}; there are: {', '.join(known)}")
         frame = self.frame if param is None else self.frame[self.frame["param"] == param]
         summed = frames.group(frame[frame["status"].isin(PAIRED)], columns, MOVED)
-        alone = [m.name for m in chosen if m.needs != "sums"]
-        self._require(alone)
-        summed = frames.with_lone(summed, frame[frame["status"].isin(MOVED)], columns, alone)
+        apart = [m for m in chosen if m.needs != "sums"]
+        self._require([m.name for m in apart])
+        moved = frame[frame["status"].isin(MOVED)]
+        pools = {m.name: m.pool for m in apart if m.pool}
+        summed = frames.with_pooled(summed, moved, columns, pools)
+        alone = [m.name for m in apart if not m.pool]
+        summed = frames.with_lone(summed, moved, columns, alone)
         return _with_metrics(summed, self.frame, chosen)[
             [*columns, *(m.name for m in chosen), "tensors", "moved", "params"]
         ]

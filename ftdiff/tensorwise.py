@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ftdiff.counts import crossings, merged
 from ftdiff.errors import BadAdapter, BadCall, BadFile
 from ftdiff.metrics import Metric
 from ftdiff.plan import Change, Plan
@@ -167,10 +168,28 @@ def spectral(change: Change, functions: Functions) -> Found:
     return Found({name: _mean(several) for name, several in found.items()}, note)
 
 
+def thresholds(change: Change, functions: Functions) -> Found:
+    """Measure metrics of how many entries crossed a threshold."""
+    return _of_record(crossings(change.recipe, change.base), functions)
+
+
+def merge(change: Change, functions: Functions) -> Found:
+    """Measure metrics of what a merge would keep."""
+    return _of_record(merged(change.recipe, change.base), functions)
+
+
+def _of_record(record: Any, functions: Functions) -> Found:
+    return Found({name: float(function(record)) for name, (_, function) in functions.items()})
+
+
 #: Measures the metrics that need one thing, of one tensor.
 Measure: TypeAlias = Callable[[Change, Functions], Found]
 #: By what a metric needs (see `ftdiff.metrics.NEEDS`).
-MEASURES: Mapping[str, Measure] = {"top": spectral, "spectrum": spectral}
+MEASURES: Mapping[str, Measure] = {
+    **dict.fromkeys(("top", "spectrum"), spectral),
+    "thresholds": thresholds,
+    "merge": merge,
+}
 
 
 def _mean(values: Sequence[float]) -> float:

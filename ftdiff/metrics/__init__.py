@@ -1,6 +1,6 @@
 """What a number in a cell means: one registered function for each metric, and what noise gives."""
 
-from ftdiff.metrics import magnitude, spectral
+from ftdiff.metrics import magnitude, spectral, storage
 from ftdiff.metrics.registry import METRICS, NEEDS, Metric, Sums, groups, metric, resolve
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "metric",
     "resolve",
     "spectral",
+    "storage",
 ]

@@ -197,7 +197,7 @@ def scale_share(s: Sums) -> Array:
 
 @metric(
     "changed_fraction",
-    group="magnitude",
+    group="changed",
     label="entries changed",
     formula="#(ΔW ≠ 0) / N",
     range="[0, 1]",

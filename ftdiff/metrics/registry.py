@@ -19,6 +19,8 @@ NEEDS: Mapping[str, str] = {
     "sums": "sums: one pass, no memory",
     "top": "the largest singular values: exact from factors; else Lanczos, tens of passes over ΔW",
     "spectrum": "the whole spectrum: exact from factors; else min(m,n)² memory, mn·min(m,n) work",
+    "thresholds": "entry by entry against a threshold: one more pass over W and ΔW, in float64",
+    "merge": "W + ΔW rounded entry by entry: one more pass over W and ΔW, in float64",
     "geometry": "leading subspaces of base and change: Lanczos, hundreds of passes over W and ΔW",
 }
 
@@ -67,6 +69,9 @@ class Metric:
         A key of `NEEDS`.
     expected
         The null's value, as a column, from `Sums`; None where there is no closed form.
+    pool
+        Of a metric that needs more than sums, how a group has it from its tensors: "share", the
+        mean by entries; "energy", the quadratic mean by ‖ΔW‖²; "" where no mean is right.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Metric:
     group: str = "own"
     needs: str = "sums"
     expected: SumsFunction | None = None
+    pool: str = ""
 
     def __call__(self, sums: Sums) -> Array:
         """Compute the column, quietly: 0/0 and x/0 are missing, not warnings."""
@@ -115,6 +121,7 @@ def metric(
     group: str = "own",
     needs: str = "sums",
     expected: SumsFunction | None = None,
+    pool: str = "",
 ) -> Callable[[F], F]:
     """Register a function as a metric, and return it as it was.
 
@@ -129,6 +136,8 @@ def metric(
         comes back), or a key of `NEEDS` whose record of one tensor it turns into one number.
     expected
         What noise alone gives, as a function of `Sums`.
+    pool
+        See `Metric`.
 
     Raises
     ------
@@ -149,7 +158,7 @@ def metric(
 
     def register(function: F) -> F:
         words = (name, label, unit, range, formula, source, null, cost or NEEDS[needs])
-        METRICS.add(name, Metric(*words, function, group, needs, expected))
+        METRICS.add(name, Metric(*words, function, group, needs, expected, pool))
         return function
 
     return register
