@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ from ftdiff.metrics import Metric
 from ftdiff.plan import Change, Plan
 from ftdiff.recipes import Added
 from ftdiff.result import MOVED, Diff
-from ftdiff.spectra import spectrum
+from ftdiff.spectra import geometry, spectrum
 from ftdiff.tensors import matrices, nbytes, numel
 
 #: Called with the bytes measured so far and in all.
@@ -152,15 +152,26 @@ def measure(change: Change, functions: Functions) -> Found:
 
 
 def spectral(change: Change, functions: Functions) -> Found:
-    """Measure metrics of singular values: of each matrix in the tensor, and their mean."""
+    """Measure metrics of singular values."""
+    whole = any(needs == "spectrum" for needs, _ in functions.values())
+    make = partial(spectrum, whole=whole)
+    return _of_matrices(change, functions, make)
+
+
+def geometric(change: Change, functions: Functions) -> Found:
+    """Measure metrics of leading subspaces; there are none without a base."""
+    return Found({}) if change.base is None else _of_matrices(change, functions, geometry)
+
+
+def _of_matrices(change: Change, functions: Functions, make: Callable[..., Any]) -> Found:
+    """Measure each matrix of a tensor, and take the mean of theirs."""
     count, rows, columns = matrices(change.address.name, change.recipe.shape)
     if len(change.recipe.shape) < 2 or not rows * columns:
         return Found({})
-    whole = any(needs == "spectrum" for needs, _ in functions.values())
     found: dict[str, list[float]] = {name: [] for name in functions}
     note: dict[str, Any] = {"matrices": count} if count > 1 else {}
     for index in range(count):
-        record = spectrum(change.recipe, change.base, (rows, columns), index, whole=whole)
+        record = make(change.recipe, change.base, (rows, columns), index)
         for name, (_, function) in functions.items():
             found[name].append(float(function(record)))
         for what, value in record.note().items():  # the worst of the matrices
@@ -189,6 +200,7 @@ MEASURES: Mapping[str, Measure] = {
     **dict.fromkeys(("top", "spectrum"), spectral),
     "thresholds": thresholds,
     "merge": merge,
+    "geometry": geometric,
 }
 
 
@@ -208,6 +220,8 @@ def _seconds(change: Change, needs: frozenset[str]) -> float:
     size, short = count * rows * columns, min(rows, columns)
     if len(change.recipe.shape) < 2:
         return 0.0
+    if "geometry" in needs:
+        return 4e-7 * size + 2 * (2 * size * short + 12 * count * short**3) / _rate()
     if isinstance(change.recipe, Added):
         return 5e-3 + size * 1e-10
     passes = 2e-8 * size

@@ -3,15 +3,18 @@
 from ftdiff.spectra.lanczos import Leading, leading
 from ftdiff.spectra.matrices import Changed, Held, Matrix, Stored
 from ftdiff.spectra.spectrum import Spectrum, of_matrix, spectrum
+from ftdiff.spectra.subspaces import Geometry, geometry
 from ftdiff.spectra.whole import singular_values
 
 __all__ = [
     "Changed",
+    "Geometry",
     "Held",
     "Leading",
     "Matrix",
     "Spectrum",
     "Stored",
+    "geometry",
     "leading",
     "of_matrix",
     "singular_values",

@@ -62,8 +62,9 @@ def leading(
     k = min(k, rows, columns)
     scale, sumsq = _scale(matrix)
     if scale == 0.0 or not np.isfinite(sumsq):
-        none = np.full(k, 0.0 if scale == 0.0 else np.nan)
-        return Leading(none, np.zeros((rows, k)), np.eye(columns, k), np.zeros(k), sumsq, 0)
+        fill = 0.0 if scale == 0.0 else float("nan")
+        left, right = np.full((rows, k), fill), np.eye(columns, k) + fill
+        return Leading(np.full(k, fill), left, right, np.zeros(k), sumsq, 0)
     right, taken = _iterate(_normal(matrix, scale), columns, k, tolerance, steps)
     return _refined(matrix, right, scale, sumsq, taken)
 

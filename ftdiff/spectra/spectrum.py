@@ -100,7 +100,7 @@ def spectrum(
         All singular values rather than the largest; from factors there are always all.
     """
     stored = None if base is None else Stored(base, shape, index)
-    factored = _factors(recipe, base, index)
+    factored = factors(recipe, base, index)
     if factored is None or factored.shape != shape:
         return of_matrix(Changed(recipe, base, shape, index), stored, whole=whole)
     values = factored.singular_values()
@@ -131,7 +131,7 @@ def _of_values(
     return Spectrum(shape, largest, sumsq, method, bound, rank, base, values)
 
 
-def _factors(recipe: Recipe, base: LazyTensor | None, index: int) -> Delta | None:
+def factors(recipe: Recipe, base: LazyTensor | None, index: int) -> Delta | None:
     """Return the form whose singular values cost no more than its factors; None for others."""
     if not isinstance(recipe, Added):
         return None

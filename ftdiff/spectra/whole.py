@@ -39,13 +39,23 @@ def singular_values(matrix: Matrix) -> tuple[Array, float, str]:
         if not np.isfinite(M).all():
             return np.full(short, np.nan), 0.0, "svd"
         return np.linalg.svd(M, compute_uv=False), max(rows, columns) * _EPS, "svd"
-    G = _tall(matrix) if rows >= columns else _wide(matrix)
+    G = short_gram(matrix)
     if not np.isfinite(G).all():
         return np.full(short, np.nan), 0.0, "gram"
-    lost = 4 * _EPS * float(np.trace(G))
+    least = lost(G)
     squares = np.linalg.eigvalsh(G)[::-1]
-    values = np.sqrt(np.where(squares > lost, squares, 0.0))
-    return values, float(np.sqrt(lost) / values[0]) if values[0] else 0.0, "gram"
+    values = np.sqrt(np.where(squares > least, squares, 0.0))
+    return values, float(np.sqrt(least) / values[0]) if values[0] else 0.0, "gram"
+
+
+def short_gram(matrix: Matrix) -> Array:
+    """Return MᵀM or MMᵀ, whichever is smaller."""
+    return _tall(matrix) if matrix.shape[0] >= matrix.shape[1] else _wide(matrix)
+
+
+def lost(G: Array) -> float:
+    """Return what an eigenvalue of a Gram matrix has to exceed to be told from rounding."""
+    return 4 * _EPS * float(np.trace(G))
 
 
 def _tall(matrix: Matrix) -> Array:

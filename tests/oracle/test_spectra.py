@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -60,8 +61,16 @@ class Scaled:
 
 
 def _of(recipe: Recipe, base: LazyTensor | None, name: str = "w") -> dict[str, float]:
+    return measured(recipe, base, ["spectral"], name)
+
+
+def measured(
+    recipe: Recipe, base: LazyTensor | None, names: Sequence[str], name: str = "w"
+) -> dict[str, float]:
+    """Return metrics of one change, as a worker measures them."""
     change = Change(locate([name])[name], base, recipe)
-    return dict(measure(change, {m.name: (m.needs, m.compute) for m in SPECTRAL}).values)
+    functions = {m.name: (m.needs, m.compute) for m in resolve(names)}
+    return dict(measure(change, functions).values)
 
 
 def _expected(dW: Array, W: Array) -> dict[str, float]:
@@ -111,12 +120,13 @@ def test_rank_deficient_changes_have_the_rank_that_they_have(shape: tuple[int, i
     assert found["effective_rank"] <= 5
 
 
-def _random(seed: int, *shape: int) -> Array:
+def random(seed: int, *shape: int) -> Array:
+    """Return normal numbers."""
     return np.random.default_rng(seed).normal(size=shape)
 
 
 def _factor(seed: int, *shape: int) -> Array:
-    return _random(seed, *shape).astype(np.float32)
+    return random(seed, *shape).astype(np.float32)
 
 
 _FACTORED: list[Delta] = [
@@ -137,7 +147,7 @@ _FACTORED: list[Delta] = [
 
 @pytest.mark.parametrize("delta", _FACTORED, ids=lambda d: f"{type(d).__name__}-{d.shape}")
 def test_spectra_of_factors_are_those_of_what_they_multiply_out_to(delta: Delta) -> None:
-    W = _random(5, *delta.shape)
+    W = random(5, *delta.shape)
     found = _of(Added(delta.shape, Given(delta)), ArrayTensor(W))
     _agree(found, delta.dense(), W, 1e-5)
     if isinstance(delta, LowRank):
@@ -148,20 +158,20 @@ def test_spectra_of_factors_are_those_of_what_they_multiply_out_to(delta: Delta)
 
 @pytest.mark.parametrize("shape", [(30, 20), (20, 30), (1, 9)])
 def test_rescaled_rows_have_the_spectrum_of_their_product(shape: tuple[int, int]) -> None:
-    W = _random(0, *shape).astype(np.float32)
-    factors = _random(1, shape[0]).astype(np.float32)
+    W = random(0, *shape).astype(np.float32)
+    factors = random(1, shape[0]).astype(np.float32)
     recipe = Rebuilt(shape, Scaled(factors), "rescaled", "rows are scaled")
     _agree(_of(recipe, ArrayTensor(W)), (W * factors[:, None]).astype(np.float64), W, 1e-5)
 
 
 def test_experts_have_the_mean_of_their_matrices() -> None:
-    W, W1 = _random(0, 4, 12, 9), _random(1, 4, 12, 9)
+    W, W1 = random(0, 4, 12, 9), random(1, 4, 12, 9)
     name = "model.layers.0.mlp.experts.down_proj"
     found = _of(Replaced(ArrayTensor(W1)), ArrayTensor(W), name)
     each = [_expected(W1[i] - W[i], W[i]) for i in range(4)]
     for key in each[0]:
         assert found[key] == pytest.approx(np.mean([one[key] for one in each]), rel=1e-5)
-    parts = [LowRank(_random(i, 12, 2), _random(i + 9, 2, 9)) for i in range(4)]
+    parts = [LowRank(random(i, 12, 2), random(i + 9, 2, 9)) for i in range(4)]
     factored = _of(Added((4, 12, 9), Given(Stacked(parts)), view=(48, 9)), ArrayTensor(W), name)
     each = [_expected(part.dense(), W[i]) for i, part in enumerate(parts)]
     for key in each[0]:
@@ -169,13 +179,13 @@ def test_experts_have_the_mean_of_their_matrices() -> None:
 
 
 def test_a_convolution_is_output_channels_against_the_rest() -> None:
-    W, W1 = _random(0, 8, 3, 2, 2), _random(1, 8, 3, 2, 2)
+    W, W1 = random(0, 8, 3, 2, 2), random(1, 8, 3, 2, 2)
     found = _of(Replaced(ArrayTensor(W1)), ArrayTensor(W))
     _agree(found, (W1 - W).reshape(8, 12), W.reshape(8, 12), 1e-5)
 
 
 def test_a_vector_has_no_spectrum_and_a_change_of_nothing_no_rank() -> None:
-    W = _random(0, 40)
+    W = random(0, 40)
     assert _of(Replaced(ArrayTensor(2 * W)), ArrayTensor(W)) == {}
     still = _of(Replaced(ArrayTensor(W.reshape(5, 8))), ArrayTensor(W.reshape(5, 8)))
     assert still["spectral_norm"] == still["nuclear_norm"] == still["numerical_rank"] == 0
@@ -185,7 +195,7 @@ def test_a_vector_has_no_spectrum_and_a_change_of_nothing_no_rank() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("names", [["spectral"], ["stable_rank", "spectral_norm"]])
 def test_what_is_not_finite_has_no_spectrum(bad: float, names: list[str]) -> None:
-    W, W1 = _random(0, 9, 9), _random(1, 9, 9)
+    W, W1 = random(0, 9, 9), random(1, 9, 9)
     W1[3, 4] = bad
     frame = ftdiff.compare({"w": W}, {"w": W1}, names).frame
     assert all(frame[m.name].isna().all() for m in resolve(names))
@@ -194,7 +204,7 @@ def test_what_is_not_finite_has_no_spectrum(bad: float, names: list[str]) -> Non
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
 def test_lanczos_is_within_the_bound_that_it_states(shape: tuple[int, int], scale: float) -> None:
-    M = scale * _random(0, *shape)
+    M = scale * random(0, *shape)
     exact = scipy.linalg.svdvals(M)
     found = spectra.leading(spectra.Held(M), 3)
     k = min(3, *shape)
@@ -207,7 +217,7 @@ def test_lanczos_is_within_the_bound_that_it_states(shape: tuple[int, int], scal
 
 
 def test_lanczos_that_is_cut_short_states_a_bound_that_holds() -> None:
-    M = _random(0, 300, 200)
+    M = random(0, 300, 200)
     exact = scipy.linalg.svdvals(M)[0]
     for steps in (2, 4, 8, 16):
         found = spectra.leading(spectra.Held(M), steps=steps)
@@ -219,7 +229,7 @@ def test_lanczos_that_is_cut_short_states_a_bound_that_holds() -> None:
 def test_a_matrix_too_large_to_hold_is_read_again_to_the_same_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    matrix = spectra.Held(_random(0, 70, 50))
+    matrix = spectra.Held(random(0, 70, 50))
     held = spectra.leading(matrix, 2)
     monkeypatch.setattr(spectra.lanczos, "HELD", 10)
     assert spectra.leading(matrix, 2).values == pytest.approx(held.values, rel=1e-12)
@@ -236,7 +246,7 @@ def test_a_matrix_too_large_to_hold_is_read_again_to_the_same_number(
 def test_the_gram_of_any_runs_is_lapacks(
     rows: int, columns: int, rank: int, block: int, seed: int
 ) -> None:
-    M = _random(seed, rows, rank) @ _random(seed + 1, rank, columns)
+    M = random(seed, rows, rank) @ random(seed + 1, rank, columns)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whole, "SMALL_SIDE", 0)
         patch.setattr(whole, "_BLOCK", block)
@@ -249,7 +259,7 @@ def test_the_gram_of_any_runs_is_lapacks(
 @given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 50))
 @settings(max_examples=30, deadline=None)
 def test_norms_and_ranks_stand_in_order(rows: int, columns: int, seed: int) -> None:
-    W, W1 = _random(seed, rows, columns), _random(seed + 100, rows, columns)
+    W, W1 = random(seed, rows, columns), random(seed + 100, rows, columns)
     one = _of(Replaced(ArrayTensor(W1)), ArrayTensor(W))
     total = math.sqrt(((W1 - W) ** 2).sum())
     assert one["spectral_norm"] <= total * (1 + 1e-9)
@@ -267,9 +277,9 @@ def test_norms_and_ranks_stand_in_order(rows: int, columns: int, seed: int) -> N
 @pytest.mark.parametrize("name", [m.name for m in SPECTRAL])
 def test_noise_gives_what_is_expected_of_it(shape: tuple[int, int], name: str) -> None:
     if name == "utilisation":
-        A, B = _random(2, 4, shape[1]).astype(np.float32), _random(3, shape[0], 4)
+        A, B = random(2, 4, shape[1]).astype(np.float32), random(3, shape[0], 4)
         adapter = Added(shape, Given(LowRank(B.astype(np.float32), A)))
-        assert _of(adapter, ArrayTensor(_random(0, *shape)))[name] == pytest.approx(1.0, rel=0.03)
+        assert _of(adapter, ArrayTensor(random(0, *shape)))[name] == pytest.approx(1.0, rel=0.03)
         return
     diff = _noisy(shape)
     found, expected = float(diff.frame[name].iloc[0]), float(diff.expected(name).iloc[0])
@@ -278,12 +288,12 @@ def test_noise_gives_what_is_expected_of_it(shape: tuple[int, int], name: str) -
 
 @cache
 def _noisy(shape: tuple[int, int]) -> ftdiff.Diff:
-    W, noise = _random(0, *shape), 0.1 * _random(1, *shape)
+    W, noise = random(0, *shape), 0.1 * random(1, *shape)
     return ftdiff.compare({"w": W}, {"w": W + noise}, ["spectral"])
 
 
 def test_directions_that_stand_out_of_noise_are_counted() -> None:
-    W, noise = _random(0, 200, 300), _random(1, 200, 300)
+    W, noise = random(0, 200, 300), random(1, 200, 300)
     spikes = sum(60 * np.outer(u, v) for u, v in zip(*_orthogonal(3), strict=True))
     row = ftdiff.compare({"w": W}, {"w": W + noise + spikes}, ["spectral"]).frame.iloc[0]
     assert row["mp_excess"] == 3
@@ -292,7 +302,7 @@ def test_directions_that_stand_out_of_noise_are_counted() -> None:
 
 
 def _orthogonal(count: int) -> tuple[Array, Array]:
-    left, right = (np.linalg.qr(_random(7, side, count))[0].T for side in (200, 300))
+    left, right = (np.linalg.qr(random(7, side, count))[0].T for side in (200, 300))
     return left, right
 
 
@@ -316,7 +326,7 @@ def test_a_metric_is_not_given_a_part_of_the_spectrum() -> None:
         return float(s.values[-1])
 
     try:
-        W = _random(0, 6, 6)
+        W = random(0, 6, 6)
         with pytest.raises(BadCall, match="the whole spectrum was not measured"):
             ftdiff.compare({"w": W}, {"w": 2 * W + np.eye(6)}, ["tail"])
     finally:
@@ -358,7 +368,7 @@ def test_long_work_says_how_long_before_it_begins(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tensorwise, "_LONG", 0.0)
     said: list[str] = []
     seen: list[tuple[int, int]] = []
-    W = _random(0, 30, 30)
+    W = random(0, 30, 30)
     ftdiff.compare(
         {"w": W},
         {"w": 2 * W},
