@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from ftdiff.adapters import open_tuned
 from ftdiff.address import component_order, locate
 from ftdiff.formats import open_checkpoint
-from ftdiff.recipes import Replaced, Tuned
-from ftdiff.tensors import LazyTensor, numel
+from ftdiff.recipes import Tuned
+from ftdiff.tensors import FirstRows, LazyTensor, numel
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,32 @@ def _configured(config: Mapping[str, Any]) -> dict[str, str]:
         "init_lora_weights": "initialised as",
     }
     found = {label: config.get(key) for key, label in words.items()}
+    targets = config.get("target_modules")
+    found["targets"] = ", ".join(map(str, targets)) if isinstance(targets, list) else targets
     return {label: str(value) for label, value in found.items() if value not in (None, "", True)}
 
 
 def _tensors(tuned: Tuned) -> list[LazyTensor]:
     """Return the lazy tensors that the recipes hold, each once."""
-    held: dict[int, LazyTensor] = {}
+    held: dict[Hashable, LazyTensor] = {}
     for recipe in tuned.recipes.values():
-        parts = [recipe.tensor] if isinstance(recipe, Replaced) else _parts(recipe)
-        held |= {id(part): part for part in parts}
+        for _, part in _parts(recipe):
+            held[part.storage or id(part)] = part
     return list(held.values())
 
 
-def _parts(recipe: Any) -> list[LazyTensor]:
-    maker = getattr(recipe, "maker", None)
-    values = vars(maker).values() if maker is not None else ()
-    return [value for value in values if hasattr(value, "window")]
+def _parts(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
+    """Yield the lazy tensors in a recipe, its maker, and what that is made of, by field name."""
+    if isinstance(thing, FirstRows):
+        yield from _parts(thing.tensor, word)
+    elif hasattr(thing, "window"):
+        yield word, thing
+    elif is_dataclass(thing):
+        for field_ in fields(thing):
+            yield from _parts(getattr(thing, field_.name), field_.name)
+    elif isinstance(thing, tuple):
+        for part in thing:
+            yield from _parts(part, word)
 
 
 def _stored(tuned: Tuned) -> int:
@@ -127,8 +137,9 @@ def _component(tuned: Tuned, word: str, names: list[str]) -> dict[str, Any]:
 
 
 def _rank(recipe: Any) -> int | None:
-    A = getattr(getattr(recipe, "maker", None), "A", None)
-    return int(A.shape[0]) if A is not None and A.shape else None
+    """Return r where the change is a product of two factors: the first axis of A."""
+    shapes = {word: part.shape for word, part in _parts(recipe)}
+    return int(shapes["A"][0]) if shapes.get("A") and "B" in shapes else None
 
 
 def _scalings(tuned: Tuned) -> tuple[dict[str, Any], ...]:
