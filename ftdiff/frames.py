@@ -62,7 +62,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the same with a type for every column; what has no name of ours is a number."""
-    return frame.astype({name: _TYPES.get(name, "Float64") for name in frame})
+    return frame.astype({name: _TYPES.get(str(name), "Float64") for name in frame})
 
 
 def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> pd.DataFrame:
@@ -72,8 +72,9 @@ def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> 
     that the sums are over, `params` those of every tensor given.
     """
     keys = list(columns)
-    grouped = frame.groupby(keys, dropna=False, sort=True).indices if keys else {}
-    members = grouped if keys else {(): np.arange(len(frame))}
+    members: Mapping[Any, Any] = {(): np.arange(len(frame))}
+    if keys:
+        members = frame.groupby(keys, dropna=False, sort=True).indices
     active = (frame["status"].isin(moved) & frame["delta_sq"].notna()).to_numpy(bool)
     still = (frame["status"] == "identical").to_numpy(bool)
     sums = {name: frame[name].to_numpy(object) for name in COLUMNS}
@@ -114,35 +115,6 @@ def with_lone(
             for n in names
         }
     )
-
-
-def with_pooled(
-    grouped: pd.DataFrame, moved: pd.DataFrame, columns: Sequence[str], pools: Mapping[str, str]
-) -> pd.DataFrame:
-    """Add columns of which a group has a mean: of shares by entries, of errors by ‖ΔW‖²."""
-    if not pools:
-        return grouped
-    keys = list(columns)
-    groups = moved.groupby(keys, dropna=False) if keys else [((), moved)]
-    members = {_key(key if isinstance(key, tuple) else (key,)): part for key, part in groups}
-    found = [members.get(_key(key)) for key in zip(*(grouped[c] for c in keys), strict=True)]
-    parts = found if keys else [members.get(())]
-    return grouped.assign(
-        **{
-            name: pd.array([_pooled(part, name, pool) for part in parts], "Float64")
-            for name, pool in pools.items()
-        }
-    )
-
-
-def _pooled(members: pd.DataFrame | None, name: str, pool: str) -> float | None:
-    """Return the mean over tensors; missing where one of them has no value."""
-    if members is None or members[name].isna().any() or not len(members):
-        return None
-    power, weight = (2, "delta_sq") if pool == "energy" else (1, "numel")
-    pairs = list(zip(members[name], members[weight], strict=True))
-    whole = math.fsum(w for _, w in pairs)
-    return (math.fsum(v**power * w for v, w in pairs) / whole) ** (1 / power) if whole else None
 
 
 def with_pooled(
