@@ -28,7 +28,7 @@ from ftdiff.formats import open_checkpoint
 from ftdiff.merging.claims import claims
 from ftdiff.merging.judging import judge
 from ftdiff.merging.replay import Replay, replays
-from ftdiff.recipes import TILE
+from ftdiff.merging.tally import RUN
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import FIXTURES, llama
 from tests.planted import (
@@ -477,7 +477,7 @@ def test_weights_are_read_a_tile_at_a_time(fault: float) -> None:
     ]
     (claim,) = claims(sides[0], Tuned({name: recipe}, "made", "lora"), sides[1])
     assert judge(claim)["status"] in (("scaled",) if fault == 2.0 else ("equal", "rounding"))
-    assert 0 < longest[0] <= TILE
+    assert 0 < longest[0] <= RUN
 
 
 def test_progress_ends_at_all_of_it() -> None:

@@ -108,7 +108,11 @@ def _stored(source: LazyTensor, base: LazyTensor | None, merged: LazyTensor, rep
 def _added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) -> Row:
     """Judge a tensor to which ΔW should have been added."""
     ways = replays(base.dtype, merged.dtype)
-    counts = count(base, recipe, merged, ways).counts
+    counts = count(base, recipe, merged, ways[:1]).counts
+    if counts["unequal_0"]:
+        counts = count(base, recipe, merged, ways).counts
+    else:
+        ways = ways[:1]
     best = _best(ways, counts, numel(merged.shape))
     way, unequal = ways[best], counts[f"unequal_{best}"]
     numbers: Row = {"unequal": unequal, "moved": counts["moved"], "due": counts["due"]}
