@@ -28,7 +28,7 @@ def open_(source: Any) -> Checkpoint:
     BadCall
         It is neither, or a value is not an array.
     """
-    config = getattr(source, "config", None)
+    config: Any = getattr(source, "config", None)
     state = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(state, Mapping):
         raise BadCall(

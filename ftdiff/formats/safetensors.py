@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import Checkpoint, read_config, read_json
@@ -188,7 +188,7 @@ def _metadata(path: Path, found: Any) -> dict[str, str]:
 
 
 def _entry(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], str, int, int]:
-    def whole(values: Any) -> bool:
+    def whole(values: Any) -> TypeGuard[list[int]]:
         return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
 
     if not isinstance(entry, dict):
