@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.address import component_order
+from ftdiff.reports.apart import apart, methods
 from ftdiff.result import MOVED, Diff
 
 #: What a summary shows of a group, in this order.
@@ -33,6 +34,8 @@ class Document:
         Every metric over all that moved.
     components, layers
         A row per group: its name, the metrics of `SHOWN`, and how many of its tensors moved.
+    apart, methods
+        A row per metric that was measured tensor by tensor, and how that was done; see `apart`.
     cautions
         Whole sentences about what does not fit, what is not finite, what is under the floor.
     lists
@@ -47,6 +50,8 @@ class Document:
     overall: Mapping[str, float]
     components: tuple[Mapping[str, Any], ...]
     layers: tuple[Mapping[str, Any], ...]
+    apart: tuple[Mapping[str, Any], ...]
+    methods: str
     cautions: tuple[str, ...]
     lists: Mapping[str, Mapping[str, str]]
     about: Mapping[str, Any]
@@ -63,6 +68,8 @@ def document(diff: Diff) -> Document:
         overall=diff.overall,
         components=_groups(diff, "component"),
         layers=_groups(diff, "layer"),
+        apart=apart(diff),
+        methods=methods(diff),
         cautions=tuple(_cautions(diff)),
         lists=_lists(diff),
         about=diff.about,

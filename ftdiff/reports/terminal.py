@@ -17,7 +17,7 @@ from rich.table import Table
 from ftdiff.errors import one_line
 from ftdiff.inspection import Contents
 from ftdiff.merging import Verification
-from ftdiff.metrics import METRICS
+from ftdiff.metrics import Metric, groups
 from ftdiff.parentage import Lineage
 from ftdiff.reports.document import Document, document
 from ftdiff.result import Diff
@@ -73,9 +73,9 @@ def show_lineage(found: Lineage, format_: str = "table") -> None:
 
 
 def show_metrics() -> None:
-    """Print the registry of metrics."""
+    """Print the registry of metrics, group by group."""
     console = _console()
-    for metric in METRICS.values():
+    for metric in (metric for group in groups().values() for metric in group):
         console.print(f"[bold]{metric.name}[/]  {escape(metric.formula)}", soft_wrap=True)
         doc = (metric.compute.__doc__ or "").strip().partition("\n")[0]
         lines = {
@@ -83,11 +83,18 @@ def show_metrics() -> None:
             "range": metric.range + (f", in units of {metric.unit}" if metric.unit else ""),
             "noise gives": metric.null,
             "cost": metric.cost,
+            "measured": _measured(metric),
             "source": metric.source,
         }
         for label, text in lines.items():
             if text:
                 console.print(f"    {label + ': ' if label else ''}{escape(text)}", soft_wrap=True)
+
+
+def _measured(metric: Metric) -> str:
+    if metric.needs == "sums":
+        return "always"
+    return f"when asked for: -m {metric.name}, or -m {metric.group} for the group"
 
 
 def _summary(console: Console, report: Document, metric: str) -> None:
@@ -100,6 +107,8 @@ def _summary(console: Console, report: Document, metric: str) -> None:
     facts = [f"{name} {_number(report.overall[name])}" for name in names if name in report.overall]
     if facts:
         console.print("overall  " + " · ".join(facts), soft_wrap=True)
+    how = f" ({report.methods})" if report.methods else ""
+    _table(console, f"tensor by tensor{how}", report.apart)
     _table(console, "components", report.components)
     _table(console, "layers that moved most", _top(report.layers, metric))
     for caution in report.cautions:
