@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ftdiff import plots, reports
+    from ftdiff import parts, plots, reports
     from ftdiff.adapters import open_tuned
     from ftdiff.engine import compare
     from ftdiff.errors import FtdiffError
@@ -26,6 +26,7 @@ __all__ = [
     "metric",
     "open_checkpoint",
     "open_tuned",
+    "parts",
     "plots",
     "reports",
     "verify",

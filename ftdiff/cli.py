@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff import checks
+from ftdiff import checks, details
 from ftdiff.errors import one_line
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def inspect(path: str, base: str | None) -> None:
 
 ftdiff.add_command(checks.verify)
 ftdiff.add_command(checks.lineage)
+ftdiff.add_command(details.parts)
 
 
 @ftdiff.command()

@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
 from ftdiff import parts
 from ftdiff.adapters import open_tuned
+from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile, FtdiffError, Mismatch, UnknownName
 from ftdiff.formats import open_checkpoint
 from ftdiff.moments import COUNTS, SUMS
@@ -299,6 +301,48 @@ def grown(more: int = 3) -> dict[str, torch.Tensor]:
         new = torch.randn(abs(more), 16, generator=draw).to(torch.bfloat16)
         state[name] = torch.cat([state[name], new]) if more > 0 else state[name][:more]
     return state
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(door, [*map(str, arguments)], standalone_mode=False)
+
+
+def test_the_command_ranks_parts_and_prints_all_of_them(fixtures: Path, tmp_path: Path) -> None:
+    base, full = fixtures / "base", fixtures / "full"
+    frame = parts.heads(base, full).frame.sort_values("relative_norm", ascending=False)
+    frame = frame[frame["param"] == "weight"]  # a bias may move far more than its matrix
+    shown = run("parts", base, full, "--top", 3).output
+    for value in frame["relative_norm"].head(3):
+        assert f"{value:.4g}" in shown
+    assert f"{frame['relative_norm'].iloc[3]:.4g}" not in shown
+    name = "layers.3.mlp.up_proj.weight"
+    for by, size in (("row", 96), ("column", 36)):
+        done = run("parts", base, fixtures / "lora", name, "--by", by, "--format", "json")
+        assert [row[by] for row in json.loads(done.output)["tensors"]] == list(range(size))
+    assert "rows that moved most" in run("parts", "-", fixtures / "lora", name).output
+    t = write_model(tmp_path / "t", grown())
+    (t / "tokenizer.json").write_text(json.dumps(tokenizer("bpe")))
+    b = write_model(tmp_path / "b", llama())
+    shown = run("parts", b, t, "--by", "token", "--top", 60).output
+    assert "6 added" in shown
+    assert "<new>" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--by", "row"), "--by row needs a TENSOR"),
+        (("x", "--by", "head"), "--by head takes all tensors"),
+        (("x",), "no tensor is called 'x'"),
+        (("-m", "relativ_norm"), "did you mean 'relative_norm'"),
+        (("-m", "stable_rank"), "stable_rank does not come from sums"),
+    ],
+)
+def test_a_wrong_call_is_one_line(fixtures: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = run("parts", fixtures / "base", fixtures / "lora", *arguments)
+    assert isinstance(done.exception, FtdiffError)
+    assert said in str(done.exception)
 
 
 @pytest.mark.parametrize("more", [3, -4])
