@@ -170,11 +170,11 @@ def plot(
     ftdiff plot out/diff.json -m rotation -o rotation.svg
     ftdiff plot published.csv --style importance
     """
-    from ftdiff import plots
-    from ftdiff.result import Diff
+    from ftdiff import plots, sheets
 
-    data = Diff.load(source) if _is_diff(source) else plots.read_matrix(source)
-    axes = plots.heatmap(data, metric, style=style, normalise=normalise, robust=robust, bare=bare)
+    axes = plots.heatmap(
+        sheets.read(source), metric, style=style, normalise=normalise, robust=robust, bare=bare
+    )
     plots.save(axes, output)
     click.echo(output)
 
@@ -190,17 +190,6 @@ def metrics() -> None:
 def _say(text: str) -> None:
     """Tell whoever waits; standard output is for what was asked for."""
     click.echo(text, err=True)
-
-
-def _is_diff(source: Path) -> bool:
-    """Tell a saved diff from a matrix: both may be JSON."""
-    if source.suffix != ".json":
-        return False
-    try:
-        with source.open("rb") as file:
-            return b"ftdiff.diff/" in file.read(4096)
-    except OSError:
-        return True  # loading it names the problem
 
 
 def _write(diff: Diff, folder: Path, metric: str) -> None:

@@ -1,4 +1,4 @@
-"""Read a published matrix, rows layers and columns components or tokens, from CSV or JSON."""
+"""Read what was saved: a diff, or a published matrix of layers × components, in CSV or JSON."""
 
 from __future__ import annotations
 
@@ -13,10 +13,33 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.errors import BadFile
+from ftdiff.result import Diff
 
 # What a first column of layers is called, and how a missing cell is written.
 _LAYER = ("", "layer", "layers", "index")
 _BLANK = ("", "na", "n/a", "nan", "null", "none", "-")
+
+
+def read(path: str | Path) -> Diff | pd.DataFrame:
+    """Read a saved diff or a matrix, whichever the file holds: both may be JSON.
+
+    Raises
+    ------
+    BadFile
+        The file is neither.
+    """
+    path = Path(path)
+    return Diff.load(path) if _is_diff(path) else read_matrix(path)
+
+
+def _is_diff(path: Path) -> bool:
+    if path.suffix != ".json":
+        return False
+    try:
+        with path.open("rb") as file:
+            return b"ftdiff.diff/" in file.read(4096)
+    except OSError:
+        return True  # loading it names the problem
 
 
 def read_matrix(path: str | Path) -> pd.DataFrame:

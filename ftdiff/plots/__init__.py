@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ftdiff.plots.drawing import heatmap
 from ftdiff.plots.saving import save
-from ftdiff.plots.sheets import read_matrix
 from ftdiff.plots.styles import STYLES
+from ftdiff.sheets import read_matrix
 
 __all__ = ["STYLES", "heatmap", "read_matrix", "save"]
