@@ -17,8 +17,8 @@ def targeted(config: Mapping[str, Any], paths: Iterable[str]) -> list[str]:
     Parameters
     ----------
     config
-        The adapter's configuration: `target_modules` and `exclude_modules`, each a pattern for the
-        whole path or a list of ends of it; `layers_to_transform`, `layers_pattern`.
+        The adapter's configuration: `target_modules`, a pattern for the whole path or a list of
+        ends of it; `layers_to_transform`, `layers_pattern`.
     paths
         Dotted module paths.
 
@@ -27,13 +27,9 @@ def targeted(config: Mapping[str, Any], paths: Iterable[str]) -> list[str]:
     BadAdapter
         A pattern is none.
     """
-    wanted, unwanted = config.get("target_modules"), config.get("exclude_modules")
+    wanted = config.get("target_modules")
     try:
-        return [
-            path
-            for path in paths
-            if _named(wanted, path) and not _named(unwanted, path) and _in_layers(config, path)
-        ]
+        return [path for path in paths if _named(wanted, path) and _in_layers(config, path)]
     except (re.error, TypeError) as error:
         raise BadAdapter(f"adapter_config.json: target_modules is no pattern ({error})") from error
 

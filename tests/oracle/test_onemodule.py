@@ -176,6 +176,17 @@ def test_a_module_is_merged_once_for_all_its_tensors(
     assert _merged.cache_info().misses == 6
 
 
+def test_where_places_alone_matter_the_others_have_no_size(
+    benches: Benches, tmp_path: Path
+) -> None:
+    bench = benches["llama"]
+    adapter = models.save_adapter(
+        bench.model, Case("TINYLORA", {"r": 2, "u": 8}).config(), tmp_path
+    )
+    for recipe in open_tuned(adapter, bench.opened).recipes.values():
+        assert [leaf.shape for leaf in recipe.maker.job.others] == [(1, 1)] * 5
+
+
 @pytest.mark.parametrize("type", ["TINYLORA", "UNILORA"])
 def test_where_order_matters_a_base_without_config_is_refused(
     benches: Benches, tmp_path: Path, type: str
