@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 import ftdiff
 from ftdiff import spectra
 from ftdiff.deltas import LowRank
+from ftdiff.deltas.stacked import Stacked
 from ftdiff.metrics import resolve
 from ftdiff.metrics.geometry import EPSILON
 from ftdiff.recipes import Added, Recipe, Replaced
@@ -66,7 +67,7 @@ def _sine(before: Array, after: Array) -> float:
     return math.sqrt(np.mean(np.sin(scipy.linalg.subspace_angles(before, after)) ** 2))
 
 
-@pytest.mark.parametrize("shape", [(40, 30), (30, 40), (36, 36), (12, 60), (8, 5)])
+@pytest.mark.parametrize("shape", [(40, 30), (30, 40), (36, 36), (12, 60), (8, 5), (1, 9), (9, 1)])
 @pytest.mark.parametrize("form", ["dense", "low-rank"])
 def test_geometry_is_that_of_whole_decompositions(shape: tuple[int, int], form: str) -> None:
     W = _decaying(0, *shape)
@@ -82,6 +83,23 @@ def test_geometry_is_that_of_whole_decompositions(shape: tuple[int, int], form: 
     dW, rank = (low.dense(), 3) if form == "low-rank" else (dense, min(shape))
     found = measured(recipe, ArrayTensor(W), GEOMETRY)
     assert found == pytest.approx(_expected(W, dW, rank), rel=1e-4, abs=1e-6)
+
+
+def test_experts_have_the_mean_of_their_geometries() -> None:
+    W = np.stack([_decaying(i, 14, 12) for i in range(3)])
+    parts = [
+        LowRank(random(i, 14, 2).astype(np.float32), random(i + 9, 2, 12).astype(np.float32), 0.01)
+        for i in range(3)
+    ]
+    dW = np.stack([part.dense() for part in parts])
+    each = [_expected(W[i], dW[i], 2) for i in range(3)]
+    expected = {name: np.mean([one[name] for one in each]) for name in each[0]}
+    name = "model.layers.0.mlp.experts.down_proj"
+    factored = Added((3, 14, 12), Given(Stacked(parts)), view=(42, 12))
+    assert measured(factored, ArrayTensor(W), GEOMETRY, name) == pytest.approx(expected, rel=1e-4)
+    dense = measured(Replaced(ArrayTensor(W + dW)), ArrayTensor(W), GEOMETRY, name)
+    known = {k: v for k, v in expected.items() if k != "amplification"}  # that looks at ten
+    assert {k: dense[k] for k in known} == pytest.approx(known, rel=1e-4)
 
 
 @pytest.mark.parametrize("planted", [0, 1, 3])
