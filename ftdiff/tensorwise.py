@@ -221,13 +221,13 @@ def _seconds(change: Change, needs: frozenset[str]) -> float:
     if len(change.recipe.shape) < 2:
         return 0.0
     if "geometry" in needs:
-        return 4e-7 * size + 2 * (2 * size * short + 12 * count * short**3) / _rate()
+        return 2e-7 * size + 2 * (2 * size * short + 6 * count * short**3) / _rate()
     if isinstance(change.recipe, Added):
         return 5e-3 + size * 1e-10
     passes = 2e-8 * size
     if "spectrum" not in needs:
         return passes
-    return passes + (2 * size * short + 12 * count * short**3) / _rate()
+    return passes + (2 * size * short + 6 * count * short**3) / _rate()
 
 
 @lru_cache(maxsize=1)
