@@ -144,6 +144,8 @@ def test_heads_add_up_to_their_projections(fixtures: Path, tuned: str) -> None:
     assert heads["base_sq"].to_numpy() == pytest.approx(rows["base_sq"].to_numpy(), rel=1e-6)
     assert heads["delta_sq"].to_numpy() == pytest.approx(rows["delta_sq"].to_numpy(), rel=1e-6)
     assert (heads["numel"] == rows["numel"]).all()
+    tops = diff.frame.groupby("tensor")["delta_max"].max().to_numpy(float)
+    assert tops == pytest.approx(rows["delta_max"].to_numpy(float), rel=1e-6)
     columns = ["layer", "component"]
     left = diff.by(*columns, param="weight").set_index(columns)["relative_norm"]
     right = whole.by(*columns, param="weight").set_index(columns)["relative_norm"].loc[left.index]

@@ -126,6 +126,13 @@ def test_every_shape_is_counted(shape: tuple[int, ...]) -> None:
     assert math.isnan(seen.share("")) == (W.size == 0)
 
 
+def test_the_relative_threshold_grows_with_the_larger_side() -> None:
+    W, dW = np.array([1.0, 1.0, -1.0]), np.array([1.0005e-3, 1.002e-3, 1.0005e-3])
+    found = crossings(Replaced(ArrayTensor(W + dW)), ArrayTensor(W))
+    assert found is not None
+    assert found.relative == 2  # 1.0005e-3 is more than a thousandth of 1, not of 1.0010005
+
+
 def test_what_is_not_finite_crosses_nothing() -> None:
     W = np.array([1.0, np.nan, np.inf, 1.0], np.float32)
     dW = np.array([np.nan, 1.0, 1.0, 1.0], np.float32)
