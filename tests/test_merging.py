@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +316,35 @@ def test_a_tied_head_is_held_to_the_embedding(tmp_path: Path) -> None:
     assert list(found.wrong["tensor"]) == ["lm_head.weight"]
 
 
+def test_a_tied_head_goes_with_an_embedding_that_was_trained(tmp_path: Path) -> None:
+    embedding = "model.embed_tokens.weight"
+    saved = weights(BASE)[embedding] + 0.01
+    state = weights(LORA) | {f"base_model.model.{embedding}": saved}
+    adapter = adapter_like(LORA, tmp_path / "a", state, modules_to_save=["embed_tokens"])
+    heads = {"lm_head.weight": saved.clone(), embedding: saved}
+    assert ftdiff.verify(BASE, adapter, planted(tmp_path / "m", **heads)).ok
+    heads["lm_head.weight"] = weights(BASE)[embedding]
+    found = ftdiff.verify(BASE, adapter, planted(tmp_path / "n", **heads))
+    assert list(found.wrong["tensor"]) == ["lm_head.weight"]
+
+
+def test_keys_without_a_recipe_forbid_a_good_verdict() -> None:
+    adapter = open_tuned(LORA, open_checkpoint(BASE))
+    assert ftdiff.verify(BASE, adapter, FIXTURES / "merged").ok
+    left = replace(adapter, unmatched={"stray": "not a part of any adapter"})
+    assert ftdiff.verify(BASE, left, FIXTURES / "merged").verdict == "unmatched"
+
+
+def test_one_nan_is_as_good_as_another(tmp_path: Path) -> None:
+    sides = []
+    for folder, payload in (("b", 0x7FC0), ("m", 0x7FC1)):
+        state = weights(BASE if folder == "b" else FIXTURES / "merged")
+        state[NORM] = state[NORM].clone()
+        state[NORM].view(torch.int16)[0] = payload
+        sides.append(write(tmp_path / folder, state))
+    assert row(ftdiff.verify(sides[0], LORA, sides[1]), NORM)["status"] == "untouched"
+
+
 # what the numbers cannot tell
 
 
@@ -390,6 +419,26 @@ def _one(W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, merged: torch.Tensor
     base, whole = open_checkpoint({name: W}), open_checkpoint({name: merged})
     (claim,) = claims(base, Tuned({name: recipe}, "made", "lora"), whole)
     return judge(claim)
+
+
+def test_a_scale_that_no_single_entry_shows_is_told_by_all_of_them() -> None:
+    draw = torch.Generator().manual_seed(5)
+    W = (1 + 0.9 * torch.rand(96, 64, generator=draw)).to(BF16)
+    A, B = torch.randn(4, 64, generator=draw), 0.001 * torch.randn(96, 4, generator=draw)
+    right = _one(W, A, B, (W.float() + (B @ A).to(BF16).float()).to(BF16))
+    assert right["status"] in ("equal", "rounding")
+    found = _one(W, A, B, (W.float() + 1.5 * (B @ A)).to(BF16))
+    assert found["ulps"] <= 2
+    assert found["status"] == "scaled"
+    assert found["scale"] == pytest.approx(1.5, rel=0.05)
+
+
+def test_a_half_precision_base_merged_in_float32_is_replayed_into_another_half() -> None:
+    draw = torch.Generator().manual_seed(6)
+    W = torch.randn(96, 64, generator=draw).to(F16)
+    A, B = torch.randn(4, 64, generator=draw), 0.1 * torch.randn(96, 4, generator=draw)
+    found = _one(W, A, B, (W.float() + B @ A).to(BF16))
+    assert (found["status"], found["replay"]) == ("equal", "ΔW added in F32, stored as BF16")
 
 
 def test_an_expert_that_a_merge_dropped_is_a_partial_merge() -> None:
