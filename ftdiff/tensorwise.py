@@ -104,7 +104,9 @@ def run(
     if say is not None:
         seconds = sum(_seconds(change, needs) for change in changes) / workers
         if seconds > _LONG:
-            say(f"{', '.join(functions)}: {len(changes)} tensors, about {_duration(seconds)}")
+            what = ", ".join(functions) if len(functions) < 4 else f"{len(functions)} metrics"
+            tensors = "1 tensor" if len(changes) == 1 else f"{len(changes)} tensors"
+            say(f"{what} of {tensors}: about {_duration(seconds)}")
     costly = sorted(changes, key=lambda change: -_seconds(change, needs))
     futures = {executor.submit(measure, c, functions): c for c in costly}
     total = sum(_bytes(change) for change in changes)

@@ -376,7 +376,7 @@ def test_long_work_says_how_long_before_it_begins(monkeypatch: pytest.MonkeyPatc
         progress=lambda done, total: seen.append((done, total)),
         say=said.append,
     )
-    assert said and said[0].startswith("stable_rank: 1 tensors, about")
+    assert said and said[0].startswith("stable_rank of 1 tensor: about")
     assert seen[-1][0] == seen[-1][1] == W.nbytes
 
 
