@@ -1,0 +1,152 @@
+"""What heatmaps show, as plain values: layers × components of each stack, for many metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ftdiff.address import component_order
+from ftdiff.errors import one_line
+from ftdiff.metrics import METRICS
+from ftdiff.result import Diff
+from ftdiff.tensors import Array
+
+#: Under this ratio of signal to rounding a number is not to be trusted.
+TRUSTED_SNR = 10.0
+# Names in files decide how many cells there would be; a page has to stay a page.
+_MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 6
+# Beyond this no scale can be computed.
+_LARGEST = 1e100
+
+
+@dataclass(frozen=True)
+class Map:
+    """The cells of one stack.
+
+    Attributes
+    ----------
+    stack
+        The tower, "" for the main one.
+    layers
+        Row names, ascending.
+    components
+        Column names in the published order.
+    values
+        For each metric, float64, layers × components; NaN where there is no value.
+    doubtful
+        bool, layers × components: cells that do not stand out of the storage dtype's rounding.
+    tensors, moved
+        int64, layers × components: how many weights each cell is made of, and how many moved.
+    left_out
+        Columns that are not here: norms beside projections, and what would be too many.
+    """
+
+    stack: str
+    layers: tuple[int, ...]
+    components: tuple[str, ...]
+    values: Mapping[str, Array]
+    doubtful: Array
+    tensors: Array
+    moved: Array
+    left_out: tuple[str, ...]
+
+
+def shown_metrics(diff: Diff) -> list[str]:
+    """Return the metrics that the frame holds and that some tensor has, in its order."""
+    return [
+        name for name in map(str, diff.frame) if name in METRICS and diff.frame[name].notna().any()
+    ]
+
+
+def shown_metric(diff: Diff, wanted: str = "relative_norm") -> str:
+    """Return the metric to show: the wanted one, or where it has no value the first that has.
+
+    Raises
+    ------
+    UnknownName
+        There is no metric of that name.
+    """
+    there = shown_metrics(diff)
+    choice = [METRICS[wanted].name, "rms_change", *there]
+    return next((name for name in choice if name in there), wanted)
+
+
+def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
+    """Take the cells of every stack from a diff's weights, the largest stack first.
+
+    Parameters
+    ----------
+    diff
+        What is shown.
+    metrics
+        Names of metrics that the diff holds.
+
+    Raises
+    ------
+    UnknownName, BadCall
+        A metric does not exist, or was not measured.
+    """
+    wanted = tuple(dict.fromkeys((*metrics, "snr")))
+    long = diff.by("stack", "layer", "component", metrics=wanted, param="weight")
+    long = long.dropna(subset=["layer", "component"])
+    sizes = long.groupby("stack")["params"].sum().sort_values(ascending=False, kind="stable")
+    found = [_map(long[long["stack"] == stack], wanted) for stack in list(sizes.index)]
+    kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
+    return tuple(kept[:_MOST_STACKS])
+
+
+def _map(long: pd.DataFrame, wanted: Sequence[str]) -> Map:
+    columns, left_out = _columns(long, wanted[0])
+    layers = sorted(int(layer) for layer in long["layer"].unique())[:_MOST_LAYERS]
+
+    def grid(name: str) -> Array:
+        wide = long.pivot(index="layer", columns="component", values=name)
+        cells = wide.reindex(index=layers, columns=columns).astype(float).to_numpy(np.float64)
+        return np.where(np.abs(cells) <= _LARGEST, cells, np.nan)
+
+    values = {name: grid(name) for name in wanted}
+    with np.errstate(invalid="ignore"):
+        doubtful = (values["snr"] > 0) & (values["snr"] < TRUSTED_SNR)
+    return Map(
+        stack=one_line(long["stack"].iloc[0]),
+        layers=tuple(layers),
+        components=tuple(one_line(name) for name in columns),
+        values=values,
+        doubtful=doubtful,
+        tensors=np.nan_to_num(grid("tensors")).astype(np.int64),
+        moved=np.nan_to_num(grid("moved")).astype(np.int64),
+        left_out=tuple(one_line(name) for name in left_out),
+    )
+
+
+def _columns(long: pd.DataFrame, metric: str) -> tuple[list[Hashable], list[str]]:
+    """Choose the columns: no norms beside matrices, whose numbers are of another size."""
+    sizes = long.groupby("component")["params"].sum()
+    there = long.groupby("component")[metric].count() > 0
+    names = component_order(sizes.index)
+    matrices = [name for name in names if not name.startswith("norm.") and there[name]]
+    large = set(sizes[matrices or names].nlargest(_MOST_COMPONENTS).index)
+    kept: list[Hashable] = [name for name in names if name in large]
+    return kept, [name for name in names if name not in large and there[name]]
+
+
+def described(one: Map, metric: str) -> str:
+    """Say what a heatmap shows, for who does not see it."""
+    cells = one.values[metric]
+    label = METRICS[metric].label
+    size = f"{len(one.layers)} layers × {len(one.components)} components"
+    of = f" of the stack {one.stack}" if one.stack else ""
+    if not np.isfinite(cells).any():
+        return f"Heatmap of {label}{of}, {size}: no cell has a value."
+    ends = (_cell(one, cells, int(find(cells))) for find in (np.nanargmax, np.nanargmin))
+    return f"Heatmap of {label}{of}, {size}: " + "; ".join(
+        f"{word} {end}" for word, end in zip(("largest", "smallest"), ends, strict=True)
+    )
+
+
+def _cell(one: Map, cells: Array, at: int) -> str:
+    row, column = divmod(at, cells.shape[1])
+    return f"{cells[row, column]:.3g} in layer {one.layers[row]}, {one.components[column]}"
