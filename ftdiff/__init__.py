@@ -10,18 +10,22 @@ if TYPE_CHECKING:
     from ftdiff.adapters import open_tuned
     from ftdiff.engine import compare
     from ftdiff.errors import FtdiffError
+    from ftdiff.finding import Finding
     from ftdiff.formats import open_checkpoint
     from ftdiff.merging import Verification, verify
     from ftdiff.metrics import metric
     from ftdiff.parentage import Lineage, lineage
     from ftdiff.result import Diff
+    from ftdiff.sentences import findings
 
 __all__ = [
     "Diff",
+    "Finding",
     "FtdiffError",
     "Lineage",
     "Verification",
     "compare",
+    "findings",
     "lineage",
     "metric",
     "open_checkpoint",
@@ -35,10 +39,12 @@ __all__ = [
 #: Where each name lives; a room is imported when its name is first used.
 _ROOMS = {
     "Diff": "result",
+    "Finding": "finding",
     "FtdiffError": "errors",
     "Lineage": "parentage",
     "Verification": "merging",
     "compare": "engine",
+    "findings": "sentences",
     "lineage": "parentage",
     "metric": "metrics",
     "open_checkpoint": "formats",

@@ -182,6 +182,15 @@ def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as dicts of plain values; what is missing is None."""
+    whole = frame.astype("object")
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in whole.where(whole.notna(), None).to_dict("records")
+    ]
+
+
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """Lend a temporary path beside `path`, and move it there only when it is whole."""
