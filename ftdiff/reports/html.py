@@ -22,9 +22,16 @@ from ftdiff.reports.island import WORDS, island, table_metrics, words
 from ftdiff.reports.maps import maps, shown_metric, shown_metrics
 from ftdiff.result import Diff
 
+
+def _inert(value: Any) -> Any:
+    """Show what would reorder or break text escaped: names come from files."""
+    return one_line(value) if type(value) is str else value
+
+
 _PAGE = jinja2.Environment(
     loader=jinja2.PackageLoader("ftdiff", "reports/page"),
     autoescape=True,  # names come from files: a tensor called <script> stays text
+    finalize=_inert,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
