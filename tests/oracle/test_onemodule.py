@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 import ftdiff
 from ftdiff.adapters import open_tuned
 from ftdiff.adapters.mounted import _merged, _tensor
-from ftdiff.errors import MissingExtra
+from ftdiff.adapters.order import targeted
+from ftdiff.errors import BadAdapter, MissingExtra
 from ftdiff.formats import open_checkpoint
 from ftdiff.recipes import Rebuilt
 from ftdiff.tensors import ArrayTensor
@@ -210,6 +211,26 @@ def test_another_models_config_gives_no_order(benches: Benches, tmp_path: Path) 
     found = ftdiff.compare(tmp_path, adapter).about["unreadable"]
     assert len(found) == 6
     assert all("the order of the targets is not known" in why for why in found.values())
+
+
+def test_a_config_of_fewer_layers_gives_no_order(benches: Benches, tmp_path: Path) -> None:
+    bench = benches["llama"]
+    case = next(case for case in CASES if case.type == "UNILORA")
+    adapter = models.save_adapter(bench.model, case.config(), tmp_path / "adapter")
+    (tmp_path / "model.safetensors").symlink_to(bench.folder / "model.safetensors")
+    config = json.loads((bench.folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    found = ftdiff.compare(tmp_path, adapter).about["unreadable"]
+    assert len(found) == 6
+    assert all("the order of the targets is not known" in why for why in found.values())
+
+
+def test_a_pattern_names_whole_paths_and_a_list_their_ends() -> None:
+    paths = ["a.1.q_proj", "a.1.q_proj.inner", "a.1.my_q_proj"]
+    assert targeted({"target_modules": r"a\.\d\.q_proj"}, paths) == paths[:1]
+    assert targeted({"target_modules": ["q_proj", "inner"]}, paths) == paths[:2]
+    with pytest.raises(BadAdapter, match="target_modules is no pattern"):
+        targeted({"target_modules": "(q_proj"}, paths)
 
 
 def test_a_config_of_a_million_layers_is_not_built(benches: Benches, tmp_path: Path) -> None:
