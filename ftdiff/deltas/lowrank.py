@@ -84,7 +84,7 @@ class LowRank:
     def rows(self, start: int, stop: int) -> Array:
         """Return these rows in float32, multiplied in a fixed order."""
         dW = np.empty((stop - start, self.A.shape[1]), np.float32)
-        product(self.B[start:stop] * np.float32(self.scaling), self.A, dW)
+        product(self.B[start:stop], self.A, dW, scale=self.scaling)
         return dW
 
     def inner(self, W: Array) -> float:
