@@ -13,13 +13,16 @@ import pandas as pd
 from rich import markup
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ftdiff.errors import one_line
 from ftdiff.inspection import Contents
 from ftdiff.merging import Verification
 from ftdiff.metrics import Metric, groups
 from ftdiff.parentage import Lineage
+from ftdiff.reports import characters
 from ftdiff.reports.document import Document, document
+from ftdiff.reports.maps import maps, shown_metric
 from ftdiff.result import Diff
 
 _ROWS = 12
@@ -28,7 +31,8 @@ _ROWS = 12
 def show(diff: Diff, metric: str = "relative_norm", format_: str = "table") -> None:
     """Print a diff on standard output: a summary, or the whole of it as JSON or CSV."""
     if format_ == "table":
-        _summary(_console(), document(diff), metric)
+        console = _console()
+        _summary(console, document(diff), metric, _drawn(console, diff, metric))
         return
     with TemporaryDirectory() as folder:
         path = diff.save(Path(folder) / f"diff.{format_}")
@@ -119,7 +123,14 @@ def _measured(metric: Metric) -> str:
     return f"when asked for: -m {metric.name}, or -m {metric.group} for the group"
 
 
-def _summary(console: Console, report: Document, metric: str) -> None:
+def _drawn(console: Console, diff: Diff, metric: str) -> list[Text]:
+    """Return the lines of one heatmap for each stack."""
+    name = shown_metric(diff, metric)
+    shown = maps(diff, [name]) if name in diff.frame else ()
+    return [line for one in shown for line in characters.heatmap(console, one, name)]
+
+
+def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Text]) -> None:
     console.print(f"[bold]{escape(report.title)}[/]", soft_wrap=True)
     counts = " · ".join(f"{count:,} {name}" for name, count in report.statuses.items())
     if not math.isnan(report.coverage):
@@ -129,6 +140,8 @@ def _summary(console: Console, report: Document, metric: str) -> None:
     facts = [f"{name} {_number(report.overall[name])}" for name in names if name in report.overall]
     if facts:
         console.print("overall  " + " · ".join(facts), soft_wrap=True)
+    for line in drawn:
+        console.print(line)
     how = f" ({report.methods})" if report.methods else ""
     _table(console, f"tensor by tensor{how}", report.apart)
     _table(console, "components", report.components)

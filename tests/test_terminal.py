@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import ftdiff
+from ftdiff.reports import characters, terminal
+from ftdiff.reports.maps import Map, maps
+from ftdiff.reports.palette import rgb
+
+
+def a_map(cells: np.ndarray) -> Map:
+    rows, columns = cells.shape
+    names = tuple(f"mlp.c{j}" for j in range(columns))
+    zeros = np.zeros(cells.shape, np.int64)
+    return Map("", tuple(range(rows)), names, {"relative_norm": cells}, zeros > 0, zeros, zeros, ())
+
+
+def console(width: int, colours: str | None = None) -> Console:
+    return Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colours is not None,
+        color_system=colours,  # type: ignore[arg-type]
+        highlight=False,
+    )
+
+
+def printed(to: Console, one: Map) -> list[str]:
+    for line in characters.heatmap(to, one, "relative_norm"):
+        to.print(line)
+    file = to.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue().splitlines()
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(20, 200))
+def test_a_heatmap_fits_its_width_and_keeps_the_largest(
+    rows: int, columns: int, width: int
+) -> None:
+    cells = np.random.default_rng(0).random((rows, columns))
+    lines = characters.fitted(a_map(cells), "relative_norm", width)
+    shown = len(lines.names)
+    assert max(map(len, lines.names)) + 2 + lines.width * lines.cells.shape[1] <= width
+    assert shown + lines.more == columns
+    assert np.array_equal(lines.cells.max(axis=1), cells.max(axis=0)[:shown])
+    assert (lines.cells.shape[1] - 1) * lines.pooled < rows <= lines.cells.shape[1] * lines.pooled
+
+
+def test_without_colours_cells_are_shades_and_the_scale_is_named() -> None:
+    cells = np.array([[0.0, 1.0], [0.5, np.nan], [1.0, 0.3]])
+    q, k, key = printed(console(40), a_map(cells))
+    assert q == "mlp.c0  ░░░▓▓▓███"
+    assert k == "mlp.c1  ███   ▒▒▒"
+    assert key == "‖ΔW‖/‖W‖  0 ░░▒▒▓▓██ 1 · layers 0 to 2"
+
+
+def test_with_colours_the_ends_have_the_colours_of_the_ends() -> None:
+    first = printed(console(60, "truecolor"), a_map(np.array([[0.0], [1.0]])))[0]
+    for share in (0.0, 1.0):
+        assert "48;2;" + ";".join(map(str, rgb(share))) in first
+    assert "48;" not in printed(console(60, "standard"), a_map(np.array([[0.0], [1.0]])))[0]
+
+
+def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "48;" not in "".join(printed(console(60, "truecolor"), a_map(np.array([[0.0], [1.0]]))))
+
+
+def test_many_layers_are_pooled_and_it_is_said() -> None:
+    assert printed(console(30), a_map(np.ones((100, 1))))[-1].endswith("largest of 5")
+
+
+def test_a_map_without_a_value_has_no_lines() -> None:
+    assert printed(console(30), a_map(np.full((2, 2), np.nan))) == []
+
+
+def test_a_summary_shows_the_map_of_the_diff(
+    fixtures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    diff = ftdiff.compare(fixtures / "base", fixtures / "full")
+    terminal.show(diff)
+    out = capsys.readouterr().out
+    one = maps(diff, ["relative_norm"])[0]
+    lines = [line for line in out.splitlines() if set(line[10:]) <= set("░▒▓█") and line[10:]]
+    assert [line.split()[0] for line in lines] == list(one.components)
+    assert "\x1b" not in out
+    low = one.values["relative_norm"].min()
+    assert f"{low:.4g} ░░▒▒▓▓██" in out
