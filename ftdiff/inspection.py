@@ -9,8 +9,9 @@ from typing import Any
 
 from ftdiff.adapters import open_tuned
 from ftdiff.address import component_order, locate
-from ftdiff.formats import open_checkpoint
-from ftdiff.recipes import Tuned
+from ftdiff.errors import Irreproducible
+from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.recipes import Replaced, Tuned
 from ftdiff.tensors import FirstRows, LazyTensor, numel
 
 
@@ -40,6 +41,9 @@ class Contents:
 def inspect(source: Any, base: Any | None = None) -> Contents:
     """Say what a checkpoint or an adapter holds; no tensor is read.
 
+    An adapter whose change its files do not determine is shown by its tensors, and the reason is
+    a note.
+
     Parameters
     ----------
     source
@@ -52,7 +56,7 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
     BadFile, BadAdapter
         The files are not what they claim to be.
     """
-    tuned = open_tuned(source, None if base is None else open_checkpoint(base))
+    tuned = _opened(source, None if base is None else open_checkpoint(base))
     addresses = locate(list(tuned.recipes))
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():
@@ -72,6 +76,16 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
         tuned.unmatched,
         tuned.notes,
     )
+
+
+def _opened(source: Any, base: Checkpoint | None) -> Tuned:
+    try:
+        return open_tuned(source, base)
+    except Irreproducible as error:
+        held = open_checkpoint(source)
+        recipes = {name: Replaced(tensor) for name, tensor in held.tensors.items()}
+        notes = (*held.notes, str(error))
+        return Tuned(recipes, held.source, "irreproducible", files=held.files, notes=notes)
 
 
 def _configured(config: Mapping[str, Any]) -> dict[str, str]:

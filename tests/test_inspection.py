@@ -73,3 +73,15 @@ def test_keys_that_match_nothing_are_named(fixtures: Path, tmp_path: Path) -> No
     found = inspect(tmp_path)
     assert "odd.lora_Z" in found.unmatched
     assert any("gone" in note for note in found.notes)
+
+
+def test_an_adapter_that_cannot_be_computed_is_still_shown(tmp_path: Path) -> None:
+    at = "base_model.model.model.layers.0.self_attn.q_proj"
+    state = {f"{at}.lora_A.weight": torch.ones(3, 16), f"{at}.lora_B.weight": torch.ones(16, 3)}
+    save_file(state, tmp_path / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 3, "lora_alpha": 6, "init_lora_weights": "pissa_niter_4"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    found = inspect(tmp_path)
+    assert found.facts["kind"] == "irreproducible"
+    assert found.facts["tensors"] == "2"
+    assert any("pissa_niter_4" in note for note in found.notes)
