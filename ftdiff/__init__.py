@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from ftdiff.merging import Verification, verify
     from ftdiff.metrics import metric
     from ftdiff.parentage import Lineage, lineage
+    from ftdiff.policy import Audit, audit
     from ftdiff.result import Diff
     from ftdiff.sentences import findings
 
 __all__ = [
+    "Audit",
     "Diff",
     "Finding",
     "FtdiffError",
     "Lineage",
     "Verification",
+    "audit",
     "compare",
     "findings",
     "lineage",
@@ -38,11 +41,13 @@ __all__ = [
 
 #: Where each name lives; a room is imported when its name is first used.
 _ROOMS = {
+    "Audit": "policy",
     "Diff": "result",
     "Finding": "finding",
     "FtdiffError": "errors",
     "Lineage": "parentage",
     "Verification": "merging",
+    "audit": "policy",
     "compare": "engine",
     "findings": "sentences",
     "lineage": "parentage",

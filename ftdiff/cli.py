@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff import checks, details
+from ftdiff import checks, details, reviews
 from ftdiff.errors import one_line
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def inspect(path: str, base: str | None) -> None:
 ftdiff.add_command(checks.verify)
 ftdiff.add_command(checks.lineage)
 ftdiff.add_command(details.parts)
+ftdiff.add_command(reviews.findings)
+ftdiff.add_command(reviews.audit)
 
 
 @ftdiff.command()

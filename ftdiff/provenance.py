@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ftdiff.formats import Checkpoint
 from ftdiff.plan import Plan
 from ftdiff.recipes import Tuned
+
+_OF_ADAPTER = (
+    *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
+    *("target_modules", "modules_to_save", "bias", "trainable_token_indices"),
+)
 
 
 def about(
@@ -32,6 +37,9 @@ def about(
         Adapter keys without a recipe and tensors that could not be read, each with the reason.
     scalings
         The factor of each adapted tensor and where it came from.
+    adapter, config
+        What an adapter's configuration, and each side's model configuration, say that an audit
+        holds against the files.
     """
     return {
         "base": base.source if base is not None else None,
@@ -56,6 +64,10 @@ def about(
             "tuned": [dict(file) for file in tuned.files],
         },
         "adapter": _adapter(tuned),
+        "config": {
+            "base": _model(base.config if base is not None else {}),
+            "tuned": _model(tuned.config if tuned.kind == "full" else {}),
+        },
         "versions": {"ftdiff": version(), "python": platform.python_version()},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -70,5 +82,18 @@ def version() -> str:
 
 
 def _adapter(tuned: Tuned) -> dict[str, Any]:
-    wanted = ("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora")
-    return {name: tuned.config[name] for name in wanted if tuned.config.get(name) is not None}
+    return _plain(tuned.config, _OF_ADAPTER) if tuned.kind != "full" else {}
+
+
+def _model(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _plain(config, ("model_type", "num_hidden_layers", "vocab_size", "tie_word_embeddings"))
+
+
+def _plain(config: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
+    """Return what is set of these, as values that JSON can hold."""
+    given = {name: config[name] for name in wanted if config.get(name) is not None}
+    return {
+        name: sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        for name, value in given.items()
+        if isinstance(value, (str, int, float, bool, list, dict, set, frozenset))
+    }

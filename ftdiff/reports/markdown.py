@@ -1,0 +1,36 @@
+"""Findings, summaries and audits as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ftdiff.errors import one_line
+from ftdiff.finding import Finding
+from ftdiff.policy import Audit
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
+
+
+def words(title: str, summary: Sequence[str], found: Sequence[Finding]) -> str:
+    """Write a summary, and the findings behind it."""
+    parts = [f"## {safe(title)}", "", *(f"- {safe(line)}" for line in summary)]
+    return "\n".join([*parts, "", "### Findings", "", *_table(found), ""])
+
+
+def audit(found: Audit) -> str:
+    """Write an audit's verdict and findings."""
+    title = f"## ftdiff audit {found.verdict}: {safe(str(found.about.get('tuned')))}"
+    return "\n".join([title, "", f"Policy: {safe(found.policy)}", "", *_table(found.findings), ""])
+
+
+def safe(text: str) -> str:
+    """Show a text as it is: names come from files, and none of them is markup."""
+    return _SPECIAL.sub(r"\\\1", one_line(text))
+
+
+def _table(found: Iterable[Finding]) -> list[str]:
+    rows = [f"| {one.severity} | {one.rule} | {safe(one.message)} |" for one in found]
+    if not rows:
+        return ["Nothing was found."]
+    return ["| severity | rule | what was found |", "| --- | --- | --- |", *rows]

@@ -1,0 +1,143 @@
+"""What a careful colleague would write under the figure: ten lines, each with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ftdiff.finding import Finding, counted, listed
+from ftdiff.frames import records
+from ftdiff.grids import Grid, grids
+from ftdiff.result import MOVED, PAIRED, Diff
+from ftdiff.sentences import findings
+
+#: Findings of one kind that a line holds.
+_MOST = 3
+_DEPTH = ("depth-trend", "depth-peak", "layer-groups", "layer-dependent", "concentrated")
+
+
+def summary(data: Diff | pd.DataFrame, found: Sequence[Finding] | None = None) -> tuple[str, ...]:
+    """Say in at most ten lines what was compared, how far it moved, where, and what explains it.
+
+    Parameters
+    ----------
+    data
+        A diff, or a matrix with a row per layer and a column per component.
+    found
+        What `ftdiff.findings` said of it, where that is at hand.
+    """
+    said = list(findings(data) if found is None else found)
+    if not isinstance(data, Diff):
+        return tuple(_patterns(said, grids(data)) + _all(said, "left-out"))
+    lines = [_compared(data), _overall(data, said), *_patterns(said, _grids(data))]
+    lines += _explained(data, said)
+    return tuple([line for line in lines if line] + [_still(data), _lost(data)])
+
+
+def _grids(diff: Diff) -> list[Grid]:
+    return grids(diff, "relative_norm" if diff.about.get("base") else "rms_change")
+
+
+def _compared(diff: Diff) -> str:
+    about, status = diff.about, diff.frame["status"]
+    kind = about.get("kind")
+    what = "a full checkpoint" if kind == "full" else f"an adapter ({kind})"
+    return (
+        f"{about.get('tuned')}, {what}, against {about.get('base') or 'no base'}: "
+        f"{float(about.get('coverage', 0.0)):.1%} of the parameters compared, "
+        f"{int(status.isin(MOVED).sum()):,} of {counted(int(status.isin(PAIRED).sum()), 'tensor')} "
+        "moved."
+    )
+
+
+def _overall(diff: Diff, said: Sequence[Finding]) -> str:
+    regime = _all(said, "regime")
+    size = diff.overall.get("rms_change")
+    if regime or size is None:
+        return " ".join(regime)
+    return f"Over all that moved, the root-mean-square change of an entry is {size:.3g}."
+
+
+def _patterns(said: Sequence[Finding], read: Sequence[Grid]) -> list[str]:
+    """Where: depth, components, what stands apart."""
+    layers = max((len(grid.values) for grid in read), default=0)
+    depth = _all(said, *_DEPTH)
+    if not depth and layers:
+        uniform = _all(said, "uniform")
+        depth = uniform or ["No trend, peak or grouping of the layers passed its test."]
+    apart = _all(said, "outlier-component", "outlier-layer")
+    lines = [_joined(depth), _components(read)]
+    lines.append(_joined(_all(said, "attention-against-mlp", "contrast", "lift")))
+    lines.append(_joined(apart) if apart or not layers else "No component or layer stands apart.")
+    return [line for line in lines if line]
+
+
+def _components(read: Sequence[Grid]) -> str:
+    parts = []
+    for grid in read:
+        medians = grid.values.median().dropna().sort_values()
+        if len(medians) > 1:
+            low, high = medians.index[0], medians.index[-1]
+            parts.append(
+                f"{high} moved most{grid.where} (median {grid.metric} {medians.iloc[-1]:.3g}) and "
+                f"{low} least ({medians.iloc[0]:.3g})"
+            )
+    return f"Of the components, {'; '.join(parts[:_MOST])}." if parts else ""
+
+
+def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
+    """What else explains it: scale, base norm, precision."""
+    if not diff.about.get("base"):
+        return [_joined(_all(said, "left-out"))]
+    faint = _all(said, "precision-control", "left-out")
+    scale = _all(said, "scale-control")
+    lines = [_joined(scale) if scale else "No component is mostly a rescale of its base."]
+    lines.append(_joined(_all(said, "norm-control")))
+    if faint or "snr" not in diff.frame:
+        lines.append(_joined(faint))
+    elif diff.frame["snr"].notna().any():
+        lines.append("Every change stands out of its storage dtype's rounding.")
+    return lines
+
+
+def _still(diff: Diff) -> str:
+    rows = diff.frame[diff.frame["status"].isin(("identical", "untouched"))]
+    if not len(rows):
+        return "Nothing stayed as it was."
+    names = [f"{row['part']} ({row['n']})" for row in _sizes(rows)]
+    return f"{counted(len(rows), 'tensor')} did not move: {listed(names, 6)}."
+
+
+def _sizes(rows: pd.DataFrame) -> list[dict[str, object]]:
+    param = rows["param"].map(lambda word: "" if word == "weight" else f" {word}")
+    sizes = (rows["component"] + param).rename("part").value_counts(sort=True)
+    return records(sizes.rename("n").reset_index())
+
+
+def _lost(diff: Diff) -> str:
+    status = diff.frame["status"].value_counts().to_dict()
+    lost = [
+        f"{int(status[name]):,} {words}"
+        for name, words in (
+            ("unreadable", "could not be read"),
+            ("added", "in the fine-tune only"),
+            ("removed", "in the base only"),
+            ("reshaped", "of another shape"),
+        )
+        if status.get(name)
+    ]
+    if not lost:
+        return "Every tensor could be read and has its counterpart."
+    return f"Not compared, or in part: {', '.join(lost)}."
+
+
+def _all(said: Sequence[Finding], *rules: str) -> list[str]:
+    """Return the sentences of some rules, in the order of the rules."""
+    return [one.message for rule in rules for one in said if one.rule == rule]
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    rest = len(sentences) - _MOST
+    more = f" And {rest} more like it." if rest > 0 else ""
+    return " ".join(sentences[:_MOST]) + more
