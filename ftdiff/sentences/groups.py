@@ -28,9 +28,11 @@ def layer_groups(
     if not log.size:
         return
     rows = (log - log.mean()).to_numpy()
+    if not (rows**2).sum() > 1e-12 * rows.size:  # even to rounding
+        return
     costs = segment_costs(rows[None])[0]
     best, cuts = _best(costs, rows)
-    explained = 1 - best[len(cuts)] / best[1] if best[1] > 0 else 0.0
+    explained = 1 - best[len(cuts)] / best[1]
     means = [rows[a:b].mean() for a, b in _spans(cuts, len(rows))]
     jump = float(np.exp(max(np.abs(np.diff(means)), default=0.0)))
     if len(cuts) < 2 or explained < r2 or jump < ratio:
