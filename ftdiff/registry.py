@@ -14,8 +14,8 @@ T = TypeVar("T")
 class Registry(Mapping[str, T]):
     """Names to things of one kind.
 
-    >>> colours = Registry("colour", {"red": 1, "green": 2})
-    >>> colours["red"]
+    >>> colours = Registry("colour", {"blue": 1, "green": 2})
+    >>> colours["blue"]
     1
     >>> colours["gren"]
     Traceback (most recent call last):
