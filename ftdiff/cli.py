@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff import checks, details, reviews
+from ftdiff import checks, details, pages, reviews
 from ftdiff.errors import one_line
 
 if TYPE_CHECKING:
@@ -179,6 +179,10 @@ def plot(
     )
     plots.save(axes, output)
     click.echo(output)
+
+
+ftdiff.add_command(pages.report)
+ftdiff.add_command(pages.card)
 
 
 @ftdiff.command()

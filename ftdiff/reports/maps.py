@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,21 @@ class Map:
     moved: Array
     left_out: tuple[str, ...]
 
+    def only(self, components: Collection[str]) -> Map:
+        """Return these components, where any of them has a value; else the same."""
+        kept = [j for j, name in enumerate(self.components) if name in components]
+        there = any(np.isfinite(cells[:, kept]).any() for cells in self.values.values())
+        if not there:
+            return self
+        return replace(
+            self,
+            components=tuple(self.components[j] for j in kept),
+            values={name: cells[:, kept] for name, cells in self.values.items()},
+            doubtful=self.doubtful[:, kept],
+            tensors=self.tensors[:, kept],
+            moved=self.moved[:, kept],
+        )
+
 
 def shown_metrics(diff: Diff) -> list[str]:
     """Return the metrics that the frame holds and that some tensor has, in its order."""
@@ -75,7 +90,7 @@ def shown_metric(diff: Diff, wanted: str = "relative_norm") -> str:
 
 
 def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
-    """Take the cells of every stack from a diff's weights, the largest stack first.
+    """Take the cells of every stack from a diff's weights, the stack that moved most first.
 
     Parameters
     ----------
@@ -92,8 +107,9 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
     wanted = tuple(dict.fromkeys((*metrics, "snr")))
     long = diff.by("stack", "layer", "component", metrics=wanted, param="weight")
     long = long.dropna(subset=["layer", "component"])
-    sizes = long.groupby("stack")["params"].sum().sort_values(ascending=False, kind="stable")
-    found = [_map(long[long["stack"] == stack], wanted) for stack in list(sizes.index)]
+    moved = long["params"].where(long["moved"] > 0, 0).groupby(long["stack"]).sum()
+    stacks = sorted(moved.index, key=lambda stack: (int(moved[stack]), stack), reverse=True)
+    found = [_map(long[long["stack"] == stack], wanted) for stack in stacks]
     kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
     return tuple(kept[:_MOST_STACKS])
 

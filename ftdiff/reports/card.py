@@ -1,0 +1,162 @@
+"""A marked section in a model card: put there or replaced as text, every other byte as it was."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftdiff.errors import BadCall, BadFile
+from ftdiff.frames import written
+from ftdiff.reports.maps import shown_metric
+from ftdiff.reports.markup import markdown
+from ftdiff.reports.section import section
+from ftdiff.result import Diff
+
+_MARK = re.compile(r"^<!-- ftdiff:(begin|end) -->[ \t]*$", re.MULTILINE)
+_BEGIN, _END = "<!-- ftdiff:begin -->", "<!-- ftdiff:end -->"
+# As the Hub reads it: the first line is ---, and the next such line ends it.
+_FRONT = re.compile(r"\A(\ufeff?\s*---[ \t]*\r?\n)(.*?)(^---[ \t]*\r?$)", re.DOTALL | re.MULTILINE)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_FIGURE = "ftdiff/heatmap.png"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was done to a card.
+
+    Attributes
+    ----------
+    paths
+        Files that were written; none where nothing differs.
+    names_base
+        Whether the card's front matter names its base model.
+    """
+
+    paths: tuple[Path, ...]
+    names_base: bool
+
+
+def save(
+    diff: Diff, card: Path, metric: str = "relative_norm", *, base_model: str | None = None
+) -> Written:
+    """Put the section of a diff into a card, with its figure in the card's own folder.
+
+    A second call with the same diff changes nothing. A card that is not there is begun. Nothing is
+    ever pushed.
+
+    Parameters
+    ----------
+    diff
+        What is reported.
+    card
+        The README.md of a model repository; its line ends are kept.
+    metric
+        What the figure shows.
+    base_model
+        The base's name on the Hub: `base_model` and `base_model_relation` are added to the front
+        matter where it has none. Without it the front matter is left alone, byte for byte.
+
+    Raises
+    ------
+    BadFile
+        The card is not text in UTF-8, or its markers are not one pair.
+    BadCall
+        `base_model` is no name on the Hub.
+    """
+    before = _read(card)
+    said = section(diff, metric)
+    after = spliced(before, markdown(said, _FIGURE if said.alt else ""), str(card))
+    if base_model is not None:
+        after = with_base(after, base_model, str(diff.about.get("kind", "full")), str(card))
+    paths = []
+    if said.alt and _draw(diff, shown_metric(diff, metric), card.parent / _FIGURE):
+        paths.append(card.parent / _FIGURE)
+    if after != before:
+        with written(card) as temporary:
+            temporary.write_bytes(after.encode("utf-8"))
+        paths.append(card)
+    front = _FRONT.match(after)
+    return Written(tuple(paths), front is not None and _has(front[2], "base_model"))
+
+
+def spliced(text: str, body: str, name: str = "card") -> str:
+    """Replace the marked section of a text, or append it; its line ends are the text's own.
+
+    Raises
+    ------
+    BadFile
+        There are two sections, or a marker without its other.
+    """
+    end = "\r\n" if "\r\n" in text else "\n"
+    block = f"{_BEGIN}\n{body}\n{_END}".replace("\n", end)
+    # "$" does not stand before "\r": the marks are found as if lines ended in "\n".
+    marks = list(_MARK.finditer(text.replace("\r\n", " \n")))
+    kinds = [mark[1] for mark in marks]
+    if not marks:
+        gap = "" if not text.strip("\ufeff") else end if text.endswith("\n") else end * 2
+        return f"{text}{gap}{block}{end}"
+    if kinds != ["begin", "end"]:
+        lines = ", ".join(
+            f"{mark[1]} in line {text.count(chr(10), 0, mark.start()) + 1}" for mark in marks
+        )
+        raise BadFile(f"{name}: one pair of ftdiff's markers is expected, found {lines}")
+    return text[: marks[0].start()] + block + text[marks[1].start() + len(_END) :]
+
+
+def with_base(text: str, base_model: str, kind: str, name: str = "card") -> str:
+    """Add `base_model` and `base_model_relation` to the front matter where it lacks them.
+
+    Raises
+    ------
+    BadCall
+        `base_model` is no name on the Hub.
+    BadFile
+        The front matter is in YAML's flow style, into which no line fits.
+    """
+    if not _HUB_ID.fullmatch(base_model):
+        raise BadCall(f"base_model={base_model!r}: a name on the Hub is ORGANISATION/MODEL")
+    relation = "finetune" if kind == "full" else "adapter"
+    value = base_model if "/" in base_model else json.dumps(base_model)
+    wanted: Mapping[str, str] = {"base_model": value, "base_model_relation": relation}
+    end = "\r\n" if "\r\n" in text else "\n"
+    front = _FRONT.match(text)
+    if front is None:
+        mark, rest = ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
+        lines = [f"{key}: {said}" for key, said in wanted.items()]
+        return mark + end.join(["---", *lines, "---", "", ""]) + rest
+    inside = front[2]
+    if inside.strip() == "{}":
+        inside = ""
+    elif inside.lstrip().startswith("{"):
+        raise BadFile(f"{name}: the front matter is one line in braces; add base_model by hand")
+    for key, said in wanted.items():
+        if not _has(inside, key):
+            inside += f"{key}: {said}{end}"
+    return front[1] + inside + text[front.start(3) :]
+
+
+def _has(front: str, key: str) -> bool:
+    return re.search(rf"^[\"']?{key}[\"']?[ \t]*:", front, re.MULTILINE) is not None
+
+
+def _read(card: Path) -> str:
+    try:
+        return card.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{card}: a card is text in UTF-8") from error
+    except OSError as error:
+        raise BadFile(f"{card}: {error.strerror or error}") from error
+
+
+def _draw(diff: Diff, metric: str, path: Path) -> bool:
+    """Draw the figure, and say whether the file is another than it was."""
+    from ftdiff import plots
+
+    before = path.read_bytes() if path.is_file() else b""
+    plots.save(plots.heatmap(diff, metric), path)
+    return path.read_bytes() != before

@@ -1,0 +1,125 @@
+"""What a model card or a paper says of a diff: a few numbers, one figure, and how it was made."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+from ftdiff.errors import one_line
+from ftdiff.metrics import METRICS
+from ftdiff.plots.styles.modules import PROJECTIONS
+from ftdiff.reports.document import document
+from ftdiff.reports.figure import number
+from ftdiff.reports.maps import described, maps, shown_metric
+from ftdiff.result import Diff
+
+# A card is read in a narrow column: few columns, few rows, few sentences.
+_SHOWN = ("relative_norm", "rotation", "precision_floor")
+_BARE = ("rms_change", "energy_share")
+_ROWS, _SENTENCES = 14, 6
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section's content, the same for every way to write it.
+
+    Attributes
+    ----------
+    heading
+        Its title.
+    sentences
+        What was compared and how far it moved, then what a reader has to know.
+    alt
+        What the figure shows, in words; "" where there is nothing to draw.
+    columns, rows
+        A small table: components and their numbers, as texts.
+    made
+        How it was made: name and value. Local folders are named without their paths.
+    """
+
+    heading: str
+    sentences: tuple[str, ...]
+    alt: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    made: tuple[tuple[str, str], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self)
+
+
+def section(diff: Diff, metric: str = "relative_norm") -> Section:
+    """Draw up the section of a diff.
+
+    Parameters
+    ----------
+    diff
+        What is reported.
+    metric
+        What the figure shows; where it has no value, the first that has.
+
+    Raises
+    ------
+    UnknownName
+        There is no metric of that name.
+    """
+    report, metric = document(diff), shown_metric(diff, metric)
+    names = _SHOWN if diff.about.get("base") else _BARE
+    drawn = maps(diff, [metric]) if metric in diff.frame else ()
+    components = [row for row in report.components if "component" in row][:_ROWS]
+    return Section(
+        heading="What changed in the weights",
+        sentences=(*_sentences(diff), *report.cautions[:_SENTENCES]),
+        alt=described(drawn[0].only(PROJECTIONS), metric) if drawn else "",
+        columns=("component", *(METRICS[name].label for name in names), "weights that moved"),
+        rows=tuple(
+            (str(row["component"]), *(number(row[name]) for name in names), str(row["moved"]))
+            for row in components
+        ),
+        made=tuple(_made(diff.about)),
+    )
+
+
+def _sentences(diff: Diff) -> list[str]:
+    about, overall = diff.about, diff.overall
+    kind = f" ({about['kind']})" if about.get("kind") else ""
+    base = _named(about["base"]) if about.get("base") else "its base, which was not at hand"
+    moved = int(diff.frame["status"].isin(("changed", "reshaped")).sum())
+    said = f"Compared with {base}, {_named(about.get('tuned'))}{kind} moved {moved:,} of "
+    said += f"{len(diff.frame):,} tensors"
+    if "relative_norm" in overall:
+        said += f" by ‖ΔW‖/‖W‖ = {number(overall['relative_norm'])} over all of them"
+        if "precision_floor" in overall:
+            said += f"; rounding alone would give {number(overall['precision_floor'])}"
+    coverage = float(about.get("coverage", math.nan))
+    more = f" {coverage:.1%} of the parameters were compared." if not math.isnan(coverage) else ""
+    return [f"{said}.{more}"]
+
+
+def _made(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    versions = about.get("versions", {})
+    made = [("made with", f"ftdiff {versions.get('ftdiff', '')}, {about.get('created', '')}")]
+    for side, held in about.get("files", {}).items():
+        made += [
+            (f"{side} file", f"{file['name']}, header sha256 {str(file['header_sha256'])[:16]}")
+            for file in held[:4]
+        ]
+        if len(held) > 4:
+            made.append((f"{side} files", f"{len(held) - 4} more"))
+    return [(one_line(name), one_line(value)) for name, value in made]
+
+
+def _named(source: Any) -> str:
+    """Name a model for the public: of a path of this machine, the last folder only.
+
+    >>> _named("/home/me/secret/my-lora/"), _named("org/model"), _named("hf://org/model")
+    ('my-lora', 'model', 'org/model')
+    """
+    text = one_line(source)
+    found = re.match(r"hf://(?:models/)?([\w.-]+/[\w.-]+)", text)
+    return found[1] if found else PurePath(text).name or text
