@@ -133,7 +133,11 @@ def _limits(told: Mapping[str, Any], key: str) -> dict[str, float]:
     limits = {}
     for name, value in _table(told, key).items():
         METRICS[name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+        ):
             raise _Unfit(f"{key}.{name} is {value!r}; it is a number")
         limits[name] = float(value)
     return limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -62,7 +63,7 @@ def rule(name: str, *, kind: Kind, of: Literal["grid", "diff"] = "grid") -> Call
 
 
 def evidence(**values: Any) -> dict[str, Any]:
-    """Return plain values: numpy's numbers become Python's."""
+    """Return plain values: numpy's numbers become Python's, and None where they are not finite."""
     return {name: _plain(value) for name, value in values.items()}
 
 
@@ -71,4 +72,5 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
-    return value.item() if hasattr(value, "item") else value
+    number = value.item() if hasattr(value, "item") else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number

@@ -1,0 +1,424 @@
+"""Each audit rule has a case that triggers it and one that does not; a policy means its words."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import ml_dtypes
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import ftdiff
+from ftdiff import policy
+from ftdiff.cli import ftdiff as door
+from ftdiff.errors import BadCall, BadFile
+from ftdiff.policy import AUDIT, CI, Expectation, Policy, policy_of, read_policy
+from tests.conftest import FIXTURES
+
+State = dict[str, Any]
+Q = "model.layers.{}.self_attn.q_proj.weight"
+EMBED, HEAD, NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
+BASE = FIXTURES / "base"
+
+
+def model(layers: int = 4, dtype: Any = np.float32) -> State:
+    """Return a small model in memory."""
+    rng = np.random.default_rng(5)
+
+    def draw(*shape: int) -> Any:
+        return rng.normal(size=shape).astype(dtype)
+
+    state = {EMBED: draw(12, 8), HEAD: draw(12, 8), NORM: draw(8)}
+    for i in range(layers):
+        for module in ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj"):
+            state[f"model.layers.{i}.{module}.weight"] = draw(8, 8)
+        state[f"model.layers.{i}.self_attn.q_proj.bias"] = draw(8)
+    return state
+
+
+def trained(state: Mapping[str, Any], only: str = "_proj.weight", by: float = 0.02) -> State:
+    """Return a fine-tune of the tensors whose name ends so."""
+    rng = np.random.default_rng(6)
+    return {
+        name: (W + (by * rng.normal(size=W.shape)).astype(W.dtype)).astype(W.dtype)
+        if name.endswith(only)
+        else W.copy()
+        for name, W in state.items()
+    }
+
+
+def plain() -> ftdiff.Diff:
+    return ftdiff.compare(model(), trained(model()))
+
+
+def edited(**changes: Callable[[Any], Any]) -> ftdiff.Diff:
+    """Return the plain fine-tune with some tensors changed: embed, head, norm or q0."""
+    names = {"embed": EMBED, "head": HEAD, "norm": NORM, "q0": Q.format(0)}
+    state = trained(model())
+    for short, change in changes.items():
+        state[names[short]] = change(state[names[short]])
+    return ftdiff.compare(model(), state)
+
+
+def adapter(**about: Any) -> ftdiff.Diff:
+    """Return the diff of the real LoRA, with something else told about it."""
+    diff = ftdiff.compare(BASE, FIXTURES / "lora")
+    return ftdiff.Diff(diff.frame, {**diff.about, **about})
+
+
+def dead(every: bool) -> ftdiff.Diff:
+    """Return the real LoRA with one dead module, or nothing but dead ones."""
+    diff = adapter()
+    rows = diff.frame["status"] == "changed"
+    if not every:
+        rows &= diff.frame["tensor"] == Q.format(3)
+    frame = diff.frame.copy()
+    frame.loc[rows, "status"] = "identical"
+    return ftdiff.Diff(frame, diff.about)
+
+
+def told(adapter_says: Mapping[str, Any]) -> ftdiff.Diff:
+    diff = adapter()
+    return adapter(adapter={**diff.about["adapter"], **adapter_says})
+
+
+def unreadable() -> ftdiff.Diff:
+    diff = plain()
+    frame = diff.frame.copy()
+    frame.loc[0, "status"] = "unreadable"
+    return ftdiff.Diff(frame, {**diff.about, "unreadable": {frame["tensor"][0]: "cut short"}})
+
+
+def nan(W: Any) -> Any:
+    W = W.copy()
+    W.flat[3] = np.nan
+    return W
+
+
+def tied(by: float) -> ftdiff.Diff:
+    """Return a fine-tune of a tied model whose head went elsewhere by so much."""
+    base = model()
+    base[HEAD] = base[EMBED]
+    tuned = trained(base)
+    tuned[EMBED] = base[EMBED] + np.float32(0.01)
+    tuned[HEAD] = tuned[EMBED] + np.float32(by)
+    return ftdiff.compare(base, tuned)
+
+
+def untied(ties: bool) -> ftdiff.Diff:
+    base = model()
+    head = base.pop(HEAD)
+    diff = ftdiff.compare(base, {**trained(base), HEAD: head})
+    config = {"base": {"tie_word_embeddings": ties}, "tuned": {}}
+    return ftdiff.Diff(diff.frame, {**diff.about, "config": config})
+
+
+def narrowed(to: Any) -> ftdiff.Diff:
+    return ftdiff.compare(model(), {name: W.astype(to) for name, W in trained(model()).items()})
+
+
+def copied() -> ftdiff.Diff:
+    base, tuned = model(), trained(model())
+    change = tuned[Q.format(0)] - base[Q.format(0)]
+    base[Q.format(2)], tuned[Q.format(2)] = base[Q.format(0)], base[Q.format(0)] + change
+    tuned[Q.format(0)] = base[Q.format(0)] + change
+    return ftdiff.compare(base, tuned)
+
+
+def strange() -> ftdiff.Diff:
+    rng = np.random.default_rng(9)
+    return ftdiff.compare(
+        model(), {name: rng.normal(size=W.shape).astype("f4") for name, W in model().items()}
+    )
+
+
+def odd_layer(times: float) -> ftdiff.Diff:
+    base = model(12)
+    tuned = trained(base)
+    for name in tuned:
+        if ".layers.7." in name and name.endswith("weight"):
+            tuned[name] = base[name] + np.float32(times) * (tuned[name] - base[name])
+    return ftdiff.compare(base, tuned)
+
+
+def faint() -> ftdiff.Diff:
+    base = model(dtype=ml_dtypes.bfloat16)
+    return ftdiff.compare(base, trained(base, by=0.003))
+
+
+#: By rule: what triggers it, and what the same without the fault is.
+CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = {
+    "nothing-moved": (lambda: ftdiff.compare(model(), model()), plain),
+    "dead-module": (lambda: dead(every=False), adapter),
+    "target-missing": (
+        lambda: adapter(
+            notes=["adapter_config.json targets x, but the file has no tensor for them"]
+        ),
+        adapter,
+    ),
+    "nonfinite": (lambda: edited(q0=nan), plain),
+    "nonfinite-base": (
+        lambda: ftdiff.compare({**model(), NORM: nan(model()[NORM])}, trained(model())),
+        plain,
+    ),
+    "empty": (
+        lambda: ftdiff.compare(
+            {**model(), "x.weight": np.ones((0, 4))},
+            {**trained(model()), "x.weight": np.ones((0, 4))},
+        ),
+        plain,
+    ),
+    "unreadable": (unreadable, plain),
+    "unmatched": (lambda: adapter(unmatched={"lora_x": "no such module"}), adapter),
+    "one-sided": (
+        lambda: ftdiff.compare({**model(), "x.weight": np.ones(3)}, trained(model())),
+        plain,
+    ),
+    "duplicate": (copied, plain),
+    "embeddings-moved": (lambda: edited(embed=lambda W: W + 1), plain),
+    "head-moved": (lambda: edited(head=lambda W: W + 1), plain),
+    "norms-moved": (lambda: edited(norm=lambda W: W + 1), plain),
+    "biases-moved": (lambda: ftdiff.compare(model(), trained(model(), "bias")), plain),
+    "untargeted-moved": (lambda: told({"target_modules": ["q_proj"]}), adapter),
+    "partly-frozen": (lambda: edited(q0=lambda W: model()[Q.format(0)]), plain),
+    "vocabulary": (lambda: edited(embed=lambda W: np.vstack([W, W[:2]])), plain),
+    "dtype-narrowed": (lambda: narrowed(np.float16), lambda: narrowed(np.float32)),
+    "tied-diverged": (lambda: tied(0.1), lambda: tied(0.0)),
+    "untied": (lambda: untied(True), lambda: untied(False)),
+    "under-the-floor": (faint, plain),
+    "wrong-base": (strange, plain),
+    "base-name": (lambda: told({"base_model_name_or_path": "acme/other"}), adapter),
+    "residual-initialisation": (lambda: told({"init_lora_weights": "pissa"}), adapter),
+    "scale": (adapter, plain),
+    "outlier-layer": (lambda: odd_layer(8), lambda: odd_layer(1)),
+}  # fmt: skip
+
+
+def test_every_rule_has_a_case() -> None:
+    assert set(CASES) == set(AUDIT)
+
+
+@pytest.mark.parametrize("name", sorted(AUDIT))
+def test_a_rule_speaks_where_there_is_a_fault_and_is_silent_where_there_is_none(name: str) -> None:
+    faulty, sound = CASES[name]
+    found = [one for one in ftdiff.audit(faulty()).findings if one.rule == name]
+    assert found and all(one.severity == AUDIT[name].severity for one in found)
+    assert all(one.message.endswith(".") for one in found)
+    assert name not in {one.rule for one in ftdiff.audit(sound()).findings}
+
+
+def test_findings_name_the_tensors_and_cells_at_fault() -> None:
+    (found,) = (one for one in ftdiff.audit(edited(q0=nan)).findings if one.rule == "nonfinite")
+    assert found.evidence["tensors"] == [Q.format(0)] and found.evidence["entries"] == 1
+    assert found.cells == ((0, "attn.q"),)
+    (grown,) = (
+        one for one in ftdiff.audit(CASES["vocabulary"][0]()).findings if one.rule == "vocabulary"
+    )
+    assert grown.evidence["tensors"] == [EMBED]
+    (odd,) = (one for one in ftdiff.audit(odd_layer(8)).findings if one.rule == "outlier-layer")
+    assert odd.evidence["layer"] == 7
+
+
+def test_real_fine_tunes_pass_and_are_told_for_what_they_are() -> None:
+    for name in ("full", "lora", "rslora", "merged"):
+        found = ftdiff.audit(ftdiff.compare(BASE, FIXTURES / name))
+        assert found.ok and found.exit_code == 0, name
+        rules = {one.rule for one in found.findings}
+        assert ("scale" in rules) == ("lora" in name)
+        assert ("embeddings-moved" in rules) == (name == "full")
+    rs = ftdiff.audit(ftdiff.compare(BASE, FIXTURES / "rslora")).findings
+    assert any("use_rslora" in one.message for one in rs)
+
+
+def test_upper_half_only_is_named_by_its_layers() -> None:
+    base, tuned = model(6), trained(model(6))
+    tuned |= {name: W for name, W in base.items() if name[len("model.layers.")] in "012"}
+    said = [one.message for one in ftdiff.audit(ftdiff.compare(base, tuned)).findings]
+    assert "attn.q moved in layers 3–5 and is the base's in layers 0–2." in said
+
+
+def test_an_alarm_fails_and_a_policy_may_say_otherwise(tmp_path: Path) -> None:
+    diff = edited(q0=nan)
+    assert not ftdiff.audit(diff).ok
+    for severity, ok in (("off", True), ("note", True), ("alarm", False)):
+        held = write(tmp_path, f'[rules]\nnonfinite = "{severity}"\n')
+        found = ftdiff.audit(diff, held)
+        assert found.ok is ok
+        assert ("nonfinite" in {one.rule for one in found.findings}) == (severity != "off")
+    held = write(tmp_path, '[rules]\nscale = "alarm"\n')
+    assert not ftdiff.audit(adapter(), held).ok
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "policy.toml"
+    path.write_text(text)
+    return path
+
+
+def broken(diff: ftdiff.Diff, *expect: Expectation, unlisted: str = "may move") -> list[str]:
+    found = ftdiff.audit(diff, Policy(expect=expect, unlisted=unlisted)).findings
+    return [one.message for one in found if one.rule == "expectation" and one.severity == "alarm"]
+
+
+def test_an_expectation_is_broken_by_what_it_forbids_and_by_nothing_else() -> None:
+    diff = plain()
+    where = {"component": ("attn.*",), "param": ("weight",)}
+    one = Expectation("attention", where)
+    assert not broken(diff, one)
+    assert not broken(diff, replace(one, moves=True))
+    assert "8 tensors moved, and may not" in broken(diff, replace(one, moves=False))[0]
+    assert (
+        "2 tensors" in broken(diff, replace(one, moves=True, where={"block": ("embed", "head")}))[0]
+    )
+    top = float(diff.frame["relative_norm"].max())
+    assert not broken(diff, replace(one, most={"relative_norm": top}))
+    assert "above 0.001" in broken(diff, replace(one, most={"relative_norm": 0.001}))[0]
+    assert "under 0.5" in broken(diff, replace(one, least={"relative_norm": 0.5}))[0]
+
+
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ({"layer": ("0-1",)}, 6),
+        ({"layer": ("2", "3")}, 6),
+        ({"layer": ("0-1",), "component": ("mlp.*",)}, 2),
+        ({"tensor": ("*q_proj*",)}, 4),
+        ({"status": ("changed",)}, 12),
+        ({"layer": ("1?",)}, 0),
+    ],
+)
+def test_globs_and_ranges_choose_by_the_frames_words(where: Any, count: int) -> None:
+    said = ftdiff.audit(plain(), Policy(expect=(Expectation("x", where, moves=False),))).findings
+    found = [one for one in said if one.rule == "expectation"]
+    assert sum(len(one.evidence["tensors"]) for one in found) == count
+    if not count:
+        assert "no tensor matches" in found[0].message and found[0].severity == "caution"
+
+
+def test_what_is_not_listed_may_be_forbidden_to_move() -> None:
+    attention = Expectation("attention", {"block": ("attn",)})
+    assert not broken(plain(), attention)
+    (said,) = broken(plain(), attention, unlisted="may not move")
+    assert "4 tensors moved, and may not" in said and "mlp.up_proj" in said
+
+
+def test_a_written_policy_is_fulfilled_by_its_diff_and_not_by_more(tmp_path: Path) -> None:
+    for name in ("full", "lora", "rslora"):
+        diff = ftdiff.compare(BASE, FIXTURES / name)
+        held = write(tmp_path, policy_of(diff))
+        assert "expectation" not in {one.rule for one in ftdiff.audit(diff, held).findings}
+        assert ftdiff.audit(diff, held).ok
+    held = write(tmp_path, policy_of(ftdiff.compare(BASE, FIXTURES / "lora")))
+    assert not ftdiff.audit(ftdiff.compare(BASE, FIXTURES / "full"), held).ok
+    further = trained(model(), by=0.1)
+    assert not ftdiff.audit(
+        ftdiff.compare(model(), further), write(tmp_path, policy_of(plain()))
+    ).ok
+
+
+def test_a_written_policy_holds_for_odd_names(tmp_path: Path) -> None:
+    name = 'model.layers.0.we[i]rd*"\\\x7f?.weight'
+    diff = ftdiff.compare({name: np.ones((3, 3))}, {name: np.full((3, 3), 1.1)})
+    text = policy_of(diff)
+    assert len(tomllib.loads(text)["expect"]) == 1
+    found = ftdiff.audit(diff, write(tmp_path, text)).findings
+    assert "expectation" not in {one.rule for one in found}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nonsense", "not TOML"),
+        ("rule = 1", "did you mean 'rules'"),
+        ("[rules]\ndead-modul = 'off'", "did you mean 'dead-module'"),
+        ("[rules]\nscale = 'loud'", "'off', 'note'"),
+        ("unlisted = 'x'", "may not move"),
+        ("format = 'x/2'", "format is 'x/2'"),
+        ("expect = 3", "[[expect]]"),
+        ("[[expect]]\nwher = {}", "did you mean 'where'"),
+        ("[[expect]]\nwhere = { componnt = 'x' }", "did you mean 'component'"),
+        ("[[expect]]\nwhere = { layer = 1.5 }", "a glob"),
+        ("[[expect]]\nmax = { relativ_norm = 1 }", "did you mean 'relative_norm'"),
+        ("[[expect]]\nmax = { relative_norm = 'x' }", "it is a number"),
+        ("[[expect]]\nmax = { relative_norm = inf }", "it is a number"),
+        ("[[expect]]\nmoves = 1", "true or false"),
+        ("[[expect]]\nseverity = 'off'", "leave it out"),
+    ],
+)
+def test_a_policy_that_says_nonsense_is_told_in_one_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(BadFile) as caught:
+        read_policy(write(tmp_path, text))
+    assert said in str(caught.value) and "policy.toml" in str(caught.value)
+    with pytest.raises(BadFile, match="No such file"):
+        read_policy(tmp_path / "nowhere.toml")
+
+
+def test_a_limit_on_what_was_not_measured_is_told() -> None:
+    held = Policy(expect=(Expectation("x", most={"stable_rank": 3}),))
+    with pytest.raises(BadCall, match="stable_rank, which was not measured: -m stable_rank"):
+        ftdiff.audit(plain(), held)
+    with pytest.raises(BadCall, match="of a Diff"):
+        ftdiff.audit("x")  # type: ignore[arg-type]
+
+
+def test_ci_formats_say_the_same() -> None:
+    found = ftdiff.audit(edited(q0=nan, embed=lambda W: W + 1))
+    alarms = [one for one in found.findings if one.severity == "alarm"]
+    record = json.loads(CI["json"](found))
+    assert record["verdict"] == "failed"
+    assert [one["rule"] for one in record["findings"]] == [one.rule for one in found.findings]
+    run = json.loads(CI["sarif"](found))["runs"][0]
+    levels = [result["level"] for result in run["results"]]
+    assert levels.count("error") == len(alarms) == 1
+    known = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    assert {result["ruleId"] for result in run["results"]} <= known
+    place = run["results"][0]["locations"][0]["logicalLocations"]
+    assert place == [{"fullyQualifiedName": Q.format(0)}]
+    suite = ElementTree.fromstring(CI["junit"](found))
+    assert suite.get("failures") == "1" == str(len(suite.findall("testcase/failure")))
+    assert suite.get("tests") == str(len(suite.findall("testcase")))
+    lines = CI["github"](found).splitlines()
+    assert lines[0].startswith("::error title=ftdiff nonfinite::")
+    assert lines[-1] == "ftdiff audit failed" and len(lines) == len(found.findings) + 1
+
+
+def test_hostile_names_break_no_format() -> None:
+    name = "model.layers.0.\n::error::x<b>]]>\x1b[2J%0A|.weight"
+    found = ftdiff.audit(ftdiff.compare({name: np.ones((2, 2))}, {name: np.full((2, 2), np.nan)}))
+    assert not found.ok
+    json.loads(CI["json"](found)), json.loads(CI["sarif"](found))
+    ElementTree.fromstring(CI["junit"](found))
+    lines = CI["github"](found).splitlines()
+    assert len(lines) == len(found.findings) + 1
+    assert "\x1b" not in "".join(lines) and "%250A" in lines[0]
+
+
+def test_the_command_exits_with_the_verdict(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    base, lora = str(BASE), str(FIXTURES / "lora")
+    assert run(door, ["audit", base, lora]).exit_code == 0
+    same = run(door, ["audit", base, base, "--format", "github"])
+    assert same.exit_code == 1 and "::error" in same.output
+    saved = str(ftdiff.compare(base, lora).save(tmp_path / "d.json"))
+    held = str(tmp_path / "held.toml")
+    assert run(door, ["audit", saved, "--write-policy", held]).exit_code == 0
+    assert run(door, ["audit", saved, "--policy", held]).exit_code == 0
+    other = run(door, ["audit", base, str(FIXTURES / "full"), "--policy", held])
+    assert other.exit_code == 1 and "unlisted: 142 tensors moved" in other.output
+    again = run(door, ["audit", saved, "--write-policy", held])
+    assert isinstance(again.exception, BadCall) and "not overwritten" in str(again.exception)
+
+
+def test_the_purpose_of_every_rule_is_a_sentence() -> None:
+    for rule in AUDIT.values():
+        assert rule.purpose.endswith("."), rule.name
+    assert policy.AUDIT is AUDIT
