@@ -14,6 +14,7 @@ import pandas as pd
 
 from ftdiff.errors import BadFile
 from ftdiff.result import Diff
+from ftdiff.tensors import stamp
 
 # What a first column of layers is called, and how a missing cell is written.
 _LAYER = ("", "layer", "layers", "index")
@@ -36,6 +37,7 @@ def _is_diff(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     try:
+        stamp(path)
         with path.open("rb") as file:
             return b"ftdiff.diff/" in file.read(4096)
     except OSError:
@@ -65,6 +67,7 @@ def read_matrix(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
+        stamp(path)
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import stat
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -185,6 +186,8 @@ class FileTensor:
             return
         first = self.offset + start * dtype.itemsize
         pages = _map(self.path, self.stamp)
+        if pages.size() < len(pages):  # reading beyond the end of a file ends the process
+            raise BadFile(f"{self.path}: cut short since it was opened; compare again")
         yield np.frombuffer(pages, dtype, stop - start, first)
         _give_back(pages, first, self.offset + stop * dtype.itemsize)
 
@@ -221,8 +224,16 @@ class FirstRows:
 
 
 def stamp(path: str | os.PathLike[str]) -> tuple[int, int, int, int]:
-    """Return what identifies a file's bytes without reading them, links resolved."""
+    """Return what identifies a file's bytes without reading them, links resolved.
+
+    Raises
+    ------
+    BadFile
+        It is a pipe or a device: opening one may wait, and reading one may not end.
+    """
     status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise BadFile(f"{path}: not a file that can be read twice, but a pipe or a device")
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -63,6 +63,8 @@ def open_tuned(
         return source
     if isinstance(source, str | os.PathLike):
         path = Path(source)
+        if not os.fspath(source):
+            raise BadFile("'': an empty path; this folder is called .")
         if not path.exists():
             raise BadFile(f"{path}: no such file or folder")
         for family in ADAPTERS.values():

@@ -45,7 +45,7 @@ class TokenProduct:
 
 def recognises(path: Path) -> bool:
     """Say whether the file begins as a GGUF file does; whole models are refused when opened."""
-    if path.is_dir() or path.suffix != ".gguf":
+    if path.suffix != ".gguf" or not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(len(gguf.MAGIC)) == gguf.MAGIC

@@ -56,6 +56,8 @@ def open_checkpoint(
     if not isinstance(source, str | os.PathLike):
         return memory.open_(source)
     path = Path(source)
+    if not os.fspath(source):  # an unset variable of the shell, not this folder
+        raise BadFile("'': an empty path; this folder is called .")
     if not path.exists():
         raise BadFile(f"{path}: no such file or folder")
     for known in FORMATS.values():

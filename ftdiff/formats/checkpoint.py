@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
-from ftdiff.tensors import LazyTensor
+from ftdiff.tensors import LazyTensor, stamp
 
 _LARGEST_JSON = 64 << 20
 
@@ -49,6 +49,24 @@ class Checkpoint:
         return replace(self, tensors={new: self.tensors[old] for new, old in layout.items()})
 
 
+def parse_json(text: str, **options: Any) -> Any:
+    r"""Parse JSON whose texts can be written again: half a character (\ud800) cannot.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        It is not JSON, or holds such a text.
+    """
+    found = json.loads(text, **options)
+    if "\\ud" in text.lower():
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
+    return found
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode(json.detect_encoding(raw))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a small file.
 
@@ -58,10 +76,10 @@ def read_json(path: Path) -> dict[str, Any]:
         The file is too large, not JSON, or not an object.
     """
     try:
-        size = path.stat().st_size
+        size = stamp(path)[2]
         if size > _LARGEST_JSON:
             raise BadFile(f"{path}: {size} bytes is too large for a configuration")
-        found = json.loads(path.read_bytes())
+        found = parse_json(_decoded(path.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise BadFile(f"{path}: not valid JSON ({type(error).__name__}: {error})") from error
     except OSError as error:

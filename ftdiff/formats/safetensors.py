@@ -7,14 +7,13 @@ bytes. Everything in the header is held against the size of the file before anyt
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from ftdiff.errors import BadFile
-from ftdiff.formats.checkpoint import Checkpoint, read_config, read_json
+from ftdiff.formats.checkpoint import Checkpoint, parse_json, read_config, read_json
 from ftdiff.tensors import DTYPES, FileTensor, numel, stamp
 
 _LARGEST_HEADER = 100_000_000  # the limit of the reference reader
@@ -82,7 +81,8 @@ def _open_index(index: Path, source: str, config: dict[str, Any]) -> Checkpoint:
     if not isinstance(weight_map, dict) or not weight_map:
         raise BadFile(f"{index}: no weight_map")
     for shard in weight_map.values():
-        if not isinstance(shard, str) or shard != Path(shard).name or shard in ("", ".", ".."):
+        named = isinstance(shard, str) and shard == Path(shard).name and "\0" not in shard
+        if not named or shard in ("", ".", ".."):
             raise BadFile(f"{index}: {shard!r} is not the name of a file beside it")
     files = [index.parent / shard for shard in sorted(set(weight_map.values()))]
     opened = _open_files(files, source, config, weight_map=weight_map)
@@ -164,7 +164,7 @@ def read_header(path: Path) -> tuple[dict[str, FileTensor], dict[str, str], dict
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
+        header = parse_json(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise BadFile(f"{path}: the header is not valid JSON ({error})") from error
     if not isinstance(header, dict):
