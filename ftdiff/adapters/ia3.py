@@ -5,7 +5,6 @@ Liu et al., Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper, Neur
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from ftdiff.adapters import parts
 from ftdiff.adapters.module import Module, Reading
 from ftdiff.adapters.orientation import turned
+from ftdiff.adapters.patterns import matches
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Rebuilt, Recipe
 from ftdiff.tensors import Array, LazyTensor, matrix_shape, numel
@@ -75,12 +75,7 @@ def _multiplies_inputs(module: Module, factors: LazyTensor) -> bool:
         return factors.shape[0] == 1
     told = module.config.get("feedforward_modules")
     if isinstance(told, str):
-        try:
-            return re.fullmatch(told, module.path) is not None
-        except re.error as error:
-            raise BadAdapter(
-                f"adapter_config.json: feedforward_modules is no pattern ({error})"
-            ) from error
+        return matches(told, module.path, "feedforward_modules")
     if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
         raise BadAdapter(f"adapter_config.json: feedforward_modules is {told!r}, not a list")
     return module.path.endswith(tuple(told))

@@ -184,7 +184,7 @@ def _pooled(
 ) -> tuple[LazyTensor, float, str]:
     """Unpool QALoRA's A: its input is the sum over groups, times their number over their size."""
     size = config.get("qalora_group_size")
-    if type(size) is not int or size < 1:
+    if type(size) is not int or not 1 <= size <= 1 << 16:
         raise BadAdapter(f"adapter_config.json: qalora_group_size is {size!r}, not a number")
     groups = numel(A.shape[1:])
     told = f"{groups}/{size} · {origin} (QALoRA: {groups} pooled groups of {size} inputs)"
