@@ -57,6 +57,8 @@ class LowRank:
             rows, columns = self.finite()
             A = np.ascontiguousarray(self.A[:, columns])
             return LowRank(self.B[rows], A, self.scaling).sumsq()
+        if self.rank * self.rank > self.B.shape[0] * self.A.shape[1]:
+            return math.fsum(np.square(self.dense()).ravel())  # smaller than the r×r matrices
         terms = (gram(np.ascontiguousarray(self.B.T)) * gram(self.A)).ravel()
         total = math.fsum(terms)
         if total < _CANCELLED * math.fsum(abs(terms)):
