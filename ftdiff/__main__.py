@@ -14,6 +14,7 @@ from ftdiff.cli import ftdiff
 from ftdiff.errors import FtdiffError, one_line
 
 _INTERRUPTED = 130
+_LONGEST = 2000  # characters of a message: a name in a file may have a million
 
 
 def main() -> None:
@@ -25,10 +26,12 @@ def main() -> None:
         if interrupts or isinstance(error, click.Abort):
             _fail("ftdiff: interrupted", _INTERRUPTED)
         if isinstance(error, FtdiffError):
-            _fail(f"ftdiff: {one_line(error)}", 2)
+            _fail(f"ftdiff: {one_line(error, _LONGEST)}", 2)
         if isinstance(error, click.ClickException):
             error.show()
             sys.exit(error.exit_code)
+        if isinstance(error, MemoryError):
+            _fail(f"ftdiff: not enough memory ({one_line(error, _LONGEST)})", 2)
         if isinstance(error, BrokenPipeError):  # the reader of our output has gone: not an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)

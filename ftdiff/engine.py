@@ -157,6 +157,8 @@ def _moments(change: Change, tiles: range | None = None) -> Moments | str:
         return total
     except FtdiffError as error:
         return str(error)
+    except MemoryError as error:
+        return f"{change.address.name}: not enough memory for its change ({error})"
 
 
 #: Tiles measured at a time, so that pages are given back on far workers too.

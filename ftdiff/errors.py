@@ -50,13 +50,17 @@ class MissingExtra(FtdiffError, ImportError):
     """An optional library that is not installed; the message is the command that installs it."""
 
 
-def one_line(text: object) -> str:
+def one_line(text: object, most: int | None = None) -> str:
     """Show what would break a line, or steer a terminal, escaped: names come from files.
+
+    What is longer than `most` is cut.
 
     >>> one_line("q_proj\\n\\x1b[2J")
     'q_proj\\\\n\\\\x1b[2J'
     """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    whole = str(text)
+    kept = whole if most is None or len(whole) <= most else f"{whole[:most]}…"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftdiff.errors import one_line
 from ftdiff.moments import Moments
 from ftdiff.plan import Change, Plan
 from ftdiff.tensors import numel
@@ -49,7 +50,7 @@ def rows(
 def row_of(change: Change, outcome: Moments | str, status: str = "changed") -> dict[str, Any]:
     """Return the columns that measuring fills: status, sums, note."""
     if isinstance(outcome, str):
-        return {"status": "unreadable", "note": outcome}
+        return {"status": "unreadable", "note": one_line(outcome, 2000)}
     sums = outcome.row()
     if change.base is None and sums["delta_sq"] is None:
         status = "added"
