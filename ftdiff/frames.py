@@ -15,7 +15,7 @@ import pandas as pd
 
 from ftdiff.errors import BadCall, BadFile, require
 from ftdiff.moments import COLUMNS, COUNTS, MAXIMA, exact
-from ftdiff.tensors import Array
+from ftdiff.tensors import Array, stamp
 
 FORMAT = "ftdiff.diff/1"
 
@@ -166,7 +166,8 @@ def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:
     if ending == ".json":
         text = json.dumps(_document(frame, about), ensure_ascii=False, indent=1, allow_nan=False)
         with written(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            # a path that is not UTF-8 keeps its bytes, as the escapes that JSON has for them
+            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     elif ending == ".csv":
         with written(path) as temporary:
             shapes = frame["shape"].map(lambda shape: "x".join(map(str, shape or ())))
@@ -207,6 +208,16 @@ def written(path: Path) -> Iterator[Path]:
         raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+_UNFIT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_ABOUT: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
+    **dict.fromkeys(("files", "adapter", "versions"), dict),
+    **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
+    "coverage": (int, float),
+    "notes": list,
+}
+
+
 def load(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read what `save` wrote as JSON: the frame and what it was made from.
 
@@ -216,16 +227,35 @@ def load(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         The file is not a saved diff.
     """
     try:
+        stamp(path)
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:
-            raise BadFile(f"{path}: written in format {document['format']!r}, this is {FORMAT!r}")
-        rows, about = document["tensors"], document["about"]
+            told = str(document["format"])[:40]
+            raise BadFile(f"{path}: written in format {told!r}, this is {FORMAT!r}")
+        rows, about = document["tensors"], _about(path, document["about"])
         decoded = [{k: _decoded(k, v) for k, v in row.items()} for row in rows]
         return frame_of(decoded, [str(name) for name in document.get("columns", ())]), about
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _UNFIT as error:
         raise BadFile(f"{path}: not a diff saved by ftdiff ({type(error).__name__})") from error
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+def _about(path: Path, found: Any) -> dict[str, Any]:
+    """Return what a diff was made from, once what is read of it has the type that it is saved in.
+
+    Raises
+    ------
+    BadFile
+        A part has another type.
+    """
+    if not isinstance(found, dict):
+        raise BadFile(f"{path}: not a diff saved by ftdiff: about is {type(found).__name__}")
+    for name, wanted in _ABOUT.items():
+        if name in found and not isinstance(found[name], wanted):
+            held = type(found[name]).__name__
+            raise BadFile(f"{path}: not a diff saved by ftdiff: about.{name} is {held}")
+    return found
 
 
 def _document(frame: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,5 +279,7 @@ def _encoded(value: Any) -> Any:
 
 def _decoded(name: str, value: Any) -> Any:
     if name == "shape":
+        if not all(type(side) is int and side >= 0 for side in value):
+            raise TypeError(name)
         return tuple(value)
     return np.float64(value) if _TYPES.get(name, "Float64") == "Float64" else value
