@@ -1,0 +1,271 @@
+"""Hostile and broken files end in one clear line, in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import ftdiff
+from ftdiff import sheets
+from ftdiff.adapters.patterns import matches
+from ftdiff.deltas import LowRank
+from ftdiff.errors import BadAdapter, BadFile, FtdiffError
+from ftdiff.inspection import inspect
+from ftdiff.result import Diff
+from tests.conftest import llama, nudge, write_model
+
+MODULE = "model.layers.0.self_attn.q_proj"
+
+
+def _adapter(folder: Path, config: str | Mapping[str, Any], rank: int = 2) -> Path:
+    folder.mkdir()
+    state = {
+        f"base_model.model.{MODULE}.lora_A.weight": torch.ones(rank, 16),
+        f"base_model.model.{MODULE}.lora_B.weight": torch.ones(16, rank),
+    }
+    save_file(state, folder / "adapter_model.safetensors")
+    text = config if isinstance(config, str) else json.dumps(config)
+    (folder / "adapter_config.json").write_text(text)
+    return folder
+
+
+def _raw(path: Path, header: bytes, body: bytes = b"") -> Path:
+    path.write_bytes(len(header).to_bytes(8, "little") + header + body)
+    return path
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "base", llama())
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "-1" + "0" * 400, "NaN", "1e308", "-Infinity"])
+@pytest.mark.parametrize("field", ["lora_alpha", "alpha_pattern"])
+def test_a_scale_beyond_float32_is_refused(
+    tmp_path: Path, base: Path, field: str, value: str
+) -> None:
+    told = value if field == "lora_alpha" else f'{{"q_proj": {value}}}'
+    config = f'{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "{field}": {told}}}'
+    with pytest.raises(BadAdapter, match="not a finite number") as caught:
+        ftdiff.compare(base, _adapter(tmp_path / "a", config))
+    assert len(str(caught.value)) < 300
+
+
+def test_a_rank_of_four_hundred_digits_is_a_note(tmp_path: Path, base: Path) -> None:
+    config = f'{{"peft_type": "LORA", "lora_alpha": 4, "r": 1{"0" * 400}}}'
+    diff = ftdiff.compare(base, _adapter(tmp_path / "a", config))
+    assert "unreadable" not in set(diff.frame["status"])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["((.*)*)*z", "(a|a)*b", "(([a-z._0-9])+)+!", r"(\w+\.?){30}z", ".*" * 9 + "z", "(.+?)*?z"],
+)
+def test_a_pattern_that_backtracks_for_hours_is_refused(
+    tmp_path: Path, base: Path, pattern: str
+) -> None:
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "alpha_pattern": {pattern: 2}}
+    with pytest.raises(BadAdapter, match="could be matched for hours"):
+        ftdiff.compare(base, _adapter(tmp_path / "a", config))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(.*\.)?(q_proj)",
+        r".*layers\.\d+\.self_attn\.(q|k|v)_proj",
+        r"model\.layers\.([0-9]|1[0-5])\..*[a-z*+]_proj",
+        r".*?(?:layers|blocks).*?(?:self_attn|mlp).*?(?:q_proj|[(]+x)",
+        r"(?:model\.)?layers\.0\..*|model\..*q_proj",
+    ],
+)
+def test_a_pattern_that_people_write_is_matched(pattern: str) -> None:
+    assert matches(pattern, MODULE, "alpha_pattern")
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "layers.\\uDFFF.weight"])
+def test_half_a_character_in_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    header = f'{{"{name}": {{"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}}}'
+    file = _raw(tmp_path / "m.safetensors", header.encode(), b"\0")
+    with pytest.raises(BadFile, match="not valid JSON"):
+        ftdiff.compare(file, file)
+
+
+def test_an_emoji_in_a_name_is_kept(tmp_path: Path) -> None:
+    header = r'{"\ud83d\ude00": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}'
+    file = _raw(tmp_path / "m.safetensors", header.encode(), b"\0")
+    assert list(ftdiff.compare(file, file).frame["tensor"]) == ["\U0001f600"]
+
+
+def test_a_configuration_may_begin_with_a_byte_order_mark(tmp_path: Path, base: Path) -> None:
+    folder = _adapter(tmp_path / "a", "")
+    config = b'\xef\xbb\xbf{"peft_type": "LORA", "r": 2, "lora_alpha": 4}'
+    (folder / "adapter_config.json").write_bytes(config)
+    assert ftdiff.compare(base, folder).about["kind"] == "lora"
+
+
+@pytest.mark.parametrize("name", ["p.safetensors", "p.gguf", "p.json", "p.csv", "f/model"])
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "f").mkdir()
+    pipe = tmp_path / (f"{name}.safetensors" if name == "f/model" else name)
+    os.mkfifo(pipe)
+    call = f"ftdiff.compare({str(pipe)!r}, {str(pipe)!r})"
+    if name == "f/model":
+        call = f"ftdiff.compare({str(pipe.parent)!r}, {str(pipe.parent)!r})"
+    elif pipe.suffix in (".json", ".csv"):
+        call = f"ftdiff.sheets.read({str(pipe)!r})"
+    code = (
+        "import ftdiff, ftdiff.sheets\nfrom ftdiff.errors import BadFile\n"
+        f"try:\n    {call}\nexcept BadFile as error:\n    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    assert said.returncode == 0
+    assert pipe.stem in said.stdout or "f" in said.stdout
+
+
+def test_an_endless_device_is_no_matrix(tmp_path: Path) -> None:
+    for name in ("/dev/zero", tmp_path / "z.json"):
+        if name != "/dev/zero":
+            (tmp_path / "z.json").symlink_to("/dev/zero")
+        with pytest.raises(BadFile, match="a pipe or a device"):
+            sheets.read(name)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_empty_path_is_not_this_folder(base: Path, side: int) -> None:
+    sides = [("", base), (base, "")][side]
+    with pytest.raises(BadFile, match="an empty path"):
+        ftdiff.compare(*sides)
+
+
+def test_a_file_cut_short_while_it_is_measured_ends_no_process(tmp_path: Path) -> None:
+    state = {"w": torch.ones(1 << 20), "v": torch.ones(1 << 20)}
+    base = write_model(tmp_path / "b", state)
+    tuned = write_model(tmp_path / "t", nudge(state)) / "model.safetensors"
+    code = (
+        "import os\nfrom ftdiff.formats import open_checkpoint as o\n"
+        "from ftdiff.errors import BadFile\n"
+        f"tensors = o({str(tuned)!r}).tensors\n"
+        "tensors['v'].read()\n"
+        f"os.truncate({str(tuned)!r}, 4096)\n"
+        "try:\n    tensors['w'].read()\nexcept BadFile as error:\n    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    assert said.returncode == 0
+    assert "cut short since it was opened" in said.stdout
+    assert base.exists()
+
+
+def test_a_rank_larger_than_the_change_costs_the_change(tmp_path: Path, base: Path) -> None:
+    B, A = np.ones((2, 300_000), np.float32), np.ones((300_000, 2), np.float32)
+    assert LowRank(B, A, 0.5).sumsq() == pytest.approx(4 * (0.5 * 300_000) ** 2)
+
+
+def test_a_change_too_large_for_memory_is_one_unreadable_row(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(self: LowRank) -> float:
+        raise MemoryError("9 TiB")
+
+    monkeypatch.setattr(LowRank, "sumsq", too_much)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    diff = ftdiff.compare(base, _adapter(tmp_path / "a", config))
+    assert diff.about["unreadable"] == {
+        f"{MODULE}.weight": f"{MODULE}.weight: not enough memory for its change (9 TiB)"
+    }
+
+
+def test_a_group_size_of_a_billion_is_refused(tmp_path: Path) -> None:
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_qalora": True}
+    folder = _adapter(tmp_path / "a", {**config, "qalora_group_size": 10**9})
+    with pytest.raises(BadAdapter, match="qalora_group_size is 1000000000"):
+        ftdiff.compare(None, folder)
+
+
+def test_a_path_that_is_not_utf8_is_saved_and_read_back(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    write_model(folder, llama())
+    diff = ftdiff.compare(folder, folder)
+    diff.save(tmp_path / "diff.json")
+    assert Diff.load(tmp_path / "diff.json").about["base"] == str(folder)
+    diff.save(tmp_path / "diff.csv")
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (("about",), "x"),
+        (("about",), True),
+        (("about", "versions"), [None]),
+        (("about", "renamed"), [1]),
+        (("about", "adapter"), "1e999"),
+        (("about", "coverage"), "x"),
+        (("about", "base"), {}),
+        (("format",), "9" * 5000),
+        (("tensors", 0), None),
+        (("tensors", 0, "delta_sq"), 10**400),
+        (("tensors", 0, "sign_flips"), 10**19),
+        (("tensors", 0, "shape"), ["a"]),
+        (("tensors", 0, "shape"), [-1]),
+        (("tensors", 0, "layer"), "x"),
+    ],
+)
+def test_a_saved_diff_of_wrong_types_is_refused(
+    tmp_path: Path, base: Path, at: tuple[Any, ...], value: Any
+) -> None:
+    document = json.loads(ftdiff.compare(base, base).save(tmp_path / "d.json").read_text())
+    part = document
+    for step in at[:-1]:
+        part = part[step]
+    part[at[-1]] = value
+    (tmp_path / "d.json").write_text(json.dumps(document))
+    with pytest.raises(BadFile) as caught:
+        Diff.load(tmp_path / "d.json")
+    assert "d.json" in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "shard", [None, [], "", ".", "..", "../m.safetensors", "/etc/passwd", "a\0b", "x" * 5000]
+)
+def test_an_index_names_files_beside_it_alone(tmp_path: Path, shard: Any) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"w": shard}}))
+    with pytest.raises(BadFile):
+        ftdiff.compare(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_header_is_read_or_refused(tmp_path: Path, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    good = (write_model(tmp_path / "m", llama(layers=1)) / "model.safetensors").read_bytes()
+    length = int.from_bytes(good[:8], "little")
+    file = tmp_path / "damaged.safetensors"
+    for _ in range(100):
+        damaged = bytearray(good)
+        for _ in range(draw.integers(1, 4)):
+            damaged[draw.integers(0, 8 + length)] = draw.choice(list(b'0197"{}[]:,-\\e\0\xff'))
+        file.write_bytes(damaged)
+        try:
+            inspect(file)
+        except FtdiffError as error:
+            assert "damaged" in str(error)
+
+
+def test_a_message_is_bounded_whatever_a_file_holds(tmp_path: Path, base: Path) -> None:
+    folder = _adapter(tmp_path / "a", {"peft_type": "x" * 1_000_000})
+    call = [sys.executable, "-m", "ftdiff", "compare", str(base), str(folder)]
+    said = subprocess.run(call, timeout=60, capture_output=True, text=True)
+    assert said.returncode == 2
+    assert said.stderr.count("\n") == 1
+    assert len(said.stderr) < 3000
