@@ -17,7 +17,7 @@ from ftdiff.errors import BadCall, BadFile, UnknownName
 from ftdiff.frames import IDENTITY
 from ftdiff.metrics import resolve
 from ftdiff.moments import COLUMNS
-from tests.conftest import llama, nudge
+from tests.conftest import FIXTURES, llama, nudge
 
 _ALL = tuple(one.name for one in resolve(()))
 
@@ -186,3 +186,16 @@ def test_an_adapter_and_its_merge_agree_in_every_group(fixtures: Path) -> None:
             assert joined[name].to_numpy(float) == pytest.approx(
                 joined[f"{name}_b"].to_numpy(float), rel=1e-5
             )
+
+
+def test_a_notebook_sees_a_row_per_component_and_names_stay_text() -> None:
+    names = ["model.layers.0.<script>x</script>.weight", "model.layers.0.mlp.up_proj.weight"]
+    base = dict.fromkeys(names, np.ones((2, 2)))
+    shown = ftdiff.compare(base, {name: 1.5 * W for name, W in base.items()})._repr_html_()
+    assert "<script" not in shown and "&lt;script&gt;" in shown
+    assert "<td>mlp.up</td>" in shown and "<td>0.5</td>" in shown
+    assert "2 of 2 tensors moved" in shown
+    bare = ftdiff.compare(None, FIXTURES / "lora")._repr_html_()
+    assert "attn.q" in bare and "rms_change" in bare and "relative_norm" not in bare
+    still = {**base, names[1]: np.full((2, 2), 3.0)}
+    assert "<td>–</td>" in ftdiff.compare({**base, names[1]: np.zeros((2, 2))}, still)._repr_html_()
