@@ -255,6 +255,9 @@ def _about(path: Path, found: Any) -> dict[str, Any]:
         if name in found and not isinstance(found[name], wanted):
             held = type(found[name]).__name__
             raise BadFile(f"{path}: not a diff saved by ftdiff: about.{name} is {held}")
+    float(found.get("coverage", 0))  # whole numbers may be beyond it
+    if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
+        raise BadFile(f"{path}: not a diff saved by ftdiff: about.files has no records")
     return found
 
 

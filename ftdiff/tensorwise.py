@@ -150,6 +150,8 @@ def measure(change: Change, functions: Functions) -> Found:
                 note |= found.note
     except (BadAdapter, BadFile) as error:
         note["unreadable"] = str(error)
+    except MemoryError as error:
+        note["unreadable"] = f"{change.address.name}: not enough memory ({error})"
     return Found(values, note)
 
 

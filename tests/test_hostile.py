@@ -185,6 +185,18 @@ def test_a_change_too_large_for_memory_is_one_unreadable_row(
     }
 
 
+def test_a_spectrum_too_large_for_memory_is_said(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(self: LowRank) -> None:
+        raise MemoryError("9 TiB")
+
+    monkeypatch.setattr(LowRank, "singular_values", too_much)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    diff = ftdiff.compare(base, _adapter(tmp_path / "a", config), ["stable_rank"])
+    assert "not enough memory (9 TiB)" in json.dumps(diff.about)
+
+
 def test_a_group_size_of_a_billion_is_refused(tmp_path: Path) -> None:
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_qalora": True}
     folder = _adapter(tmp_path / "a", {**config, "qalora_group_size": 10**9})
@@ -210,6 +222,9 @@ def test_a_path_that_is_not_utf8_is_saved_and_read_back(tmp_path: Path) -> None:
         (("about", "renamed"), [1]),
         (("about", "adapter"), "1e999"),
         (("about", "coverage"), "x"),
+        (("about", "coverage"), 10**400),
+        (("about", "files", "base"), 5),
+        (("about", "files", "base"), ["x"]),
         (("about", "base"), {}),
         (("format",), "9" * 5000),
         (("tensors", 0), None),
