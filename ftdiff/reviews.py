@@ -43,7 +43,7 @@ def findings(source: Path, metric: str | None, format_: str) -> None:
     data = sheets.read(source)
     about = data.about if isinstance(data, Diff) else {}
     title = f"{about.get('base')} → {about.get('tuned')}" if about else str(source)
-    click.echo(spoken.findings(data, find(data, metric), title, format_))
+    click.echo(spoken.findings(data, find(data, metric), title, format_, metric))
 
 
 @click.command()

@@ -177,7 +177,7 @@ def policy_of(diff: Diff) -> str:
         globs = ", ".join(f"{name} = {_quoted(_literal(str(x)))}" for name, x in where.items())
         named = " ".join(str(word) for word in (stack, component, param) if word)
         lines += ["", "[[expect]]", f"name = {_quoted(named)}", f"where = {{ {globs} }}"]
-        if rows[metric].notna().any():
+        if metric in rows and rows[metric].notna().any():
             lines.append(f"max = {{ {metric} = {_rounded_up(float(rows[metric].max()) * _ROOM)} }}")
     return "\n".join(lines) + "\n"
 

@@ -9,8 +9,11 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.address import component_order
+from ftdiff.finding import Finding
 from ftdiff.reports.apart import apart, methods
+from ftdiff.reports.summary import summary
 from ftdiff.result import MOVED, Diff
+from ftdiff.sentences import findings
 
 #: What a summary shows of a group, in this order.
 SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")
@@ -42,6 +45,8 @@ class Document:
         Under a heading, tensors or keys and what is said of each.
     about
         Provenance, as in `Diff.about`.
+    summary, findings
+        The report in ten lines, and the findings behind them; empty unless words were asked for.
     """
 
     title: str
@@ -55,10 +60,13 @@ class Document:
     cautions: tuple[str, ...]
     lists: Mapping[str, Mapping[str, str]]
     about: Mapping[str, Any]
+    summary: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
-def document(diff: Diff) -> Document:
-    """Draw up a report of a diff."""
+def document(diff: Diff, *, words: bool = False) -> Document:
+    """Draw up a report of a diff; with words, also test it for patterns, which takes a second."""
+    found = tuple(findings(diff)) if words else ()
     base, tuned = diff.about.get("base"), diff.about.get("tuned")
     counts = diff.frame["status"].value_counts().to_dict()
     return Document(
@@ -73,6 +81,8 @@ def document(diff: Diff) -> Document:
         cautions=tuple(_cautions(diff)),
         lists=_lists(diff),
         about=diff.about,
+        summary=summary(diff, found) if words else (),
+        findings=found,
     )
 
 

@@ -62,7 +62,7 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
     metric = shown_metric(diff, metric)
     choice = shown_metrics(diff)
     drawn = maps(diff, choice) if choice else ()
-    report = document(diff)
+    report = document(diff, words=True)
     style, script = _source("page.css"), _script()
     return _PAGE.get_template("page.html.jinja").render(
         report=report,

@@ -18,10 +18,14 @@ FORMAT = "ftdiff.findings/1"
 
 
 def findings(
-    data: Diff | pd.DataFrame, found: Sequence[Finding], title: str, format_: str = "table"
+    data: Diff | pd.DataFrame,
+    found: Sequence[Finding],
+    title: str,
+    format_: str = "table",
+    metric: str | None = None,
 ) -> str:
     """Write a summary and findings as "table", "json" or "markdown"."""
-    lines = summary(data, found)
+    lines = summary(data, found, metric)
     if format_ == "markdown":
         return markdown.words(title, lines, found)
     if format_ == "json":

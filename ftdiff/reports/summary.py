@@ -17,7 +17,11 @@ _MOST = 3
 _DEPTH = ("depth-trend", "depth-peak", "layer-groups", "layer-dependent", "concentrated")
 
 
-def summary(data: Diff | pd.DataFrame, found: Sequence[Finding] | None = None) -> tuple[str, ...]:
+def summary(
+    data: Diff | pd.DataFrame,
+    found: Sequence[Finding] | None = None,
+    metric: str | None = None,
+) -> tuple[str, ...]:
     """Say in at most ten lines what was compared, how far it moved, where, and what explains it.
 
     Parameters
@@ -26,17 +30,17 @@ def summary(data: Diff | pd.DataFrame, found: Sequence[Finding] | None = None) -
         A diff, or a matrix with a row per layer and a column per component.
     found
         What `ftdiff.findings` said of it, where that is at hand.
+    metric
+        Where patterns were looked for; as in `ftdiff.findings`.
     """
-    said = list(findings(data) if found is None else found)
+    said = list(findings(data, metric) if found is None else found)
+    absolute = isinstance(data, Diff) and not data.about.get("base")
+    read = grids(data, metric or ("rms_change" if absolute else "relative_norm"))
     if not isinstance(data, Diff):
-        return tuple(_patterns(said, grids(data)) + _all(said, "left-out"))
-    lines = [_compared(data), _overall(data, said), *_patterns(said, _grids(data))]
+        return tuple(_patterns(said, read) + _all(said, "left-out"))
+    lines = [_compared(data), _overall(data, said), *_patterns(said, read)]
     lines += _explained(data, said)
     return tuple([line for line in lines if line] + [_still(data), _lost(data)])
-
-
-def _grids(diff: Diff) -> list[Grid]:
-    return grids(diff, "relative_norm" if diff.about.get("base") else "rms_change")
 
 
 def _compared(diff: Diff) -> str:
