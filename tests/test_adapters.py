@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import ftdiff
-from ftdiff.adapters import lora
-from ftdiff.adapters.dora import Dora
-from ftdiff.adapters.resumed import Copied
-from ftdiff.adapters.targets import absent
-from ftdiff.adapters.token_rows import TokenRows
+from ftdiff.adapters.peft import lora
+from ftdiff.adapters.peft.dora import Dora
+from ftdiff.adapters.peft.resumed import Copied
+from ftdiff.adapters.peft.targets import absent
+from ftdiff.adapters.peft.token_rows import TokenRows
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
 from ftdiff.plan import pair
 from ftdiff.recipes import Product

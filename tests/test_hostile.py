@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 import ftdiff
 from ftdiff import sheets
-from ftdiff.adapters.patterns import matches
+from ftdiff.adapters.peft.patterns import matches
 from ftdiff.deltas import LowRank
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
 from ftdiff.inspection import inspect

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftdiff.adapters import bare, diffusers, gguf, kohya, mlx, peft, torchtune
+from ftdiff.adapters.files import bare, diffusers, gguf, kohya, mlx, torchtune
+from ftdiff.adapters.peft import folder as peft
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.recipes import Replaced, Tuned

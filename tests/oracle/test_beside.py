@@ -11,9 +11,10 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.numpy import load_file
 
 import ftdiff
-from ftdiff.adapters import capability, open_tuned
-from ftdiff.adapters.beside import BesideFamily
-from ftdiff.adapters.peft import family_for
+from ftdiff.adapters import open_tuned
+from ftdiff.adapters.peft import capability
+from ftdiff.adapters.peft.beside import BesideFamily
+from ftdiff.adapters.peft.folder import family_for
 from ftdiff.errors import BadAdapter
 from tests.oracle import models
 from tests.oracle.conftest import Bench

@@ -19,10 +19,11 @@ from peft.tuners.lora.corda import preprocess_corda
 from peft.tuners.lora.loraga import preprocess_loraga
 from torch import nn
 
-from ftdiff.adapters import capability, open_tuned
-from ftdiff.adapters.capability import Capability
-from ftdiff.adapters.onemodule import OneModule
-from ftdiff.adapters.peft import FAMILIES, family_for
+from ftdiff.adapters import open_tuned
+from ftdiff.adapters.peft import capability
+from ftdiff.adapters.peft.capability import Capability
+from ftdiff.adapters.peft.folder import FAMILIES, family_for
+from ftdiff.adapters.peft.onemodule import OneModule
 from ftdiff.errors import BadAdapter, Irreproducible, UnknownName
 from ftdiff.formats import open_checkpoint
 from tests.oracle import models

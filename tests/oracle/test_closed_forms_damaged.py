@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ftdiff
-from ftdiff.adapters import vera
+from ftdiff.adapters.peft import vera
 from ftdiff.errors import BadAdapter, Irreproducible, Mismatch
 from ftdiff.recipes import Unreadable
 from tests.oracle.agreement import (

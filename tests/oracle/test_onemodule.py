@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 import ftdiff
 from ftdiff.adapters import open_tuned
-from ftdiff.adapters.mounted import _merged, _tensor
-from ftdiff.adapters.order import targeted
+from ftdiff.adapters.peft.mounted import _merged, _tensor
+from ftdiff.adapters.peft.order import targeted
 from ftdiff.errors import BadAdapter, MissingExtra
 from ftdiff.formats import open_checkpoint
 from ftdiff.recipes import Rebuilt

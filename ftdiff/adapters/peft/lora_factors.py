@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ftdiff.adapters.folded import BlockDiagonal, Pooled
 from ftdiff.adapters.module import Module
-from ftdiff.adapters.orientation import stored
-from ftdiff.adapters.patterns import number
+from ftdiff.adapters.peft.folded import BlockDiagonal, Pooled
+from ftdiff.adapters.peft.orientation import stored
+from ftdiff.adapters.peft.patterns import number
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Product, Unreadable
 from ftdiff.tensors import LazyTensor, numel

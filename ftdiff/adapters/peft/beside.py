@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ftdiff.adapters.capability import Capability
 from ftdiff.adapters.module import Adapter, Module, Reading
+from ftdiff.adapters.peft.capability import Capability
 from ftdiff.recipes import Beside, Recipe, Replaced
 
 

@@ -60,7 +60,7 @@ class Capability:
 @cache
 def read_table() -> Registry[tuple[Capability, ...]]:
     """Return the rows of every known type, in the order in which they are asked."""
-    text = (files("ftdiff") / "adapters" / "capabilities.toml").read_text("utf-8")
+    text = (files("ftdiff.adapters.peft") / "capabilities.toml").read_text("utf-8")
     rows: dict[str, tuple[Capability, ...]] = {}
     for entry in tomllib.loads(text)["row"]:
         absent = tuple(entry.pop("absent", ()))

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters import parts
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.orientation import turned
-from ftdiff.adapters.patterns import matches
+from ftdiff.adapters.peft import parts
+from ftdiff.adapters.peft.orientation import turned
+from ftdiff.adapters.peft.patterns import matches
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Rebuilt, Recipe
 from ftdiff.tensors import Array, LazyTensor, matrix_shape, numel

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters import parts
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.orientation import stored
+from ftdiff.adapters.peft import parts
+from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas import LowRank
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ftdiff.adapters.capability import Capability
 from ftdiff.adapters.module import Adapter, Module, Reading, Target
-from ftdiff.adapters.mounted import Job, Leaf, Merge
-from ftdiff.adapters.order import targeted
-from ftdiff.adapters.orientation import turned
-from ftdiff.adapters.token_rows import token_rows
+from ftdiff.adapters.peft.capability import Capability
+from ftdiff.adapters.peft.mounted import Job, Leaf, Merge
+from ftdiff.adapters.peft.order import targeted
+from ftdiff.adapters.peft.orientation import turned
+from ftdiff.adapters.peft.token_rows import token_rows
 from ftdiff.address import locate
 from ftdiff.errors import Irreproducible
 from ftdiff.recipes import Rebuilt, Recipe, Replaced, Unreadable

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import lonefile
-from ftdiff.adapters.assembly import Assembly, group
-from ftdiff.adapters.lycoris_parts import split
+from ftdiff.adapters.files import lonefile
+from ftdiff.adapters.files.assembly import Assembly, group
+from ftdiff.adapters.files.lycoris_parts import split
 from ftdiff.adapters.module import Target
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, safetensors

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import lonefile
-from ftdiff.adapters.assembly import Assembly, group
-from ftdiff.adapters.flattened import TOWERS, Flattened
-from ftdiff.adapters.lycoris_parts import split
+from ftdiff.adapters.files import lonefile
+from ftdiff.adapters.files.assembly import Assembly, group
+from ftdiff.adapters.files.flattened import TOWERS, Flattened
+from ftdiff.adapters.files.lycoris_parts import split
 from ftdiff.formats import Checkpoint, safetensors
 from ftdiff.recipes import Tuned
 

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import lonefile, peft
+from ftdiff.adapters.files import lonefile
+from ftdiff.adapters.peft import folder as peft
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, safetensors
 from ftdiff.formats.checkpoint import read_json

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftdiff.adapters import lycoris
+from ftdiff.adapters.files import lycoris
 from ftdiff.adapters.module import Module, Reading, Target
 from ftdiff.formats import Checkpoint
 from ftdiff.recipes import Recipe, Tuned, Unreadable

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
 
-from ftdiff.adapters.expert_files import PART_ROWS, Part, split_experts
-from ftdiff.adapters.lora_factors import half, mismatch, scale, times
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.patterns import number
+from ftdiff.adapters.peft.expert_files import PART_ROWS, Part, split_experts
+from ftdiff.adapters.peft.lora_factors import half, mismatch, scale, times
+from ftdiff.adapters.peft.patterns import number
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added, Recipe, Unreadable
 from ftdiff.recipes.experts import ExpertProduct, StackedProduct

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters import dora, experts
-from ftdiff.adapters.lora_factors import Factors, factors
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.resumed import resumed
-from ftdiff.adapters.token_rows import token_rows
+from ftdiff.adapters.peft import dora, experts
+from ftdiff.adapters.peft.lora_factors import Factors, factors
+from ftdiff.adapters.peft.resumed import resumed
+from ftdiff.adapters.peft.token_rows import token_rows
 from ftdiff.deltas import LowRank
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added, Recipe, Replaced, Unreadable

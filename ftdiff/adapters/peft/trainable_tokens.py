@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ftdiff.adapters import parts
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.token_rows import token_rows
+from ftdiff.adapters.peft import parts
+from ftdiff.adapters.peft.token_rows import token_rows
 
 _PART = "trainable_tokens_delta"
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftdiff.adapters import lora_factors
-from ftdiff.adapters.dora import Dora
-from ftdiff.adapters.lora_factors import times
 from ftdiff.adapters.module import Module, Reading
+from ftdiff.adapters.peft import lora_factors
+from ftdiff.adapters.peft.dora import Dora
+from ftdiff.adapters.peft.lora_factors import times
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added, Maker, Rebuilt, Recipe
 from ftdiff.tensors import LazyTensor, matrix_shape, numel

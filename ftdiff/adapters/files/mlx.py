@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters import expert_pairs, lonefile, peft
-from ftdiff.adapters.assembly import Assembly
-from ftdiff.adapters.dora import Dora
-from ftdiff.adapters.lora_factors import times
+from ftdiff.adapters.files import expert_pairs, lonefile
+from ftdiff.adapters.files.assembly import Assembly
 from ftdiff.adapters.module import Module, Reading, Target
+from ftdiff.adapters.peft import folder as peft
+from ftdiff.adapters.peft.dora import Dora
+from ftdiff.adapters.peft.lora_factors import times
 from ftdiff.deltas import LowRank
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, safetensors

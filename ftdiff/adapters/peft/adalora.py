@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ftdiff.adapters import parts
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.orientation import stored
-from ftdiff.adapters.patterns import number
+from ftdiff.adapters.peft import parts
+from ftdiff.adapters.peft.orientation import stored
+from ftdiff.adapters.peft.patterns import number
 from ftdiff.deltas import LowRank
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from ftdiff.adapters.loha import pair
-from ftdiff.adapters.lora_factors import times
-from ftdiff.adapters.lycoris_change import Change, finished, fitted, scale, together
-from ftdiff.adapters.lycoris_parts import REFUSED
-from ftdiff.adapters.lycoris_products import Loha, Lokr, Tucker
+from ftdiff.adapters.files.lycoris_change import Change, finished, fitted, scale, together
+from ftdiff.adapters.files.lycoris_parts import REFUSED
+from ftdiff.adapters.files.lycoris_products import Loha, Lokr, Tucker
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.multiplied import Multiplied
+from ftdiff.adapters.peft.loha import pair
+from ftdiff.adapters.peft.lora_factors import times
+from ftdiff.adapters.peft.multiplied import Multiplied
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Maker, Product, Rebuilt, Recipe, StoredDelta, Unreadable
 from ftdiff.tensors import LazyTensor, numel

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import (
+from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
+from ftdiff.adapters.peft import (
     adalora,
     capability,
     delora,
@@ -24,9 +25,8 @@ from ftdiff.adapters import (
     vblora,
     vera,
 )
-from ftdiff.adapters.beside import BesideFamily
-from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
-from ftdiff.adapters.onemodule import OneModule
+from ftdiff.adapters.peft.beside import BesideFamily
+from ftdiff.adapters.peft.onemodule import OneModule
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import Checkpoint, safetensors
 from ftdiff.formats.checkpoint import read_json

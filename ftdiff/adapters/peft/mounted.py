@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters.order import in_order
+from ftdiff.adapters.peft.order import in_order
 from ftdiff.errors import BadAdapter, require
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftdiff.adapters.lora_factors import Factors, times
 from ftdiff.adapters.module import Module
-from ftdiff.adapters.resumed import rows_of
+from ftdiff.adapters.peft.lora_factors import Factors, times
+from ftdiff.adapters.peft.resumed import rows_of
 from ftdiff.deltas import Delta
 from ftdiff.recipes import Maker, Rebuilt, Recipe, Unreadable
 from ftdiff.recipes import tiles as tiling

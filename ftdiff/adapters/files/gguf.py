@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ftdiff.adapters import expert_pairs, lora_factors
-from ftdiff.adapters.assembly import Assembly, group
-from ftdiff.adapters.gguf_names import Names
-from ftdiff.adapters.heads import Halved, heads
+from ftdiff.adapters.files import expert_pairs
+from ftdiff.adapters.files.assembly import Assembly, group
+from ftdiff.adapters.files.gguf_names import Names
+from ftdiff.adapters.files.heads import Halved, heads
 from ftdiff.adapters.module import Module, Reading, Target
+from ftdiff.adapters.peft import lora_factors
 from ftdiff.deltas import LowRank
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, gguf

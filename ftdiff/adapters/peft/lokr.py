@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters import parts
-from ftdiff.adapters.loha import pair
-from ftdiff.adapters.lycoris_products import Lokr
+from ftdiff.adapters.files.lycoris_products import Lokr
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.orientation import stored
-from ftdiff.adapters.patterns import number, over_rank
+from ftdiff.adapters.peft import parts
+from ftdiff.adapters.peft.loha import pair
+from ftdiff.adapters.peft.orientation import stored
+from ftdiff.adapters.peft.patterns import number, over_rank
 from ftdiff.deltas import Dense
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added, Maker

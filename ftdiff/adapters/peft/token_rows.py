@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters.lora_factors import times
 from ftdiff.adapters.module import Module, Reading
+from ftdiff.adapters.peft.lora_factors import times
 from ftdiff.recipes import Rebuilt, Unreadable
 from ftdiff.tensors import Array, LazyTensor
 

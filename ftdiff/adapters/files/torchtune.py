@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters import lonefile, lora_factors
-from ftdiff.adapters.assembly import Assembly, group
-from ftdiff.adapters.bare import configured
-from ftdiff.adapters.dora import Dora
-from ftdiff.adapters.heads import Halved, heads
+from ftdiff.adapters.files import lonefile
+from ftdiff.adapters.files.assembly import Assembly, group
+from ftdiff.adapters.files.bare import configured
+from ftdiff.adapters.files.heads import Halved, heads
 from ftdiff.adapters.module import Module, Reading, Target
+from ftdiff.adapters.peft import lora_factors
+from ftdiff.adapters.peft.dora import Dora
 from ftdiff.formats import Checkpoint, safetensors
 from ftdiff.recipes import Added, Product, Rebuilt, Tuned, Unreadable
 from ftdiff.tensors import LazyTensor, numel

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ftdiff.adapters import parts
-from ftdiff.adapters.lycoris_products import Loha
+from ftdiff.adapters.files.lycoris_products import Loha
 from ftdiff.adapters.module import Module, Reading
-from ftdiff.adapters.orientation import stored
-from ftdiff.adapters.patterns import over_rank
+from ftdiff.adapters.peft import parts
+from ftdiff.adapters.peft.orientation import stored
+from ftdiff.adapters.peft.patterns import over_rank
 from ftdiff.errors import BadAdapter
 from ftdiff.recipes import Added
 from ftdiff.tensors import LazyTensor, numel

@@ -1,0 +1,1 @@
+"""Adapters in files of other tools: kohya, LyCORIS, diffusers, MLX-LM, torchtune, llama.cpp."""

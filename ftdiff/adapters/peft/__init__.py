@@ -1,0 +1,1 @@
+"""PEFT's adapters: the folder and its configuration, and a family for each type."""
