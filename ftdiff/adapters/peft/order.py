@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ftdiff.adapters.peft.patterns import matches
 from ftdiff.errors import BadAdapter, Irreproducible, require
 
 
@@ -96,7 +97,7 @@ def _named(names: Any, path: str) -> bool:
     if not names:
         return False
     if isinstance(names, str):
-        return re.fullmatch(names, path) is not None
+        return matches(names, path, "target_modules")
     return any(path == name or path.endswith(f".{name}") for name in names)
 
 
@@ -106,6 +107,8 @@ def _in_layers(config: Mapping[str, Any], path: str) -> bool:
         return True
     patterns = config.get("layers_pattern") or [r"[^.]*"]
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    found = next((m for p in patterns if (m := re.match(rf".*\.{p}\.(\d+)\.", path))), None)
+    numbered = [rf".*\.{pattern}\.(\d+)\..*" for pattern in patterns]
+    fitting = (one for one in numbered if matches(one, path, "layers_pattern"))
+    found = next((re.fullmatch(one, path) for one in fitting), None)
     wanted = [layers] if isinstance(layers, int) else layers
     return found is not None and int(found[1]) in wanted
