@@ -313,6 +313,53 @@ def test_of_200_matrices_of_noise_at_most_one_in_twenty_says_anything() -> None:
     assert sum(told) <= 10
 
 
+def planted() -> dict[str, pd.DataFrame]:
+    """Return, by rule, a matrix on which it speaks."""
+    X, x = noise(), np.linspace(-1, 1, LAYERS)
+    few = X.copy()
+    few.iloc[[3, 4, 5]] *= 8
+    swing = rising(200) / math.sqrt(3)
+    return {
+        "outlier-component": X.assign(**{"attn.k": 3 * X["attn.k"]}),
+        "outlier-layer": X.mul(np.where(np.arange(LAYERS) == 13, 4.0, 1.0), axis=0),
+        "depth-trend": X.mul(rising(), axis=0),
+        "depth-peak": X.mul(2 - x**2, axis=0),
+        "layer-groups": X.mul(np.where(x > 0, 2.0, 1.0), axis=0),
+        "contrast": X.assign(**{"attn.k": 1.5 * X["attn.k"]}),
+        "attention-against-mlp": X.assign(**{n: 2 * X[n] for n in NAMES if n[0] == "m"}),
+        "layer-dependent": X.assign(
+            **{"attn.q": X["attn.q"] * swing, "attn.o": X["attn.o"] / swing}
+        ),
+        "concentrated": few,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit", "value"),
+    [
+        ("outlier-component", "z", 1e9), ("outlier-component", "consistency", 1.1),
+        ("outlier-component", "ratio", 10), ("outlier-component", "layers", 99),
+        ("outlier-layer", "z", 1e9), ("outlier-layer", "consistency", 1.1),
+        ("outlier-layer", "ratio", 10), ("depth-trend", "rho", 1.1), ("depth-trend", "q", 0),
+        ("depth-trend", "percent", 1e4), ("depth-trend", "layers", 99), ("depth-peak", "bic", 1e9),
+        ("depth-peak", "q", 0), ("depth-peak", "percent", 1e4), ("layer-groups", "p", 0),
+        ("layer-groups", "r2", 1.1), ("layer-groups", "ratio", 10), ("contrast", "p", 0),
+        ("contrast", "ratio", 10), ("attention-against-mlp", "p", 0),
+        ("attention-against-mlp", "ratio", 10), ("layer-dependent", "share", 1.1),
+        ("layer-dependent", "p", 0), ("layer-dependent", "ratio", 10),
+        ("concentrated", "gini", 1.0), ("concentrated", "p", 0),
+    ],
+)  # fmt: skip
+def test_each_threshold_alone_keeps_a_rule_silent(rule: str, limit: str, value: float) -> None:
+    X = planted()[rule]
+
+    def spoken(**limits: float) -> list[ftdiff.Finding]:
+        (grid,) = grids(X)
+        return list(RULES[rule].generate(grid, **limits))
+
+    assert spoken() and not spoken(**{limit: value})
+
+
 def test_pairs_of_noise_say_nothing_of_structure() -> None:
     for seed in range(5):
         rng = np.random.default_rng(seed)
