@@ -15,7 +15,9 @@ from ftdiff.reports import html
 from ftdiff.reports.document import document
 from ftdiff.reports.figure import figure
 from ftdiff.reports.maps import described, maps
+from ftdiff.reports.marks import marked
 from ftdiff.reports.palette import STOPS, rgb
+from ftdiff.sentences import findings
 
 _NO_LOADER = jinja2.Environment()
 
@@ -75,6 +77,18 @@ def test_a_page_names_every_tensor_and_how_it_was_made(full: ftdiff.Diff) -> Non
     for file in (*full.about["files"]["base"], *full.about["files"]["tuned"]):
         assert file["header_sha256"] in text
     assert f"{full.overall['relative_norm']:.4g}" in text
+
+
+def test_a_finding_marks_the_cells_it_speaks_of(full: ftdiff.Diff) -> None:
+    drawn = maps(full, ["relative_norm"])
+    wide = len(drawn[0].components)
+    spoken = 0
+    for one, cells in marked(findings(full), drawn):
+        named = [(layer, name) for layer, name in one.cells if not name.startswith("norm.")]
+        places = [int(cell.removeprefix("0:")) for cell in cells.split()]
+        assert [(i // wide, drawn[0].components[i % wide]) for i in places] == named
+        spoken += len(named)
+    assert spoken >= 28
 
 
 def test_a_tensor_called_script_stays_text() -> None:

@@ -12,6 +12,7 @@ from ftdiff.reports.maps import Map, described
 from ftdiff.reports.palette import colour, share_of
 
 _HEIGHT, _LETTER, _BAR = 15, 6.6, 36
+_LONG = 20
 _MARGIN = {"top": 8, "right": 92}
 
 
@@ -77,10 +78,11 @@ def number(value: float | None) -> str:
 def figure(one: Map, metric: str) -> Figure:
     """Lay out one map, coloured by a metric."""
     rows, columns = len(one.layers), len(one.components)
-    longest = max(len(name) for name in one.components) * _LETTER
+    names = [_short(name) for name in one.components]
+    longest = max(map(len, names)) * _LETTER
     width = 66.0 if columns <= 12 else 30.0
     slanted = longest > width - 4
-    left = 56 + (max(0.0, 0.7 * len(one.components[0]) * _LETTER - 40) if slanted else 0.0)
+    left = 56 + (max(0.0, 0.7 * len(names[0]) * _LETTER - 40) if slanted else 0.0)
     tall = max(rows * _HEIGHT, 130)
     bottom = 0.75 * longest + 20 if slanted else 26
     middle = _MARGIN["top"] + tall - rows * _HEIGHT
@@ -94,7 +96,7 @@ def figure(one: Map, metric: str) -> Figure:
         rows=tuple(_row_labels(one, left, middle)),
         columns=tuple(
             Label(left + (j + 0.5) * width, _MARGIN["top"] + tall + 14, name)
-            for j, name in enumerate(one.components)
+            for j, name in enumerate(names)
         ),
         slanted=slanted,
         bar=tuple(
@@ -116,6 +118,11 @@ def figure(one: Map, metric: str) -> Figure:
         ),
         alt=described(one, metric),
     )
+
+
+def _short(name: str) -> str:
+    """Drop the middle of a long name: the cells say it whole."""
+    return name if len(name) <= _LONG else f"{name[: _LONG // 2]}…{name[1 - _LONG // 2 :]}"
 
 
 def _limits(one: Map, metric: str) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from ftdiff.reports.document import Document, document
 from ftdiff.reports.figure import figure, number
 from ftdiff.reports.island import WORDS, island, table_metrics, words
 from ftdiff.reports.maps import maps, shown_metric, shown_metrics
+from ftdiff.reports.marks import marked
 from ftdiff.result import Diff
 
 
@@ -69,6 +70,7 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
         headline=[(name, report.overall[name]) for name in _headline(report, metric)],
         metric=METRICS[metric],
         metrics=[METRICS[name] for name in choice],
+        findings=marked(report.findings, drawn),
         figures=[(figure(one, metric), one) for one in drawn],
         cell_number=number,
         **_tensors(diff, metric),

@@ -117,6 +117,22 @@ def test_switching_metric_and_normalisation_recolours_from_the_same_numbers(
     assert fills(page) == drawn  # the script's colours are those that were there without it
 
 
+def test_a_finding_outlines_its_cells_and_lets_them_go(page: Chrome, full: ftdiff.Diff) -> None:
+    page.find_element(By.CSS_SELECTOR, "details summary").click()
+    button = page.find_element(By.CSS_SELECTOR, "button.outlines")
+    said = button.find_element(By.XPATH, "..").text
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)  # type: ignore[no-untyped-call]
+    button.click()
+    assert "attn.v" in said
+    frames = page.find_elements(By.CSS_SELECTOR, "rect.outlined")
+    there = {(f.get_attribute("x"), f.get_attribute("y")) for f in frames}
+    spoken = [cell(page, full, layer, "attn.v") for layer in (0, 27)]
+    assert {(c.get_attribute("x"), c.get_attribute("y")) for c in spoken} <= there
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    assert page.find_elements(By.CSS_SELECTOR, "rect.outlined") == []
+
+
 def test_sorting_is_by_number_both_ways_and_what_has_none_comes_last(
     page: Chrome, full: ftdiff.Diff
 ) -> None:

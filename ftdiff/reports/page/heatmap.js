@@ -130,6 +130,19 @@ class Heatmap {
     this.svg.setAttribute("aria-label", this.described(metric, how, values, scale));
   }
 
+  // Frame some cells, and no others.
+  outline(cells) {
+    for (const shape of this.svg.querySelectorAll(".outlined")) shape.remove();
+    for (const i of cells) {
+      const shape = document.createElementNS(this.svg.namespaceURI, "rect");
+      shape.setAttribute("class", "outlined");
+      for (const name of ["x", "y", "width", "height"]) {
+        shape.setAttribute(name, this.cells[i].getAttribute(name));
+      }
+      this.svg.append(shape);
+    }
+  }
+
   nameOf(i) {
     const layer = this.map.layers[Math.floor(i / this.columns)];
     return `layer ${layer}, ${this.map.components[i % this.columns]}`;

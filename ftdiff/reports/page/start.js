@@ -33,6 +33,15 @@ function repaint() {
   find("metric-formula").textContent = said.formula;
 }
 
+// One finding at a time shows the cells it speaks of.
+function outlined(button) {
+  const pressed = button.getAttribute("aria-pressed") !== "true";
+  for (const other of document.querySelectorAll("button.outlines")) other.setAttribute("aria-pressed", "false");
+  button.setAttribute("aria-pressed", String(pressed));
+  const cells = pressed ? button.dataset.cells.split(" ").map((cell) => cell.split(":").map(Number)) : [];
+  heatmaps.forEach((heatmap, k) => heatmap.outline(cells.filter(([map]) => map === k).map(([, i]) => i)));
+}
+
 function start() {
   document.documentElement.classList.add("scripted");
   find("static-note").textContent = "Sort with the headings. Words may be of the name, component, status, shape or note.";
@@ -54,6 +63,9 @@ function start() {
   if (heatmaps.length === 0) return;
   find("readout").append(element("p", "Point at a cell, or move to it with the arrow keys.", "faint"));
   find("all-layers").addEventListener("click", () => chooseLayer(null, null));
+  for (const button of document.querySelectorAll("button.outlines")) {
+    button.addEventListener("click", () => outlined(button));
+  }
   find("metric").addEventListener("change", (event) => {
     state.metric = event.target.value;
     repaint();
