@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -91,64 +91,6 @@ def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> 
     types = {c: t for c, t in _TYPES.items() if c in keys or c in COLUMNS}
     names = [*keys, *COLUMNS, "numel", "params", "tensors", "moved"]
     return pd.DataFrame(rows, columns=names).astype(types)
-
-
-def with_lone(
-    grouped: pd.DataFrame, moved: pd.DataFrame, columns: Sequence[str], names: Sequence[str]
-) -> pd.DataFrame:
-    """Add columns that do not add up: a group has the value of its one moved tensor, or none."""
-    if not names:
-        return grouped
-    keys = list(columns)
-    groups = moved.groupby(keys, dropna=False) if keys else [((), moved)]
-    lone = {
-        _key(key if isinstance(key, tuple) else (key,)): members.iloc[0]
-        for key, members in groups
-        if len(members) == 1
-    }
-    found = [lone.get(_key(key)) for key in zip(*(grouped[c] for c in keys), strict=True)]
-    if not keys:
-        found = [lone.get(())]
-    return grouped.assign(
-        **{
-            n: pd.array([None if row is None else row[n] for row in found], "Float64")
-            for n in names
-        }
-    )
-
-
-def with_pooled(
-    grouped: pd.DataFrame, moved: pd.DataFrame, columns: Sequence[str], pools: Mapping[str, str]
-) -> pd.DataFrame:
-    """Add columns of which a group has a mean: of shares by entries, of errors by ‖ΔW‖²."""
-    if not pools:
-        return grouped
-    keys = list(columns)
-    groups = moved.groupby(keys, dropna=False) if keys else [((), moved)]
-    members = {_key(key if isinstance(key, tuple) else (key,)): part for key, part in groups}
-    found = [members.get(_key(key)) for key in zip(*(grouped[c] for c in keys), strict=True)]
-    parts = found if keys else [members.get(())]
-    return grouped.assign(
-        **{
-            name: pd.array([_pooled(part, name, pool) for part in parts], "Float64")
-            for name, pool in pools.items()
-        }
-    )
-
-
-def _pooled(members: pd.DataFrame | None, name: str, pool: str) -> float | None:
-    """Return the mean over tensors; missing where one of them has no value."""
-    if members is None or members[name].isna().any() or not len(members):
-        return None
-    power, weight = (2, "delta_sq") if pool == "energy" else (1, "numel")
-    pairs = list(zip(members[name], members[weight], strict=True))
-    whole = math.fsum(w for _, w in pairs)
-    return (math.fsum(v**power * w for v, w in pairs) / whole) ** (1 / power) if whole else None
-
-
-def _key(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Return what is equal for equal keys, missing ones included."""
-    return tuple(None if pd.isna(value) else value for value in values)
 
 
 def _total(values: Array, name: str) -> float | int | None:

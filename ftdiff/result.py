@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ftdiff import frames
+from ftdiff import frames, pools
 from ftdiff.address import component_order
 from ftdiff.errors import BadCall, UnknownName, one_line
 from ftdiff.frames import IDENTITY, PARTS
@@ -114,10 +114,10 @@ class Diff:
         apart = [m for m in chosen if m.needs != "sums"]
         self._require([m.name for m in apart])
         moved = frame[frame["status"].isin(MOVED)]
-        pools = {m.name: m.pool for m in apart if m.pool}
-        summed = frames.with_pooled(summed, moved, columns, pools)
+        ways = {m.name: m.pool for m in apart if m.pool}
+        summed = pools.with_pooled(summed, moved, columns, ways)
         alone = [m.name for m in apart if not m.pool]
-        summed = frames.with_lone(summed, moved, columns, alone)
+        summed = pools.with_lone(summed, moved, columns, alone)
         return _with_metrics(summed, self.frame, chosen)[
             [*columns, *(m.name for m in chosen), "tensors", "moved", "params"]
         ]
