@@ -68,6 +68,12 @@ def ftdiff() -> None:
     show_default=True,
     help="What to print on standard output.",
 )
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Take exact spectra of dense changes on this device of torch's: cpu, cuda, cuda:1. "
+    "All else, Lanczos too, stays on NumPy.",
+)
 @click.option("--tuned-is-delta", is_flag=True, help="TUNED holds differences, not weights.")
 @click.option(
     "--min-coverage",
@@ -84,6 +90,7 @@ def compare(
     jobs: int | None,
     dask: str | None,
     format_: str,
+    device: str | None,
     tuned_is_delta: bool,
     min_coverage: float,
 ) -> None:
@@ -96,7 +103,7 @@ def compare(
     ftdiff compare base/ my-lora/
     ftdiff compare base/ tuned/ -o out/ --min-coverage 0.99
     ftdiff compare base/ tuned/ --format csv > diff.csv
-    ftdiff compare base/ tuned/ -m spectral
+    ftdiff compare base/ tuned/ -m spectral --device cuda
     """
     from ftdiff import engine, executors, progress
     from ftdiff.metrics import resolve
@@ -104,7 +111,14 @@ def compare(
 
     with executors.executor(threads=jobs, dask=dask) as executor, progress.bar() as bar:
         diff = engine.compare(
-            base, tuned, metrics, executor, bar, say=_say, tuned_is_delta=tuned_is_delta
+            base,
+            tuned,
+            metrics,
+            executor,
+            bar,
+            say=_say,
+            tuned_is_delta=tuned_is_delta,
+            device=device,
         )
     shown = resolve(metrics)[0].name if metrics else "relative_norm"
     if output is not None:  # before anything is printed: the reader of a pipe may leave
@@ -210,14 +224,14 @@ def _write(diff: Diff, folder: Path, metric: str) -> None:
     except BadCall as error:  # no layers, or nothing measured: the numbers are written all the same
         click.echo(f"no heatmap: {error}", err=True)
     written.append(html.save(diff, folder / "report.html", metric))
-    click.echo(f"wrote {', '.join(str(path) for path in written)}", err=True)
+    click.echo(f"wrote {', '.join(one_line(path) for path in written)}", err=True)
 
 
 def _verdict(diff: Diff, min_coverage: float) -> None:
     unreadable = diff.about["unreadable"]
     if unreadable:
         more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-        said = one_line(next(iter(unreadable.values())))
+        said = one_line(next(iter(unreadable.values())), 2000)
         click.echo(f"ftdiff: {said}{more}; the rest is kept", err=True)
         sys.exit(2)
     if diff.about["coverage"] < min_coverage:

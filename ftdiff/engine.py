@@ -21,6 +21,7 @@ from ftdiff.plan import Change, Plan, pair
 from ftdiff.recipes import TILE, as_delta
 from ftdiff.result import Diff
 from ftdiff.rows import row_of, rows
+from ftdiff.spectra import devices
 from ftdiff.tensors import nbytes, numel
 from ftdiff.tensorwise import Progress as Progress
 from ftdiff.tensorwise import Say
@@ -49,6 +50,7 @@ def compare(
     *,
     say: Say | None = None,
     tuned_is_delta: bool = False,
+    device: str | None = None,
 ) -> Diff:
     """Measure what changed between a base and a fine-tune.
 
@@ -71,14 +73,27 @@ def compare(
         Called with a sentence, how long it will take, before long work begins.
     tuned_is_delta
         The tuned checkpoint holds differences to the base, not weights.
+    device
+        A device of torch's ("cpu", "cuda", "cuda:1") for exact spectra of dense changes, which
+        are matrix products; NumPy by default. The workers have to see it. Factors, Lanczos and
+        sums are not moved there.
 
     Raises
     ------
     BadFile, BadAdapter, Mismatch
         What was given cannot be read or compared. A tensor that cannot be measured is a row of
         status "unreadable" instead, and `about["unreadable"]` says why.
+    BadCall
+        Torch does not see the device.
+    MissingExtra
+        A device is named and torch is not installed.
     """
     wanted = resolve(metrics)
+    if device is not None:
+        if executor is None:
+            devices.seen(device)
+        else:  # it is the workers that need it
+            executor.submit(devices.seen, device).result()
     opened = None if base is None or base == "-" else open_checkpoint(base)
     fine = open_tuned(tuned, opened)
     if tuned_is_delta:
@@ -92,7 +107,7 @@ def compare(
     }
     about = provenance.about(opened, fine, plan, unreadable)
     diff = Diff.of_rows(rows(plan, found, fine.unmatched), about)
-    diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say)
+    diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
     return diff.keeping([metric.name for metric in wanted])
 
 

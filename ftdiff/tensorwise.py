@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ftdiff.counts import crossings, merged
+from ftdiff.counts import absolutes, crossings, merged
 from ftdiff.errors import BadAdapter, BadCall, BadFile
 from ftdiff.metrics import Metric
 from ftdiff.plan import Change, Plan
-from ftdiff.recipes import Added
+from ftdiff.recipes import Added, Recipe
 from ftdiff.result import MOVED, Diff
 from ftdiff.spectra import geometry, spectrum
-from ftdiff.tensors import matrices, nbytes, numel
+from ftdiff.tensors import LazyTensor, matrices, nbytes, numel
 
 #: Called with the bytes measured so far and in all.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -48,6 +48,7 @@ def adding(
     threads: int = 1,
     progress: Progress | None = None,
     say: Say | None = None,
+    device: str | None = None,
 ) -> Diff:
     """Return the diff with those of the metrics that need more than sums; itself if none does.
 
@@ -59,7 +60,7 @@ def adding(
         Any metrics.
     executor, threads
         Where to measure; that many threads of this process by default.
-    progress, say
+    progress, say, device
         As in `ftdiff.compare`.
 
     Raises
@@ -74,10 +75,10 @@ def adding(
     changes = [change for change in plan.changes if change.address.name in moved]
     if executor is not None:
         workers = int(getattr(executor, "_max_workers", 1))
-        return diff.adding(*run(changes, apart, executor, workers, progress, say))
+        return diff.adding(*run(changes, apart, executor, workers, progress, say, device))
     with ThreadPoolExecutor(threads) as pool:
         try:
-            return diff.adding(*run(changes, apart, pool, threads, progress, say))
+            return diff.adding(*run(changes, apart, pool, threads, progress, say, device))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -90,6 +91,7 @@ def run(
     workers: int = 1,
     progress: Progress | None = None,
     say: Say | None = None,
+    device: str | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
     """Measure metrics of these changes.
 
@@ -106,9 +108,10 @@ def run(
         if seconds > _LONG:
             what = ", ".join(functions) if len(functions) < 4 else f"{len(functions)} metrics"
             tensors = "1 tensor" if len(changes) == 1 else f"{len(changes)} tensors"
-            say(f"{what} of {tensors}: about {_duration(seconds)}")
+            without = "" if device is None else f" without {device}"
+            say(f"{what} of {tensors}: about {_duration(seconds)}{without}")
     costly = sorted(changes, key=lambda change: -_seconds(change, needs))
-    futures = {executor.submit(measure, c, functions): c for c in costly}
+    futures = {executor.submit(measure, c, functions, device): c for c in costly}
     total = sum(_bytes(change) for change in changes)
     columns: dict[str, dict[str, float]] = {name: {} for name in functions}
     notes: dict[str, dict[str, Any]] = {}
@@ -135,7 +138,7 @@ def run(
     return columns, {name: notes[name] for name in names if name in notes}
 
 
-def measure(change: Change, functions: Functions) -> Found:
+def measure(change: Change, functions: Functions, device: str | None = None) -> Found:
     """Measure one tensor on a worker; the complaint is the note where it cannot be read."""
     apart: dict[Measure, dict[str, tuple[str, Callable[[Any], Any]]]] = {}
     for name, (needs, function) in functions.items():
@@ -145,7 +148,7 @@ def measure(change: Change, functions: Functions) -> Found:
     try:
         with np.errstate(all="ignore"):
             for measured, mine in apart.items():
-                found = measured(change, mine)
+                found = measured(change, mine, device)
                 values |= found.values
                 note |= found.note
     except (BadAdapter, BadFile) as error:
@@ -155,16 +158,17 @@ def measure(change: Change, functions: Functions) -> Found:
     return Found(values, note)
 
 
-def spectral(change: Change, functions: Functions) -> Found:
+def spectral(change: Change, functions: Functions, device: str | None) -> Found:
     """Measure metrics of singular values."""
     whole = any(needs == "spectrum" for needs, _ in functions.values())
-    make = partial(spectrum, whole=whole)
-    return _of_matrices(change, functions, make)
+    return _of_matrices(change, functions, partial(spectrum, whole=whole, device=device))
 
 
-def geometric(change: Change, functions: Functions) -> Found:
+def geometric(change: Change, functions: Functions, device: str | None) -> Found:
     """Measure metrics of leading subspaces; there are none without a base."""
-    return Found({}) if change.base is None else _of_matrices(change, functions, geometry)
+    if change.base is None:
+        return Found({})
+    return _of_matrices(change, functions, partial(geometry, device=device))
 
 
 def _of_matrices(change: Change, functions: Functions, make: Callable[..., Any]) -> Found:
@@ -183,27 +187,25 @@ def _of_matrices(change: Change, functions: Functions, make: Callable[..., Any])
     return Found({name: _mean(several) for name, several in found.items()}, note)
 
 
-def thresholds(change: Change, functions: Functions) -> Found:
-    """Measure metrics of how many entries crossed a threshold."""
-    return _of_record(crossings(change.recipe, change.base), functions)
-
-
-def merge(change: Change, functions: Functions) -> Found:
-    """Measure metrics of what a merge would keep."""
-    return _of_record(merged(change.recipe, change.base), functions)
-
-
-def _of_record(record: Any, functions: Functions) -> Found:
+def counted(
+    record_of: Callable[[Recipe, LazyTensor | None], Any],
+    change: Change,
+    functions: Functions,
+    device: str | None,
+) -> Found:
+    """Measure metrics of a record that is taken entry by entry, where the entries are read."""
+    record = record_of(change.recipe, change.base)
     return Found({name: float(function(record)) for name, (_, function) in functions.items()})
 
 
 #: Measures the metrics that need one thing, of one tensor.
-Measure: TypeAlias = Callable[[Change, Functions], Found]
+Measure: TypeAlias = Callable[[Change, Functions, str | None], Found]
 #: By what a metric needs (see `ftdiff.metrics.NEEDS`).
 MEASURES: Mapping[str, Measure] = {
     **dict.fromkeys(("top", "spectrum"), spectral),
-    "thresholds": thresholds,
-    "merge": merge,
+    "thresholds": partial(counted, crossings),
+    "merge": partial(counted, merged),
+    "absolutes": partial(counted, absolutes),
     "geometry": geometric,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from ftdiff.metrics import METRICS
@@ -46,9 +47,13 @@ def methods(diff: Diff) -> str:
     'lanczos 1, bound of the relative error 2e-05'
     """
     notes = diff.about.get("spectra", {}).values()
-    ways = Counter(str(note["method"]) for note in notes if "method" in note)
+    ways = Counter(_way(note) for note in notes if "method" in note)
     said = [f"{way} {count}" for way, count in ways.most_common()]
     bounds = [value for note in notes for name, value in note.items() if name.endswith("bound")]
     if bounds:
         said.append(f"bound of the relative error {max(bounds):.0e}")
     return ", ".join(said)
+
+
+def _way(note: Mapping[str, Any]) -> str:
+    return f"{note['method']} on {note['device']}" if "device" in note else str(note["method"])

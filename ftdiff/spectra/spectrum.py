@@ -38,6 +38,8 @@ class Spectrum:
         The inner dimension of the factors, where there are factors.
     base
         The matrix that changes.
+    device
+        The device of torch's that the Gram matrix was on; None for NumPy.
     base_bound
         Of the relative error of the base's σ₁, once that was asked for.
     """
@@ -50,6 +52,7 @@ class Spectrum:
     rank: int | None = None
     base: Matrix | None = None
     whole: Array | None = field(default=None, repr=False)
+    device: str | None = None
     base_bound: float | None = field(default=None, init=False)
 
     @property
@@ -75,8 +78,13 @@ class Spectrum:
         return float(found.values[0])
 
     def note(self) -> dict[str, Any]:
-        """Return how it was measured: the method, its error bound, and the base's where used."""
+        """Return how it was measured: the method, its error bound, and the base's where used.
+
+        The device too, where one was named and did the work.
+        """
         note: dict[str, Any] = {"method": self.method, "bound": self.bound}
+        if self.device is not None:
+            note["device"] = self.device
         return note if self.base_bound is None else {**note, "base_bound": self.base_bound}
 
 
@@ -87,6 +95,7 @@ def spectrum(
     index: int = 0,
     *,
     whole: bool = True,
+    device: str | None = None,
 ) -> Spectrum:
     """Return the spectrum of one matrix of a change.
 
@@ -98,22 +107,28 @@ def spectrum(
         Rows × columns of the matrix, and which one it is where a tensor holds several.
     whole
         All singular values rather than the largest; from factors there are always all.
+    device
+        As in `singular_values`: factors and Lanczos are NumPy's in any case, since their work is
+        small, and reading takes its time.
     """
     stored = None if base is None else Stored(base, shape, index)
     factored = factors(recipe, base, index)
     if factored is None or factored.shape != shape:
-        return of_matrix(Changed(recipe, base, shape, index), stored, whole=whole)
+        return of_matrix(Changed(recipe, base, shape, index), stored, whole=whole, device=device)
     values = factored.singular_values()
     bound = max(shape) * float(np.finfo(np.float64).eps)
     rank = factored.rank if isinstance(factored, LowRank | Hadamard) else None
     return _of_values(shape, values, "factors", bound, stored, rank)
 
 
-def of_matrix(matrix: Matrix, base: Matrix | None = None, *, whole: bool = True) -> Spectrum:
+def of_matrix(
+    matrix: Matrix, base: Matrix | None = None, *, whole: bool = True, device: str | None = None
+) -> Spectrum:
     """Return the spectrum of a matrix that is read by rows."""
     if whole:
-        values, bound, method = singular_values(matrix)
-        return _of_values(matrix.shape, values, method, bound, base, None)
+        values, bound, method = singular_values(matrix, device)
+        where = device if method == "gram" else None
+        return _of_values(matrix.shape, values, method, bound, base, None, where)
     found = leading(matrix)
     largest, bound = float(found.values[0]), float(found.bound[0])
     return Spectrum(matrix.shape, largest, found.sumsq, "lanczos", bound, base=base)
@@ -126,9 +141,10 @@ def _of_values(
     bound: float,
     base: Matrix | None,
     rank: int | None,
+    device: str | None = None,
 ) -> Spectrum:
     largest, sumsq = float(values[0]), float(np.square(values).sum())
-    return Spectrum(shape, largest, sumsq, method, bound, rank, base, values)
+    return Spectrum(shape, largest, sumsq, method, bound, rank, base, values, device)
 
 
 def factors(recipe: Recipe, base: LazyTensor | None, index: int) -> Delta | None:

@@ -36,6 +36,8 @@ class Geometry:
         ΔW's factors, where it has them: no part of it is then multiplied out for products.
     bounds
         By part, the bound of the relative error of its singular values.
+    device
+        Where exact spectra are worked out, as in `singular_values`.
     """
 
     tensor: LazyTensor
@@ -44,6 +46,7 @@ class Geometry:
     change: Matrix
     low: LowRank | None = None
     bounds: dict[str, float] = field(default_factory=dict)
+    device: str | None = None
 
     @property
     def k(self) -> int:
@@ -91,7 +94,7 @@ class Geometry:
         """All singular values of the base, remembered on disk."""
 
         def make() -> dict[str, Array]:
-            values, bound, _ = singular_values(self.base)
+            values, bound, _ = singular_values(self.base, self.device)
             return {"values": values, "bound": np.array(bound)}
 
         shapes = {"values": (min(self.base.shape),), "bound": ()}
@@ -102,7 +105,7 @@ class Geometry:
     @cached_property
     def tuned_values(self) -> Array:
         """All singular values of the tuned matrix."""
-        values, bound, _ = singular_values(Sum(self.base, self.change))
+        values, bound, _ = singular_values(Sum(self.base, self.change), self.device)
         self.bounds["tuned_values"] = bound
         return values
 
@@ -164,15 +167,21 @@ class Geometry:
         return found
 
 
-def geometry(recipe: Recipe, base: LazyTensor, shape: tuple[int, int], index: int = 0) -> Geometry:
+def geometry(
+    recipe: Recipe,
+    base: LazyTensor,
+    shape: tuple[int, int],
+    index: int = 0,
+    *,
+    device: str | None = None,
+) -> Geometry:
     """Return one matrix of a change beside the base's."""
     form = factors(recipe, base, index) if isinstance(recipe, Added) else None
     low = form if isinstance(form, LowRank) and form.shape == shape else None
     if low is not None and not (np.isfinite(low.B).all() and np.isfinite(low.A).all()):
         low = None
-    return Geometry(
-        base, index, Stored(base, shape, index), Changed(recipe, base, shape, index), low
-    )
+    W, dW = Stored(base, shape, index), Changed(recipe, base, shape, index)
+    return Geometry(base, index, W, dW, low, device=device)
 
 
 def _left(matrix: Matrix, U: Array) -> Array:

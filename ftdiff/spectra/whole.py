@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from ftdiff.spectra.devices import eigenvalues, placed, working
 from ftdiff.spectra.matrices import Matrix, runs
 from ftdiff.tensors import Array
 
@@ -13,8 +16,16 @@ _BLOCK = 256 << 20  # bytes of rows that a wide matrix holds while the others pa
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def singular_values(matrix: Matrix) -> tuple[Array, float, str]:
+def singular_values(matrix: Matrix, device: str | None = None) -> tuple[Array, float, str]:
     """Return all min(rows, columns) singular values, largest first.
+
+    Parameters
+    ----------
+    matrix
+        Read by runs of rows.
+    device
+        A device of torch's ("cpu", "cuda", "cuda:1") on which the Gram matrix is added up and
+        decomposed, in float64; None for NumPy. Small matrices are LAPACK's in any case.
 
     Returns
     -------
@@ -39,42 +50,44 @@ def singular_values(matrix: Matrix) -> tuple[Array, float, str]:
         if not np.isfinite(M).all():
             return np.full(short, np.nan), 0.0, "svd"
         return np.linalg.svd(M, compute_uv=False), max(rows, columns) * _EPS, "svd"
-    G = short_gram(matrix)
-    if not np.isfinite(G).all():
-        return np.full(short, np.nan), 0.0, "gram"
-    least = lost(G)
-    squares = np.linalg.eigvalsh(G)[::-1]
+    with working(device):
+        G = short_gram(matrix, device)
+        least = lost(G)
+        if not np.isfinite(least):  # an entry that is not finite is in a square of the diagonal
+            return np.full(short, np.nan), 0.0, "gram"
+        squares = eigenvalues(G)[::-1]
     values = np.sqrt(np.where(squares > least, squares, 0.0))
     return values, float(np.sqrt(least) / values[0]) if values[0] else 0.0, "gram"
 
 
-def short_gram(matrix: Matrix) -> Array:
-    """Return MᵀM or MMᵀ, whichever is smaller."""
-    return _tall(matrix) if matrix.shape[0] >= matrix.shape[1] else _wide(matrix)
+def short_gram(matrix: Matrix, device: str | None = None) -> Any:
+    """Return MᵀM or MMᵀ, whichever is smaller: an array, or a tensor on the device."""
+    rows, columns = matrix.shape
+    return _tall(matrix, device) if rows >= columns else _wide(matrix, device)
 
 
-def lost(G: Array) -> float:
+def lost(G: Any) -> float:
     """Return what an eigenvalue of a Gram matrix has to exceed to be told from rounding."""
-    return 4 * _EPS * float(np.trace(G))
+    return 4 * _EPS * float(G.trace())
 
 
-def _tall(matrix: Matrix) -> Array:
-    G = np.zeros((matrix.shape[1],) * 2)
+def _tall(matrix: Matrix, device: str | None) -> Any:
+    G = placed(np.zeros((matrix.shape[1],) * 2), device)
     for start, stop in runs(matrix, _BLOCK // 4):
-        M = matrix.read(start, stop)
+        M = placed(matrix.read(start, stop), device)
         G += M.T @ M
     return G
 
 
-def _wide(matrix: Matrix) -> Array:
+def _wide(matrix: Matrix, device: str | None) -> Any:
     """Return MMᵀ: a block of rows is held, and those after it pass by."""
-    G = np.zeros((matrix.shape[0],) * 2)
+    G = placed(np.zeros((matrix.shape[0],) * 2), device)
     blocks = list(runs(matrix, _BLOCK))
     for i, (start, stop) in enumerate(blocks):
-        held = matrix.read(start, stop)
+        held = placed(matrix.read(start, stop), device)
         G[start:stop, start:stop] = held @ held.T
         for first, last in blocks[i + 1 :]:
-            passing = held @ matrix.read(first, last).T
+            passing = held @ placed(matrix.read(first, last), device).T
             G[start:stop, first:last] = passing
             G[first:last, start:stop] = passing.T
     return G
