@@ -1,6 +1,6 @@
 """What a number in a cell means: one registered function for each metric, and what noise gives."""
 
-from ftdiff.metrics import geometry, magnitude, spectral, storage
+from ftdiff.metrics import absolute, geometry, magnitude, spectral, storage
 from ftdiff.metrics.registry import METRICS, NEEDS, Metric, Sums, groups, metric, resolve
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "NEEDS",
     "Metric",
     "Sums",
+    "absolute",
     "geometry",
     "groups",
     "magnitude",

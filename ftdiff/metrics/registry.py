@@ -20,6 +20,7 @@ NEEDS: Mapping[str, str] = {
     "top": "the largest singular values: exact from factors; else Lanczos, tens of passes over ΔW",
     "spectrum": "the whole spectrum: exact from factors; else min(m,n)² memory, mn·min(m,n) work",
     "thresholds": "entry by entry against a threshold: one more pass over W and ΔW, in float64",
+    "absolutes": "Σ|W₁| beside the other sums: one more pass over W and ΔW, in float64",
     "merge": "W + ΔW rounded entry by entry: one more pass over W and ΔW, in float64",
     "geometry": "leading subspaces of base and change: Lanczos, hundreds of passes over W and ΔW",
 }
@@ -71,7 +72,8 @@ class Metric:
         The null's value, as a column, from `Sums`; None where there is no closed form.
     pool
         Of a metric that needs more than sums, how a group has it from its tensors: "share", the
-        mean by entries; "energy", the quadratic mean by ‖ΔW‖²; "" where no mean is right.
+        mean by entries; "energy", the quadratic mean by ‖ΔW‖²; "quotient", Σ|ΔW| over the sum
+        of what it was divided by; "" where no mean is right.
     """
 
     name: str
