@@ -445,7 +445,8 @@ def test_small_holed_and_empty_matrices_say_what_they_cannot() -> None:
     holed.iloc[::2, 0] = np.nan
     holed.iloc[5] = np.nan
     assert not structural(findings(holed))
-    for odd in (noise() * np.nan, noise() * 0, noise().iloc[:0], noise() * np.inf):
+    zigzag = pd.DataFrame({"a": [1.0, 2.0] * 20})
+    for odd in (zigzag, noise() * np.nan, noise() * 0, noise().iloc[:0], noise() * np.inf):
         assert not structural(findings(odd))
 
 

@@ -117,8 +117,10 @@ def depth_peak(
     adjusted = discoveries(np.array([one[3] for one in tested]))
     for (component, column, gain, _), adjusted_p in zip(tested, adjusted, strict=True):
         vertex, drop = _vertex(column.to_numpy())
-        size = 100 * float(np.expm1(abs(drop)))
-        if gain < bic or adjusted_p >= q or not 0.15 <= vertex <= 0.85 or size < percent:
+        if gain < bic or adjusted_p >= q or not 0.15 <= vertex <= 0.85:
+            continue
+        size = 100 * float(np.expm1(min(abs(drop), 50.0)))
+        if size < percent:
             continue
         layer = column.index[round(vertex * (len(column) - 1))]
         does = "peaks" if drop > 0 else "dips"
