@@ -43,7 +43,9 @@ def test_the_summary_is_ten_lines_at_most_and_says_what_was_compared(lora: ftdif
 def test_the_summary_tells_what_explains_a_change_and_what_could_not_be_read() -> None:
     X = noise(spread=0.02).mul(1 / rising(), axis=0)
     base = X * 0 + np.outer(rising(), np.ones(X.shape[1]))
-    told = " ".join(summary(diff_of(X, base=base, scale=0.9, floor=0.003)))
+    lines = summary(diff_of(X, base=base, scale=0.9, floor=0.003))
+    assert len(lines) <= 10
+    told = " ".join(lines)
     for words in ("one rescale of the base", "the base's norm", "cannot be told from rounding"):
         assert words in told
     lost = ftdiff.compare({"w": np.ones(3), "x": np.ones(2)}, {"w": np.zeros(3), "y": np.ones(2)})

@@ -96,8 +96,8 @@ def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
         return [_joined(_all(said, "left-out"))]
     faint = _all(said, "precision-control", "left-out")
     scale = _all(said, "scale-control")
-    lines = [_joined(scale) if scale else "No component is mostly a rescale of its base."]
-    lines.append(_joined(_all(said, "norm-control")))
+    rescaled = _joined(scale) if scale else "No component is mostly a rescale of its base."
+    lines = [" ".join([rescaled, *_all(said, "norm-control")[:_MOST]])]
     if faint or "snr" not in diff.frame:
         lines.append(_joined(faint))
     elif diff.frame["snr"].notna().any():
