@@ -169,6 +169,8 @@ def test_the_keyboard_reaches_the_map_moves_chooses_and_leaves(page: Chrome) -> 
     assert focused.get_attribute("class") == "map"
     readout = page.find_element(By.ID, "readout")
     assert "layer 27 · attn.q" in readout.text  # the top left
+    focused.send_keys(Keys.ARROW_UP, Keys.ARROW_LEFT)
+    assert "layer 27 · attn.q" in readout.text
     focused.send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     assert "layer 26 · attn.v" in readout.text
     focused.send_keys(Keys.END, Keys.PAGE_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
