@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,9 @@ _LONGEST = 2000  # characters of a message: a name in a file may have a million
 def main() -> None:
     """Run the command line, and translate what was raised on purpose into a line and a code."""
     interrupts = _counted_interrupts()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of few letters shows the others as ?
+            stream.reconfigure(errors="replace")
     try:
         sys.exit(ftdiff(prog_name="ftdiff", standalone_mode=False))
     except (Exception, KeyboardInterrupt) as error:

@@ -192,3 +192,9 @@ def test_a_closed_pipe_is_not_an_error() -> None:
     command = f"{sys.executable} -m ftdiff compare {BASE} {LORA} --format json | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+def test_a_terminal_of_few_letters_is_no_traceback() -> None:
+    done = run("compare", BASE, LORA, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert "relative_norm" in done.stdout
