@@ -37,10 +37,10 @@ def vocabulary(folder: str | Path) -> dict[int, str]:
     path = path if path.is_dir() else path.parent
     for name, read in (("tokenizer.json", _tokenizer), ("vocab.json", _plain)):
         if (path / name).is_file():
-            found = dict(read(read_json(path / name), path / name))
+            found = dict(read(read_json(path / name, halves=True), path / name))
             extra = path / "added_tokens.json"
             if extra.is_file():
-                found |= dict(_plain(read_json(extra), extra))
+                found |= dict(_plain(read_json(extra, halves=True), extra))
             return found
     return {}
 
