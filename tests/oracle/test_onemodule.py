@@ -229,7 +229,7 @@ def test_a_pattern_names_whole_paths_and_a_list_their_ends() -> None:
     paths = ["a.1.q_proj", "a.1.q_proj.inner", "a.1.my_q_proj"]
     assert targeted({"target_modules": r"a\.\d\.q_proj"}, paths) == paths[:1]
     assert targeted({"target_modules": ["q_proj", "inner"]}, paths) == paths[:2]
-    with pytest.raises(BadAdapter, match="target_modules .* is no pattern"):
+    with pytest.raises(BadAdapter, match=r"target_modules .* is no pattern"):
         targeted({"target_modules": "(q_proj"}, paths)
 
 
