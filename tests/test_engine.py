@@ -153,5 +153,19 @@ def test_one_minus_cosine_keeps_nine_digits(tmp_path: Path) -> None:
     assert 1 - diff.frame["cosine"].iloc[0] == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_usual_script_says_a_cosine_above_one_and_we_do_not() -> None:
+    draw = torch.Generator().manual_seed(0)
+    W = (torch.randn(8960 * 1536, generator=draw) * 0.02).to(torch.bfloat16)
+    W1 = (W.float() + 2e-4 * torch.randn(W.shape, generator=draw)).to(torch.bfloat16)
+    usual = torch.nn.functional.cosine_similarity(W.float(), W1.float(), dim=0)
+    assert usual > 1.0001
+    row = ftdiff.compare({"w": W}, {"w": W1}).frame.iloc[0]
+    a, b = W.double().numpy(), W1.double().numpy()
+    right = float((a @ b) / np.sqrt((a @ a) * (b @ b)))
+    assert row["cosine"] == pytest.approx(right, abs=1e-9)
+    expected = float(np.linalg.norm(b - a) / np.linalg.norm(a))
+    assert row["relative_norm"] == pytest.approx(expected, rel=1e-7)
+
+
 def test_moments_of_an_empty_change_are_neutral() -> None:
     assert Moments() + Moments() == Moments()

@@ -4,8 +4,9 @@
 
 Every round evicts the files, reads them in again in large requests, and then runs each candidate on
 the warm pair, so that only numbers of one round are compared; what is printed is the median over
-rounds of their ratios. The pass and the bare read time themselves once they are compiled, the others
-are timed from outside. Memory is the largest private (anonymous) size seen while a process ran.
+rounds of their ratios. The pass and the bare read time themselves once they are compiled, the
+others are timed from outside. Memory is the largest private (anonymous) size seen while a process
+ran.
 """
 
 from __future__ import annotations
