@@ -5,9 +5,8 @@ Spans go to workers, sums come back, weights never travel. This is the only room
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from ftdiff.spectra import devices
 from ftdiff.tensors import nbytes, numel
 from ftdiff.tensorwise import Progress as Progress
 from ftdiff.tensorwise import Say
+from ftdiff.threads import cores, pool
 
 #: Bytes of base that one task reads: on threads of this process, and anywhere else, where a task
 #: costs milliseconds.
@@ -122,17 +122,8 @@ def run(
     """Measure a plan: for each change its moments, or why it could not be read."""
     if executor is not None:
         return _gather(plan, executor, FAR_BYTES, progress)
-    with ThreadPoolExecutor(cores()) as threads:
-        try:
-            return _gather(plan, threads, NEAR_BYTES, progress)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with pool() as threads:
+        return _gather(plan, threads, NEAR_BYTES, progress)
 
 
 def _gather(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 
 from ftdiff.errors import BadCall, require
+from ftdiff.threads import pool
 
 
 @contextmanager
@@ -35,12 +36,8 @@ def executor(*, threads: int | None = None, dask: str | None = None) -> Iterator
     elif threads is not None:
         if threads < 1:
             raise BadCall(f"-j {threads}: at least one thread is needed")
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                yield pool
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with pool(threads) as workers:
+            yield workers
     else:
         yield None
 

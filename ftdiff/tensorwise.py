@@ -6,7 +6,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ from ftdiff.recipes import Added, Recipe
 from ftdiff.result import MOVED, Diff
 from ftdiff.spectra import geometry, spectrum
 from ftdiff.tensors import LazyTensor, matrices, nbytes, numel
+from ftdiff.threads import pool
 
 #: Called with the bytes measured so far and in all.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -76,12 +77,8 @@ def adding(
     if executor is not None:
         workers = int(getattr(executor, "_max_workers", 1))
         return diff.adding(*run(changes, apart, executor, workers, progress, say, device))
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            return diff.adding(*run(changes, apart, pool, threads, progress, say, device))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with pool(threads) as local:
+        return diff.adding(*run(changes, apart, local, threads, progress, say, device))
 
 
 def run(

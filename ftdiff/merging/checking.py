@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from typing import Any
 
 from ftdiff.adapters import open_tuned
-from ftdiff.engine import Progress, cores
+from ftdiff.engine import Progress
 from ftdiff.errors import BadCall
 from ftdiff.formats import open_checkpoint
 from ftdiff.merging.claims import Claim, claims
 from ftdiff.merging.judging import Row, judge
 from ftdiff.merging.verification import Verification
 from ftdiff.provenance import version
+from ftdiff.threads import pool
 
 
 def verify(
@@ -78,12 +79,8 @@ def _judge(
 ) -> list[Row]:
     if executor is not None:
         return _gather(made, executor, progress)
-    with ThreadPoolExecutor(cores()) as threads:
-        try:
-            return _gather(made, threads, progress)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    with pool() as threads:
+        return _gather(made, threads, progress)
 
 
 def _gather(made: Sequence[Claim], executor: Executor, progress: Progress | None) -> list[Row]:

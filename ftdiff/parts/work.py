@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 
-from ftdiff.engine import Progress, cores
+from ftdiff.engine import Progress
 from ftdiff.errors import FtdiffError
 from ftdiff.parts.lines import Lines, measure
 from ftdiff.plan import Change
 from ftdiff.tensors import nbytes, numel
+from ftdiff.threads import pool
 
 
 def measured(
@@ -20,12 +21,8 @@ def measured(
     """Measure changes along an axis each: lines, or the complaint where one cannot be read."""
     if executor is not None:
         return _gathered(tasks, executor, progress)
-    with ThreadPoolExecutor(cores()) as threads:
-        try:
-            return _gathered(tasks, threads, progress)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    with pool() as threads:
+        return _gathered(tasks, threads, progress)
 
 
 def attempt(change: Change, axis: int) -> Lines | str:
