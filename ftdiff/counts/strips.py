@@ -20,11 +20,12 @@ def strips(recipe: Recipe, base: LazyTensor) -> Iterator[tuple[Array, Array]]:
         return
     columns = matrix_shape(recipe.shape)[1]
     step = max(1, _STRIP // columns) * columns
+    read = recipe.entries(base)
     for start in range(0, size, step):
         stop = min(start + step, size)
         with base.window(start, stop) as stored:
             W = stored.astype(np.float64)
-        yield W, recipe.entries(base, start, stop)
+        yield W, read(start, stop)
 
 
 def rounded(values: Array, dtype: str) -> Array:

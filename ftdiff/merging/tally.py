@@ -128,9 +128,10 @@ def _tiles(base: LazyTensor, recipe: Recipe, merged: LazyTensor) -> Iterator[Til
     columns = (getattr(recipe, "view", None) or matrix_shape(recipe.shape))[1]
     step = max(1, RUN // max(1, columns)) * max(1, columns)
     size = numel(base.shape)
+    read = recipe.entries(base)
     for start in range(0, size, step):
         stop = min(start + step, size)
-        dW = held(recipe.entries(base, start, stop), base.dtype, merged.dtype)
+        dW = held(read(start, stop), base.dtype, merged.dtype)
         with base.window(start, stop) as stored, merged.window(start, stop) as M:
             yield held(stored, base.dtype, merged.dtype), dW, M
 

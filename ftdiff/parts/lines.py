@@ -126,10 +126,10 @@ def _strip(change: Change, start: int, stop: int, block: int, turned: int = 0) -
             dtype = base.dtype if base is not None else ""
             found = kernels.sums(W, tuned, dtype, recipe.dtype, block=block)
         elif base is None:
-            dW = flat(recipe.entries(None, start, stop))
+            dW = flat(recipe.entries(None)(start, stop))
             found = kernels.sums(dW, None, "F64", block=block)
         else:
-            dW = flat(recipe.entries(base, start, stop))
+            dW = flat(recipe.entries(base)(start, stop))
             facts = precision(base.dtype)
             least = facts[1] if facts else 0
             found = kernels.sums(

@@ -3,7 +3,7 @@
 from ftdiff.recipes.added import Added, Maker, Product
 from ftdiff.recipes.beside import Beside
 from ftdiff.recipes.rebuilt import Rebuilt, Rule, RuleMaker
-from ftdiff.recipes.recipe import Recipe, Tuned
+from ftdiff.recipes.recipe import Entries, Recipe, Tuned
 from ftdiff.recipes.replaced import Replaced, Unreadable
 from ftdiff.recipes.stored import StoredDelta, as_delta
 from ftdiff.recipes.tiles import TILE
@@ -12,6 +12,7 @@ __all__ = [
     "TILE",
     "Added",
     "Beside",
+    "Entries",
     "Maker",
     "Product",
     "Rebuilt",

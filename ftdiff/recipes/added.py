@@ -12,7 +12,7 @@ import numpy as np
 from ftdiff.deltas import Delta, LowRank
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
-from ftdiff.recipes.recipe import Recipe
+from ftdiff.recipes.recipe import Entries, Recipe
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 
@@ -108,12 +108,17 @@ class Added:
                 total += tiling.added(W, dW, base.dtype)
         return total.replacing(delta_sq=delta.sumsq() if start == 0 else 0.0)
 
-    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
-        """Multiply out the rows that hold these entries."""
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Multiply out the rows that hold the entries that are asked for."""
         columns = (self.view or matrix_shape(self.shape))[1]
-        first, last = tiling.enclosing(start, stop, columns)
-        dW = _made(self.maker).rows(first, last).reshape(-1)
-        return dW[start - first * columns : stop - first * columns].astype(np.float64)
+        delta = _made(self.maker)
+
+        def read(start: int, stop: int) -> Array:
+            first, last = tiling.enclosing(start, stop, columns)
+            dW = delta.rows(first, last).reshape(-1)
+            return dW[start - first * columns : stop - first * columns].astype(np.float64)
+
+        return read
 
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return ΔW in its own form."""

@@ -8,9 +8,9 @@ from ftdiff.deltas import Delta
 from ftdiff.errors import BadAdapter
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
-from ftdiff.recipes.recipe import Recipe
+from ftdiff.recipes.recipe import Entries, Recipe
 from ftdiff.recipes.tiles import TILE
-from ftdiff.tensors import Array, LazyTensor, numel
+from ftdiff.tensors import LazyTensor, numel
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Beside:
         with self.tensor.window(start, stop) as values:
             return tiling.alone(values, self.dtype)
 
-    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+    def entries(self, base: LazyTensor | None) -> Entries:
         """Raise: there are none, as `delta` says."""
         raise self._none()
 

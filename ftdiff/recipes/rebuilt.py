@@ -13,7 +13,7 @@ from ftdiff.deltas import Delta, Dense
 from ftdiff.errors import BadAdapter
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
-from ftdiff.recipes.recipe import Recipe, common_rows
+from ftdiff.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 
@@ -90,16 +90,20 @@ class Rebuilt:
                 total += tiling.added(W, np.ascontiguousarray(dW, np.float32), base.dtype)
         return total
 
-    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
-        """Apply the rule to the rows that hold these entries."""
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Apply the rule to the rows that hold the entries that are asked for."""
         rule = self._rule(base)
         assert base is not None
         columns = matrix_shape(self.shape)[1]
-        first, last = tiling.enclosing(start, stop, columns)
-        with base.window(first * columns, last * columns) as W:
-            dW = rule.rows(W.astype(np.float32).reshape(last - first, columns), first)
-        flat = np.ascontiguousarray(dW).reshape(-1)
-        return flat[start - first * columns : stop - first * columns].astype(np.float64)
+
+        def read(start: int, stop: int) -> Array:
+            first, last = tiling.enclosing(start, stop, columns)
+            with base.window(first * columns, last * columns) as W:
+                dW = rule.rows(W.astype(np.float32).reshape(last - first, columns), first)
+            flat = np.ascontiguousarray(dW).reshape(-1)
+            return flat[start - first * columns : stop - first * columns].astype(np.float64)
+
+        return read
 
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return ΔW entry by entry, float32."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from ftdiff.deltas import Delta
 from ftdiff.moments import Moments
 from ftdiff.tensors import Array, LazyTensor
+
+#: Returns entries `start` to `stop` of ΔW: float64, flat, in the order of the base's file.
+Entries: TypeAlias = Callable[[int, int], Array]
 
 
 class Recipe(Protocol):
@@ -43,10 +46,10 @@ class Recipe(Protocol):
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
         """Measure these tiles (all by default), streaming; without a base, what needs none."""
 
-    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
-        """Return these entries of ΔW in float64, flat and in the order of the base's file.
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Open ΔW to be read by entries: what it is made from is read once, here.
 
-        Costs least where `start` and `stop` are ends of rows.
+        Runs of entries cost least where they end with rows.
         """
 
     def delta(self, base: LazyTensor | None) -> Delta:

@@ -10,7 +10,7 @@ from ftdiff.deltas import Delta, Dense
 from ftdiff.errors import BadAdapter
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
-from ftdiff.recipes.recipe import Recipe, common_rows
+from ftdiff.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.recipes.tiles import TILE
 from ftdiff.tensors import Array, FirstRows, LazyTensor, matrix_shape, numel
 
@@ -55,14 +55,18 @@ class Replaced:
             with base.window(start, stop) as W:
                 return tiling.replaced(W, tuned, base.dtype, self.dtype)
 
-    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
-        """Return tuned − base of these entries; tuned where there is no base."""
-        with self.tensor.window(start, stop) as tuned:
-            dW: Array = tuned.astype(np.float64)
-        if base is not None:
-            with base.window(start, stop) as W:
-                dW -= W.astype(np.float64)
-        return dW
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Read tuned − base; tuned where there is no base."""
+
+        def read(start: int, stop: int) -> Array:
+            with self.tensor.window(start, stop) as tuned:
+                dW: Array = tuned.astype(np.float64)
+            if base is not None:
+                with base.window(start, stop) as W:
+                    dW -= W.astype(np.float64)
+            return dW
+
+        return read
 
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return tuned − base in float64; tuned where there is no base."""
@@ -100,7 +104,7 @@ class Unreadable:
         """Raise the complaint."""
         raise BadAdapter(self.reason)
 
-    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
+    def entries(self, base: LazyTensor | None) -> Entries:
         """Raise the complaint."""
         raise BadAdapter(self.reason)
 

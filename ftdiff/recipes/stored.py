@@ -10,7 +10,7 @@ from ftdiff.deltas import Delta, Dense
 from ftdiff.errors import BadCall
 from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
-from ftdiff.recipes.recipe import Recipe, Tuned, common_rows
+from ftdiff.recipes.recipe import Entries, Recipe, Tuned, common_rows
 from ftdiff.recipes.replaced import Replaced
 from ftdiff.recipes.tiles import TILE
 from ftdiff.tensors import Array, FirstRows, LazyTensor, matrix_shape, numel
@@ -58,10 +58,14 @@ class StoredDelta:
             with base.window(start, stop) as W:
                 return tiling.added(W, dW, base.dtype, self.tensor.dtype)
 
-    def entries(self, base: LazyTensor | None, start: int, stop: int) -> Array:
-        """Return these stored values."""
-        with self.tensor.window(start, stop) as dW:
-            return dW.astype(np.float64)
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Read the stored values."""
+
+        def read(start: int, stop: int) -> Array:
+            with self.tensor.window(start, stop) as dW:
+                return dW.astype(np.float64)
+
+        return read
 
     def delta(self, base: LazyTensor | None) -> Delta:
         """Return the stored values in float64."""

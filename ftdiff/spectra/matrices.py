@@ -39,7 +39,7 @@ class Changed:
         """Return these rows of ΔW."""
         rows, columns = self.shape
         first = self.index * rows * columns
-        flat = self.recipe.entries(self.base, first + start * columns, first + stop * columns)
+        flat = self.recipe.entries(self.base)(first + start * columns, first + stop * columns)
         return flat.reshape(stop - start, columns)
 
 

@@ -57,7 +57,7 @@ def test_an_adapter_has_the_value_of_what_it_adds_without_rounding() -> None:
     low = Added((30, 20), Product(ArrayTensor(A), ArrayTensor(B), 0.25))
     found = absolutes(low, ArrayTensor(W))
     assert found is not None
-    dW = torch.from_numpy(low.entries(None, 0, 600)).reshape(30, 20)
+    dW = torch.from_numpy(low.entries(None)(0, 600)).reshape(30, 20)
     base = torch.from_numpy(W).double()
     assert found.change / (found.base + found.tuned) == pytest.approx(sigma(base, base + dW))
 

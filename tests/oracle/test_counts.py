@@ -84,7 +84,7 @@ def test_a_merge_equals_torchs_rounding(dtype: str, size: float, seed: int, low:
         else StoredDelta(ArrayTensor(size * (B @ A)))
     )
     base = lazy(W)
-    dW = double(recipe.entries(base, 0, 1500)).reshape(30, 50)
+    dW = double(recipe.entries(base)(0, 1500)).reshape(30, 50)
     found, crossed = merged(recipe, base), crossings(recipe, base)
     assert found is not None
     assert crossed is not None
