@@ -5,5 +5,6 @@ from ftdiff.deltas.dense import Dense
 from ftdiff.deltas.hadamard import Hadamard
 from ftdiff.deltas.kronecker import Kronecker
 from ftdiff.deltas.lowrank import LowRank
+from ftdiff.deltas.pairs import inner_products
 
-__all__ = ["Delta", "Dense", "Hadamard", "Kronecker", "LowRank"]
+__all__ = ["Delta", "Dense", "Hadamard", "Kronecker", "LowRank", "inner_products"]

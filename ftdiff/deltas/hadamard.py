@@ -93,6 +93,10 @@ class Hadamard:
         """Return ΔW multiplied out in float64."""
         return self._dense(0, self.shape[0])
 
+    def factored(self) -> LowRank | None:
+        """Return the same as one product in float64; None where its tiles are less work."""
+        return self._factored() if self._thin() else None
+
     def _thin(self) -> bool:
         """Say whether the factored product is less work than the tiles are."""
         rows, columns = self.shape
