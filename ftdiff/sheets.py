@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.errors import BadFile
+from ftdiff.errors import BadFile, one_line
 from ftdiff.result import Diff
 from ftdiff.tensors import stamp
 
@@ -78,7 +78,7 @@ def read_matrix(path: str | Path) -> pd.DataFrame:
             return _frame(*_of_json(json.loads(text)))
         return _frame(*_of_csv(text, "\t" if path.suffix.lower() == ".tsv" else ","))
     except _Unfit as error:
-        raise BadFile(f"{path}: {error}") from error
+        raise BadFile(f"{path}: {one_line(error, 400)}") from error
     except (ValueError, RecursionError, csv.Error) as error:
         raise BadFile(f"{path}: not a matrix in CSV or JSON ({error})") from error
 

@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgba
@@ -894,6 +894,7 @@ json_values = st.recursive(
 )
 
 
+@example({"columns": ["data"], "index": ["0\n0"], "data": [[False]]})
 @settings(deadline=None, max_examples=200)
 @given(json_values)
 def test_any_json_is_a_matrix_or_a_bad_file(tmp_path_factory: Any, document: Any) -> None:
