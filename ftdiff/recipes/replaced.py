@@ -56,9 +56,12 @@ class Replaced:
                 return tiling.replaced(W, tuned, base.dtype, self.dtype)
 
     def entries(self, base: LazyTensor | None) -> Entries:
-        """Read tuned − base; tuned where there is no base."""
+        """Read tuned − base, which of the same bytes is zero; tuned where there is no base."""
+        same = self._is(base)
 
         def read(start: int, stop: int) -> Array:
+            if same:
+                return np.zeros(stop - start)
             with self.tensor.window(start, stop) as tuned:
                 dW: Array = tuned.astype(np.float64)
             if base is not None:

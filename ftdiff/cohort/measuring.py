@@ -1,0 +1,196 @@
+"""Measure one tensor of many fine-tunes at once: each file is read once, whatever their number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from ftdiff import kernels
+from ftdiff.cohort.lineup import Line
+from ftdiff.cohort.probes import PROBES, Probe
+from ftdiff.deltas import Delta, inner_products
+from ftdiff.errors import FtdiffError
+from ftdiff.moments import exact
+from ftdiff.recipes import Added, Entries, Recipe
+from ftdiff.tensors import Array, matrices, nbytes, numel
+
+#: Entries of all fine-tunes that are held at a time: a megabyte of float64.
+_HELD = 1 << 17
+#: Entries of a base of which one window is lent.
+_WINDOW = 1 << 23
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured beside the inner products.
+
+    Attributes
+    ----------
+    base
+        ‖W‖² and the spacing of its numbers.
+    probes
+        Names of `PROBES`.
+    """
+
+    base: bool = False
+    probes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """What is known of one tensor of n fine-tunes.
+
+    Attributes
+    ----------
+    inner
+        float64, n × n: ⟨ΔWᵢ, ΔWⱼ⟩ over the entries that are finite; 0 where one leaves the tensor
+        as it is, NaN where one is not known.
+    nonfinite
+        int64, n: entries of each that are not finite.
+    base_sq, power_sq
+        ‖W‖², and Σ (2^⌊log₂|w|⌋)²: times a dtype's squared spacing at 1, its squared units in the
+        last place. NaN where not asked for.
+    probes
+        By probe, arrays by name.
+    complaints
+        By fine-tune, why its change could not be read.
+    """
+
+    inner: Array
+    nonfinite: Array
+    base_sq: float = float("nan")
+    power_sq: float = float("nan")
+    probes: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    complaints: Mapping[int, str] = field(default_factory=dict)
+
+
+def measure(line: Line, asked: Asked) -> Together:
+    """Measure one line: on a worker, from paths; no weight travels.
+
+    Changes that have factors are multiplied by each other in closed form, at the factors' price.
+    Where one of them has none, all are read side by side, some rows at a time.
+    """
+    reading = _Reading(line)
+    probes = {name: PROBES[name](line) for name in asked.probes}
+    inner = reading.closed_form()
+    open_ = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
+    if inner is None or open_:
+        inner = reading.entries(open_, inner)
+    for i in {*line.unknown, *reading.complaints}:
+        inner[i, :] = inner[:, i] = np.nan
+    base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))
+    found = {name: probe.found() for name, probe in probes.items()}
+    return Together(inner, reading.nonfinite, base_sq, power_sq, found, reading.complaints)
+
+
+def cost(line: Line) -> int:
+    """Return about how many bytes a line's measuring reads."""
+    each = numel(line.shape) if line.base is None else nbytes(line.base)
+    stored = sum(1 for recipe in line.recipes if recipe is not None and recipe.dtype)
+    return each * (stored + 1)
+
+
+class _Reading:
+    """The changes of one line, opened; what cannot be read is a complaint."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.count = len(line.recipes)
+        self.complaints: dict[int, str] = {}
+        self.nonfinite = np.zeros(self.count, np.int64)
+        self.deltas: dict[int, Delta] = {}
+
+    def closed_form(self) -> Array | None:
+        """Return all inner products from factors; None where a change has none."""
+        if not all(recipe is None or isinstance(recipe, Added) for recipe in self.line.recipes):
+            return None
+        self.deltas = self._each(lambda recipe: recipe.delta(self.line.base))
+        own = [*self.deltas]
+        products = inner_products([*self.deltas.values()]) if own else np.zeros((0, 0))
+        if np.isnan(products).any():
+            return None
+        inner = np.zeros((self.count, self.count))
+        inner[np.ix_(own, own)] = products
+        self.nonfinite[own] = [delta.nonfinite() for delta in self.deltas.values()]
+        return inner
+
+    def entries(self, probes: Sequence[Probe], known: Array | None) -> Array:
+        """Read all changes side by side, for their inner products (unless known) and probes."""
+        inner = np.zeros((self.count, self.count))
+        readers = self._each(lambda recipe: recipe.entries(self.line.base))
+        for passing in range(max((probe.passes for probe in probes), default=1)):
+            for start, stop in self._runs():
+                own = [i for i in readers if i not in self.complaints]
+                D, nonfinite = self._read(readers, own, start, stop)
+                if known is None and passing == 0:
+                    self.nonfinite[[*own]] += nonfinite
+                    inner[np.ix_(own, own)] += kernels.gram(D)
+                for probe in probes:
+                    if passing < probe.passes:
+                        probe.of_entries(D, own, start, passing)
+        return inner if known is None else known
+
+    def _read(
+        self, readers: Mapping[int, Entries], own: Sequence[int], start: int, stop: int
+    ) -> tuple[Array, Array]:
+        """Read a run of each, zero where it is not finite, and count those entries."""
+        D = np.zeros((len(own), stop - start))
+        for row, i in enumerate(own):
+            with _complaining(self.complaints, i):
+                D[row] = readers[i](start, stop)
+        if math.isfinite(D.sum()):
+            return D, np.zeros(len(own), np.int64)
+        broken = ~np.isfinite(D)
+        D[broken] = 0
+        return D, broken.sum(axis=1)
+
+    def _runs(self) -> Iterator[tuple[int, int]]:
+        """Cut the entries by position alone, into whole rows."""
+        size = numel(self.line.shape)
+        columns = max(1, matrices(self.line.address.name, self.line.shape)[2])
+        step = max(1, _HELD // (self.count * columns)) * columns
+        for start in range(0, size, step):
+            yield start, min(start + step, size)
+
+    def _each(self, open_: Callable[[Recipe], T]) -> dict[int, T]:
+        found = {}
+        for i, recipe in enumerate(self.line.recipes):
+            if recipe is not None and i not in self.complaints:
+                with _complaining(self.complaints, i):
+                    found[i] = open_(recipe)
+        return found
+
+
+class _complaining:  # noqa: N801 - a context manager, used as a word
+    """Note what goes wrong with one fine-tune, and go on with the others."""
+
+    def __init__(self, complaints: dict[int, str], index: int) -> None:
+        self.complaints, self.index = complaints, index
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, MemoryError):
+            self.complaints[self.index] = f"not enough memory ({error})"
+        elif isinstance(error, FtdiffError):
+            self.complaints[self.index] = str(error)
+        return isinstance(error, FtdiffError | MemoryError)
+
+
+def _base(line: Line) -> tuple[float, float]:
+    if line.base is None:
+        return float("nan"), float("nan")
+    squares, powers = [], []
+    for start in range(0, numel(line.shape), _WINDOW):
+        with line.base.window(start, min(start + _WINDOW, numel(line.shape))) as W:
+            floats, _ = kernels.sums(W, None, line.base.dtype)
+        squares += floats[:, 0].tolist()
+        powers += floats[:, 6].tolist()
+    return exact(squares)[0], exact(powers)[0]
