@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ftdiff.errors import FtdiffError
     from ftdiff.finding import Finding
     from ftdiff.formats import open_checkpoint
+    from ftdiff.likeness import Similarity, similarity
     from ftdiff.merging import Verification, verify
     from ftdiff.metrics import metric
     from ftdiff.parentage import Lineage, lineage
@@ -25,6 +26,7 @@ __all__ = [
     "Finding",
     "FtdiffError",
     "Lineage",
+    "Similarity",
     "Verification",
     "audit",
     "compare",
@@ -36,6 +38,7 @@ __all__ = [
     "parts",
     "plots",
     "reports",
+    "similarity",
     "verify",
 ]
 
@@ -46,6 +49,7 @@ _ROOMS = {
     "Finding": "finding",
     "FtdiffError": "errors",
     "Lineage": "parentage",
+    "Similarity": "likeness",
     "Verification": "merging",
     "audit": "policy",
     "compare": "engine",
@@ -54,6 +58,7 @@ _ROOMS = {
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
+    "similarity": "likeness",
     "verify": "merging",
 }
 

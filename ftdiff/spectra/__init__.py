@@ -3,7 +3,7 @@
 from ftdiff.spectra.lanczos import Leading, leading
 from ftdiff.spectra.matrices import Changed, Held, Matrix, Stored
 from ftdiff.spectra.spectrum import Spectrum, of_matrix, spectrum
-from ftdiff.spectra.subspaces import Geometry, geometry
+from ftdiff.spectra.subspaces import Geometry, geometry, leading_directions
 from ftdiff.spectra.whole import singular_values
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Stored",
     "geometry",
     "leading",
+    "leading_directions",
     "of_matrix",
     "singular_values",
     "spectrum",

@@ -78,16 +78,7 @@ class Geometry:
     @cached_property
     def change_leading(self) -> Leading:
         """ΔW's leading directions: from the factors, or by Lanczos."""
-        if self.low is None:
-            return self._noted("change", leading(self.change, self.k))
-        left, R = np.linalg.qr(self.low.B.astype(np.float64))
-        right, L = np.linalg.qr(self.low.A.T.astype(np.float64))
-        U, values, Q = np.linalg.svd(self.low.scaling * R @ L.T)
-        k = min(self.k, len(values))
-        bound = np.full(k, max(self.low.shape) * float(np.finfo(np.float64).eps))
-        sumsq = float(np.square(values).sum())
-        found = Leading(values[:k], left @ U[:, :k], right @ Q[:k].T, bound, sumsq, 0)
-        return self._noted("change", found)
+        return self._noted("change", _of_change(self.low, self.change, self.k))
 
     @cached_property
     def base_values(self) -> Array:
@@ -189,3 +180,34 @@ def _left(matrix: Matrix, U: Array) -> Array:
     for start, stop in runs(matrix):
         total += U[start:stop].T @ matrix.read(start, stop)
     return total
+
+
+def leading_directions(
+    recipe: Recipe, base: LazyTensor | None, shape: tuple[int, int], index: int, k: int
+) -> Leading:
+    """Return the k leading directions of one matrix of a change: from its factors, or by Lanczos.
+
+    Parameters
+    ----------
+    recipe, base
+        The change, and what it changes.
+    shape, index
+        Rows × columns of the matrix, and which one it is where a tensor holds several.
+    k
+        How many; fewer where the matrix, or a product of factors, has fewer.
+    """
+    low = factors(recipe, base, index)
+    thin = low if isinstance(low, LowRank) and low.shape == shape else None
+    return _of_change(thin, Changed(recipe, base, shape, index), min(k, *shape))
+
+
+def _of_change(low: LowRank | None, change: Matrix, k: int) -> Leading:
+    if low is None:
+        return leading(change, k)
+    left, R = np.linalg.qr(low.B.astype(np.float64))
+    right, L = np.linalg.qr(low.A.T.astype(np.float64))
+    U, values, Q = np.linalg.svd(low.scaling * R @ L.T)
+    k = min(k, len(values))
+    bound = np.full(k, max(low.shape) * float(np.finfo(np.float64).eps))
+    sumsq = float(np.square(values).sum())
+    return Leading(values[:k], left @ U[:, :k], right @ Q[:k].T, bound, sumsq, 0)

@@ -34,7 +34,7 @@ class Signs:
         self._both = np.zeros((count, count))
         self._alike = np.zeros((count, count))
         self._kept_sq, self._elected_sq = np.zeros(count), np.zeros(count)
-        self._merged_sq = 0.0
+        self._merged_inner, self._merged_sq = np.zeros(count), 0.0
         self._several, self._opposed = 0, 0
 
     def of_changes(self, deltas: Mapping[int, Delta]) -> bool:
@@ -66,6 +66,7 @@ class Signs:
         number = np.maximum(agreeing.sum(axis=0), 1)
         merged = np.where(agreeing, D, 0).sum(axis=0) / number
         self._merged_sq += float(np.square(merged).sum())
+        self._merged_inner[[*own]] += (D * merged).sum(axis=1)
         several = kept.sum(axis=0) >= 2
         self._several += int(several.sum())
         same = np.abs(signs.sum(axis=0)) == kept.sum(axis=0)
@@ -84,8 +85,9 @@ class Signs:
             n × n: entries that are among the largest of i and j; those of them with other signs.
         kept_sq, elected_sq
             n: ‖ΔW‖² of the largest entries, and of those whose sign is the elected one.
-        merged_sq
-            1: ‖·‖² of the mean, entry by entry, of those that agree with the elected sign.
+        merged_sq, merged_inner
+            1 and n: ‖M‖² and ⟨M, ΔWᵢ⟩, M the mean, entry by entry, of those that agree with the
+            elected sign.
         several, disagreeing
             1: entries that two or more keep, and those of them on which they disagree.
         """
@@ -95,6 +97,7 @@ class Signs:
             "kept_sq": self._kept_sq,
             "elected_sq": self._elected_sq,
             "merged_sq": np.array([self._merged_sq]),
+            "merged_inner": self._merged_inner,
             "several": np.array([float(self._several)]),
             "disagreeing": np.array([float(self._opposed)]),
         }

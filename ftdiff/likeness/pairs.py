@@ -1,0 +1,147 @@
+"""From sums over tensors to numbers of pairs: every formula of a similarity, and its null."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ftdiff.tensors import Array
+
+#: Sums of a group's tensors: each T × n × n or T × n, and `numel`, T.
+Sums = Mapping[str, Array]
+#: Numbers by name, each n × n.
+Numbers = dict[str, Array]
+
+
+def cosines(sums: Sums) -> Numbers:
+    """Return the cosine of ΔW, and what independent changes would give.
+
+    Numbers
+    -------
+    cosine
+        Σ⟨ΔWᵢ, ΔWⱼ⟩ / √(Σ‖ΔWᵢ‖² Σ‖ΔWⱼ‖²) over the tensors that are known of both, in [−1, 1].
+    cosine_null
+        The standard deviation of that cosine if each tensor's change were turned at random on
+        both sides: √(Σ ‖ΔWᵢ‖²‖ΔWⱼ‖²/N) over the same root, N the tensor's entries. For one
+        tensor this is 1/√N whatever its rank, since E⟨X, QYP⟩² = ‖X‖²‖Y‖²/N for random rotations
+        Q and P (second moments of the Haar measure).
+    interference
+        2⟨ΔWᵢ, ΔWⱼ⟩ / (‖ΔWᵢ‖² + ‖ΔWⱼ‖²): how much longer, squared, the sum of the two is than if
+        they were orthogonal. 1 for two that are the same, −1 for opposites.
+    norm_ratio
+        ‖ΔWⱼ‖ / ‖ΔWᵢ‖, row i, column j.
+    snr
+        The smaller of the two ‖ΔW‖² over what rounding to the storage dtype gives alone; infinite
+        for two adapters, which were not rounded. Under 10 a cosine is pulled towards 0.
+    """
+    inner = sums["inner"]
+    known = np.isfinite(inner)
+    own = np.einsum("tii->ti", inner)
+    with np.errstate(all="ignore"):
+        a = np.where(known, own[:, :, None], 0.0).sum(axis=0)
+        b = np.where(known, own[:, None, :], 0.0).sum(axis=0)
+        total = np.where(known, inner, 0.0).sum(axis=0)
+        spread = np.where(known, own[:, :, None] * own[:, None, :], 0.0)
+        chance = (spread / sums["numel"][:, None, None]).sum(axis=0)
+        size = np.sqrt(a * b)
+        cosine = np.where(size > 0, np.clip(total / size, -1, 1), np.nan)
+        return {
+            "cosine": cosine,
+            "cosine_null": np.where(size > 0, np.sqrt(chance) / size, np.nan),
+            "interference": np.where(a + b > 0, 2 * total / (a + b), np.nan),
+            "norm_ratio": np.where(a > 0, np.sqrt(b / a), np.nan),
+            "snr": _snr(own, sums["floor_sq"]),
+        }
+
+
+def _snr(own: Array, floor_sq: Array) -> Array:
+    moved = np.isfinite(own) & (own > 0)
+    signal = np.where(moved, own, 0.0).sum(axis=0)
+    noise = np.where(moved, floor_sq, 0.0).sum(axis=0)
+    each = np.where(signal > 0, signal / noise, np.nan)
+    return np.minimum(each[:, None], each[None, :])
+
+
+def masks(sums: Sums) -> Numbers:
+    """Return how the entries that changed overlap, for stored checkpoints.
+
+    Numbers
+    -------
+    mask_jaccard, mask_jaccard_null
+        Entries that both changed over those that either changed; the same if each tensor's
+        changed entries were drawn independently.
+    mask_lift
+        Entries that both changed over how many independent draws would share. 1 by chance.
+    """
+    both = sums["masks.both"]
+    own = np.einsum("tii->ti", both)
+    with np.errstate(all="ignore"):
+        by_chance = own[:, :, None] * own[:, None, :] / sums["numel"][:, None, None]
+        shared, expected = both.sum(axis=0), by_chance.sum(axis=0)
+        each = own.sum(axis=0)
+        either = each[:, None] + each[None, :]
+        return {
+            "mask_jaccard": shared / (either - shared),
+            "mask_jaccard_null": expected / (either - expected),
+            "mask_lift": shared / expected,
+        }
+
+
+def signs(sums: Sums) -> Numbers:
+    """Return how often the largest changes of two have opposite signs.
+
+    Numbers
+    -------
+    sign_conflict, sign_conflict_null
+        Of the entries that are among the largest fifth of both, the share with opposite signs;
+        one half by chance (Yadav et al., TIES-Merging, 2306.01708).
+    kept_lift
+        Entries among the largest of both over how many independent draws would share.
+    """
+    both, opposed = sums["signs.kept_both"], sums["signs.opposed"]
+    own = np.einsum("tii->ti", both)
+    with np.errstate(all="ignore"):
+        by_chance = own[:, :, None] * own[:, None, :] / sums["numel"][:, None, None]
+        shared = both.sum(axis=0)
+        return {
+            "sign_conflict": opposed.sum(axis=0) / shared,
+            "sign_conflict_null": np.where(shared > 0, 0.5, np.nan),
+            "kept_lift": shared / by_chance.sum(axis=0),
+        }
+
+
+def subspaces(sums: Sums) -> Numbers:
+    """Return how the leading directions of two overlap, as means over the tensors of both.
+
+    Numbers
+    -------
+    left_overlap, right_overlap
+        φ = ‖UᵢᵀUⱼ‖² / min(k) over the leading left (output) and right (input) singular vectors
+        of ΔW, up to ten: 1 for the same space, 0 for orthogonal ones (Hu et al., LoRA,
+        2106.09685, §7.2).
+    left_overlap_null, right_overlap_null
+        What random directions give: max(k) / dimension.
+    left_angle, right_angle
+        The smallest principal angle between the spaces, degrees.
+    """
+    found = {}
+    for name in SPACES:
+        values = sums[f"subspaces.{name}"]
+        known = np.isfinite(values)
+        count = known.sum(axis=0)
+        with np.errstate(all="ignore"):
+            found[name] = np.where(known, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)
+    return found
+
+
+SPACES = tuple(
+    f"{side}_{what}" for side in ("left", "right") for what in ("overlap", "overlap_null", "angle")
+)
+#: By measure, its formulas; the first is always taken.
+FORMULAS: Mapping[str, Callable[[Sums], Numbers]] = {
+    "cosine": cosines,
+    "masks": masks,
+    "signs": signs,
+    "subspaces": subspaces,
+}
