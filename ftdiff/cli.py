@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff import checks, details, pages, reviews
+from ftdiff import checks, details, families, pages, reviews
 from ftdiff.errors import one_line
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def inspect(path: str, base: str | None) -> None:
     terminal.show_contents(look(path, base))
 
 
+ftdiff.add_command(families.similarity)
 ftdiff.add_command(checks.verify)
 ftdiff.add_command(checks.lineage)
 ftdiff.add_command(details.parts)

@@ -190,7 +190,7 @@ def _base(line: Line) -> tuple[float, float]:
     squares, powers = [], []
     for start in range(0, numel(line.shape), _WINDOW):
         with line.base.window(start, min(start + _WINDOW, numel(line.shape))) as W:
-            floats, _ = kernels.sums(W, None, line.base.dtype)
-        squares += floats[:, 0].tolist()
+            floats, _ = kernels.sums(None, W, "", line.base.dtype)
+        squares += floats[:, 1].tolist()
         powers += floats[:, 6].tolist()
     return exact(squares)[0], exact(powers)[0]

@@ -35,10 +35,12 @@ def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
     left = max(layers) + max(0.0, 0.7 * names[0] - 0.4)  # slanted names lean out to the left
     width = max(3.9, min(1.4 + 0.3 * (columns + strip), 14.0) + left)
     height = max(1.9, min(0.75 + cell * rows, 13.5) + 0.7 * max(names))
-    return _figure(figsize=(width, height), layout="constrained", facecolor="white").add_subplot()
+    return new_figure(figsize=(width, height)).add_subplot()
 
 
-def _figure(**options: Any) -> Figure:
+def new_figure(figsize: tuple[float, float]) -> Figure:
+    """Return a figure of this width and height in inches, as `new_axes` does."""
+    options: dict[str, Any] = {"figsize": figsize, "layout": "constrained", "facecolor": "white"}
     if "ipykernel" in sys.modules:
         from matplotlib import pyplot
 

@@ -1,0 +1,119 @@
+"""The commands for many fine-tunes at once: similarity and trajectory."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ftdiff.errors import one_line
+
+if TYPE_CHECKING:
+    from ftdiff.likeness import Similarity
+
+_FORMAT = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="What to print on standard output.",
+)
+_JOBS = click.option(
+    "-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default."
+)
+_DASK = click.option(
+    "--dask", metavar="ADDRESS", help="Measure on the workers of this Dask scheduler."
+)
+
+
+@click.command()
+@click.argument("tuned", metavar="TUNED TUNED...", nargs=-1, required=True)
+@click.option("--base", help="Their base; adapters whose change does not depend on it need none.")
+@click.option(
+    "-m",
+    "--measure",
+    "measures",
+    multiple=True,
+    type=click.Choice(["masks", "signs", "subspaces", "all"]),
+    help="Beside the cosine (repeat): which entries changed, of stored checkpoints; signs of the "
+    "largest changes, as TIES sees them; overlap of the leading directions.",
+)
+@click.option(
+    "--by",
+    multiple=True,
+    type=click.Choice(["component", "layer", "block", "stack", "expert", "tensor"]),
+    help="Regroup the pairs by this (repeat for several together).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write similarity.json, similarity.csv, matrix.csv, similarity.png and .svg, and "
+    "components.png into this folder.",
+)
+@_JOBS
+@_DASK
+@_FORMAT
+def similarity(
+    tuned: tuple[str, ...],
+    base: str | None,
+    measures: tuple[str, ...],
+    by: tuple[str, ...],
+    output: Path | None,
+    jobs: int | None,
+    dask: str | None,
+    format_: str,
+) -> None:
+    """Say how alike many fine-tunes of one base are: adapters, checkpoints, mixed as they come.
+
+    The cosine is that of the changes ΔW, beside what chance would give; duplicates, groups and
+    what merging all of them would keep are said.
+
+    \b
+    ftdiff similarity adapters/*
+    ftdiff similarity --base base/ my-lora/ my-full-tune/ -m signs
+    ftdiff similarity --base base/ runs/*/ --by component --format csv > pairs.csv
+    ftdiff similarity --base base/ runs/*/ -o out/
+    """
+    from ftdiff import executors, likeness, progress
+    from ftdiff.reports import many
+
+    with executors.executor(threads=jobs, dask=dask) as executor, progress.bar() as bar:
+        found = likeness.similarity(tuned, base, measures, executor, bar)
+    if output is not None:
+        _write(found, output)
+    many.show_similarity(found, format_, by)
+    _complain(found)
+
+
+def _write(found: Similarity, folder: Path) -> None:
+    from ftdiff import plots
+    from ftdiff.errors import BadCall
+    from ftdiff.frames import written
+
+    files = [found.save(folder / "similarity.json"), found.save(folder / "similarity.csv")]
+    with written(folder / "matrix.csv") as temporary:
+        found.matrix.to_csv(temporary)
+    files.append(folder / "matrix.csv")
+    try:
+        figure = plots.similarity(found)
+        files += [plots.save(figure, folder / f"similarity.{kind}") for kind in ("png", "svg")]
+        files.append(plots.save(plots.similarities(found), folder / "components.png"))
+    except BadCall as error:  # nothing to draw: the numbers are written all the same
+        click.echo(f"no figure: {error}", err=True)
+    click.echo(f"wrote {', '.join(one_line(path) for path in files)}", err=True)
+
+
+def _complain(found: Similarity) -> None:
+    unreadable = found.about["unreadable"]
+    if unreadable:
+        name, tensors = next(iter(unreadable.items()))
+        tensor, why = next(iter(tensors.items()))
+        count = sum(map(len, unreadable.values()))
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        line = one_line(f"{name}: {tensor}: {why}", 2000)
+        click.echo(f"ftdiff: {line}{more}; the rest is kept", err=True)
+        sys.exit(2)

@@ -1,0 +1,87 @@
+"""Many fine-tunes in a terminal: who is like whom, what merges keep, how a run went."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ftdiff.finding import Finding
+from ftdiff.likeness import Similarity
+from ftdiff.likeness.files import document
+from ftdiff.reports.terminal import _console as console
+from ftdiff.reports.terminal import _named as named
+from ftdiff.reports.terminal import _records as records
+from ftdiff.reports.terminal import _table as table
+from ftdiff.reports.terminal import escape
+
+# More names than this have no matrix in a terminal; the nearest of each are shown instead.
+_MATRIX, _ROWS = 12, 24
+
+
+def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str] = ()) -> None:
+    """Print a matrix of cosines, the nearest of each, what merging keeps, and what is to be said.
+
+    As JSON the whole, as CSV a row per group and pair.
+    """
+    if format_ == "json":
+        sys.stdout.write(json.dumps(document(found), ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    if format_ == "csv":
+        found.by(*by).to_csv(sys.stdout, index=False)
+        return
+    out, base = console(), found.about.get("base")
+    of = f" of {escape(str(base))}" if base else ""
+    out.print(f"[bold]{len(found.names)} fine-tunes{of}[/]", soft_wrap=True)
+    if len(found.names) <= _MATRIX:
+        table(out, "cosine of ΔW", _matrix(found.matrix))
+    table(out, "nearest", _nearest(found))
+    if by:
+        pairs = found.by(*by)
+        named_columns = [*by, "a", "b", "cosine", "cosine_null"]
+        rest = [name for name in pairs if name not in (*named_columns, "tensors")]
+        table(out, "pairs", records(pairs[[*named_columns, *rest]].head(_ROWS)))
+    table(out, "a merge of all would keep", _kept(found.forecast()))
+    _say(out, found.findings)
+    for name, tensors in found.about.get("apart", {}).items():
+        named(out, f"not lined up: {escape(name)}", tensors)
+
+
+def _matrix(matrix: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {"": f"{i} {name}", **{str(j): f"{value:.3f}" for j, value in enumerate(row, 1)}}
+        for i, (name, row) in enumerate(zip(matrix.index, matrix.to_numpy(), strict=True), 1)
+    ]
+
+
+def _nearest(found: Similarity) -> list[Mapping[str, Any]]:
+    rows = records(found.neighbours.head(_ROWS))
+    return [
+        {
+            "name": row["name"],
+            "nearest": row["nearest"],
+            "cosine": row["cosine"],
+            "times what chance gives": row["over_null"],
+        }
+        for row in rows
+    ]
+
+
+def _kept(forecast: pd.DataFrame) -> list[Mapping[str, Any]]:
+    """Return a row per fine-tune, a column per method."""
+    wide = forecast[forecast["method"] != "sum"].pivot(
+        index="name", columns="method", values="kept"
+    )
+    wide = wide.loc[[*dict.fromkeys(forecast["name"])]].reset_index().head(_ROWS)
+    return [
+        {str(k): v if k == "name" else f"{v:.1%}" for k, v in row.items()} for row in records(wide)
+    ]
+
+
+def _say(out: Any, findings: Sequence[Finding]) -> None:
+    for one in findings:
+        mark = {"alarm": "red", "caution": "yellow", "note": "dim"}[one.severity]
+        out.print(f"[{mark}]{one.severity}[/] {escape(one.message)}", soft_wrap=True)

@@ -1,0 +1,362 @@
+"""How alike fine-tunes are: sums regroup, nulls hold, planted families are found, files survive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ftdiff
+from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
+from ftdiff.likeness import Similarity
+from ftdiff.likeness.grouping import groups
+from tests.conftest import llama, nudge, write_model
+
+State = Mapping[str, torch.Tensor]
+
+
+def flat(base: State, tuned: State) -> Any:
+    return np.concatenate([(tuned[k].double() - base[k].double()).numpy().ravel() for k in base])
+
+
+@pytest.fixture(scope="module")
+def base() -> State:
+    return llama(dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def family(base: State) -> dict[str, State]:
+    """Two families of two, in which half of the change is common, and a loner."""
+    common = {seed: nudge(base, by=0.2, seed=seed) for seed in (1, 2)}
+    made = {
+        f"{'ab'[seed - 1]}{i}": nudge(common[seed], by=0.2, seed=10 * seed + i)
+        for seed in (1, 2)
+        for i in (1, 2)
+    }
+    return made | {"loner": nudge(base, by=0.3, seed=99)}
+
+
+@pytest.fixture(scope="module")
+def found(base: State, family: dict[str, State]) -> Similarity:
+    tuned = {name: dict(state) for name, state in family.items()}
+    measured = ftdiff.similarity([*tuned.values()], dict(base), ["all"])
+    return Similarity(tuple(tuned), measured.tensors, measured.sums, measured.about)
+
+
+def test_cosines_are_those_of_all_entries_in_float64(
+    base: State, family: dict[str, State], found: Similarity
+) -> None:
+    D = np.stack([flat(base, state) for state in family.values()])
+    norms = np.linalg.norm(D, axis=1)
+    assert found.matrix.to_numpy() == pytest.approx(D @ D.T / np.outer(norms, norms), abs=1e-12)
+
+
+def test_groups_are_regrouped_exactly_from_tensors(found: Similarity) -> None:
+    by = found.by("component").set_index(["component", "a", "b"])
+    kept = (found.tensors["component"] == "attn.q").to_numpy()
+    inner = found.sums["inner"][kept].sum(axis=0)
+    want = inner / np.sqrt(np.outer(inner.diagonal(), inner.diagonal()))
+    assert by.loc[("attn.q", "a1", "b2"), "cosine"] == pytest.approx(want[0, 3], rel=1e-12)
+    assert found.table(component="attn.q").to_numpy() == pytest.approx(want, rel=1e-12)
+    assert len(found.frame) == len(found.tensors) * 10
+
+
+def test_planted_families_are_found_and_the_loner_is_left_alone(found: Similarity) -> None:
+    assert {frozenset(members) for members in found.groups.members} == {
+        frozenset({"a1", "a2"}),
+        frozenset({"b1", "b2"}),
+        frozenset({"loner"}),
+    }
+    assert "widest gap" in found.groups.criterion
+    assert (
+        dict(zip(found.neighbours["name"], found.neighbours["nearest"], strict=True))["a1"] == "a2"
+    )
+    rules = {one.rule for one in found.findings}
+    assert "groups" in rules and "duplicate" not in rules
+    said = next(one.message for one in found.findings if one.rule == "unrelated")
+    assert said.startswith("loner: ")
+
+
+def test_strangers_are_groups_of_their_own_and_one_family_is_one_group() -> None:
+    assert len(groups("abcd", np.eye(4)).members) == 4
+    assert len(groups("abcd", np.full((4, 4), 0.9) + 0.1 * np.eye(4)).members) == 1
+    missing = np.full((3, 3), np.nan)
+    assert len(groups("abc", missing).members) == 3
+
+
+def test_planted_duplicates_are_found_at_any_scale(base: State, tmp_path: Path) -> None:
+    once = nudge(base, by=0.2, seed=5)
+    twice = {name: base[name] + 2 * (tensor - base[name]) for name, tensor in once.items()}
+    shelf = {"once": once, "twice": twice, "other": nudge(base, by=0.2, seed=6)}
+    paths = [write_model(tmp_path / name, state) for name, state in shelf.items()]
+    result = ftdiff.similarity(paths, write_model(tmp_path / "base", base))
+    assert [(row.a, row.b) for row in result.duplicates.itertuples()] == [("once", "twice")]
+    assert result.duplicates["norm_ratio"].iloc[0] == pytest.approx(2, rel=1e-5)
+    said = [one for one in result.findings if one.rule == "duplicate"]
+    assert len(said) == 1 and "at 2 times the length" in said[0].message
+
+
+def test_changes_that_undo_each_other_are_said(base: State) -> None:
+    there = nudge(base, by=0.2, seed=5)
+    back = {name: base[name] - (tensor - base[name]) for name, tensor in there.items()}
+    result = ftdiff.similarity([there, back], base)
+    assert "opposed" in {one.rule for one in result.findings}
+    assert not {"duplicate"} & {one.rule for one in result.findings}
+
+
+@pytest.mark.parametrize("rank", [1, 3, 12])
+def test_the_null_is_the_spread_of_cosines_of_independent_changes_of_any_rank(rank: int) -> None:
+    draw = np.random.default_rng(rank)
+
+    def change() -> Any:
+        return draw.normal(size=(12, rank)) @ draw.normal(size=(rank, 20))
+
+    zero = {"layers.0.mlp.up_proj.weight": np.zeros((12, 20))}
+    tuned = [{name: change() for name in zero} for _ in range(60)]
+    result = ftdiff.similarity(tuned, zero)
+    pairs = result.by()
+    spread = float(np.sqrt(np.square(pairs["cosine"]).mean()))
+    assert pairs["cosine_null"].iloc[0] == pytest.approx(1 / np.sqrt(240))
+    assert spread == pytest.approx(1 / np.sqrt(240), rel=0.15)
+
+
+def test_masks_are_the_entries_that_differ(base: State) -> None:
+    draw = torch.Generator().manual_seed(0)
+    tuned = []
+    for share in (0.1, 0.3):
+        mask = {k: torch.rand(W.shape, generator=draw) < share for k, W in base.items()}
+        tuned.append({k: W + mask[k] * 0.01 for k, W in base.items()})
+    result = ftdiff.similarity(tuned, base, ["masks"])
+    first, second = ((flat(base, state) != 0) for state in tuned)
+    row = result.by().iloc[0]
+    assert row["mask_jaccard"] == pytest.approx((first & second).sum() / (first | second).sum())
+    assert row["mask_lift"] == pytest.approx(1, abs=0.1)
+    assert row["mask_jaccard_null"] == pytest.approx(row["mask_jaccard"], rel=0.1)
+
+
+def test_an_adapter_has_no_mask(fixtures: Path) -> None:
+    result = ftdiff.similarity(
+        [fixtures / "lora", fixtures / "merged"], fixtures / "base", ["masks"]
+    )
+    assert result.by()["mask_jaccard"].isna().all()
+
+
+def trimmed(dW: Any, density: float = 0.2) -> Any:
+    """Keep the largest entries, at least that share."""
+    least = np.sort(np.abs(dW).ravel())[::-1][int(np.ceil(density * dW.size)) - 1]
+    return np.where(np.abs(dW) >= least, dW, 0)
+
+
+def test_signs_and_the_merge_are_those_of_ties(base: State, family: dict[str, State]) -> None:
+    names = ["a1", "b1", "loner"]
+    result = ftdiff.similarity([family[name] for name in names], base, ["signs"])
+    inner, own, merged_sq = np.zeros(3), np.zeros(3), 0.0
+    opposed = both = 0
+    for name, W in base.items():
+        dW = np.stack([(family[n][name].double() - W.double()).numpy() for n in names])
+        kept = np.stack([trimmed(one) for one in dW])
+        elected = np.sign(kept.sum(axis=0))
+        agree = (np.sign(kept) == elected) & (kept != 0)
+        merged = (kept * agree).sum(axis=0) / np.maximum(agree.sum(axis=0), 1)
+        inner += [(merged * one).sum() for one in dW]
+        own += [(one * one).sum() for one in dW]
+        merged_sq += (merged * merged).sum()
+        both += int(((kept[0] != 0) & (kept[1] != 0)).sum())
+        opposed += int((kept[0] * kept[1] < 0).sum())
+    ties = result.forecast()
+    ties = ties[ties["method"] == "ties"]
+    assert ties["kept"].to_numpy() == pytest.approx(inner / own, rel=0.01)
+    assert ties["relative_length"].iloc[0] == pytest.approx(
+        np.sqrt(merged_sq / own.mean()), rel=0.01
+    )
+    row = result.by().iloc[0]
+    assert row["sign_conflict"] == pytest.approx(opposed / both, rel=0.02)
+    assert row["kept_lift"] == pytest.approx(1, abs=0.1)
+
+
+def test_the_forecast_is_what_merging_does(base: State, family: dict[str, State]) -> None:
+    D = np.stack([flat(base, state) for state in family.values()])
+    measured = ftdiff.similarity([*family.values()], base)
+    forecast = measured.forecast(drop=0.5).set_index(["method", "name"])
+    average = D.mean(axis=0)
+    own = np.square(D).sum(axis=1)
+    assert forecast.loc["average", "kept"].to_numpy() == pytest.approx(D @ average / own)
+    length = np.linalg.norm(average) / np.sqrt(own.mean())
+    assert forecast.loc["average", "relative_length"].to_numpy() == pytest.approx(length)
+    draw = np.random.default_rng(0)
+    squares = []
+    for _ in range(40):
+        dropped = D * (draw.random(D.shape) >= 0.5) / 0.5
+        squares.append(np.square(dropped.mean(axis=0)).sum())
+    expected = forecast.loc["dare", "relative_length"].iloc[0] ** 2 * own.mean()
+    assert expected == pytest.approx(np.mean(squares), rel=0.01)
+    with pytest.raises(BadCall, match="share"):
+        measured.forecast(drop=1.0)
+
+
+def test_rounding_is_said_where_a_change_is_under_its_floor(tmp_path: Path) -> None:
+    base = llama(dtype=torch.bfloat16)
+    near = [nudge(base, by=0.002, seed=seed) for seed in (1, 2)]
+    result = ftdiff.similarity(near, base)
+    assert (result.by()["snr"] < 10).all()
+    assert [one.rule for one in result.findings].count("under_the_floor") == 2
+    far = ftdiff.similarity([nudge(base, by=0.5, seed=seed) for seed in (1, 2)], base)
+    assert "under_the_floor" not in {one.rule for one in far.findings}
+
+
+def test_the_floor_is_that_of_compare(fixtures: Path) -> None:
+    result = ftdiff.similarity([fixtures / "full", fixtures / "lora"], fixtures / "base")
+    snr = result.table("snr").iloc[0, 0]
+    assert snr == pytest.approx(
+        ftdiff.compare(fixtures / "base", fixtures / "full").overall["snr"], rel=0.02
+    )
+
+
+@pytest.fixture
+def workers() -> Iterator[list[Any]]:
+    with (
+        ThreadPoolExecutor(3) as threads,
+        ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes,
+    ):
+        yield [None, threads, processes]
+
+
+def test_no_bit_depends_on_the_workers(fixtures: Path, workers: list[Any]) -> None:
+    tuned = [fixtures / name for name in ("lora", "full", "rslora")]
+    sums = [
+        ftdiff.similarity(tuned, fixtures / "base", ["signs"], executor).sums
+        for executor in workers
+    ]
+    for other in sums[1:]:
+        for name, array in sums[0].items():
+            assert array.tobytes() == other[name].tobytes(), name
+
+
+@given(st.permutations(range(5)))
+@settings(max_examples=6, deadline=None)
+def test_the_order_given_changes_no_cosine(
+    base: State, family: dict[str, State], order: list[int]
+) -> None:
+    states = [*family.values()]
+    one = ftdiff.similarity(states, base).matrix.to_numpy()
+    other = ftdiff.similarity([states[i] for i in order], base).matrix.to_numpy()
+    assert other == pytest.approx(one[np.ix_(order, order)], abs=1e-12)
+
+
+def test_what_is_saved_is_read_back_to_the_bit(found: Similarity, tmp_path: Path) -> None:
+    again = Similarity.load(found.save(tmp_path / "one.json"))
+    assert again.names == found.names and again.about == found.about
+    assert again.tensors.equals(found.tensors)
+    assert again.by("component").equals(found.by("component"))
+    assert found.save(tmp_path / "one.csv").read_text().startswith("tensor,stack,layer")
+    with pytest.raises(BadCall, match=r"\.json or \.csv"):
+        found.save(tmp_path / "one.parquet")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d.update(format="ftdiff.similarity/9"),
+        lambda d: d.update(names=["a"]),
+        lambda d: d["sums"]["inner"].update(shape=[10**9, 10**9, 10**9]),
+        lambda d: d["sums"]["inner"].update(values=["x"]),
+        lambda d: d["tensors"].pop(),
+        lambda d: d.pop("tensors"),
+        lambda d: d.update(about=[]),
+        lambda d: d["sums"]["inner"].update(shape=[-1, 5, 5]),
+    ],
+)
+def test_a_damaged_file_is_one_line(found: Similarity, tmp_path: Path, damage: Any) -> None:
+    path = found.save(tmp_path / "one.json")
+    document = json.loads(path.read_text())
+    damage(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(BadFile, match=r"one\.json"):
+        Similarity.load(path)
+
+
+def test_one_truncated_fine_tune_costs_its_tensors_and_nothing_else(
+    base: State, family: dict[str, State], tmp_path: Path
+) -> None:
+    paths = {n: write_model(tmp_path / n, s, shards=3) for n, s in [*family.items()][:3]}
+    root = write_model(tmp_path / "base", base)
+    opened = [ftdiff.open_tuned(path) for path in paths.values()]
+    shard = sorted((tmp_path / "a2").glob("*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-64])
+    result = ftdiff.similarity(opened, root)
+    lost = result.about["unreadable"]["a2"]
+    assert {*result.about["unreadable"]} == {"a2"} and 0 < len(lost) < len(base)
+    assert result.findings[0].severity == "alarm"
+    gone = result.tensors["tensor"].isin([*lost]).to_numpy()
+    assert np.isnan(result.sums["inner"][gone][:, 1]).all()
+    assert np.isfinite(result.sums["inner"][~gone]).all()
+    assert np.isfinite(result.matrix.to_numpy()).all()
+
+
+def test_not_a_number_costs_its_entry(base: State) -> None:
+    tuned = [dict(nudge(base, seed=seed)) for seed in (1, 2)]
+    whole = ftdiff.similarity(tuned, base).matrix.iloc[0, 1]
+    name = "model.layers.1.mlp.up_proj.weight"
+    broken = tuned[0][name].clone()
+    broken[0, 0] = float("nan")
+    result = ftdiff.similarity([{**tuned[0], name: broken}, tuned[1]], base)
+    assert result.about["nonfinite"] == {result.names[0]: {name: 1}}
+    assert result.matrix.iloc[0, 1] == pytest.approx(whole, abs=1e-3)
+
+
+def test_a_missing_tensor_is_unknown_not_zero(base: State) -> None:
+    one, two = dict(nudge(base, seed=1)), dict(nudge(base, seed=1))
+    name = "model.layers.1.mlp.up_proj.weight"
+    del two[name]
+    result = ftdiff.similarity([one, two], base)
+    at = result.tensors["tensor"].tolist().index(name)
+    assert np.isnan(result.sums["inner"][at, 0, 1]) and np.isfinite(result.sums["inner"][at, 0, 0])
+    assert result.matrix.iloc[0, 1] == pytest.approx(1)
+    assert name in result.about["apart"][result.names[1]]
+
+
+def test_a_grown_vocabulary_is_compared_over_the_rows_that_all_have(base: State) -> None:
+    one, two = dict(nudge(base, seed=1)), dict(nudge(base, seed=2))
+    embedding = "model.embed_tokens.weight"
+    two[embedding] = torch.cat([two[embedding], torch.ones(4, two[embedding].shape[1])])
+    result = ftdiff.similarity([one, two], base)
+    at = result.tensors["tensor"].tolist().index(embedding)
+    assert result.tensors["shape"][at] == tuple(base[embedding].shape)
+    plain = ftdiff.similarity([one, dict(nudge(base, seed=2))], base)
+    assert result.matrix.equals(plain.matrix)
+
+
+def test_wrong_calls_say_what_to_do(fixtures: Path, base: State) -> None:
+    lora = fixtures / "lora"
+    with pytest.raises(BadCall, match="at least 2"):
+        ftdiff.similarity([lora])
+    with pytest.raises(BadCall, match="--base"):
+        ftdiff.similarity([lora, fixtures / "full"])
+    with pytest.raises(UnknownName, match="did you mean 'signs'"):
+        ftdiff.similarity([lora, lora], measures=["sign"])
+    with pytest.raises(Mismatch):
+        ftdiff.similarity([lora, dict(nudge(base))], base)
+    result = ftdiff.similarity([lora, fixtures / "rslora"])
+    with pytest.raises(UnknownName, match="no column"):
+        result.by("depth")
+    with pytest.raises(UnknownName, match="no number"):
+        result.table("cosines")
+    with pytest.raises(BadCall, match="no tensor has"):
+        result.table(layer=999)
+
+
+def test_names_are_the_ends_of_paths_that_tell_them_apart() -> None:
+    from ftdiff.cohort import labels
+
+    assert labels(["x/a/step-1", "x/b/step-1"]) == ("a/step-1", "b/step-1")
+    assert labels(["same", "same"]) == ("same #1", "same #2")
+    assert labels(["evil\nname", "x"]) == ("evil\\nname", "x")
