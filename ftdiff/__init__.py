@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ftdiff.errors import FtdiffError
     from ftdiff.finding import Finding
     from ftdiff.formats import open_checkpoint
+    from ftdiff.journey import Trajectory, trajectory
     from ftdiff.likeness import Similarity, similarity
     from ftdiff.merging import Verification, verify
     from ftdiff.metrics import metric
@@ -27,6 +28,7 @@ __all__ = [
     "FtdiffError",
     "Lineage",
     "Similarity",
+    "Trajectory",
     "Verification",
     "audit",
     "compare",
@@ -39,6 +41,7 @@ __all__ = [
     "plots",
     "reports",
     "similarity",
+    "trajectory",
     "verify",
 ]
 
@@ -50,6 +53,7 @@ _ROOMS = {
     "FtdiffError": "errors",
     "Lineage": "parentage",
     "Similarity": "likeness",
+    "Trajectory": "journey",
     "Verification": "merging",
     "audit": "policy",
     "compare": "engine",
@@ -59,6 +63,7 @@ _ROOMS = {
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
     "similarity": "likeness",
+    "trajectory": "journey",
     "verify": "merging",
 }
 

@@ -1,7 +1,23 @@
 """Many fine-tunes of one base, measured together, tensor by tensor."""
 
-from ftdiff.cohort.lineup import Line, Lineup, labels, line_up
-from ftdiff.cohort.measuring import Asked, Together, measure
+from ftdiff.cohort.lineup import Line, Lineup, labels, line_up, place
+from ftdiff.cohort.measuring import Asked, Together, floor_sq, measure
 from ftdiff.cohort.run import run
+from ftdiff.cohort.storing import COLUMNS, packed, tensors_of, unpacked
 
-__all__ = ["Asked", "Line", "Lineup", "Together", "labels", "line_up", "measure", "run"]
+__all__ = [
+    "COLUMNS",
+    "Asked",
+    "Line",
+    "Lineup",
+    "Together",
+    "floor_sq",
+    "labels",
+    "line_up",
+    "measure",
+    "packed",
+    "place",
+    "run",
+    "tensors_of",
+    "unpacked",
+]

@@ -14,7 +14,7 @@ from ftdiff.formats import open_checkpoint
 from ftdiff.plan import Change, Plan, pair
 from ftdiff.recipes import Beside, Recipe, Tuned
 from ftdiff.spelling import pair_names
-from ftdiff.tensors import FirstRows, LazyTensor
+from ftdiff.tensors import FirstRows, LazyTensor, numel
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ class Lineup:
     lines: tuple[Line, ...]
     base: str | None = None
     apart: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def place(line: Line) -> dict[str, Any]:
+    """Return what a line's tensor is, as the columns of a frame."""
+    words = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
+    known = {word: getattr(line.address, word) for word in words}
+    size = {"shape": line.shape, "numel": numel(line.shape)}
+    return {"tensor": line.address.name, **known, **size}
 
 
 def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup:

@@ -16,7 +16,7 @@ from ftdiff.deltas import Delta, inner_products
 from ftdiff.errors import FtdiffError
 from ftdiff.moments import exact
 from ftdiff.recipes import Added, Entries, Recipe
-from ftdiff.tensors import Array, matrices, nbytes, numel
+from ftdiff.tensors import Array, matrices, nbytes, numel, precision
 
 #: Entries of all fine-tunes that are held at a time: a megabyte of float64.
 _HELD = 1 << 17
@@ -94,6 +94,13 @@ def cost(line: Line) -> int:
     each = numel(line.shape) if line.base is None else nbytes(line.base)
     stored = sum(1 for recipe in line.recipes if recipe is not None and recipe.dtype)
     return each * (stored + 1)
+
+
+def floor_sq(line: Line, found: Together) -> Array:
+    """Return, for each fine-tune, what rounding to its storage dtype adds to ‖ΔW‖²: Σ ulp²/12."""
+    facts = [precision(recipe.dtype) if recipe is not None else None for recipe in line.recipes]
+    ulp = np.array([0.0 if fact is None else fact[0] for fact in facts])
+    return np.where(ulp > 0, ulp * ulp * found.power_sq / 12, 0.0)
 
 
 class _Reading:

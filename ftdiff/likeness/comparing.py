@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ftdiff.cohort import Asked, Line, Lineup, Together, line_up, measure, run
+from ftdiff.cohort import (
+    Asked,
+    Line,
+    Lineup,
+    Together,
+    floor_sq,
+    line_up,
+    measure,
+    place,
+    run,
+    tensors_of,
+)
 from ftdiff.engine import Progress
 from ftdiff.likeness import subspaces
-from ftdiff.likeness.files import tensors_of
 from ftdiff.likeness.result import Similarity
 from ftdiff.provenance import version
 from ftdiff.registry import Registry
-from ftdiff.tensors import Array, numel, precision
+from ftdiff.tensors import Array
 
 #: What can be measured beside the cosine, and what it costs.
 MEASURES: Registry[str] = Registry(
@@ -80,7 +89,7 @@ def similarity(
     found = run(lineup.lines, task, executor, progress)
     together = [one for one, _ in found]
     sums = {"inner": np.stack([one.inner for one in together])}
-    floors = [_floor_sq(line, one) for line, one in zip(lineup.lines, together, strict=True)]
+    floors = [floor_sq(line, one) for line, one in zip(lineup.lines, together, strict=True)]
     sums["floor_sq"] = np.stack(floors)
     for probe in probes:
         for name in together[0].probes[probe]:
@@ -88,31 +97,13 @@ def similarity(
     if "subspaces" in asked:
         for name in found[0][1]:
             sums[f"subspaces.{name}"] = np.stack([spaces[name] for _, spaces in found])
-    rows = [_row(line) for line in lineup.lines]
+    rows = [place(line) for line in lineup.lines]
     return Similarity(lineup.names, tensors_of(rows), sums, _about(lineup, together))
 
 
 def _measured(line: Line, asked: Asked, spaces: bool) -> tuple[Together, dict[str, Array]]:
     """Measure one line on a worker."""
     return measure(line, asked), subspaces.overlaps(line) if spaces else {}
-
-
-def _floor_sq(line: Line, found: Together) -> Array:
-    """Return, for each fine-tune, what rounding to its storage dtype adds to ‖ΔW‖²: Σ ulp²/12."""
-    facts = [precision(recipe.dtype) if recipe is not None else None for recipe in line.recipes]
-    ulp = np.array([0.0 if fact is None else fact[0] for fact in facts])
-    return np.where(ulp > 0, ulp * ulp * found.power_sq / 12, 0.0)
-
-
-def _row(line: Line) -> dict[str, Any]:
-    place = {name: value for name, value in asdict(line.address).items() if name != "name"}
-    return {
-        "tensor": line.address.name,
-        **place,
-        "component": line.address.component,
-        "shape": line.shape,
-        "numel": numel(line.shape),
-    }
 
 
 def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:

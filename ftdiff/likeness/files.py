@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ftdiff.cohort import packed, tensors_of, unpacked
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.frames import records, written
 from ftdiff.tensors import Array, stamp
@@ -20,12 +18,6 @@ if TYPE_CHECKING:
 
 FORMAT = "ftdiff.similarity/1"
 
-#: What is known of a tensor, and the types of those columns.
-COLUMNS: Mapping[str, str] = {
-    "tensor": "string", "stack": "string", "layer": "Int64", "block": "string", "role": "string",
-    "component": "string", "module": "string", "param": "string", "expert": "Int64",
-    "shape": "object", "numel": "Int64",
-}  # fmt: skip
 _UNFIT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
@@ -53,37 +45,6 @@ def document(found: Similarity) -> dict[str, Any]:
         "tensors": records(found.tensors),
         "sums": {name: packed(array) for name, array in found.sums.items()},
     }
-
-
-def packed(array: Array) -> dict[str, Any]:
-    """Return an array as its shape and values, NaN as null; of symmetric ones a half."""
-    half = array.ndim == 3 and array.shape[1] == array.shape[2]
-    values = array[:, *np.triu_indices(array.shape[1])] if half else array
-    flat = [None if value != value else value for value in values.ravel().tolist()]
-    return {"shape": [*array.shape], "symmetric": half, "values": flat}
-
-
-def unpacked(stored: Mapping[str, Any]) -> Array:
-    """Return what `packed` packed.
-
-    Raises
-    ------
-    ValueError, KeyError, TypeError
-        It is nothing of that kind.
-    """
-    shape = tuple(stored["shape"])
-    if not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError("shape")
-    flat = np.array([np.nan if v is None else float(v) for v in stored["values"]], np.float64)
-    if stored["symmetric"] is not True:
-        return flat.reshape(shape)
-    count, n, _ = shape
-    if n > len(flat) + 1:
-        raise ValueError("shape")
-    first, second = np.triu_indices(n)
-    found = np.zeros((count, n, n))
-    found[:, first, second] = found[:, second, first] = flat.reshape(count, len(first))
-    return found
 
 
 def load(path: Path) -> tuple[tuple[str, ...], pd.DataFrame, dict[str, Array], dict[str, Any]]:
@@ -115,12 +76,3 @@ def load(path: Path) -> tuple[tuple[str, ...], pd.DataFrame, dict[str, Array], d
         ) from error
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
-
-
-def tensors_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return a typed row for each tensor."""
-    import pandas as pd
-
-    values = {name: [row.get(name) for row in rows] for name in COLUMNS}
-    values["shape"] = [tuple(row["shape"]) for row in rows]
-    return pd.DataFrame(values, dtype="object").astype(dict(COLUMNS))

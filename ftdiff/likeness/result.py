@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ftdiff.cohort import COLUMNS
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.finding import Finding
 from ftdiff.likeness import files, forecasts, grouping, remarks
@@ -61,7 +62,7 @@ class Similarity:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """A row per tensor and pair: the tensor's place, `a`, `b`, every number and its null."""
-        return self.by(*(name for name in files.COLUMNS if name not in ("shape", "numel")))
+        return self.by(*(name for name in COLUMNS if name not in ("shape", "numel")))
 
     def table(self, number: str = "cosine", **where: Any) -> pd.DataFrame:
         """Return one number of all pairs, n × n.
@@ -148,7 +149,7 @@ class Similarity:
 
     def _known(self, column: str) -> None:
         if column not in self.tensors:
-            there = ", ".join(files.COLUMNS)
+            there = ", ".join(COLUMNS)
             raise UnknownName(f"no column is called {column!r}; there are: {there}")
 
     @cached_property

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ftdiff.address import component_order
+from ftdiff.cohort import COLUMNS
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.likeness import Similarity
-from ftdiff.likeness.files import COLUMNS
 from ftdiff.plots.canvas import FONT, INK, SMALL, new_figure
 from ftdiff.plots.labels import label_of, shown
 from ftdiff.plots.scale import Scale, scale_of, tick_texts

@@ -16,7 +16,7 @@ from ftdiff.deltas import Delta, LowRank
 from ftdiff.tensors import Array, matrices
 
 #: Numbers kept of each tensor's change.
-SIZE = 1024
+SIZE = 512
 
 
 class Sketch:
