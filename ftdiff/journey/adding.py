@@ -14,6 +14,8 @@ from ftdiff.tensors import Array
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ftdiff.journey.result import Trajectory
+
 
 def joined(early: Trajectory, late: Trajectory) -> Parts:
     """Return the parts of a trajectory of both; pairs across them are known from sketches alone.
