@@ -17,6 +17,7 @@ from ftdiff.plots.scale import Scale, tick_texts
 
 #: Marks a reader (or a test, or a style sheet) finds by their gid.
 FLOOR, OUTLINE, CHANCE, STRIP = "under-the-floor", "outlined", "chance", "whole-layer"
+FRAME = "frame"
 #: The face of a cell that cannot be told from chance: darker than a missing one.
 INDISTINCT = "#b9b9c2"
 _FRAME, _HATCH = "#a8a8b0", (0.13, 0.13, 0.13, 0.6)
@@ -42,7 +43,7 @@ def paint(ax: Axes, values: pd.DataFrame, scale: Scale, label: str, *, bare: boo
     rows, columns = values.shape
     ax.set(ylim=(0, rows), xlabel="", ylabel="")
     frame = Rectangle((0, 0), columns, rows, fill=False, linewidth=0.5, edgecolor=_FRAME, zorder=2)
-    ax.add_patch(frame).set_clip_on(False)  # so that white cells end somewhere
+    ax.add_patch(frame).set(clip_on=False, gid=FRAME)  # so that white cells end somewhere
     mesh = ax.collections[-1]
     assert isinstance(mesh, QuadMesh)
     bar = mesh.colorbar
