@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from ftdiff.plots.drawing import heatmap
+from ftdiff.plots.energy import energy
+from ftdiff.plots.figures import FIGURES, draw
+from ftdiff.plots.heads import heads
+from ftdiff.plots.profile import profile
 from ftdiff.plots.saving import save
+from ftdiff.plots.scatter import scatter
+from ftdiff.plots.spectrum import spectrum
+from ftdiff.plots.strips import strips
 from ftdiff.plots.styles import STYLES
 from ftdiff.sheets import read_matrix
 
-__all__ = ["STYLES", "heatmap", "read_matrix", "save"]
+__all__ = [
+    "FIGURES",
+    "STYLES",
+    "draw",
+    "energy",
+    "heads",
+    "heatmap",
+    "profile",
+    "read_matrix",
+    "save",
+    "scatter",
+    "spectrum",
+    "strips",
+]
