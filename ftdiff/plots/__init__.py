@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ftdiff.plots.drawing import heatmap
 from ftdiff.plots.energy import energy
+from ftdiff.plots.facets import facets, limits
 from ftdiff.plots.figures import FIGURES, draw
 from ftdiff.plots.heads import heads
 from ftdiff.plots.profile import profile
@@ -19,8 +20,10 @@ __all__ = [
     "STYLES",
     "draw",
     "energy",
+    "facets",
     "heads",
     "heatmap",
+    "limits",
     "profile",
     "read_matrix",
     "save",

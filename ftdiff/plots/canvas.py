@@ -34,7 +34,7 @@ def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
     left = max(layers) + max(0.0, 0.7 * names[0] - 0.4)  # slanted names lean out to the left
     width = max(3.9, min(1.4 + 0.3 * (columns + strip), 14.0) + left)
     height = max(1.9, min(0.75 + row_height(rows) * rows, 13.5) + 0.7 * max(names))
-    return figure_of(width, height).add_subplot()
+    return new_figure(figsize=(width, height)).add_subplot()
 
 
 def row_height(rows: int) -> float:
@@ -42,10 +42,9 @@ def row_height(rows: int) -> float:
     return 0.14 if rows <= 40 else max(0.14 * 40 / rows, 0.075)
 
 
-def figure_of(width: float, height: float) -> Figure:
-    """Return an empty figure of this many inches."""
-    options: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
-    options["facecolor"] = "white"
+def new_figure(figsize: tuple[float, float]) -> Figure:
+    """Return a figure of this width and height in inches, as `new_axes` does."""
+    options: dict[str, Any] = {"figsize": figsize, "layout": "constrained", "facecolor": "white"}
     if "ipykernel" in sys.modules:
         from matplotlib import pyplot
 
@@ -108,5 +107,11 @@ def caption(ax: Axes, title: str, notes: Sequence[str]) -> None:
     if title:
         ax.set_title(title, fontsize=FONT + 1, color=INK, pad=6, parse_math=False)
     letters = max(24, int(points(ax)[0] / (LETTER * SMALL)))
-    text = "\n".join(textwrap.wrap(" · ".join(notes), letters))
-    ax.set_xlabel(text, fontsize=SMALL, color=FAINT, labelpad=5, parse_math=False)
+    ax.set_xlabel(
+        wrapped(notes, letters), fontsize=SMALL, color=FAINT, labelpad=5, parse_math=False
+    )
+
+
+def wrapped(notes: Iterable[str], letters: int) -> str:
+    """Join short clauses in lines of so many letters."""
+    return "\n".join(textwrap.wrap(" · ".join(notes), letters))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ftdiff.plots.canvas import FAINT, FONT, INK, LETTER, SMALL, figure_of, points
+from ftdiff.plots.canvas import FAINT, FONT, INK, LETTER, SMALL, new_figure, points, wrapped
 from ftdiff.plots.labels import label_of, shown
 from ftdiff.plots.layers import layer_ticks
 from ftdiff.plots.looks import Look
@@ -30,7 +29,7 @@ def new_chart(height: float = HEIGHT, names: Iterable[object] = ()) -> Axes:
     """Return the Axes of a new figure for a chart, with room for a legend of these names."""
     labels = [label_of(name) for name in names]
     more = max(0, _rows(labels, WIDTH * 66) - 2) * 1.65 * FONT / 72
-    return figure_of(WIDTH, height + more).add_subplot()
+    return new_figure((WIDTH, height + more)).add_subplot()
 
 
 def _columns(labels: Sequence[str], width: float) -> int:
@@ -88,10 +87,9 @@ def explained(ax: Axes, handles: Sequence[Line2D], title: str, notes: Iterable[s
     if title:
         pad = 6 + rows * 1.65 * FONT
         ax.set_title(title, fontsize=FONT + 1, color=INK, pad=pad, parse_math=False)
-    said = " · ".join(note for note in notes if note)
     letters = max(24, int(points(ax)[0] / (LETTER * SMALL)))
     ax.annotate(
-        "\n".join(textwrap.wrap(said, letters)),
+        wrapped((note for note in notes if note), letters),
         (0.5, 0),
         (0, -4),
         xycoords=ax.xaxis.label,

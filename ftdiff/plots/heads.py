@@ -63,7 +63,7 @@ def heads(
     rows, columns = values.shape
     if ax is None:
         height = max(1.9, min(0.9 + canvas.row_height(rows) * rows, 13.5))
-        ax = canvas.figure_of(WIDTH, height).add_subplot()
+        ax = canvas.new_figure((WIDTH, height)).add_subplot()
     cells.paint(ax, values, scale, matrix.label, bare=bare)
     cells.hatch(ax, matrix.doubtful)
     ends = pd.Series(sizes).cumsum()

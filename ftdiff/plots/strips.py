@@ -80,7 +80,7 @@ def strips(
     scale = replace(scale, ticks=round_ticks(scale.vmin, scale.vmax, min(5, 2 + len(sizes))))
     if ax is None:
         height = max(1.5, min(0.8 + 0.42 * len(sizes), 13.5))
-        ax = canvas.figure_of(WIDTH, height).add_subplot()
+        ax = canvas.new_figure((WIDTH, height)).add_subplot()
     cells.paint(ax, values, scale, matrix.label, bare=bare)
     cells.hatch(ax, matrix.doubtful)
     ax.set_ylim(len(sizes), 0)

@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 
 from ftdiff.errors import BadCall
 from ftdiff.plots import canvas, cells
-from ftdiff.plots.columns import chosen, component_of, renamed
+from ftdiff.plots.columns import chosen, renamed
 from ftdiff.plots.labels import label_of
 from ftdiff.plots.layers import layer_ticks
 from ftdiff.plots.matrix import matrix_of
+from ftdiff.plots.outlines import Outlined
+from ftdiff.plots.outlines import outline as frame_cells
 from ftdiff.plots.scale import narrowness, scale_of
 from ftdiff.result import Diff
 
@@ -32,7 +34,7 @@ def modules(
     vmin: float | None = None,
     vmax: float | None = None,
     robust: bool = False,
-    outline: Iterable[tuple[int, str]] = (),
+    outline: Iterable[Outlined] = (),
     title: str | None = None,
     bare: bool = False,
 ) -> Axes:
@@ -56,7 +58,8 @@ def modules(
     robust
         Limits at the 2nd and 98th percentiles; what is beyond shows as arrows on the colour bar.
     outline
-        Cells to frame, as (layer, component).
+        Cells to frame, as (layer, component), or findings: the cells that they speak of, as far as
+        they are on the map.
     title
         Text above; by default the stack's name where there are several.
     bare
@@ -78,7 +81,7 @@ def modules(
         ax = canvas.new_axes(values)
     cells.paint(ax, values, scale, label, bare=bare)
     cells.hatch(ax, matrix.doubtful)
-    cells.outline(ax, values, [(layer, component_of(name)) for layer, name in outline])
+    frame_cells(ax, values, outline, matrix.stack)
     if bare:
         ax.set(xticks=[], yticks=[])
         return ax
