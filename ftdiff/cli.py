@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff import checks, details, families, pages, reviews
-from ftdiff.errors import one_line
+from ftdiff import checks, details, families, pages, pictures, reviews, sidebyside
+from ftdiff.errors import BadCall, one_line
 
 if TYPE_CHECKING:
     from ftdiff.result import Diff
@@ -44,11 +44,13 @@ def ftdiff() -> None:
 @ftdiff.command()
 @click.argument("base")
 @click.argument("tuned")
+@click.argument("more", metavar="[TUNED]...", nargs=-1)
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Write diff.json, diff.csv, heatmap.png, heatmap.svg and report.html into this folder.",
+    help="Write diff.json, diff.csv, heatmap.png, heatmap.svg and report.html into this folder; "
+    "with --facet facets.png, facets.svg and a diff-NAME.json for each.",
 )
 @click.option(
     "-m",
@@ -82,9 +84,14 @@ def ftdiff() -> None:
     metavar="SHARE",
     help="Exit with 1 if a smaller share of the parameters was compared.",
 )
+@click.option(
+    "--facet", is_flag=True, help="Several TUNED of one BASE: their maps side by side, one scale."
+)
+@click.option("--own-scale", is_flag=True, help="With --facet: each map has a scale of its own.")
 def compare(
     base: str,
     tuned: str,
+    more: tuple[str, ...],
     output: Path | None,
     metrics: tuple[str, ...],
     jobs: int | None,
@@ -93,6 +100,8 @@ def compare(
     device: str | None,
     tuned_is_delta: bool,
     min_coverage: float,
+    facet: bool,
+    own_scale: bool,
 ) -> None:
     """Measure what changed from BASE to TUNED.
 
@@ -104,7 +113,27 @@ def compare(
     ftdiff compare base/ tuned/ -o out/ --min-coverage 0.99
     ftdiff compare base/ tuned/ --format csv > diff.csv
     ftdiff compare base/ tuned/ -m spectral --device cuda
+    ftdiff compare base/ run-a/ run-b/ run-c/ --facet -o out/
     """
+    if (more or own_scale) and not facet:
+        what = "--own-scale" if own_scale else "several TUNED"
+        raise BadCall(f"{what}: only with --facet, which draws them side by side")
+    if facet:
+        sidebyside.facet(
+            base,
+            (tuned, *more),
+            metrics,
+            output=output,
+            own_scale=own_scale,
+            jobs=jobs,
+            dask=dask,
+            format_=format_,
+            min_coverage=min_coverage,
+            say=_say,
+            tuned_is_delta=tuned_is_delta,
+            device=device,
+        )
+        return
     from ftdiff import engine, executors, progress
     from ftdiff.metrics import resolve
     from ftdiff.reports import terminal
@@ -151,51 +180,7 @@ ftdiff.add_command(reviews.findings)
 ftdiff.add_command(reviews.audit)
 
 
-@ftdiff.command()
-@click.argument("source", metavar="DIFF|MATRIX", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("heatmap.png"),
-    show_default=True,
-    help="PNG, SVG or PDF, by the ending.",
-)
-@click.option(
-    "-m", "--metric", default="relative_norm", show_default=True, help="The metric to draw."
-)
-@click.option(
-    "--style", default="modules", show_default=True, help="The published convention to follow."
-)
-@click.option(
-    "--normalise",
-    type=click.Choice(["none", "component", "row"]),
-    default="none",
-    show_default=True,
-    help="Divide by the largest of each column or row, so that one does not wash out the rest.",
-)
-@click.option("--robust", is_flag=True, help="Limits at the 2nd and 98th percentile, with arrows.")
-@click.option("--bare", is_flag=True, help="Drop every label.")
-def plot(
-    source: Path, output: Path, metric: str, style: str, normalise: str, robust: bool, bare: bool
-) -> None:
-    """Draw a heatmap of a saved diff, or of a matrix (CSV or JSON: a row per layer).
-
-    No weight is read.
-
-    \b
-    ftdiff plot out/diff.json -m rotation -o rotation.svg
-    ftdiff plot published.csv --style importance
-    """
-    from ftdiff import plots, sheets
-
-    axes = plots.heatmap(
-        sheets.read(source), metric, style=style, normalise=normalise, robust=robust, bare=bare
-    )
-    plots.save(axes, output)
-    click.echo(output)
-
-
+ftdiff.add_command(pictures.plot)
 ftdiff.add_command(pages.report)
 ftdiff.add_command(pages.card)
 
@@ -215,7 +200,6 @@ def _say(text: str) -> None:
 
 def _write(diff: Diff, folder: Path, metric: str) -> None:
     from ftdiff import plots
-    from ftdiff.errors import BadCall
     from ftdiff.reports import html
 
     written = [diff.save(folder / "diff.json"), diff.save(folder / "diff.csv")]

@@ -13,11 +13,11 @@ from typing import Any
 from ftdiff import provenance, tensorwise
 from ftdiff.adapters import open_tuned
 from ftdiff.errors import FtdiffError
-from ftdiff.formats import open_checkpoint
+from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.metrics import resolve
 from ftdiff.moments import Moments
 from ftdiff.plan import Change, Plan, pair
-from ftdiff.recipes import TILE, as_delta
+from ftdiff.recipes import TILE, Tuned, as_delta
 from ftdiff.result import Diff
 from ftdiff.rows import row_of, rows
 from ftdiff.spectra import devices
@@ -89,26 +89,45 @@ def compare(
         A device is named and torch is not installed.
     """
     wanted = resolve(metrics)
-    if device is not None:
-        if executor is None:
-            devices.seen(device)
-        else:  # it is the workers that need it
-            executor.submit(devices.seen, device).result()
+    see(device, executor)
     opened = None if base is None or base == "-" else open_checkpoint(base)
     fine = open_tuned(tuned, opened)
     if tuned_is_delta:
         fine = as_delta(fine)
     plan = pair(opened, fine)
     found = run(plan, executor, progress)
+    diff = gathered(opened, fine, plan, found)
+    diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
+    return diff.keeping([metric.name for metric in wanted])
+
+
+def see(device: str | None, executor: Executor | None) -> None:
+    """Check that whoever measures sees a device of torch's, where one is named.
+
+    Raises
+    ------
+    BadCall, MissingExtra
+        As in `compare`.
+    """
+    if device is None:
+        return
+    if executor is None:
+        devices.seen(device)
+    else:  # it is the workers that need it
+        executor.submit(devices.seen, device).result()
+
+
+def gathered(
+    base: Checkpoint | None, tuned: Tuned, plan: Plan, found: Sequence[Moments | str]
+) -> Diff:
+    """Make a diff of what `run` measured of a plan, with every metric of sums."""
     unreadable = {
         change.address.name: outcome
         for change, outcome in zip(plan.changes, found, strict=True)
         if isinstance(outcome, str)
     }
-    about = provenance.about(opened, fine, plan, unreadable)
-    diff = Diff.of_rows(rows(plan, found, fine.unmatched), about)
-    diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
-    return diff.keeping([metric.name for metric in wanted])
+    about = provenance.about(base, tuned, plan, unreadable)
+    return Diff.of_rows(rows(plan, found, tuned.unmatched), about)
 
 
 def measure(change: Change) -> dict[str, Any]:
@@ -173,28 +192,33 @@ _NEAR_TILES = max(1, NEAR_BYTES // (2 * TILE))
 
 def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:
     """Cut large changes, bundle small ones: tasks of about `limit` bytes in the order of files."""
-    order = sorted(range(len(plan.changes)), key=lambda i: _place(plan.changes[i]))
     task: list[Span] = []
     size = 0
-    for index in order:
-        change = plan.changes[index]
+    for span in sorted(_spans(plan, limit), key=_place):
+        task.append(span)
+        size += span.size
+        if size >= limit:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
+
+
+def _spans(plan: Plan, limit: int) -> Iterator[Span]:
+    for index, change in enumerate(plan.changes):
         tiles = change.recipe.tiles(change.base)
         each = max(1, _bytes(change) // tiles)
         step = max(1, limit // each)
         for start in range(0, tiles, step):
             stop = min(start + step, tiles)
-            task.append(Span(index, change, range(start, stop), each * (stop - start)))
-            size += each * (stop - start)
-            if size >= limit:
-                yield task
-                task, size = [], 0
-    if task:
-        yield task
+            yield Span(index, change, range(start, stop), each * (stop - start))
 
 
-def _place(change: Change) -> tuple[str, int, str]:
-    path = getattr(change.base, "path", "")
-    return str(path), int(getattr(change.base, "offset", 0)), change.address.name
+def _place(span: Span) -> tuple[str, int, int, str]:
+    """Return where a span lies in its base: what several changes read there is read together."""
+    base = span.change.base
+    path, offset = getattr(base, "path", ""), getattr(base, "offset", 0)
+    return str(path), int(offset), span.tiles.start, span.change.address.name
 
 
 def _bytes(change: Change) -> int:

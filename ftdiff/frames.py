@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ftdiff.errors import BadCall, BadFile, require
+from ftdiff.errors import BadCall, BadFile, one_line, require
 from ftdiff.moments import COLUMNS, COUNTS, MAXIMA, exact
+from ftdiff.spectra import curve
 from ftdiff.tensors import Array, stamp
 
 FORMAT = "ftdiff.diff/1"
@@ -153,7 +154,7 @@ def written(path: Path) -> Iterator[Path]:
 _UNFIT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
-    **dict.fromkeys(("files", "adapter", "versions"), dict),
+    **dict.fromkeys(("files", "adapter", "versions", "spectra"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     "notes": list,
@@ -200,7 +201,21 @@ def _about(path: Path, found: Any) -> dict[str, Any]:
     float(found.get("coverage", 0))  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
         raise BadFile(f"{path}: not a diff saved by ftdiff: about.files has no records")
+    for name, note in found.get("spectra", {}).items():
+        if wrong := _wrong(note):
+            told = f"about.spectra of {one_line(name, 200)}: {wrong}"
+            raise BadFile(f"{path}: not a diff saved by ftdiff: {told}")
     return found
+
+
+def _wrong(note: Any) -> str:
+    """Return what is wrong with how a tensor's metrics were measured; "" if nothing is."""
+    if not isinstance(note, dict):
+        return f"it is {type(note).__name__}"
+    bounds = [value for name, value in note.items() if name.endswith("bound")]
+    if not all(type(bound) in (int, float) for bound in bounds):
+        return "a bound is no number"
+    return curve.fault(note["curve"]) if "curve" in note else ""
 
 
 def _document(frame: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class Diff:
         columns
             For each metric, its value by tensor; a tensor that is not named has none.
         spectra
-            By tensor, how they were measured and the bound of their error; kept in
+            By tensor, how they were measured, the bound of their error and, of a whole
+            spectrum, the curve that draws it (`ftdiff.spectra.curve`); kept in
             `about["spectra"]`.
         """
         names = self.frame["tensor"]

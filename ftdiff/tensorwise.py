@@ -179,8 +179,12 @@ def _of_matrices(change: Change, functions: Functions, make: Callable[..., Any])
         record = make(change.recipe, change.base, (rows, columns), index)
         for name, (_, function) in functions.items():
             found[name].append(float(function(record)))
-        for what, value in record.note().items():  # the worst of the matrices
-            note[what] = max(value, note.get(what, value))
+        told = record.note()
+        if "curve" in told and _higher(told["curve"], note.get("curve")):
+            note["curve"] = {**told["curve"], **({"matrix": index} if count > 1 else {})}
+        for what, value in told.items():  # the worst of the matrices
+            if what != "curve":
+                note[what] = max(value, note.get(what, value))
     return Found({name: _mean(several) for name, several in found.items()}, note)
 
 
@@ -205,6 +209,11 @@ MEASURES: Mapping[str, Measure] = {
     "absolutes": partial(counted, absolutes),
     "geometry": geometric,
 }
+
+
+def _higher(curve: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Say whether a matrix has a larger σ₁ than another: of several, that one's curve is kept."""
+    return other is None or curve["sigma"][0] > other["sigma"][0]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ftdiff.metrics.registry import Sums, metric
-from ftdiff.spectra.noise import Noise, edge, noise
+from ftdiff.spectra.noise import Noise, noise
 from ftdiff.spectra.spectrum import Spectrum
 from ftdiff.tensors import Array
 
@@ -270,7 +270,7 @@ def _holding(s: Spectrum, share: float) -> float:
 )
 def mp_excess(s: Spectrum) -> float:
     """How many directions stand out of the change's own noise; none for low-rank forms."""
-    bar = _bar(s)
+    bar = s.edge
     return float((s.values > bar).sum()) if np.isfinite(bar) else np.nan
 
 
@@ -287,13 +287,5 @@ def mp_excess(s: Spectrum) -> float:
 )
 def mp_excess_energy(s: Spectrum) -> float:
     """The share of the squared change in the directions that stand out of its own noise."""
-    bar = _bar(s)
+    bar = s.edge
     return float((s.values[s.values > bar] ** 2).sum() / s.sumsq) if np.isfinite(bar) else np.nan
-
-
-def _bar(s: Spectrum) -> float:
-    """Return the edge; NaN where there is no bulk of noise to tell it from."""
-    least = min(s.shape)
-    if least < 8 or len(s.values) < least or not np.median(s.values) > 0:
-        return np.nan
-    return float(np.median(s.values)) / noise(*s.shape).median * edge(*s.shape)

@@ -18,8 +18,8 @@ from ftdiff.plots.labels import shown
 #: Points. Figures are small sheets, so that letters stay readable in a column of 380 pixels.
 FONT, SMALL = 8.0, 6.8
 INK, FAINT = "#222222", "#5c5c66"
-# Mean width of a letter and height of a line, in ems.
-_LETTER, _LINE = 0.56, 1.3
+#: Mean width of a letter and height of a line, in ems.
+LETTER, _LINE = 0.56, 1.3
 
 
 def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
@@ -31,11 +31,15 @@ def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
     """
     rows, columns = values.shape
     names, layers = [_inches(name) for name in values], [_inches(name) for name in values.index]
-    cell = 0.14 if rows <= 40 else max(0.14 * 40 / rows, 0.075)
     left = max(layers) + max(0.0, 0.7 * names[0] - 0.4)  # slanted names lean out to the left
     width = max(3.9, min(1.4 + 0.3 * (columns + strip), 14.0) + left)
-    height = max(1.9, min(0.75 + cell * rows, 13.5) + 0.7 * max(names))
+    height = max(1.9, min(0.75 + row_height(rows) * rows, 13.5) + 0.7 * max(names))
     return new_figure(figsize=(width, height)).add_subplot()
+
+
+def row_height(rows: int) -> float:
+    """Return how high one of so many rows is, in inches."""
+    return 0.14 if rows <= 40 else max(0.14 * 40 / rows, 0.075)
 
 
 def new_figure(figsize: tuple[float, float]) -> Figure:
@@ -51,16 +55,17 @@ def new_figure(figsize: tuple[float, float]) -> Figure:
 
 
 def _inches(name: object) -> float:
-    return len(shown(name)) * _LETTER * FONT / 72
+    return len(shown(name)) * LETTER * FONT / 72
 
 
 def cell_points(ax: Axes, rows: int, columns: int) -> tuple[float, float]:
     """Return about how wide and high one cell is, in points, before the layout is known."""
-    width, height = _points(ax)
+    width, height = points(ax)
     return width / columns, height / rows
 
 
-def _points(ax: Axes) -> tuple[float, float]:
+def points(ax: Axes) -> tuple[float, float]:
+    """Return about how wide and high the Axes are, in points, before the layout is known."""
     figure = ax.get_figure()
     scale = 72 / (figure.dpi if figure is not None else 72)
     return ax.bbox.width * scale, ax.bbox.height * scale
@@ -73,7 +78,7 @@ def label_columns(ax: Axes, at: Sequence[float], names: Iterable[object], cell: 
     """
     every = max(1, math.ceil(FONT / cell))
     texts = [shown(name) for name in names][::every]
-    if max(map(len, texts)) * _LETTER * FONT <= 0.96 * cell:
+    if max(map(len, texts)) * LETTER * FONT <= 0.96 * cell:
         turn: dict[str, Any] = {}
     elif cell >= 2 * FONT:
         turn = {"rotation": 45, "ha": "right", "va": "top", "rotation_mode": "anchor"}
@@ -101,6 +106,12 @@ def caption(ax: Axes, title: str, notes: Sequence[str]) -> None:
     """Write the title above the map and the notes below it."""
     if title:
         ax.set_title(title, fontsize=FONT + 1, color=INK, pad=6, parse_math=False)
-    letters = max(24, int(_points(ax)[0] / (_LETTER * SMALL)))
-    text = "\n".join(textwrap.wrap(" · ".join(notes), letters))
-    ax.set_xlabel(text, fontsize=SMALL, color=FAINT, labelpad=5, parse_math=False)
+    letters = max(24, int(points(ax)[0] / (LETTER * SMALL)))
+    ax.set_xlabel(
+        wrapped(notes, letters), fontsize=SMALL, color=FAINT, labelpad=5, parse_math=False
+    )
+
+
+def wrapped(notes: Iterable[str], letters: int) -> str:
+    """Join short clauses in lines of so many letters."""
+    return "\n".join(textwrap.wrap(" · ".join(notes), letters))

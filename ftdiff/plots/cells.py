@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection, QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.patches import Rectangle
 
-from ftdiff.errors import BadCall
 from ftdiff.plots.canvas import FONT, INK, cell_points
 from ftdiff.plots.scale import Scale, tick_texts
 
 #: Marks a reader (or a test, or a style sheet) finds by their gid.
 FLOOR, OUTLINE, CHANCE, STRIP = "under-the-floor", "outlined", "chance", "whole-layer"
+FRAME = "frame"
 #: The face of a cell that cannot be told from chance: darker than a missing one.
 INDISTINCT = "#b9b9c2"
 _FRAME, _HATCH = "#a8a8b0", (0.13, 0.13, 0.13, 0.6)
@@ -42,17 +43,21 @@ def paint(ax: Axes, values: pd.DataFrame, scale: Scale, label: str, *, bare: boo
     rows, columns = values.shape
     ax.set(ylim=(0, rows), xlabel="", ylabel="")
     frame = Rectangle((0, 0), columns, rows, fill=False, linewidth=0.5, edgecolor=_FRAME, zorder=2)
-    ax.add_patch(frame).set_clip_on(False)  # so that white cells end somewhere
+    ax.add_patch(frame).set(clip_on=False, gid=FRAME)  # so that white cells end somewhere
     mesh = ax.collections[-1]
     assert isinstance(mesh, QuadMesh)
-    bar = mesh.colorbar
-    if bar is not None:
-        bar.set_ticks(list(scale.ticks), labels=tick_texts(scale.ticks))
-        bar.ax.tick_params(labelsize=FONT, length=2, width=0.6, colors=INK)
-        bar.minorticks_off()
-        bar.outline.set(linewidth=0.4, edgecolor=_FRAME)
-        bar.set_label("" if bare else label, fontsize=FONT, color=INK, parse_math=False)
+    if mesh.colorbar is not None:
+        dress_bar(mesh.colorbar, scale.ticks, "" if bare else label)
     return mesh
+
+
+def dress_bar(bar: Colorbar, ticks: Sequence[float], label: str) -> None:
+    """Write a colour bar's numbers and what they are."""
+    bar.set_ticks(list(ticks), labels=tick_texts(tuple(ticks)))
+    bar.ax.tick_params(labelsize=FONT, length=2, width=0.6, colors=INK)
+    bar.minorticks_off()
+    bar.outline.set(linewidth=0.4, edgecolor=_FRAME)
+    bar.set_label(label, fontsize=FONT, color=INK, parse_math=False)
 
 
 def hatch(ax: Axes, cells: pd.DataFrame) -> None:
@@ -91,21 +96,3 @@ def strip(ax: Axes, column: pd.DataFrame, scale: Scale) -> float:
     )
     ax.set_xlim(left, ax.get_xlim()[1])
     return (left + right) / 2
-
-
-def outline(ax: Axes, values: pd.DataFrame, cells: Iterable[tuple[Hashable, Hashable]]) -> None:
-    """Draw a frame around cells given as (layer, column).
-
-    Raises
-    ------
-    BadCall
-        The map has no such cell.
-    """
-    rows, columns = list(values.index), list(values.columns)
-    for layer, column in cells:
-        if layer not in rows or column not in columns:
-            raise BadCall(f"outline: the map has no cell at layer {layer!r}, {column!r}")
-        at = columns.index(column), rows.index(layer)
-        ax.add_patch(
-            Rectangle(at, 1, 1, fill=False, edgecolor=INK, linewidth=1.3, gid=OUTLINE, zorder=3)
-        )

@@ -115,7 +115,7 @@ def similarities(
     across = min(4, len(kept))
     down = math.ceil(len(kept) / across)
     each = max(0.9, min(0.16 * len(order), 3.0))
-    figure = new_figure(figsize=(1.6 + across * (each + 0.25), 0.5 + down * (each + 0.35)))
+    figure = new_figure((1.6 + across * (each + 0.25), 0.5 + down * (each + 0.35)))
     grid = figure.subplots(down, across, squeeze=False)
     for ax, one in zip(grid.flat, [*kept, *[None] * (down * across - len(kept))], strict=True):
         if one is None:

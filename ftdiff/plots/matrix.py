@@ -54,14 +54,23 @@ class Matrix:
         kept = list(columns)
         return replace(self, values=self.values[kept], doubtful=self.doubtful[kept])
 
-    def legend(self) -> list[str]:
-        """Say what grey and hatched cells are, where there are any, and then the notes."""
+    def legend(self, missing: str = "grey", mark: str = "hatched") -> list[str]:
+        """Say how missing and doubtful cells are drawn, where there are any, and then the notes."""
         said = []
         if self.values.isna().to_numpy().any():
-            said.append("grey: no value")
+            said.append(f"{missing}: no value")
         if self.doubtful.to_numpy().any():
-            said.append(f"hatched: not above rounding (snr < {TRUSTED_SNR:g})")
+            said.append(untrusted(mark))
         return [*said, *self.notes]
+
+
+def untrusted(mark: str) -> str:
+    """Say what a mark of doubt means.
+
+    >>> untrusted("hatched")
+    'hatched: not above rounding (snr < 10)'
+    """
+    return f"{mark}: not above rounding (snr < {TRUSTED_SNR:g})"
 
 
 def matrix_of(
@@ -99,13 +108,13 @@ def matrix_of(
         found = _of_frame(diff, metric)
     else:
         raise BadCall(f"a heatmap draws a Diff or a DataFrame, this is {type(diff).__name__}")
-    found = _bounded(found)
+    found = bounded(found)
     if not found.values.notna().to_numpy().any():
         raise BadCall(f"nothing to draw: {_why_empty(diff, metric)}")
     return found
 
 
-def _bounded(matrix: Matrix) -> Matrix:
+def bounded(matrix: Matrix) -> Matrix:
     """Blank what is infinite, or so large that no scale can be computed, and say how many."""
     size = matrix.values.abs()
     beyond = int((size > LARGEST).to_numpy().sum())
@@ -130,19 +139,23 @@ def _of_diff(diff: Diff, metric: str, columns: str, stack: str | None) -> Matrix
         raise BadCall(
             "nothing to draw: no weight of this diff is in a layer; see diff.by('tensor')"
         )
-    chosen, title, notes = _choose_stack(long, stack)
+    chosen, title, notes = choose_stack(long, stack)
     long = long[long["stack"] == chosen]
     wide = {
-        name: _filled(long.pivot(index="layer", columns=columns, values=name).astype(float))
+        name: filled(long.pivot(index="layer", columns=columns, values=name).astype(float))
         for name in wanted
     }
-    snr = wide["snr"]
-    doubtful = (snr > 0) & (snr < TRUSTED_SNR) & wide[metric].notna()
+    doubtful = doubts(wide["snr"], wide[metric])
     return Matrix(wide[metric], named.label, doubtful, chosen, title, notes)
 
 
-def _choose_stack(long: pd.DataFrame, stack: str | None) -> tuple[str, str, tuple[str, ...]]:
-    """Which stack to draw, its title, and what to say of the others."""
+def doubts(snr: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """Say which values do not stand out of rounding; an exact zero is no doubt."""
+    return (snr > 0) & (snr < TRUSTED_SNR) & values.notna()
+
+
+def choose_stack(long: pd.DataFrame, stack: str | None) -> tuple[str, str, tuple[str, ...]]:
+    """Return which stack to draw, its title, and what to say of the others."""
     moved = long[long["moved"] > 0].groupby("stack")["params"].sum()
     sizes = {str(name): int(moved.get(name, 0)) for name in long["stack"].unique()}
     if stack is not None:
@@ -154,7 +167,8 @@ def _choose_stack(long: pd.DataFrame, stack: str | None) -> tuple[str, str, tupl
     return chosen, shown(chosen) or "main stack", (f"also: stack={' or '.join(others)}",)
 
 
-def _filled(wide: pd.DataFrame) -> pd.DataFrame:
+def filled(wide: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the order of layers, with a blank one for each that is not there."""
     layers = [int(layer) for layer in wide.index]
     wide = wide.set_axis(pd.Index(layers, name="layer")).sort_index()
     if max(layers) < _MOST_LAYERS:

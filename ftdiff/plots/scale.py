@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -98,6 +99,18 @@ def scale_of(
     base = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
     colours = base if center is None else _centred(base, low, high, center)
     return Scale(low, high, colours.with_extremes(bad=MISSING), ticks, extend)
+
+
+def extended(ends: Iterable[str]) -> Literal["neither", "min", "max", "both"]:
+    """Join the ends of several bars at which data lie beyond.
+
+    >>> extended(["neither", "min"]), extended(["max", "min"])
+    ('min', 'both')
+    """
+    there = {*ends} - {"neither"}
+    if not there:
+        return "neither"
+    return "both" if there != {"min"} and there != {"max"} else "min" if "min" in there else "max"
 
 
 def _limits(

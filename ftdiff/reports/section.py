@@ -11,7 +11,7 @@ from typing import Any
 
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
-from ftdiff.plots.styles.modules import PROJECTIONS
+from ftdiff.plots.columns import PROJECTIONS
 from ftdiff.reports.document import document
 from ftdiff.reports.figure import number
 from ftdiff.reports.maps import described, maps, shown_metric

@@ -23,7 +23,7 @@ from ftdiff.parentage import Lineage
 from ftdiff.reports import characters
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric
-from ftdiff.result import Diff
+from ftdiff.result import MOVED, Diff
 
 _ROWS = 12
 
@@ -37,6 +37,49 @@ def show(diff: Diff, metric: str = "relative_norm", format_: str = "table") -> N
     with TemporaryDirectory() as folder:
         path = diff.save(Path(folder) / f"diff.{format_}")
         sys.stdout.write(path.read_text(encoding="utf-8"))
+
+
+def show_siblings(
+    diffs: Mapping[str, Diff], metric: str = "relative_norm", format_: str = "table"
+) -> None:
+    """Print a row for each of several fine-tunes; or all of them as JSON (a list) or CSV."""
+    if format_ == "json":
+        with TemporaryDirectory() as folder:
+            saved = (diff.save(Path(folder) / "diff.json") for diff in diffs.values())
+            texts = [path.read_text(encoding="utf-8").rstrip("\n") for path in saved]
+        sys.stdout.write("[\n" + ",\n".join(texts) + "\n]\n")
+        return
+    if format_ == "csv":
+        frames = [diff.frame.assign(tuned=name) for name, diff in diffs.items()]
+        whole = pd.concat(frames, ignore_index=True)
+        shapes = whole["shape"].map(lambda shape: "x".join(map(str, shape or ())))
+        whole = whole.assign(shape=shapes)
+        whole.insert(0, "tuned", whole.pop("tuned"))
+        sys.stdout.write(whole.to_csv(index=False))
+        return
+    console = _console()
+    base = next(iter(diffs.values())).about["base"]
+    console.print(f"[bold]{escape(base or 'no base')} → {len(diffs)} fine-tunes[/]")
+    _table(console, "", [_sibling(name, diff, metric) for name, diff in diffs.items()])
+    for name, diff in diffs.items():
+        for caution in document(diff).cautions:
+            console.print(f"[yellow]![/] {escape(name)}: {escape(caution)}", soft_wrap=True)
+
+
+def _sibling(name: str, diff: Diff, metric: str) -> dict[str, Any]:
+    """Return a fine-tune's row: how much of it was compared, how far it moved, where most."""
+    wanted = dict.fromkeys(
+        [metric, "relative_norm", "rms_change", "precision_floor", "scale_share"]
+    )
+    overall = diff.overall
+    row: dict[str, Any] = {"tuned": name, "kind": str(diff.about["kind"])}
+    row |= {"compared": f"{diff.about['coverage']:.1%}"}
+    row |= {"moved": int(diff.frame["status"].isin(MOVED).sum())}
+    row |= {one: overall.get(one) for one in wanted}
+    long = diff.by("component", metrics=("lift",), param="weight").dropna()
+    if len(long):
+        row["most lift"] = str(long["component"].iloc[int(long["lift"].to_numpy(float).argmax())])
+    return row
 
 
 def show_contents(contents: Contents) -> None:

@@ -12,10 +12,15 @@ from ftdiff.deltas import Delta, Hadamard, Kronecker, LowRank
 from ftdiff.deltas.stacked import Stacked
 from ftdiff.errors import BadCall
 from ftdiff.recipes import Added, Recipe
+from ftdiff.spectra.curve import curve
 from ftdiff.spectra.lanczos import leading
 from ftdiff.spectra.matrices import Changed, Matrix, Stored
+from ftdiff.spectra.noise import edge, noise
 from ftdiff.spectra.whole import singular_values
 from ftdiff.tensors import Array, LazyTensor
+
+# Fewer singular values have no bulk to speak of.
+_LEAST_BULK = 8
 
 
 @dataclass(eq=False)
@@ -77,15 +82,31 @@ class Spectrum:
         self.base_bound = float(found.bound[0])
         return float(found.values[0])
 
+    @property
+    def edge(self) -> float:
+        """What a singular value of noise with the same median would not exceed.
+
+        NaN where there is no bulk of noise to tell it from: low-rank forms, and small matrices.
+        """
+        least = min(self.shape)
+        if least < _LEAST_BULK or len(self.values) < least or not np.median(self.values) > 0:
+            return float("nan")
+        return float(np.median(self.values)) / noise(*self.shape).median * edge(*self.shape)
+
     def note(self) -> dict[str, Any]:
         """Return how it was measured: the method, its error bound, and the base's where used.
 
-        The device too, where one was named and did the work.
+        The device too, where one was named and did the work; and `curve`, enough of the spectrum
+        to draw it (see `ftdiff.spectra.curve`), where all of it was measured.
         """
         note: dict[str, Any] = {"method": self.method, "bound": self.bound}
         if self.device is not None:
             note["device"] = self.device
-        return note if self.base_bound is None else {**note, "base_bound": self.base_bound}
+        if self.base_bound is not None:
+            note["base_bound"] = self.base_bound
+        if self.whole is not None and np.isfinite(self.largest) and self.largest > 0:
+            note["curve"] = curve(self.whole, self.edge, self.rank)
+        return note
 
 
 def spectrum(

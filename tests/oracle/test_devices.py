@@ -57,7 +57,7 @@ def test_products_and_eigenvalues_are_torchs_where_a_device_is_named(
     for name in SPECTRAL:
         here, there = (diff.frame[name].to_numpy(float, na_value=np.nan) for diff in (near, far))
         assert there == pytest.approx(here, rel=1e-10, nan_ok=True), name
-    assert near.about["spectra"]["w"].keys() == {"method", "bound", "base_bound"}
+    assert near.about["spectra"]["w"].keys() == {"method", "bound", "base_bound", "curve"}
     assert far.about["spectra"]["w"]["method"] == "gram"
     assert far.about["spectra"]["w"]["device"] == "cpu"
     assert methods(far).startswith("gram on cpu 1, ")

@@ -12,7 +12,7 @@ from ftdiff.errors import BadCall
 from ftdiff.plots import canvas, cells
 from ftdiff.plots.layers import layer_ticks
 from ftdiff.plots.matrix import Matrix, matrix_of, whole_layers
-from ftdiff.plots.scale import scale_of
+from ftdiff.plots.scale import LARGEST, scale_of
 from ftdiff.result import Diff
 
 Normalise = Literal["max", "column", "rank", "none"]
@@ -28,6 +28,7 @@ def importance(
     ax: Axes | None = None,
     stack: str | None = None,
     normalise: Normalise = "max",
+    vmax: float | None = None,
     title: str | None = None,
     bare: bool = False,
 ) -> Axes:
@@ -43,6 +44,8 @@ def importance(
     normalise
         "max" divides by the largest cell, "column" each column by its own, "rank" gives the share
         of cells that are smaller, "none" keeps the numbers. The strip is always taken by itself.
+    vmax
+        The number at the dark end, instead of the largest cell, where "max" or "none" is drawn.
     title, bare
         Text above; whether to leave out all text but the colour bar's numbers.
 
@@ -57,13 +60,16 @@ def importance(
     matrix, strip = _split(matrix, diff, metric)
     order = matrix.values.mean().sort_values(ascending=False, kind="stable", na_position="last")
     matrix = matrix.only(list(order.index))
-    values = _normalised(matrix.values, normalise)
-    largest = float(np.nanmax(values.to_numpy()))
+    if vmax is not None and (normalise not in ("max", "none") or not 0 < vmax <= LARGEST):
+        raise BadCall(f"vmax={vmax:g}: a positive number, for normalise 'max' or 'none'")
+    values = _normalised(matrix.values, normalise, vmax)
+    largest = float(np.nanmax(values.to_numpy())) if vmax is None else vmax
     top = largest if normalise == "none" and largest > 0 else 1.0
     scale = scale_of(values.to_numpy(), "GnBu", vmin=0.0, vmax=top, ticks=(0.0, top))
     if ax is None:
         ax = canvas.new_axes(values, strip=2 if strip is not None else 0)
-    cells.paint(ax, values, scale, matrix.label + _NAMED[normalise], bare=bare)
+    named = _NAMED[normalise] if vmax is None or normalise == "none" else f" ÷ {vmax:.3g}"
+    cells.paint(ax, values, scale, matrix.label + named, bare=bare)
     cells.hatch(ax, matrix.doubtful)
     names, at = [*values], [j + 0.5 for j in range(values.shape[1])]
     if strip is not None:
@@ -94,7 +100,9 @@ def _split(
     return matrix.only(rest), matrix.values[whole]
 
 
-def _normalised(values: pd.DataFrame, normalise: Normalise) -> pd.DataFrame:
+def _normalised(
+    values: pd.DataFrame, normalise: Normalise, vmax: float | None = None
+) -> pd.DataFrame:
     if normalise == "rank":
         array = values.to_numpy()
         ranks = pd.Series(array.ravel()).rank() - 1
@@ -103,5 +111,5 @@ def _normalised(values: pd.DataFrame, normalise: Normalise) -> pd.DataFrame:
     if normalise == "column":
         largest = values.max()
         return values.div(largest.where(largest > 0, 1.0), axis=1)
-    largest_cell = float(values.max().max())
+    largest_cell = float(values.max().max()) if vmax is None else vmax
     return values / largest_cell if normalise == "max" and largest_cell > 0 else values

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ftdiff.address import component_order
 from ftdiff.errors import BadCall
 from ftdiff.plots import canvas, cells
-from ftdiff.plots.labels import label_of, shown
+from ftdiff.plots.columns import chosen, renamed
+from ftdiff.plots.labels import label_of
 from ftdiff.plots.layers import layer_ticks
-from ftdiff.plots.matrix import Matrix, matrix_of
+from ftdiff.plots.matrix import matrix_of
+from ftdiff.plots.outlines import Outlined
+from ftdiff.plots.outlines import outline as frame_cells
 from ftdiff.plots.scale import narrowness, scale_of
 from ftdiff.result import Diff
 
-#: The projections of a block in the published order; fused ones stand where their parts would.
-PROJECTIONS = (
-    *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
-    *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
-)
 Normalise = Literal["component", "row", "none"]
 
 
@@ -38,7 +34,7 @@ def modules(
     vmin: float | None = None,
     vmax: float | None = None,
     robust: bool = False,
-    outline: Iterable[tuple[int, str]] = (),
+    outline: Iterable[Outlined] = (),
     title: str | None = None,
     bare: bool = False,
 ) -> Axes:
@@ -62,7 +58,8 @@ def modules(
     robust
         Limits at the 2nd and 98th percentiles; what is beyond shows as arrows on the colour bar.
     outline
-        Cells to frame, as (layer, component).
+        Cells to frame, as (layer, component), or findings: the cells that they speak of, as far as
+        they are on the map.
     title
         Text above; by default the stack's name where there are several.
     bare
@@ -73,8 +70,8 @@ def modules(
     UnknownName, BadCall
         As for `heatmap`.
     """
-    matrix = _renamed(matrix_of(diff, metric, stack=stack))
-    matrix = _chosen(matrix, isinstance(diff, pd.DataFrame), others)
+    matrix = renamed(matrix_of(diff, metric, stack=stack))
+    matrix = chosen(matrix, isinstance(diff, pd.DataFrame), others)
     values, label = _normalised(matrix.values, matrix.label, normalise)
     if center is None and normalise != "none":
         center = 1.0
@@ -84,7 +81,7 @@ def modules(
         ax = canvas.new_axes(values)
     cells.paint(ax, values, scale, label, bare=bare)
     cells.hatch(ax, matrix.doubtful)
-    cells.outline(ax, values, [(layer, _component(name)) for layer, name in outline])
+    frame_cells(ax, values, outline, matrix.stack)
     if bare:
         ax.set(xticks=[], yticks=[])
         return ax
@@ -92,43 +89,6 @@ def modules(
     notes = [narrowness(array, scale), *matrix.legend()]
     canvas.caption(ax, matrix.title if title is None else title, [n for n in notes if n])
     return ax
-
-
-def _component(name: object) -> str:
-    return str(name).replace(". ", ".")
-
-
-def _renamed(matrix: Matrix) -> Matrix:
-    """Read "attn. q", as published, as "attn.q"."""
-    names = [_component(name) for name in matrix.values]
-    if len({*names}) < len(names):
-        raise BadCall(f"columns that differ by a space only: {', '.join(map(str, matrix.values))}")
-    return replace(
-        matrix,
-        values=matrix.values.set_axis(names, axis=1),
-        doubtful=matrix.doubtful.set_axis(names, axis=1),
-    )
-
-
-def _chosen(matrix: Matrix, plain: bool, others: bool | None) -> Matrix:
-    """Keep the projections in their order, maybe the others, and name what is left out."""
-    values = matrix.values
-    names = list(values.columns)
-    known: list[Hashable] = [name for name in PROJECTIONS if name in names]
-    rest = [name for name in (names if plain else component_order(names)) if name not in known]
-    empty = not values[known].notna().to_numpy().any()
-    if others or (others is None and (plain or empty)):
-        return matrix.only([*known, *rest])
-    if empty:
-        raise BadCall(f"no projection to draw; with others=True there are: {', '.join(rest)}")
-    hidden = [n for n in rest if values[n].notna().any() and not n.startswith("norm.")]
-    notes = (f"not shown: {_listed(hidden)} (others=True)",) if hidden else ()
-    return replace(matrix.only(known), notes=(*matrix.notes, *notes))
-
-
-def _listed(names: list[str], most: int = 4) -> str:
-    more = [f"{len(names) - most} more"] if len(names) > most + 1 else []
-    return ", ".join([*map(shown, names[:most] if more else names), *more])
 
 
 def _normalised(values: pd.DataFrame, label: str, normalise: Normalise) -> tuple[pd.DataFrame, str]:
