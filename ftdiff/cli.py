@@ -173,6 +173,7 @@ def inspect(path: str, base: str | None) -> None:
 
 
 ftdiff.add_command(families.similarity)
+ftdiff.add_command(families.trajectory)
 ftdiff.add_command(checks.verify)
 ftdiff.add_command(checks.lineage)
 ftdiff.add_command(details.parts)

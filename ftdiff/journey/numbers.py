@@ -58,21 +58,13 @@ def path(sums: Sums) -> dict[str, Array]:
         1 where the step was not read side by side with the one before, and is from sketches.
     """
     known = np.isfinite(sums.inner)
-    G = np.where(known, sums.inner, sums.sketch @ sums.sketch.T)
     own = sums.inner.diagonal()
-    n = len(own)
-    step_sq, turn, estimated = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n)
-    for t in range(n):
-        step_sq[t] = _step_sq(G, sums.sketch, known, t)
-        turn[t] = _turn(G, sums.sketch, known, t)
-        estimated[t] = float(t > 0 and not known[t, t - 1])
+    step_sq = np.array([_step_sq(sums, known, t) for t in range(len(own))])
     with np.errstate(all="ignore"):
         displacement, step = np.sqrt(own), np.sqrt(step_sq)
         walked = np.cumsum(step)
-        before = np.concatenate([[np.nan], step[:-1]])
-        size = np.sqrt(own * own[-1])
         previous = np.concatenate([[np.nan], own[:-1]])
-        last = np.concatenate([[np.nan], np.diag(sums.chance, -1)])
+        chance = np.concatenate([[np.nan], np.diag(sums.chance, -1)])
         return {
             "displacement": displacement,
             "relative_norm": displacement / np.sqrt(sums.base_sq),
@@ -81,34 +73,49 @@ def path(sums: Sums) -> dict[str, Array]:
             "path_length": walked,
             "efficiency": np.minimum(displacement / walked, 1.0),
             "efficiency_null": np.sqrt(np.cumsum(step_sq)) / walked,
-            "step_cosine": np.clip(turn / (step * before), -1, 1),
-            "cosine_null": np.sqrt(last / (own * previous)),
-            "cosine_final": np.clip(G[:, -1] / size, -1, 1),
+            "step_cosine": np.array([_step_cosine(sums, known, t) for t in range(len(own))]),
+            "cosine_null": np.sqrt(chance / (own * previous)),
+            "cosine_final": np.array([_final_cosine(sums, known, t) for t in range(len(own))]),
             "snr": own / sums.floor_sq,
-            "estimated": estimated,
+            "estimated": np.array([0.0, *(~np.diag(known, -1)).astype(float)]),
         }
 
 
-def _step_sq(G: Array, sketch: Array, known: Array, t: int) -> float:
+def _step_sq(sums: Sums, known: Array, t: int) -> float:
     """Return ‖ΔW_t − ΔW_{t−1}‖²: from inner products, or of the difference of two sketches."""
+    G = sums.inner
     if t == 0:
         return float(G[0, 0])
     if known[t, t - 1]:
         return max(float(G[t, t] + G[t - 1, t - 1] - 2 * G[t, t - 1]), 0.0)
-    return float(np.square(sketch[t] - sketch[t - 1]).sum())
+    return float(np.square(sums.sketch[t] - sums.sketch[t - 1]).sum())
 
 
-def _turn(G: Array, sketch: Array, known: Array, t: int) -> float:
-    """Return ⟨step t, step t − 1⟩; the step before the second is from the base."""
+def _step_cosine(sums: Sums, known: Array, t: int) -> float:
+    """Return the cosine of a step with the one before; the second's is the way from the base."""
     if t == 0:
         return float("nan")
-    if t == 1:
-        if known[1, 0]:
-            return float(G[1, 0] - G[0, 0])
-        return float((sketch[1] - sketch[0]) @ sketch[0])
-    if known[t, t - 1] and known[t, t - 2] and known[t - 1, t - 2]:
-        return float(G[t, t - 1] - G[t, t - 2] - G[t - 1, t - 1] + G[t - 1, t - 2])
-    return float((sketch[t] - sketch[t - 1]) @ (sketch[t - 1] - sketch[t - 2]))
+    last = [t, t - 1, t - 2][: t + 1]
+    if known[np.ix_(last, last)].all():
+        G = np.zeros((3, 3))
+        G[: len(last), : len(last)] = sums.inner[np.ix_(last, last)]
+        return _cosine(G, np.array([1.0, -1.0, 0.0]), np.array([0.0, 1.0, -1.0]))
+    S = np.zeros((3, sums.sketch.shape[1]))
+    S[: len(last)] = sums.sketch[last]
+    return _cosine(S @ S.T, np.array([1.0, -1.0, 0.0]), np.array([0.0, 1.0, -1.0]))
+
+
+def _final_cosine(sums: Sums, known: Array, t: int) -> float:
+    both = [t, len(known) - 1]
+    S = sums.sketch[both]
+    G = sums.inner[np.ix_(both, both)] if known[t, -1] else S @ S.T
+    return _cosine(G, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+
+
+def _cosine(G: Array, a: Array, b: Array) -> float:
+    """Return the cosine of two combinations of vectors whose inner products are G."""
+    size = float(a @ G @ a) * float(b @ G @ b)
+    return float(np.clip((a @ G @ b) / np.sqrt(size), -1, 1)) if size > 0 else float("nan")
 
 
 def growth(steps: Array, displacement: Array) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftdiff.plots.course import courses, trajectory
 from ftdiff.plots.drawing import heatmap
 from ftdiff.plots.energy import energy
 from ftdiff.plots.facets import facets, limits
@@ -19,6 +20,7 @@ from ftdiff.sheets import read_matrix
 __all__ = [
     "FIGURES",
     "STYLES",
+    "courses",
     "draw",
     "energy",
     "facets",
@@ -33,4 +35,5 @@ __all__ = [
     "similarity",
     "spectrum",
     "strips",
+    "trajectory",
 ]

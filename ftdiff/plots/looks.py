@@ -41,6 +41,7 @@ _KNOWN = {
     "embed": Look(_BLACK, "*", "-."),
     "head": Look("#5c5c66", "h", "-."),
     "whole layer": Look(_BLACK, "o"),
+    "whole model": Look(_BLACK, "o"),
 }
 _TURNS: tuple[tuple[Dashes, str], ...] = ((":", "o"), ("-.", "s"), ("--", "^"))
 #: Looks of names that are not known, in turn.

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.finding import Finding
+from ftdiff.journey import Trajectory
+from ftdiff.journey.files import document as course_document
 from ftdiff.likeness import Similarity
 from ftdiff.likeness.files import document
 from ftdiff.reports.terminal import _console as console
@@ -85,3 +87,30 @@ def _say(out: Any, findings: Sequence[Finding]) -> None:
     for one in findings:
         mark = {"alarm": "red", "caution": "yellow", "note": "dim"}[one.severity]
         out.print(f"[{mark}]{one.severity}[/] {escape(one.message)}", soft_wrap=True)
+
+
+def show_trajectory(found: Trajectory, format_: str = "table", by: Sequence[str] = ()) -> None:
+    """Print the path of a run: a row for each checkpoint, its growth, and what is to be said.
+
+    As JSON the whole, as CSV a row per group and checkpoint.
+    """
+    if format_ == "json":
+        whole = course_document(found)
+        sys.stdout.write(json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    if format_ == "csv":
+        found.by(*by).to_csv(sys.stdout, index=False)
+        return
+    out, about = console(), found.about
+    title = f"{about['base'] or '-'} → {len(found.names)} checkpoints ({about['kind']})"
+    out.print(f"[bold]{escape(title)}[/], in order by {escape(about['order'])}", soft_wrap=True)
+    left = ("efficiency_null", "cosine_null", "displacement", "step_length", "path_length")
+    rows = found.by(*by)
+    shown = [name for name in rows if name not in (*left, "tensors", "estimated")]
+    table(out, "path", records(rows[shown].head(4 * _ROWS if by else 10 * _ROWS)))
+    table(out, "growth: ‖ΔW‖ as steps^exponent", records(found.growth("component").head(_ROWS)))
+    if rows["estimated"].any():
+        out.print("[dim]steps to checkpoints that were added later are from sketches[/]")
+    _say(out, found.findings)
+    for name, tensors in about.get("apart", {}).items():
+        named(out, f"not lined up: {escape(name)}", tensors)

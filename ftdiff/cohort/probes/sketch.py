@@ -69,8 +69,8 @@ class Sketch:
         return delta.scaling * np.fft.irfft(both.sum(axis=0), SIZE)
 
     def found(self) -> Mapping[str, Array]:
-        """Return `sums`, n × SIZE."""
-        return {"sums": self._sums}
+        """Return `sums`, n × SIZE, to the precision in which they are kept."""
+        return {"sums": self._sums.astype(np.float32).astype(np.float64)}
 
 
 def _folded(X: Array) -> Array:
