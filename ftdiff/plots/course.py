@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ftdiff.address import component_order
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, UnknownName
 from ftdiff.journey import Trajectory
 from ftdiff.plots import chart
 from ftdiff.plots.canvas import FONT, INK
