@@ -360,3 +360,14 @@ def test_names_are_the_ends_of_paths_that_tell_them_apart() -> None:
     assert labels(["x/a/step-1", "x/b/step-1"]) == ("a/step-1", "b/step-1")
     assert labels(["same", "same"]) == ("same #1", "same #2")
     assert labels(["evil\nname", "x"]) == ("evil\\nname", "x")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_distances_of_stored_weights_give_the_products_of_their_changes(dtype: torch.dtype) -> None:
+    root = llama(dtype=dtype)
+    tuned = [nudge(root, by=0.2, seed=seed) for seed in range(3)]
+    near = ftdiff.similarity(tuned, root).sums["inner"]
+    exact = ftdiff.similarity(tuned, root, ["masks"]).sums["inner"]
+    scale = np.sqrt(np.einsum("tii,tjj->tij", exact, exact))
+    assert np.abs(near - exact).max() > 0  # two ways, not one
+    assert near / scale == pytest.approx(exact / scale, abs=2e-7)

@@ -12,6 +12,7 @@ import numpy as np
 from ftdiff import kernels
 from ftdiff.cohort.lineup import Line
 from ftdiff.cohort.probes import PROBES, Probe
+from ftdiff.cohort.stored import from_distances
 from ftdiff.deltas import Delta, inner_products
 from ftdiff.errors import FtdiffError
 from ftdiff.moments import exact
@@ -73,15 +74,17 @@ class Together:
 def measure(line: Line, asked: Asked) -> Together:
     """Measure one line: on a worker, from paths; no weight travels.
 
-    Changes that have factors are multiplied by each other in closed form, at the factors' price.
-    Where one of them has none, all are read side by side, some rows at a time.
+    Changes that have factors are multiplied by each other in closed form, at the factors' price; a
+    few that are stored are compared as bytes. Else all are read side by side, some rows at a time.
     """
     reading = _Reading(line)
     probes = {name: PROBES[name](line) for name in asked.probes}
     inner = reading.closed_form()
-    open_ = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
-    if inner is None or open_:
-        inner = reading.entries(open_, inner)
+    unserved = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
+    if inner is None and not unserved:
+        inner = from_distances(line)
+    if inner is None or unserved:
+        inner = reading.entries(unserved, inner)
     for i in {*line.unknown, *reading.complaints}:
         inner[i, :] = inner[:, i] = np.nan
     base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))
