@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgba
 
 import ftdiff
@@ -386,3 +388,48 @@ def test_every_figure_is_documented_and_asked_for_by_name() -> None:
         plots.draw(diff_of(rows(2)), style="scater")
     with pytest.raises(UnknownName, match=r"option of style 'scatter'.*robust"):
         plots.draw(diff_of(rows(2)), style="scatter", robust=True)
+
+
+numbers_of_a_file = st.floats() | st.sampled_from([0.0, 5e-324, 1e-310, 1.0, 1e308, -1e308])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.lists(numbers_of_a_file, min_size=3, max_size=3), min_size=1, max_size=5),
+    st.sampled_from([{}, {"log": True}, {"bare": True}, {"band": None}]),
+)
+def test_a_profile_of_any_numbers_is_drawn_without_a_warning(
+    given_numbers: list[list[float]], options: dict[str, Any]
+) -> None:
+    values = pd.DataFrame(given_numbers, columns=["attn.q", "x", "y"])
+    if not (values.abs() <= 1e100).to_numpy().any():
+        return
+    if options.get("log") and not (values[values.abs() <= 1e100] >= 1e-100).to_numpy().any():
+        with pytest.raises(BadCall, match="has a logarithm"):
+            plots.profile(values, "x", **options)
+        return
+    plots.profile(values, "x", **options).figure.canvas.draw()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            dict.fromkeys(("base_sq", "tuned_sq", "delta_sq", "inner", "ulp_sq"), numbers_of_a_file)
+        ),
+        min_size=1,
+        max_size=7,
+    ),
+    st.sampled_from(FIGURES),
+)
+def test_any_sums_of_a_saved_diff_are_drawn_or_refused_without_a_warning(
+    sums: list[dict[str, float]], style: str
+) -> None:
+    made = rows(1)[: len(sums)]
+    diff = diff_of([{**row, **one} for row, one in zip(made, sums, strict=True)])
+    try:
+        ax = plots.draw(diff, style=style)
+    except BadCall as error:
+        assert "nothing to draw" in str(error)
+        return
+    ax.figure.canvas.draw()

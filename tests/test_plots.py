@@ -411,7 +411,7 @@ def test_importance_sorts_modules_by_mean_and_ticks_every_second_layer(layers: i
     largest = 0.07 + 0.0001 * (layers - 1)
     assert drawn[-1, 0] == pytest.approx(1.0)
     assert drawn[0, -1] == pytest.approx(0.01 / largest)
-    assert faces(ax)[-1, 0] == pytest.approx(mpl.colormaps["GnBu"](1.0), abs=0.01)
+    assert faces(ax) == pytest.approx(mpl.colormaps["GnBu"](drawn), abs=0.01)
     bar = bar_of(ax)
     assert (bar.vmin, bar.vmax) == (0.0, 1.0)
     assert [text.get_text() for text in bar.ax.get_yticklabels()] == ["0", "1"]
@@ -428,6 +428,25 @@ def test_the_strip_is_the_whole_layer_from_sums_and_stands_apart() -> None:
     assert right < 0
     assert ax.get_xlim()[0] <= strip.get_coordinates()[..., 0].min()
     assert ax.get_xticks()[0] == pytest.approx(strip.get_coordinates()[..., 0].mean())
+
+
+def test_importance_names_norms_as_the_model_does_and_sorts_them_among_the_rest() -> None:
+    modules = {
+        "mlp.down_proj": 0.07,
+        "self_attn.q_proj": 0.05,
+        "self_attn.q_norm": 0.04,
+        "self_attn.k_norm": 0.03,
+        "post_attention_layernorm": 0.02,
+        "input_layernorm": 0.01,
+    }
+    made = []
+    for layer in range(28):
+        for name, level in [*modules.items()][::-1]:
+            row = rows(1, ("mlp.up",), move=lambda _, j, level=level: level)[0]
+            facts = {"tensor": f"layers.{layer}.{name}.weight", "layer": layer, "module": name}
+            made.append({**row, **facts, "component": name})
+    ax = plots.heatmap(diff_of(made), style="importance")
+    assert x_texts(ax) == ["whole layer", *modules]
 
 
 def test_importance_normalises_as_it_says() -> None:
@@ -465,8 +484,9 @@ def test_tokens_keep_their_order_and_layer_zero_is_at_the_top(layers: int) -> No
     ax = plots.heatmap(values, "probe AUC", style="tokens")
     assert x_texts(ax) == list(values)
     assert ax.get_ylim() == (layers, 0)
-    assert y_ticks(ax)[0.5] == "0"
-    assert y_ticks(ax)[layers - 0.5] == str(layers - 1)
+    step = {28: 3, 36: 4, 32: 4}[layers]
+    ticks = sorted({*range(0, layers, step), layers - 1})
+    assert y_ticks(ax) == {layer + 0.5: str(layer) for layer in ticks}
     assert numbers(ax) == pytest.approx(values.to_numpy())
     share = np.clip((values.to_numpy() - 0.5) / 0.5, 0, 1)
     assert faces(ax) == pytest.approx(mpl.colormaps["Blues"](share), abs=0.01)
@@ -513,11 +533,13 @@ def test_a_diff_has_no_tokens() -> None:
 # legible, and safe to draw
 
 
-@pytest.mark.parametrize(("layers", "style"), [(28, "modules"), (60, "modules"), (126, "modules")])
+@pytest.mark.parametrize("style", ["modules", "importance", "tokens"])
+@pytest.mark.parametrize("layers", [28, 32, 36, 60, 126])
 def test_labels_do_not_touch(layers: int, style: str) -> None:
-    ax = plots.heatmap(diff_of(rows(layers)), style=style)
+    data = token_matrix(layers) if style == "tokens" else diff_of(rows(layers))
+    ax = plots.heatmap(data, style=style)
     ax.figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in ax.get_yticklabels()]
+    boxes = sorted([text.get_window_extent() for text in ax.get_yticklabels()], key=lambda b: b.y0)
     assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
     ticks = [text.get_window_extent() for text in bar_of(ax).ax.get_yticklabels()]
     assert all(low.y1 <= high.y0 for low, high in pairwise(ticks))
@@ -532,9 +554,11 @@ def test_labels_do_not_touch_on_small_axes() -> None:
     assert len(boxes) > 4
 
 
+@pytest.mark.parametrize("style", ["modules", "importance"])
 @pytest.mark.parametrize("layers", [28, 60])
-def test_in_a_column_of_380_pixels_letters_are_still_nine_high(layers: int) -> None:
-    ax = plots.heatmap(diff_of(rows(layers)))
+def test_in_a_column_of_380_pixels_letters_are_still_nine_high(layers: int, style: str) -> None:
+    norms = ("norm.input", "norm.post", "norm.q", "norm.k")
+    ax = plots.heatmap(diff_of(rows(layers, (*COMPONENTS, *norms))), style=style)
     width, _ = ax.figure.get_size_inches()
     pixels_a_point = 380 / (72 * width)
     sizes = {text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]}

@@ -102,6 +102,14 @@ def strip_of(ax: Any) -> np.ndarray:
     return numbers(ax)
 
 
+def test_a_row_without_a_number_hides_none_of_its_cell() -> None:
+    diff = lined({"w": 4096})
+    frame = diff.frame.copy()
+    frame.loc[frame["row"] % 2 == 1, "delta_sq"] = None
+    drawn = strip_of(plots.strips(Diff.of_frame(frame, diff.about)))
+    assert np.isfinite(drawn).all()
+
+
 @pytest.mark.parametrize("size", [1, 7, 240, 241, 4096, 11008])
 def test_a_strip_shows_the_largest_of_the_rows_of_each_cell(size: int) -> None:
     diff = lined({"w": size}, peaks=(size // 3,))

@@ -18,6 +18,8 @@ from ftdiff.plots.labels import shown
 #: Points. Figures are small sheets, so that letters stay readable in a column of 380 pixels.
 FONT, SMALL = 8.0, 6.8
 INK, FAINT = "#222222", "#5c5c66"
+# Inches: the widest figure whose letters are nine pixels high in that column.
+_COLUMN = 4.6
 #: Mean width of a letter and height of a line, in ems.
 LETTER, _LINE = 0.56, 1.3
 
@@ -33,6 +35,8 @@ def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
     names, layers = [_inches(name) for name in values], [_inches(name) for name in values.index]
     left = max(layers) + max(0.0, 0.7 * names[0] - 0.4)  # slanted names lean out to the left
     width = max(3.9, min(1.4 + 0.3 * (columns + strip), 14.0) + left)
+    if width > _COLUMN >= 1.2 + max(layers) + 1.15 * FONT / 72 * (columns + strip):
+        width = _COLUMN  # thinner cells, whose names still stand apart
     height = max(1.9, min(0.75 + row_height(rows) * rows, 13.5) + 0.7 * max(names))
     return new_figure(figsize=(width, height)).add_subplot()
 

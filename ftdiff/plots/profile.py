@@ -82,6 +82,8 @@ def profile(
     """
     matrix = _matrix(diff, metric, by, stack, others)
     values, styles = matrix.values, looks(matrix.values)
+    if log and not (values > 0).to_numpy().any():
+        raise BadCall(f"nothing to draw: no value of {metric} has a logarithm")
     bands, said = _bands(diff, metric, by, matrix, band)
     null = _noise(diff, metric, by, matrix) if noise else None
     if ax is None:
@@ -204,7 +206,8 @@ def _noise(
 def _line(ax: Axes, x: Array, y: Array, doubtful: Array, look: Look) -> None:
     """Draw a line that breaks at gaps; lone points are dots, doubtful ones are hollow."""
     there = np.isfinite(y)
-    beside = np.convolve(there, [1, 0, 1], "same") > 0
+    around = np.concatenate([[False], there, [False]])
+    beside = around[:-2] | around[2:]
     lone = there & ~beside & ~doubtful
     if doubtful.any():
         ax.plot(
