@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
@@ -61,7 +62,8 @@ def limits(
         raise BadCall("one scale of several figures needs at least one diff")
     if style == "importance" and options.get("normalise", "max") in ("max", "none"):
         options = {**options, "normalise": "none"}
-    drawn = [mesh_of(draw(one, metric, style=style, **{**options, "bare": True})) for one in diffs]
+    bare = {**options, "bare": True}
+    drawn = [mesh_of(draw(one, metric, style=style, ax=_unseen(), **bare)) for one in diffs]
     ends = np.array([mesh.get_clim() for mesh in drawn], float)
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     middle = 1.0 if options.get("normalise") in ("component", "row") else (low + high) / 2
@@ -69,6 +71,13 @@ def limits(
     if options.get("difference"):
         del joined["vmin"]
     return {name: float(value) for name, value in joined.items() if name in taken}
+
+
+def _unseen() -> Axes:
+    """Return Axes that no notebook shows: their limits are all that is wanted."""
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
 
 
 def facets(
