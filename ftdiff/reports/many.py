@@ -79,8 +79,12 @@ def _kept(forecast: pd.DataFrame) -> list[Mapping[str, Any]]:
     )
     wide = wide.loc[[*dict.fromkeys(forecast["name"])]].reset_index().head(_ROWS)
     return [
-        {str(k): v if k == "name" else f"{v:.1%}" for k, v in row.items()} for row in records(wide)
+        {str(k): _percent(v) if k != "name" else v for k, v in row.items()} for row in records(wide)
     ]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def _say(out: Any, findings: Sequence[Finding]) -> None:
