@@ -31,7 +31,9 @@ def four_bits(
             compress_statistics=nested,
         )
         parts = {f"{name}.{key}": value for key, value in state.as_dict(packed=True).items()}
-        return {name: packed, **parts}, bnb.dequantize_4bit(packed, state)
+        # flat: bitsandbytes 0.50's AVX-512 kernel loses its place in blocks that cross row ends
+        state.shape = torch.Size([W.numel()])
+        return {name: packed, **parts}, bnb.dequantize_4bit(packed, state).reshape(W.shape)
 
     return pack
 

@@ -289,7 +289,7 @@ LIES: dict[str, tuple[str, Any, str]] = {
     "group below": ("gptq", replaced(f"{MODULE}g_idx", lambda t: t - 1), "g_idx names group"),
     "no zeros": ("gptq", lambda s: s.pop(f"{MODULE}qzeros"), "qzeros is missing"),
     "fewer words": ("gptq", replaced(f"{MODULE}qweight", lambda t: t[:, :9]), "does not fit"),
-    "fewer outputs": ("awq", replaced(f"{MODULE}scales", lambda t: t[:, :8]), "does not fit"),
+    "fewer outputs": ("awq", replaced(f"{MODULE}scales", lambda t: t[:, :8]), "expected 4×1"),
 }  # fmt: skip
 
 

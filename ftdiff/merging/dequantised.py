@@ -9,7 +9,7 @@ from ftdiff.merging.replay import Replay
 from ftdiff.merging.scales import Estimate, estimate
 from ftdiff.merging.tally import Inside, compare_stored, inside, weigh
 from ftdiff.recipes import Recipe
-from ftdiff.tensors import LazyTensor
+from ftdiff.tensors import LazyTensor, numel
 
 #: The dtypes that tools dequantise to, after the one that the file names.
 _HELD = ("F32", "BF16", "F16")
@@ -27,7 +27,7 @@ def onto_dequantised(claim: Claim, base: Quantised, recipe: Recipe, merged: Lazy
 
     The merge is replayed onto the values as the file's own dtype holds them, then as others do. If
     none is the file's, M − ΔW is held against the cells of the base's codes: values that round to
-    them are those that were quantised.
+    them, and fill them, are those that were quantised; in eight bits, they are within rounding too.
     """
     found: Row | None = None
     for dtype in dict.fromkeys((base.dtype, *_HELD)):
@@ -38,9 +38,10 @@ def onto_dequantised(claim: Claim, base: Quantised, recipe: Recipe, merged: Lazy
         if found is None or (here["status"] == "rounding") > (found["status"] == "rounding"):
             found = here
     assert found is not None
-    if found["status"] == "rounding":
+    before = _before(base, recipe, merged)
+    if before is None or (found["status"] == "rounding" and before["status"] != "unquantised"):
         return found
-    return _before(base, recipe, merged) or found
+    return before
 
 
 def stored_dequantised(base: Quantised, merged: LazyTensor, numbers: Row) -> Row:
@@ -52,7 +53,8 @@ def stored_dequantised(base: Quantised, merged: LazyTensor, numbers: Row) -> Row
     cells = inside(base, None, merged)
     if _quantised_from(cells):
         return row("unquantised", _said("its values", cells), **numbers)
-    said = f"{1 - share:.3g} of its entries are not the base's, though no adapter targets it"
+    share = numbers["unequal"] / max(1, numel(base.shape))
+    said = f"{share:.3g} of its entries are not the base's, though no adapter targets it"
     return row("changed", said, **numbers)
 
 

@@ -130,9 +130,7 @@ class Inside:
     spread: float
 
 
-def inside(
-    base: Quantised, recipe: Recipe | None, merged: LazyTensor, factor: float = 1
-) -> Inside:
+def inside(base: Quantised, recipe: Recipe | None, merged: LazyTensor, factor: float = 1) -> Inside:
     """Hold M − `factor` · ΔW against the cells of the base's codes.
 
     Half a unit in the last place of the file is allowed for. Cells without an end are as wide

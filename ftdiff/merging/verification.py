@@ -62,8 +62,8 @@ class Verification:
         A row per tensor. `status` is equal, rounding, untouched; inconclusive, beside; or one of
         what is wrong: skipped, partial, scaled, twice, replacement_missing, unexplained,
         unquantised, changed, missing, added, reshaped, unmatched, unreadable. `said` says so,
-        `onto` which values of a quantised base. `unequal` counts entries that are not the replay's to the
-        bit, `moved` those that are not the base's, `due` those
+        `onto` which values of a quantised base. `unequal` counts entries that are not the replay's
+        to the bit, `moved` those that are not the base's, `due` those
         that should not be; `ulps` is the largest distance from the replay; `scale` how much of ΔW
         is in the file, ± `scale_error`; `cosine` that of merged − base and ΔW; `residual` what is
         left, over ‖ΔW‖; `readings` the mistakes that would give this scale.
