@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftdiff.errors import FtdiffError
+from ftdiff.errors import attempt
 from ftdiff.formats import Broken, Quantised
 from ftdiff.merging.adding import Row, added, row
 from ftdiff.merging.claims import Claim
@@ -15,11 +15,8 @@ from ftdiff.tensors import LazyTensor, numel, stored_as
 
 def judge(claim: Claim) -> Row:
     """Return the row of one claim; what cannot be read is a row of status "unreadable"."""
-    try:
-        found = _judged(claim)
-    except FtdiffError as error:
-        found = row("unreadable", str(error))
-    return {**_facts(claim), **found}
+    found = attempt(claim.address.name, lambda: _judged(claim))
+    return {**_facts(claim), **(row("unreadable", found) if isinstance(found, str) else found)}
 
 
 def _facts(claim: Claim) -> Row:
