@@ -11,6 +11,9 @@ from ftdiff.plan import Change, Plan
 from ftdiff.recipes import Replaced
 from ftdiff.tensors import is_quantised, numel, stored_as
 
+#: Said of a change of which a side is stored quantised.
+COARSE = "its own rounding is in the change"
+
 
 def rows(
     plan: Plan, found: Sequence[Moments | str], unmatched: Mapping[str, str]
@@ -87,7 +90,7 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[str]:
         coarse = {stored_as(side) for side in (change.base, tuned) if is_quantised(side)}
         if coarse:
             names = " and ".join(sorted(coarse))
-            said.append(f"stored as {names}: its own rounding is in the change, floor unknown")
+            said.append(f"stored as {names}: {COARSE}, floor unknown")
     if status == "changed" and sums["base_sq"] == 0:
         said.append("the base is all zero: there is no relative change")
     return said

@@ -190,6 +190,15 @@ def test_a_change_across_few_bits_has_no_floor_of_another_dtype(tmp_path: Path) 
     assert merged_into["precision_floor"][Q] == pytest.approx(0.0017, rel=0.1)  # of a merge in BF16
 
 
+def test_findings_say_that_few_bits_may_be_all_of_a_change(tmp_path: Path) -> None:
+    folder, _ = quantise(tmp_path / "q", four_bits("nf4"))
+    said = [one.message for one in ftdiff.findings(ftdiff.compare(folder, BASE))]
+    told = "196 changes of 196 may be no more than the rounding of a side that is stored quantised"
+    assert any(message.startswith(told) for message in said)
+    unmerged = [one.message for one in ftdiff.findings(ftdiff.compare(folder, LORA))]
+    assert not any("stored quantised" in message for message in unmerged)
+
+
 def test_a_diff_says_that_its_base_was_dequantised(tmp_path: Path) -> None:
     folder, _ = quantise(tmp_path / "q", four_bits("nf4"))
     notes = ftdiff.compare(folder, LORA).about["notes"]
