@@ -23,24 +23,32 @@ _JOBS = click.option(
 @click.argument("base")
 @click.argument("adapter")
 @click.argument("merged")
+@click.option(
+    "--quantised",
+    is_flag=True,
+    help="BASE is stored quantised, and the merge was made onto its dequantised values (QLoRA).",
+)
 @_JOBS
 @_FORMAT
-def verify(base: str, adapter: str, merged: str, jobs: int | None, format_: str) -> None:
+def verify(
+    base: str, adapter: str, merged: str, quantised: bool, jobs: int | None, format_: str
+) -> None:
     """Say whether MERGED is BASE with ADAPTER merged into it, and how exactly.
 
     Every tensor is judged: equal bit for bit or within rounding, skipped, merged twice or with
     another scale, changed though untargeted, a saved module left out. Exit 1 says that it is no
-    such merge. A base that is stored quantised is not dequantised: its targets cannot be judged.
+    such merge.
 
     \b
     ftdiff verify base/ my-lora/ merged/
     ftdiff verify base/ my-lora/ merged/ --format csv > verify.csv
+    ftdiff verify base-nf4/ my-qlora/ merged/ --quantised
     """
     from ftdiff import executors, merging, progress
     from ftdiff.reports import terminal
 
     with executors.executor(threads=jobs) as executor, progress.bar() as bar:
-        found = merging.verify(base, adapter, merged, executor, bar)
+        found = merging.verify(base, adapter, merged, executor, bar, quantised=quantised)
     terminal.show_verification(found, format_)
     sys.exit(found.exit_code)
 

@@ -214,12 +214,7 @@ def _write(diff: Diff, folder: Path, metric: str) -> None:
 
 
 def _verdict(diff: Diff, min_coverage: float) -> None:
-    unreadable = diff.about["unreadable"]
-    if unreadable:
-        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-        said = one_line(next(iter(unreadable.values())), 2000)
-        click.echo(f"ftdiff: {said}{more}; the rest is kept", err=True)
-        sys.exit(2)
+    details.stop_at_unreadable(diff)
     if diff.about["coverage"] < min_coverage:
         click.echo(
             f"ftdiff: {diff.about['coverage']:.1%} of the parameters were compared, "

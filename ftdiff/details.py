@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, one_line
+
+if TYPE_CHECKING:
+    from ftdiff.result import Diff
 
 
 @click.command()
@@ -76,3 +81,14 @@ def parts(
         else:
             diff = rooms.tokens(base, tuned, tokenizer, executor, bar)
     terminal.show_parts(diff, by, metric, top, format_)
+    stop_at_unreadable(diff)
+
+
+def stop_at_unreadable(diff: Diff) -> None:
+    """Exit with 2 where a tensor could not be read, once what could be is printed."""
+    unreadable = diff.about["unreadable"]
+    if unreadable:
+        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+        said = one_line(next(iter(unreadable.values())), 2000)
+        click.echo(f"ftdiff: {said}{more}; the rest is kept", err=True)
+        sys.exit(2)

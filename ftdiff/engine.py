@@ -12,7 +12,7 @@ from typing import Any
 
 from ftdiff import provenance, tensorwise
 from ftdiff.adapters import open_tuned
-from ftdiff.errors import FtdiffError
+from ftdiff.errors import attempt
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.metrics import resolve
 from ftdiff.moments import Moments
@@ -172,18 +172,17 @@ def measure_spans(spans: Sequence[Span]) -> list[Moments | str]:
 
 
 def _moments(change: Change, tiles: range | None = None) -> Moments | str:
-    try:
-        if tiles is None:
-            return change.recipe.moments(change.base)
-        total = Moments()
-        for start in range(tiles.start, tiles.stop, _NEAR_TILES):
-            near = range(start, min(start + _NEAR_TILES, tiles.stop))
-            total += change.recipe.moments(change.base, near)
-        return total
-    except FtdiffError as error:
-        return str(error)
-    except MemoryError as error:
-        return f"{change.address.name}: not enough memory for its change ({error})"
+    return attempt(change.address.name, lambda: _summed(change, tiles))
+
+
+def _summed(change: Change, tiles: range | None) -> Moments:
+    if tiles is None:
+        return change.recipe.moments(change.base)
+    total = Moments()
+    for start in range(tiles.start, tiles.stop, _NEAR_TILES):
+        near = range(start, min(start + _NEAR_TILES, tiles.stop))
+        total += change.recipe.moments(change.base, near)
+    return total
 
 
 #: Tiles measured at a time, so that pages are given back on far workers too.

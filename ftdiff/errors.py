@@ -13,7 +13,11 @@ FtdiffError
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class FtdiffError(Exception):
@@ -61,6 +65,25 @@ def one_line(text: object, most: int | None = None) -> str:
     whole = str(text)
     kept = whole if most is None or len(whole) <= most else f"{whole[:most]}…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
+
+
+def attempt(
+    name: str, work: Callable[[], T], foreseen: tuple[type[FtdiffError], ...] = (FtdiffError,)
+) -> T | str:
+    """Do the work on one tensor, or return why it cannot be done: that costs this tensor alone.
+
+    What is foreseen is returned as it is said, and so is want of memory; the rest is raised.
+
+    >>> attempt("q_proj", lambda: len("abc"))
+    3
+    """
+    try:
+        return work()
+    except foreseen as error:
+        return str(error)
+    except MemoryError as error:
+        told = f" ({error})" if str(error) else ""
+        return f"{name}: not enough memory{told}"
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -12,7 +12,7 @@ from ftdiff.address import component_order, locate
 from ftdiff.errors import Irreproducible
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.recipes import Replaced, Tuned
-from ftdiff.tensors import FirstRows, LazyTensor, numel
+from ftdiff.tensors import FirstRows, LazyTensor, numel, stored_as
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _stored(tuned: Tuned) -> int:
 
 
 def _dtypes(tuned: Tuned) -> Counter[str]:
-    return Counter(tensor.dtype for tensor in _tensors(tuned))
+    return Counter(stored_as(tensor) for tensor in _tensors(tuned))
 
 
 def _counted(found: Counter[str]) -> str:

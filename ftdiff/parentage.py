@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from ftdiff import engine
 from ftdiff.adapters import open_tuned
-from ftdiff.errors import BadCall, FtdiffError, Mismatch
+from ftdiff.errors import BadCall, Mismatch, attempt
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.plan import Change, pair
 from ftdiff.recipes import Tuned
@@ -154,11 +155,11 @@ def _sampled(candidate: Checkpoint, tuned: Tuned) -> Row:
         return _row(candidate, "headers", 0.0, [], "no tensor in common")
     # by a hash of the name: a stride would meet the same few components in every layer
     drawn = sorted(plan.changes, key=lambda change: crc32(change.address.name.encode()))[:_SAMPLE]
-    try:
-        found = [_tile(change) for change in drawn]
-    except FtdiffError as error:
-        return _row(candidate, "headers", plan.coverage, [], str(error))
-    return _row(candidate, "sample", plan.coverage, found)
+    tried = [attempt(change.address.name, partial(_tile, change)) for change in drawn]
+    found = [tile for tile in tried if not isinstance(tile, str)]
+    lost = [why for why in tried if isinstance(why, str)]
+    said = lost[0] + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else "") if lost else ""
+    return _row(candidate, "sample" if found else "headers", plan.coverage, found, said)
 
 
 def _tile(change: Change) -> Row:
@@ -283,4 +284,6 @@ def _evidence(row: Row) -> str:
         numbers.append(f"{row['coverage']:.1%} of the parameters compared")
     if row["measured"] == "sample":
         numbers.append("from a sample")
+    if row["said"]:
+        numbers.append(str(row["said"]))
     return f"{row['candidate']}: {', '.join(numbers)}"

@@ -8,10 +8,10 @@ from typing import Any
 
 from ftdiff.address import Address, locate
 from ftdiff.errors import Mismatch
-from ftdiff.formats import Checkpoint
-from ftdiff.recipes import Beside, Recipe, Tuned
+from ftdiff.formats import Broken, Checkpoint
+from ftdiff.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.spelling import pair_names
-from ftdiff.tensors import FirstRows, LazyTensor, numel
+from ftdiff.tensors import FirstRows, LazyTensor, numel, stored_as
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
                 changes.append(Change(addresses[name], None, recipe))
             continue
         tensor = base.tensors[found]
+        recipe = _readable(recipe, tensor)
         fitted = recipe.fitted(tensor.shape)
         tensors[found] = _facts(addresses[found], tensor, recipe)
         if fitted is recipe:
@@ -141,13 +142,26 @@ def _alone(tuned: Tuned) -> Plan:
 def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> dict[str, Any]:
     shape = recipe.shape if recipe is not None else base.shape if base is not None else ()
     dtypes = {
-        "base_dtype": base.dtype if base is not None else None,
-        "tuned_dtype": (recipe.dtype or None) if recipe is not None else None,
+        "base_dtype": stored_as(base) if base is not None else None,
+        "tuned_dtype": _tuned_dtype(recipe) if recipe is not None else None,
     }
     form = recipe.form if recipe is not None else None
     known = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
     place = {"tensor": address.name, **{word: getattr(address, word) for word in known}}
     return {**place, "form": form, "shape": shape, **dtypes}
+
+
+def _readable(recipe: Recipe, base: LazyTensor) -> Recipe:
+    """Return the recipe, or the complaint where a side's shape is not even known."""
+    tuned = recipe.tensor if isinstance(recipe, Replaced) else None
+    for side in (base, tuned):
+        if isinstance(side, Broken):
+            return Unreadable(base.shape, side.reason, recipe.dtype)
+    return recipe
+
+
+def _tuned_dtype(recipe: Recipe) -> str | None:
+    return stored_as(recipe.tensor) if isinstance(recipe, Replaced) else recipe.dtype or None
 
 
 def _nothing_in_common(base: Checkpoint, tuned: Tuned) -> str:

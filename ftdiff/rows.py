@@ -8,7 +8,11 @@ from typing import Any
 from ftdiff.errors import one_line
 from ftdiff.moments import Moments
 from ftdiff.plan import Change, Plan
-from ftdiff.tensors import numel
+from ftdiff.recipes import Replaced
+from ftdiff.tensors import is_quantised, numel, stored_as
+
+#: Said of a change of which a side is stored quantised.
+COARSE = "its own rounding is in the change"
 
 
 def rows(
@@ -81,6 +85,12 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[str]:
     if any(broken.values()):
         counts = " and ".join(f"{count} in {side}" for side, count in broken.items() if count)
         said.append(f"NaN or Inf: {counts}")
+    tuned = change.recipe.tensor if isinstance(change.recipe, Replaced) else None
+    if tuned is not None and change.base is not None and status != "identical":
+        coarse = {stored_as(side) for side in (change.base, tuned) if is_quantised(side)}
+        if coarse:
+            names = " and ".join(sorted(coarse))
+            said.append(f"stored as {names}: {COARSE}, floor unknown")
     if status == "changed" and sums["base_sq"] == 0:
         said.append("the base is all zero: there is no relative change")
     return said

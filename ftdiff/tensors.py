@@ -223,6 +223,22 @@ class FirstRows:
         return self.tensor.window(start, stop)
 
 
+def stored_as(tensor: LazyTensor) -> str:
+    """Return how the file stores a tensor: its dtype, or the scheme by which it is quantised.
+
+    >>> stored_as(ArrayTensor(np.zeros(3, np.float16)))
+    'F16'
+    """
+    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
+    return str(getattr(whole, "scheme", whole.dtype))
+
+
+def is_quantised(tensor: LazyTensor) -> bool:
+    """Say whether values are lent in another dtype than the file's: dequantised."""
+    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
+    return hasattr(whole, "scheme")
+
+
 def stamp(path: str | os.PathLike[str]) -> tuple[int, int, int, int]:
     """Return what identifies a file's bytes without reading them, links resolved.
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ftdiff.counts import absolutes, crossings, merged
-from ftdiff.errors import BadAdapter, BadCall, BadFile
+from ftdiff.errors import BadAdapter, BadCall, BadFile, attempt
 from ftdiff.metrics import Metric
 from ftdiff.plan import Change, Plan
 from ftdiff.recipes import Added, Recipe
@@ -142,16 +142,15 @@ def measure(change: Change, functions: Functions, device: str | None = None) -> 
         apart.setdefault(MEASURES[needs], {})[name] = (needs, function)
     values: dict[str, float] = {}
     note: dict[str, Any] = {}
-    try:
+    for measured, mine in apart.items():
+        work = partial(measured, change, mine, device)
         with np.errstate(all="ignore"):
-            for measured, mine in apart.items():
-                found = measured(change, mine, device)
-                values |= found.values
-                note |= found.note
-    except (BadAdapter, BadFile) as error:
-        note["unreadable"] = str(error)
-    except MemoryError as error:
-        note["unreadable"] = f"{change.address.name}: not enough memory ({error})"
+            found = attempt(change.address.name, work, (BadAdapter, BadFile))
+        if isinstance(found, str):
+            note["unreadable"] = found
+            break
+        values |= found.values
+        note |= found.note
     return Found(values, note)
 
 

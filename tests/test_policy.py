@@ -188,6 +188,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "biases-moved": (lambda: ftdiff.compare(model(), trained(model(), "bias")), plain),
     "untargeted-moved": (lambda: told({"target_modules": ["q_proj"]}), adapter),
     "partly-frozen": (lambda: edited(q0=lambda W: model()[Q.format(0)]), plain),
+    "frozen": (plain, lambda: ftdiff.compare(model(), trained(model(), ""))),
     "vocabulary": (lambda: edited(embed=lambda W: np.vstack([W, W[:2]])), plain),
     "dtype-narrowed": (lambda: narrowed(np.float16), lambda: narrowed(np.float32)),
     "tied-diverged": (lambda: tied(0.1), lambda: tied(0.0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from ftdiff.cohort.lineup import Line
 from ftdiff.cohort.probes import PROBES, Probe
 from ftdiff.cohort.stored import from_distances
 from ftdiff.deltas import Delta, inner_products
-from ftdiff.errors import FtdiffError
+from ftdiff.errors import attempt
 from ftdiff.moments import exact
 from ftdiff.recipes import Added, Entries, Recipe
 from ftdiff.tensors import Array, matrices, nbytes, numel, precision
@@ -152,8 +153,11 @@ class _Reading:
         """Read a run of each, zero where it is not finite, and count those entries."""
         D = np.zeros((len(own), stop - start))
         for row, i in enumerate(own):
-            with _complaining(self.complaints, i):
-                D[row] = readers[i](start, stop)
+            read = attempt(self.line.address.name, partial(readers[i], start, stop))
+            if isinstance(read, str):
+                self.complaints[i] = read
+            else:
+                D[row] = read
         if math.isfinite(D.sum()):
             return D, np.zeros(len(own), np.int64)
         broken = ~np.isfinite(D)
@@ -171,27 +175,14 @@ class _Reading:
     def _each(self, open_: Callable[[Recipe], T]) -> dict[int, T]:
         found = {}
         for i, recipe in enumerate(self.line.recipes):
-            if recipe is not None and i not in self.complaints:
-                with _complaining(self.complaints, i):
-                    found[i] = open_(recipe)
+            if recipe is None or i in self.complaints:
+                continue
+            opened = attempt(self.line.address.name, partial(open_, recipe))
+            if isinstance(opened, str):
+                self.complaints[i] = opened
+            else:
+                found[i] = opened
         return found
-
-
-class _complaining:  # noqa: N801 - a context manager, used as a word
-    """Note what goes wrong with one fine-tune, and go on with the others."""
-
-    def __init__(self, complaints: dict[int, str], index: int) -> None:
-        self.complaints, self.index = complaints, index
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, MemoryError):
-            self.complaints[self.index] = f"not enough memory ({error})"
-        elif isinstance(error, FtdiffError):
-            self.complaints[self.index] = str(error)
-        return isinstance(error, FtdiffError | MemoryError)
 
 
 def _base(line: Line) -> tuple[float, float]:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from ftdiff.errors import BadFile
 from ftdiff.formats import memory, safetensors
 from ftdiff.formats.checkpoint import Checkpoint
+from ftdiff.formats.quantised import Broken, Quantised, dequantising
 from ftdiff.registry import Registry
 
-__all__ = ["FORMATS", "Checkpoint", "Format", "open_checkpoint"]
+__all__ = ["FORMATS", "Broken", "Checkpoint", "Format", "Quantised", "open_checkpoint"]
 
 
 class Format(Protocol):
@@ -32,7 +33,9 @@ FORMATS: Registry[Format] = Registry("checkpoint format", {"safetensors": safete
 def open_checkpoint(
     source: str | os.PathLike[str] | Checkpoint | Mapping[str, Any] | Any,
 ) -> Checkpoint:
-    """Open a checkpoint: headers only, no tensor is read.
+    """Open a checkpoint: headers only, no weight is read.
+
+    Weights that are stored quantised are lazy tensors of their dequantised values.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ def open_checkpoint(
     if isinstance(source, Checkpoint):
         return source
     if not isinstance(source, str | os.PathLike):
-        return memory.open_(source)
+        return dequantising(memory.open_(source))
     path = Path(source)
     if not os.fspath(source):  # an unset variable of the shell, not this folder
         raise BadFile("'': an empty path; this folder is called .")
@@ -62,7 +65,7 @@ def open_checkpoint(
         raise BadFile(f"{path}: no such file or folder")
     for known in FORMATS.values():
         if known.recognises(path):
-            return known.open_(path)
+            return dequantising(known.open_(path))
     raise BadFile(_unrecognised(path))
 
 

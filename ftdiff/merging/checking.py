@@ -9,9 +9,10 @@ from typing import Any
 from ftdiff.adapters import open_tuned
 from ftdiff.engine import Progress
 from ftdiff.errors import BadCall
-from ftdiff.formats import open_checkpoint
+from ftdiff.formats import Broken, Quantised, open_checkpoint
+from ftdiff.merging.adding import Row
 from ftdiff.merging.claims import Claim, claims
-from ftdiff.merging.judging import Row, judge
+from ftdiff.merging.judging import judge
 from ftdiff.merging.verification import Verification
 from ftdiff.provenance import version
 from ftdiff.threads import pool
@@ -23,20 +24,23 @@ def verify(
     merged: Any,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    *,
+    quantised: bool = False,
 ) -> Verification:
     """Say whether `merged` is `base` with `adapter` merged into it, and how exactly.
 
     Parameters
     ----------
     base, merged
-        Paths, or what `open_checkpoint` takes. Of quantised tensors only those that no adapter
-        targets can be compared: there is no dequantiser.
+        Paths, or what `open_checkpoint` takes.
     adapter
         A path, or what `open_tuned` takes.
     executor
         Where to read; threads of this process by default, one for each core.
     progress
         Called with the bytes read so far and in all.
+    quantised
+        The base is stored quantised, and the merge was made onto its dequantised values (QLoRA).
 
     Returns
     -------
@@ -51,9 +55,12 @@ def verify(
     BadFile, BadAdapter, Mismatch
         What was given cannot be read or compared.
     BadCall
-        A checkpoint in the adapter's place, or an adapter in the merged model's.
+        A checkpoint in the adapter's place, or an adapter in the merged model's; or `quantised`,
+        and no tensor of the base is.
     """
     opened = open_checkpoint(base)
+    if quantised and not any(isinstance(t, Quantised | Broken) for t in opened.tensors.values()):
+        raise BadCall(f"{opened.source}: nothing in it is stored quantised: verify it as it is")
     fine = open_tuned(adapter, opened)
     if fine.kind == "full":
         raise BadCall(f"{fine.source}: a full checkpoint, not an adapter: use compare")
@@ -61,7 +68,7 @@ def verify(
     if result.kind != "full":
         raise BadCall(f"{result.source}: a {result.kind} adapter, not a merged model")
     whole = open_checkpoint(merged)
-    rows = _judge(claims(opened, fine, whole), executor, progress)
+    rows = _judge(claims(opened, fine, whole, quantised=quantised), executor, progress)
     about = {
         "base": opened.source,
         "adapter": fine.source,

@@ -25,6 +25,8 @@ class Claim:
         None where that side does not have it.
     origin
         Where the adapter's scale came from, as in `Tuned.scalings`.
+    quantised
+        A merge onto dequantised values is what was meant.
     """
 
     address: Address
@@ -32,6 +34,7 @@ class Claim:
     recipe: Recipe | None
     merged: LazyTensor | None
     origin: str = ""
+    quantised: bool = False
 
     @property
     def size(self) -> int:
@@ -39,7 +42,9 @@ class Claim:
         return sum(nbytes(side) for side in (self.base, self.merged) if side is not None)
 
 
-def claims(base: Checkpoint, adapter: Tuned, merged: Checkpoint) -> tuple[Claim, ...]:
+def claims(
+    base: Checkpoint, adapter: Tuned, merged: Checkpoint, *, quantised: bool = False
+) -> tuple[Claim, ...]:
     """Return a claim for every tensor of any side.
 
     Raises
@@ -75,7 +80,8 @@ def claims(base: Checkpoint, adapter: Tuned, merged: Checkpoint) -> tuple[Claim,
     for name in names:
         own, recipe = recipes.get(name, (name, None))
         origin = adapter.scalings.get(own, "")
-        made.append(Claim(addresses[name], base.tensors.get(name), recipe, at.get(name), origin))
+        sides = base.tensors.get(name), recipe, at.get(name)
+        made.append(Claim(addresses[name], *sides, origin, quantised))
     made += [Claim(addresses[n], None, None, merged.tensors[n]) for n in extra if n in addresses]
     if base.config.get("tie_word_embeddings"):
         still = bool(merged.config.get("tie_word_embeddings", True))

@@ -26,6 +26,7 @@ _VERDICTS = {
     "twice": "other_scale",
     "scaled": "other_scale",
     "unexplained": "other_change",
+    "unquantised": "unquantised_base",
     "changed": "changed_elsewhere",
     "missing": "other_tensors",
     "added": "other_tensors",
@@ -36,7 +37,8 @@ _COLUMNS = {
     "tensor": "string", "stack": "string", "layer": "Int64", "block": "string", "role": "string",
     "component": "string", "module": "string", "param": "string", "expert": "Int64",
     "status": "string", "said": "string", "form": "string", "shape": "object", "numel": "Int64",
-    "base_dtype": "string", "merged_dtype": "string", "replay": "string", "unequal": "Int64",
+    "base_dtype": "string", "merged_dtype": "string", "replay": "string", "onto": "string",
+    "unequal": "Int64",
     "moved": "Int64", "due": "Int64", "ulps": "Float64", "scale": "Float64",
     "scale_error": "Float64", "cosine": "Float64", "residual": "Float64", "readings": "object",
 }  # fmt: skip
@@ -51,15 +53,17 @@ class Verification:
     verdict
         "merged" (bit for bit) and "merged_within_rounding" are good. "not_merged", "partly_merged",
         "merged_twice", "other_scale", "replacement_missing", "other_change", "changed_elsewhere",
-        "other_base", "other_tensors", "unmatched" and "several" say what is wrong; "inconclusive"
-        that the numbers cannot tell; "unreadable" that a file could not be read.
+        "other_base", "unquantised_base" (the weights that were quantised, not what they became),
+        "other_tensors", "unmatched" and "several" say what is wrong; "inconclusive" that the
+        numbers cannot tell; "unreadable" that a file could not be read.
     sentences
         The verdict in words: first the whole, then each thing that is wrong.
     frame
         A row per tensor. `status` is equal, rounding, untouched; inconclusive, beside; or one of
-        what is wrong: skipped, partial, scaled, twice, replacement_missing, unexplained, changed,
-        missing, added, reshaped, unmatched, unreadable. `said` says so. `unequal` counts entries
-        that are not the replay's to the bit, `moved` those that are not the base's, `due` those
+        what is wrong: skipped, partial, scaled, twice, replacement_missing, unexplained,
+        unquantised, changed, missing, added, reshaped, unmatched, unreadable. `said` says so,
+        `onto` which values of a quantised base. `unequal` counts entries that are not the replay's
+        to the bit, `moved` those that are not the base's, `due` those
         that should not be; `ulps` is the largest distance from the replay; `scale` how much of ΔW
         is in the file, ± `scale_error`; `cosine` that of merged − base and ΔW; `residual` what is
         left, over ‖ΔW‖; `readings` the mistakes that would give this scale.
@@ -126,6 +130,9 @@ def reach(rows: Sequence[Mapping[str, Any]], unmatched: bool) -> tuple[str, tupl
     bits = sum(row["status"] == "equal" for row in targets)
     whole = f"{good:,} of {len(targets):,} targets are base + adapter ({bits:,} bit for bit); "
     whole += f"{len(by.get('untouched', ())):,} other tensors are the base's"
+    onto = sorted({row["onto"] for row in rows if row.get("onto")})
+    if onto:
+        whole += f"; the base is {' and '.join(onto)}"
     said = [whole] + [_sentence(status, by[status]) for status in wrong]
     if verdict == "other_base":
         said.insert(1, "no tensor is the base's: is this the right base?")
@@ -167,6 +174,7 @@ _SAID = {
     "replacement_missing": "the base's values where the adapter saved its own (modules_to_save)",
     "twice": "merged twice",
     "unexplained": "neither the base's nor base + adapter",
+    "unquantised": "on weights from before the base was quantised, not on its dequantised values",
     "changed": "changed, though the adapter does not target them",
     "missing": "not in the merged file",
     "added": "in the merged file alone",

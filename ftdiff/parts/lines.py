@@ -10,8 +10,8 @@ import numpy as np
 from ftdiff import kernels
 from ftdiff.moments import COLUMNS, COUNTS, MAXIMA, SUMS
 from ftdiff.plan import Change
-from ftdiff.recipes import TILE, Added, Replaced
-from ftdiff.tensors import Array, LazyTensor, matrices, precision
+from ftdiff.recipes import TILE, Added, Recipe, Replaced
+from ftdiff.tensors import Array, LazyTensor, is_quantised, matrices, precision
 
 #: Entries that are read at a time.
 _STRIP = 4 * TILE
@@ -144,7 +144,7 @@ def _named(found: Array, change: Change) -> Array:
     kept = dict(zip(_ORDER, found.T, strict=True))
     if base is None:
         kept = _alone(kept, recipe.dtype)
-    facts = precision(_rounded(base, recipe.dtype))
+    facts = precision(_rounded(base, recipe))
     if "ulp_sq" in kept:
         if facts is None:  # whole numbers are not rounded
             del kept["ulp_sq"]
@@ -165,6 +165,9 @@ def _alone(found: dict[str, Array], dtype: str) -> dict[str, Array]:
     }
 
 
-def _rounded(base: LazyTensor | None, dtype: str) -> str:
-    """Return the dtype to which the tuned values are rounded."""
-    return dtype or (base.dtype if base is not None else "")
+def _rounded(base: LazyTensor | None, recipe: Recipe) -> str:
+    """Return the dtype to which the tuned values are rounded; "" where few bits hide it."""
+    tuned = recipe.tensor if isinstance(recipe, Replaced) else None
+    if tuned is not None and any(is_quantised(side) for side in (base, tuned) if side is not None):
+        return ""
+    return recipe.dtype or (base.dtype if base is not None else "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future, as_completed
 
 from ftdiff.engine import Progress
-from ftdiff.errors import FtdiffError
+from ftdiff.errors import attempt
 from ftdiff.parts.lines import Lines, measure
 from ftdiff.plan import Change
 from ftdiff.tensors import nbytes, numel
@@ -25,19 +25,15 @@ def measured(
         return _gathered(tasks, threads, progress)
 
 
-def attempt(change: Change, axis: int) -> Lines | str:
-    """Measure one change on a worker."""
-    try:
-        return measure(change, axis)
-    except FtdiffError as error:
-        return str(error)
+def _lines(change: Change, axis: int) -> Lines | str:
+    return attempt(change.address.name, lambda: measure(change, axis))
 
 
 def _gathered(
     tasks: Iterable[tuple[Change, int]], executor: Executor, progress: Progress | None
 ) -> list[Lines | str]:
     futures: dict[Future[Lines | str], int] = {
-        executor.submit(attempt, change, axis): _bytes(change) for change, axis in tasks
+        executor.submit(_lines, change, axis): _bytes(change) for change, axis in tasks
     }
     done, total = 0, sum(futures.values())
     for future in as_completed(futures):

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftdiff.errors import BadCall, BadFile, UnknownName
 from ftdiff.finding import SEVERITIES, Severity
@@ -16,8 +16,12 @@ from ftdiff.frames import written
 from ftdiff.metrics import METRICS
 from ftdiff.policy.expectation import WORDS, Expectation
 from ftdiff.policy.rule import AUDIT
+from ftdiff.policy.surprises import layer_spans
 from ftdiff.registry import Registry
 from ftdiff.result import MOVED, Diff
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = "ftdiff.policy/1"
 _LARGEST = 4 << 20
@@ -159,7 +163,8 @@ def _known(told: Mapping[str, Any], names: tuple[str, ...], kind: str) -> None:
 def policy_of(diff: Diff) -> str:
     """Write a policy that this diff fulfils, to be reviewed: TOML.
 
-    What moved may move by a quarter more than it did, component by component; nothing else may.
+    What moved may move by a quarter more than it did, component by component, and in its layers
+    where the others stood still; nothing else may.
     """
     metric = "relative_norm" if diff.about.get("base") else "rms_change"
     lines = [
@@ -172,9 +177,11 @@ def policy_of(diff: Diff) -> str:
     ]
     moved = diff.frame[diff.frame["status"].isin(MOVED)]
     keys = ["stack", "component", "param"]
+    everything = diff.frame.groupby(keys, sort=False)
     for (stack, component, param), rows in moved.groupby(keys, sort=False):
         where = {"stack": stack, "component": component, "param": param}
         globs = ", ".join(f"{name} = {_quoted(_literal(str(x)))}" for name, x in where.items())
+        globs += _layers(rows, everything.get_group((stack, component, param)))
         named = " ".join(str(word) for word in (stack, component, param) if word)
         lines += ["", "[[expect]]", f"name = {_quoted(named)}", f"where = {{ {globs} }}"]
         if metric in rows and rows[metric].notna().any():
@@ -198,6 +205,15 @@ def save_policy(diff: Diff, path: str | Path) -> Path:
     with written(path) as temporary:
         temporary.write_text(policy_of(diff), encoding="utf-8")
     return path
+
+
+def _layers(moved: pd.DataFrame, whole: pd.DataFrame) -> str:
+    """Return the glob of the layers that moved; "" where all did, or where there are none."""
+    layers = {*map(int, moved["layer"].dropna())}
+    if not layers or len(layers) == whole["layer"].nunique():
+        return ""
+    spans = layer_spans([*layers]).replace("–", "-").split(", ")
+    return f", layer = [{', '.join(map(_quoted, spans))}]"
 
 
 def _literal(name: str) -> str:

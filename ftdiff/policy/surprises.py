@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.finding import Finding, listed
+from ftdiff.address import component_order
+from ftdiff.finding import Finding, counted, listed
 from ftdiff.frames import records
 from ftdiff.policy.rule import audit_rule, finding, is_adapter, tensors
 from ftdiff.result import MOVED, Diff
@@ -97,6 +98,20 @@ def partly_frozen(diff: Diff) -> Iterator[Finding]:
             spans = [layer_spans([*map(int, part["layer"].unique())]) for part in (moved, still)]
             message = f"{where} moved in layers {spans[0]} and is the base's in layers {spans[1]}."
             yield finding("partly-frozen", message, still, component=component, moved=spans[0])
+
+
+@audit_rule("frozen", "note")
+def frozen(diff: Diff) -> Iterator[Finding]:
+    """A component that is the base's in every layer was frozen, or is nobody's target."""
+    frame = diff.frame
+    moved = {*map(str, _moved(diff)["component"].dropna().unique())}
+    still = frame[frame["status"].isin(("identical", "untouched")) & frame["component"].notna()]
+    still = still[~still["component"].isin(list(moved))]
+    names = component_order(still["component"].unique())
+    if moved and names:
+        be = "is" if len(names) == 1 else "are"
+        message = f"{', '.join(names)} {be} the base's throughout: {counted(len(still), 'tensor')}."
+        yield finding("frozen", message, still, components=names, moved=component_order(moved))
 
 
 @audit_rule("vocabulary", "caution")

@@ -12,7 +12,7 @@ from ftdiff.moments import Moments
 from ftdiff.recipes import tiles as tiling
 from ftdiff.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.recipes.tiles import TILE
-from ftdiff.tensors import Array, FirstRows, LazyTensor, matrix_shape, numel
+from ftdiff.tensors import Array, FirstRows, LazyTensor, is_quantised, matrix_shape, numel
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ class Replaced:
             if base is None:
                 return tiling.alone(tuned, self.dtype)
             with base.window(start, stop) as W:
-                return tiling.replaced(W, tuned, base.dtype, self.dtype)
+                found = tiling.replaced(W, tuned, base.dtype, self.dtype)
+        # rounding to few bits is no rounding to the dtype in which they are read
+        coarse = is_quantised(base) or is_quantised(self.tensor)
+        return found.without("ulp_sq") if coarse else found
 
     def entries(self, base: LazyTensor | None) -> Entries:
         """Read tuned − base, which of the same bytes is zero; tuned where there is no base."""

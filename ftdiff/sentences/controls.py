@@ -8,6 +8,7 @@ from ftdiff.finding import Finding, counted, listed
 from ftdiff.frames import records
 from ftdiff.grids import FLOORS, Grid
 from ftdiff.result import MOVED, Diff
+from ftdiff.rows import COARSE
 from ftdiff.sentences.depth import LEAST
 from ftdiff.sentences.rule import evidence, rule
 
@@ -56,6 +57,16 @@ def precision_control(diff: Diff, *, snr: float = 10.0) -> Iterator[Finding]:
             (row["layer"], row["component"]) for row in records(faint) if row["layer"] is not None
         )
         yield Finding("precision-control", "caution", message, found, cells)
+    every = diff.frame[diff.frame["status"].isin(MOVED)]
+    coarse = every[every["note"].str.contains(COARSE, regex=False).fillna(False)]
+    if len(coarse):
+        names = [str(name) for name in coarse["tensor"]]
+        message = (
+            f"{counted(len(coarse), 'change')} of {len(every):,} may be no more than the rounding "
+            f"of a side that is stored quantised: no floor of theirs is known ({listed(names)})."
+        )
+        found = evidence(tensors=names, of=len(every), quantised=True)
+        yield Finding("precision-control", "caution", message, found)
 
 
 @rule("left-out", kind="control")
