@@ -162,5 +162,5 @@ def _draw(diff: Diff, metric: str, path: Path) -> bool:
     before = path.read_bytes() if path.is_file() else b""
     axes = plots.heatmap(diff, metric)
     plots.save(axes, path)
-    pyplot.close(axes.get_figure())  # a notebook shows what is left open
+    pyplot.close(axes.figure.figure)  # a notebook shows what is left open
     return path.read_bytes() != before
