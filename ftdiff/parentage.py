@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from ftdiff import engine
+from ftdiff import engine, notebook
 from ftdiff.adapters import open_tuned
 from ftdiff.errors import BadCall, Mismatch, attempt
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -72,6 +72,11 @@ class Lineage:
     def exit_code(self) -> int:
         """0 where a parent was found, 1 where none was."""
         return 0 if self.verdict == "parent" else 1
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: the verdict in words, and a row per candidate."""
+        rows = [{str(k): v for k, v in row.items()} for row in self.frame.to_dict("records")]
+        return notebook.shown(self.verdict, self.sentences, rows)
 
     def json(self) -> str:
         """Return everything as JSON."""

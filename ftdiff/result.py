@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ftdiff import frames, pools
+from ftdiff import frames, notebook, pools
 from ftdiff.address import component_order
-from ftdiff.errors import BadCall, UnknownName, one_line
+from ftdiff.errors import BadCall, UnknownName
 from ftdiff.frames import IDENTITY, PARTS
 from ftdiff.metrics import METRICS, Metric, Sums, resolve
 from ftdiff.moments import COLUMNS, exact
@@ -204,13 +203,14 @@ class Diff:
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what was compared, and a row per component."""
-        shown = [name for name in ("relative_norm", "rotation", "rms_change") if name in self.frame]
+        wanted = ("relative_norm", "rotation", "precision_floor", "rms_change")
+        shown = [name for name in wanted if name in self.frame]
         table = self.by("component", metrics=shown, param="weight").dropna(axis=1, how="all")
         order = {name: i for i, name in enumerate(component_order(table["component"].dropna()))}
-        table = table.sort_values("component", key=lambda names: names.map(order)).head(40)
-        table = table.astype(object).where(table.notna(), "–")
-        body = table.to_html(index=False, float_format="{:.4g}".format, border=0)
-        return f"<p>{html.escape(one_line(repr(self)))}</p>\n{body}"
+        table = table.sort_values("component", key=lambda names: names.map(order))
+        overall = [f"{name} {self.overall[name]:.4g}" for name in shown if name in self.overall]
+        sentences = [f"overall: {', '.join(overall)}"] if overall else []
+        return notebook.shown(repr(self), sentences, table.to_dict("records"))  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         moved = int(self.frame["status"].isin(MOVED).sum())

@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import pyplot
 
 import ftdiff
 from ftdiff.errors import BadCall, BadFile
@@ -51,6 +52,7 @@ def test_a_card_gains_a_section_and_keeps_every_other_byte(
     assert (b"\n" in once.replace(b"\r\n", b"")) == (end == "\n")
     assert (tmp_path / "ftdiff" / "heatmap.png").read_bytes().startswith(b"\x89PNG")
     assert card.save(lora, readme).paths == ()  # a second time nothing differs
+    assert pyplot.get_fignums() == []  # a notebook would show what is left open
     assert readme.read_bytes() == once
     card.save(full, readme)  # another diff takes the same place
     other = readme.read_bytes()

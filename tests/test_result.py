@@ -193,7 +193,7 @@ def test_a_notebook_sees_a_row_per_component_and_names_stay_text() -> None:
     base = dict.fromkeys(names, np.ones((2, 2)))
     shown = ftdiff.compare(base, {name: 1.5 * W for name, W in base.items()})._repr_html_()
     assert "<script" not in shown and "&lt;script&gt;" in shown
-    assert "<td>mlp.up</td>" in shown and "<td>0.5</td>" in shown
+    assert ">mlp.up</td>" in shown and "<td>0.5</td>" in shown
     assert "2 of 2 tensors moved" in shown
     bare = ftdiff.compare(None, FIXTURES / "lora")._repr_html_()
     assert "attn.q" in bare and "rms_change" in bare and "relative_norm" not in bare

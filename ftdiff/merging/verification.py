@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftdiff import notebook
 from ftdiff.merging.scales import TWICE
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ class Verification:
         frame = pd.DataFrame({c: [row.get(c) for row in rows] for c in _COLUMNS}, dtype="object")
         verdict, sentences = reach(rows, bool(about.get("unmatched")))
         return cls(verdict, sentences, frame.astype(_COLUMNS), dict(about))
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: the verdict in words, and the rows of what is wrong."""
+        shown = ["tensor", "status", "scale", "ulps", "unequal", "said"]
+        rows = [{str(k): v for k, v in row.items()} for row in self.wrong[shown].to_dict("records")]
+        return notebook.shown(f"{self.verdict}: {self.about['merged']}", self.sentences, rows)
 
     def json(self) -> str:
         """Return everything as JSON."""

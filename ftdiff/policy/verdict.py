@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ftdiff import notebook
 from ftdiff.errors import BadCall
 from ftdiff.finding import SEVERITIES, Finding
 from ftdiff.policy.expectation import Expectation
@@ -49,6 +50,13 @@ class Audit:
     def exit_code(self) -> int:
         """0 where the audit passed, 1 where it failed."""
         return 0 if self.ok else 1
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: the verdict, and a row per finding."""
+        rows = [{"severity": f.severity, "rule": f.rule, "found": f.message} for f in self.findings]
+        return notebook.shown(
+            f"{self.verdict}: {self.about.get('tuned')} ({self.policy})", (), rows
+        )
 
     def record(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""

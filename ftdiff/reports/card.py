@@ -155,8 +155,12 @@ def _read(card: Path) -> str:
 
 def _draw(diff: Diff, metric: str, path: Path) -> bool:
     """Draw the figure, and say whether the file is another than it was."""
+    from matplotlib import pyplot
+
     from ftdiff import plots
 
     before = path.read_bytes() if path.is_file() else b""
-    plots.save(plots.heatmap(diff, metric), path)
+    axes = plots.heatmap(diff, metric)
+    plots.save(axes, path)
+    pyplot.close(axes.figure.figure)  # a notebook shows what is left open
     return path.read_bytes() != before

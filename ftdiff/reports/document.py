@@ -112,7 +112,7 @@ def _cautions(diff: Diff) -> list[str]:
     if len(dead):
         said.append(
             f"Of {len(dead) + len(moved)} adapted tensors, {_number(len(dead), 'is', 'are')} dead: "
-            f"ΔW is exactly zero ({dead['tensor'].iloc[0]}, …)."
+            f"ΔW is exactly zero ({dead['tensor'].iloc[0]}{', …' if len(dead) > 1 else ''})."
         )
     broken = frame[(frame[["nonfinite_base", "nonfinite_tuned"]].fillna(0) > 0).any(axis=1)]
     if len(broken):
@@ -133,8 +133,10 @@ def _precision(moved: pd.DataFrame) -> list[str]:
     stored = "/".join(sorted(set(faint["tuned_dtype"].fillna(faint["base_dtype"]))))
     merging = faint["tuned_dtype"].isna().all()  # an adapter has no storage of its own yet
     fate = "would drown when merged into" if merging else "cannot be told from rounding to"
-    few = f"{len(faint)} of {len(moved)} changes are under {_SNR:g} times the squared rounding"
-    return [f"{few} error: they {fate} {stored} ({faint['tensor'].iloc[0]}, …)."]
+    one = len(faint) == 1
+    few = f"{len(faint)} of {len(moved)} changes {'is' if one else 'are'} under {_SNR:g} times the "
+    named = faint["tensor"].iloc[0] + ("" if one else ", …")
+    return [f"{few}squared rounding error: {'it' if one else 'they'} {fate} {stored} ({named})."]
 
 
 def _pairing(diff: Diff) -> list[str]:

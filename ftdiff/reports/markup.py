@@ -19,6 +19,9 @@ _LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "`": r"\textasciigrave{}",
+    **{letter: rf"\({letter}\)" for letter in "<>|"},  # other signs in TeX's old fonts
+    **{letter: f"{{{letter}}}" for letter in "[*"},  # after a line's end these would be its options
     "‖": r"\(\Vert\)",
     "Δ": r"\(\Delta\)",
     "σ": r"\(\sigma\)",
@@ -118,4 +121,14 @@ def _tr(tag: str, cells: Sequence[str]) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
+    r"""Escape what TeX would read as more than text, and name letters that no font may have.
+
+    >>> _tex("[50%] a_b <é> 日")
+    '{[}50\\%] a\\_b \\(<\\)é\\(>\\) \\texttt{U+65E5}'
+    """
+    return "".join(_LATEX.get(letter) or _letter(letter) for letter in one_line(text))
+
+
+def _letter(letter: str) -> str:
+    known = letter.isascii() or "À" <= letter <= "ÿ"
+    return letter if known else rf"\texttt{{U+{ord(letter):04X}}}"

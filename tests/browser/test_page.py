@@ -314,6 +314,25 @@ def test_print_shows_tables_and_no_controls(page: Chrome) -> None:
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})  # type: ignore[no-untyped-call]
 
 
+def test_a_printed_table_fits_its_sheet_in_two_lines_a_row(
+    browser: Browser, report: Path, full: ftdiff.Diff
+) -> None:
+    page = browser.open(report)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})  # type: ignore[no-untyped-call]
+    sheet = {"width": 720, "height": 1000, "deviceScaleFactor": 1, "mobile": False}  # A4, in pixels
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sheet)  # type: ignore[no-untyped-call]
+    page.execute_script("window.dispatchEvent(new Event('beforeprint'))")  # type: ignore[no-untyped-call]
+    width, heights = page.execute_script(  # type: ignore[no-untyped-call]
+        """return [document.querySelector("#tensors-frame table").offsetWidth,
+          [...document.querySelectorAll("#tensors-frame tbody tr:not(.space)")]
+            .map((row) => row.offsetHeight)]"""
+    )
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[no-untyped-call]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})  # type: ignore[no-untyped-call]
+    assert width <= 720
+    assert len(heights) == len(full.frame) and max(heights) < 30  # two lines at most
+
+
 def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, report: Path) -> None:
     metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -324,8 +343,10 @@ def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, report: Path) 
             "return JSON.stringify([d.scrollWidth, d.clientWidth])"
         )
     )
+    letters = page.find_element(By.CSS_SELECTOR, "svg.map text").rect["height"]
     browser.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert widths[0] <= widths[1]
+    assert letters >= 11  # a map that does not fit is moved, not shrunk
 
 
 def luminance(colour: str) -> float:
