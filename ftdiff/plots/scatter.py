@@ -125,13 +125,15 @@ def legs(diff: Diff, stack: str | None = None, *, others: bool = True) -> pd.Dat
     long = long.join(norms, on="tensor")
     if stack is not None:
         long = long[long["stack"] == stack]
-    long = long[long["status"].isin(MOVED) & (long["base_sq"] > 0) & long["rotation"].notna()]
+    long = long[long["status"].isin(MOVED) & long["scale"].notna() & long["rotation"].notna()]
+    long = long[(long["base_sq"] > 0) & (long["tuned_sq"] >= 0)]
     projection = long["component"].isin(PROJECTIONS)
     if not others and projection.any():
         long, projection = long[projection], projection[projection]
-    ratio = np.sqrt((long["tuned_sq"] / long["base_sq"]).to_numpy(float))
+    with np.errstate(all="ignore"):  # what is beyond all scales is left out below
+        ratio = np.sqrt(long["tuned_sq"].to_numpy(float) / long["base_sq"].to_numpy(float))
+        y = long["rotation"].to_numpy(float) * ratio
     x = long["scale"].to_numpy(float) - 1
-    y = long["rotation"].to_numpy(float) * ratio
     snr = long["snr"].to_numpy(float, na_value=np.nan)
     points = pd.DataFrame(
         {
