@@ -13,7 +13,9 @@ import numpy as np
 from ftdiff.cohort import COLUMNS
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.finding import Finding
+from ftdiff.frames import records
 from ftdiff.journey import adding, files, numbers, remarks
+from ftdiff.notebook import shown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -219,6 +221,12 @@ class Trajectory:
                     count > 0, total / np.maximum(count, 1), np.nan
                 )
         return found
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: what is to be said, and a row for each checkpoint."""
+        left = ("tensors", "efficiency_null", "cosine_null", "estimated")
+        rows = records(self.by().drop(columns=[*left])) if self._known().any() else []
+        return shown(repr(self), [one.message for one in self.findings], rows)
 
     def __repr__(self) -> str:
         return f"Trajectory({len(self.names)} checkpoints, {len(self.tensors)} tensors)"

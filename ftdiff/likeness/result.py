@@ -13,8 +13,10 @@ import numpy as np
 from ftdiff.cohort import COLUMNS
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.finding import Finding
+from ftdiff.frames import records
 from ftdiff.likeness import files, forecasts, grouping, remarks
 from ftdiff.likeness.pairs import FORMULAS
+from ftdiff.notebook import shown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -209,6 +211,10 @@ class Similarity:
             The file is not a saved similarity.
         """
         return cls(*files.load(Path(path)))
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: what is to be said, and the nearest of each."""
+        return shown(repr(self), [one.message for one in self.findings], records(self.neighbours))
 
     def __repr__(self) -> str:
         return f"Similarity({', '.join(self.names)}: {len(self.tensors)} tensors)"
