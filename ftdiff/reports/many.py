@@ -10,15 +10,12 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.finding import Finding
+from ftdiff.frames import records
 from ftdiff.journey import Trajectory
 from ftdiff.journey.files import document as course_document
 from ftdiff.likeness import Similarity
 from ftdiff.likeness.files import document
-from ftdiff.reports.terminal import _console as console
-from ftdiff.reports.terminal import _named as named
-from ftdiff.reports.terminal import _records as records
-from ftdiff.reports.terminal import _table as table
-from ftdiff.reports.terminal import escape
+from ftdiff.reports.tables import escape, new_console, write_named, write_table
 
 # More names than this have no matrix in a terminal; the nearest of each are shown instead.
 _MATRIX, _ROWS = 12, 24
@@ -35,21 +32,21 @@ def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str]
     if format_ == "csv":
         found.by(*by).to_csv(sys.stdout, index=False)
         return
-    out, base = console(), found.about.get("base")
+    out, base = new_console(), found.about.get("base")
     of = f" of {escape(str(base))}" if base else ""
     out.print(f"[bold]{len(found.names)} fine-tunes{of}[/]", soft_wrap=True)
     if len(found.names) <= _MATRIX:
-        table(out, "cosine of ΔW", _matrix(found.matrix))
-    table(out, "nearest", _nearest(found))
+        write_table(out, "cosine of ΔW", _matrix(found.matrix))
+    write_table(out, "nearest", _nearest(found))
     if by:
         pairs = found.by(*by)
         named_columns = [*by, "a", "b", "cosine", "cosine_null"]
         rest = [name for name in pairs if name not in (*named_columns, "tensors")]
-        table(out, "pairs", records(pairs[[*named_columns, *rest]].head(_ROWS)))
-    table(out, "a merge of all would keep", _kept(found.forecast()))
+        write_table(out, "pairs", records(pairs[[*named_columns, *rest]].head(_ROWS)))
+    write_table(out, "a merge of all would keep", _kept(found.forecast()))
     _say(out, found.findings)
     for name, tensors in found.about.get("apart", {}).items():
-        named(out, f"not lined up: {escape(name)}", tensors)
+        write_named(out, f"not lined up: {escape(name)}", tensors)
 
 
 def _matrix(matrix: pd.DataFrame) -> list[dict[str, Any]]:
@@ -105,16 +102,18 @@ def show_trajectory(found: Trajectory, format_: str = "table", by: Sequence[str]
     if format_ == "csv":
         found.by(*by).to_csv(sys.stdout, index=False)
         return
-    out, about = console(), found.about
+    out, about = new_console(), found.about
     title = f"{about['base'] or '-'} → {len(found.names)} checkpoints ({about['kind']})"
     out.print(f"[bold]{escape(title)}[/], in order by {escape(about['order'])}", soft_wrap=True)
     left = ("efficiency_null", "cosine_null", "displacement", "step_length", "path_length")
     rows = found.by(*by)
     shown = [name for name in rows if name not in (*left, "tensors", "estimated")]
-    table(out, "path", records(rows[shown].head(4 * _ROWS if by else 10 * _ROWS)))
-    table(out, "growth: ‖ΔW‖ as steps^exponent", records(found.growth("component").head(_ROWS)))
+    write_table(out, "path", records(rows[shown].head(4 * _ROWS if by else 10 * _ROWS)))
+    write_table(
+        out, "growth: ‖ΔW‖ as steps^exponent", records(found.growth("component").head(_ROWS))
+    )
     if rows["estimated"].any():
         out.print("[dim]steps to checkpoints that were added later are from sketches[/]")
     _say(out, found.findings)
     for name, tensors in about.get("apart", {}).items():
-        named(out, f"not lined up: {escape(name)}", tensors)
+        write_named(out, f"not lined up: {escape(name)}", tensors)

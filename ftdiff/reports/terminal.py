@@ -10,12 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from rich import markup
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from ftdiff.errors import one_line
+from ftdiff.frames import records
 from ftdiff.inspection import Contents
 from ftdiff.merging import Verification
 from ftdiff.metrics import Metric, groups
@@ -23,15 +21,14 @@ from ftdiff.parentage import Lineage
 from ftdiff.reports import characters
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric
+from ftdiff.reports.tables import ROWS, escape, new_console, number, write_named, write_table
 from ftdiff.result import MOVED, Diff
-
-_ROWS = 12
 
 
 def show(diff: Diff, metric: str = "relative_norm", format_: str = "table") -> None:
     """Print a diff on standard output: a summary, or the whole of it as JSON or CSV."""
     if format_ == "table":
-        console = _console()
+        console = new_console()
         _summary(console, document(diff), metric, _drawn(console, diff, metric))
         return
     with TemporaryDirectory() as folder:
@@ -57,10 +54,10 @@ def show_siblings(
         whole.insert(0, "tuned", whole.pop("tuned"))
         sys.stdout.write(whole.to_csv(index=False))
         return
-    console = _console()
+    console = new_console()
     base = next(iter(diffs.values())).about["base"]
     console.print(f"[bold]{escape(base or 'no base')} → {len(diffs)} fine-tunes[/]")
-    _table(console, "", [_sibling(name, diff, metric) for name, diff in diffs.items()])
+    write_table(console, "", [_sibling(name, diff, metric) for name, diff in diffs.items()])
     for name, diff in diffs.items():
         for caution in document(diff).cautions:
             console.print(f"[yellow]![/] {escape(name)}: {escape(caution)}", soft_wrap=True)
@@ -84,16 +81,16 @@ def _sibling(name: str, diff: Diff, metric: str) -> dict[str, Any]:
 
 def show_contents(contents: Contents) -> None:
     """Print what `inspect` found."""
-    console = _console()
+    console = new_console()
     for label, value in contents.facts.items():
         console.print(f"[dim]{label:>16}[/]  {escape(value)}", soft_wrap=True)
-    _table(console, "", contents.components)
+    write_table(console, "", contents.components)
     if contents.scalings:
         console.print("[bold]scale and where it comes from[/]")
     for scaling in contents.scalings:
         line = f"{scaling['modules']:>6} × {scaling['scale']}  [dim]{escape(scaling['first'])}[/]"
         console.print(line, soft_wrap=True)
-    _named(console, "matched nothing", contents.unmatched)
+    write_named(console, "matched nothing", contents.unmatched)
     for note in contents.notes:
         console.print(f"[yellow]![/] {escape(note)}", soft_wrap=True)
 
@@ -103,9 +100,9 @@ def show_verification(found: Verification, format_: str = "table") -> None:
     if format_ == "table":
         _verdict(f"{found.verdict}: {found.about['merged']}", found.sentences)
         shown = ["tensor", "status", "scale", "ulps", "unequal", "said"]
-        wrong = found.wrong[shown].head(_ROWS)
-        _table(_console(), "what is wrong" if len(wrong) else "", _records(wrong))
-        _named(_console(), "matched nothing", found.about["unmatched"])
+        wrong = found.wrong[shown].head(ROWS)
+        write_table(new_console(), "what is wrong" if len(wrong) else "", records(wrong))
+        write_named(new_console(), "matched nothing", found.about["unmatched"])
     else:
         _whole(found, format_)
 
@@ -114,19 +111,19 @@ def show_lineage(found: Lineage, format_: str = "table") -> None:
     """Print which candidate is the parent, and the evidence for each; or it as JSON or CSV."""
     if format_ == "table":
         _verdict(found.verdict, found.sentences)
-        _table(_console(), "candidates", _records(found.frame))
+        write_table(new_console(), "candidates", records(found.frame))
     else:
         _whole(found, format_)
 
 
 def show_parts(
-    diff: Diff, by: str, metric: str = "relative_norm", top: int = _ROWS, format_: str = "table"
+    diff: Diff, by: str, metric: str = "relative_norm", top: int = ROWS, format_: str = "table"
 ) -> None:
     """Print the weights' parts that moved most by a metric of sums; or all, as JSON or CSV."""
     if format_ != "table":
         show(diff, metric, format_)
         return
-    console, frame = _console(), diff.frame
+    console, frame = new_console(), diff.frame
     name = "rms_change" if frame[metric].isna().all() else metric  # the one that needs no base
     what = f"{diff.about['base'] or '-'} → {diff.about['tuned']}"
     counts = " · ".join(f"{n:,} {s}" for s, n in frame["status"].value_counts().items())
@@ -136,14 +133,14 @@ def show_parts(
     metrics = dict.fromkeys([name, "relative_norm", "rotation", "scale_share", "energy_share"])
     weights = frame[frame["param"] == "weight"] if by == "head" else frame
     ranked = weights.sort_values(name, ascending=False, na_position="last", kind="stable").head(top)
-    _table(console, f"{by}s that moved most", _records(ranked[[*shown, *metrics]]))
-    _named(console, "not cut", diff.about.get("uncut", {}))
-    _named(console, "unreadable", diff.about["unreadable"])
+    write_table(console, f"{by}s that moved most", records(ranked[[*shown, *metrics]]))
+    write_named(console, "not cut", diff.about.get("uncut", {}))
+    write_named(console, "unreadable", diff.about["unreadable"])
 
 
 def show_metrics() -> None:
     """Print the registry of metrics, group by group."""
-    console = _console()
+    console = new_console()
     for metric in (metric for group in groups().values() for metric in group):
         console.print(f"[bold]{metric.name}[/]  {escape(metric.formula)}", soft_wrap=True)
         doc = (metric.compute.__doc__ or "").strip().partition("\n")[0]
@@ -180,34 +177,26 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
         counts = f"{report.coverage:.1%} of the parameters compared · {counts}"
     console.print(counts, soft_wrap=True)
     names = dict.fromkeys([metric, "relative_norm", "precision_floor", "scale_share", "cosine"])
-    facts = [f"{name} {_number(report.overall[name])}" for name in names if name in report.overall]
+    facts = [f"{name} {number(report.overall[name])}" for name in names if name in report.overall]
     if facts:
         console.print("overall  " + " · ".join(facts), soft_wrap=True)
     for line in drawn:
         console.print(line)
     how = f" ({report.methods})" if report.methods else ""
-    _table(console, f"tensor by tensor{how}", report.apart)
-    _table(console, "components", report.components)
-    _table(console, "layers that moved most", _top(report.layers, metric))
+    write_table(console, f"tensor by tensor{how}", report.apart)
+    write_table(console, "components", report.components)
+    write_table(console, "layers that moved most", _top(report.layers, metric))
     for caution in report.cautions:
         console.print(f"[yellow]![/] {escape(caution)}", soft_wrap=True)
     for heading, listed in report.lists.items():
-        _named(console, heading, listed)
+        write_named(console, heading, listed)
 
 
 def _verdict(verdict: str, sentences: Iterable[str]) -> None:
-    console = _console()
+    console = new_console()
     console.print(f"[bold]{escape(verdict)}[/]", soft_wrap=True)
     for sentence in sentences:
         console.print(f"  {escape(sentence)}", soft_wrap=True)
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    whole = frame.astype("object")
-    return [
-        {str(name): value for name, value in row.items()}
-        for row in whole.where(whole.notna(), None).to_dict("records")
-    ]
 
 
 def _whole(found: Verification | Lineage, format_: str) -> None:
@@ -220,55 +209,3 @@ def _top(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, An
     )
     ranked = sorted(rows, key=lambda row: -(row.get(by) or 0.0))
     return ranked[:5]
-
-
-def _named(console: Console, heading: str, listed: Mapping[str, str]) -> None:
-    if not listed:
-        return
-    console.print(f"[bold]{heading}[/] ({len(listed)})")
-    for name, said in list(listed.items())[:_ROWS]:
-        console.print(f"  {escape(name)}  [dim]{escape(said)}[/]", soft_wrap=True)
-    if len(listed) > _ROWS:
-        console.print(f"  … and {len(listed) - _ROWS} more")
-
-
-def _table(console: Console, title: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as a table of the first columns that fit; what is empty throughout is left out."""
-    cells = [{name: _number(value) for name, value in row.items()} for row in rows]
-    if not cells:
-        return
-    if title:
-        console.print(f"[bold]{title}[/]")
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    names = [name for name in cells[0] if any(row[name] not in ("", "–") for row in cells)]
-    room = console.width
-    shown: list[str] = []
-    for name in names:
-        width = max(len(name), *(len(row[name]) for row in cells)) + 2
-        if shown and width > room:
-            break
-        room -= width
-        shown.append(name)
-        table.add_column(name, justify="left" if name == names[0] else "right", overflow="fold")
-    for row in cells:
-        table.add_row(*(escape(row[name]) for name in shown))
-    console.print(table)
-
-
-def _console() -> Console:
-    """Return a console for standard output; a pipe has no width to fit."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
-def escape(text: str) -> str:
-    """Names come from files: neither markup nor control characters in them count."""
-    return markup.escape(one_line(text))
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
