@@ -19,6 +19,8 @@ import ftdiff
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.likeness import Similarity
 from ftdiff.likeness.grouping import groups
+from ftdiff.recipes import Replaced, Tuned
+from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge, write_model
 
 State = Mapping[str, torch.Tensor]
@@ -371,3 +373,62 @@ def test_distances_of_stored_weights_give_the_products_of_their_changes(dtype: t
     scale = np.sqrt(np.einsum("tii,tjj->tij", exact, exact))
     assert np.abs(near - exact).max() > 0  # two ways, not one
     assert near / scale == pytest.approx(exact / scale, abs=2e-7)
+
+
+class Counted:
+    """A tensor that counts how often its entries are lent."""
+
+    def __init__(self, array: Any) -> None:
+        self.inside, self.lent = ArrayTensor(array), 0
+
+    shape = property(lambda self: self.inside.shape)
+    dtype = property(lambda self: self.inside.dtype)
+    storage = property(lambda self: self.inside.storage)
+
+    def read(self, rows: slice = slice(None)) -> Any:
+        self.lent += self.inside.read(rows).size
+        return self.inside.read(rows)
+
+    def window(self, start: int, stop: int) -> Any:
+        self.lent += stop - start
+        return self.inside.window(start, stop)
+
+
+@pytest.mark.parametrize("count", [2, 10, 30])
+def test_each_file_is_read_once_whatever_their_number(count: int) -> None:
+    name, draw = "layers.0.mlp.up_proj.weight", np.random.default_rng(0)
+    W = draw.normal(size=(300, 400)).astype(np.float32)
+    fine = [Counted(W + 0.1 * draw.normal(size=W.shape).astype(np.float32)) for _ in range(count)]
+    tuned = [Tuned({name: Replaced(one)}, f"run-{i}", "full") for i, one in enumerate(fine)]
+    ftdiff.similarity(tuned, {name: W})
+    assert {one.lent for one in fine} == {W.size}
+    ftdiff.trajectory({name: W}, tuned)
+    assert {one.lent for one in fine} == {2 * W.size}
+
+
+@pytest.mark.filterwarnings("ignore")  # distributed's own, on closing
+def test_a_real_scheduler_gives_the_same_bits(fixtures: Path) -> None:
+    import distributed
+
+    tuned = [fixtures / name for name in ("lora", "full")]
+    here = ftdiff.similarity(tuned, fixtures / "base")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        there = ftdiff.similarity(tuned, fixtures / "base", (), client.get_executor(pure=False))
+    assert here.sums["inner"].tobytes() == there.sums["inner"].tobytes()
+
+
+def test_changed_entries_that_coincide_are_lifted_above_chance(base: State) -> None:
+    draw = torch.Generator().manual_seed(0)
+    common = {k: torch.rand(W.shape, generator=draw) < 0.1 for k, W in base.items()}
+    tuned = []
+    for _ in range(2):
+        mask = {k: common[k] | (torch.rand(W.shape, generator=draw) < 0.1) for k, W in base.items()}
+        tuned.append({k: W + mask[k] * 0.01 for k, W in base.items()})
+    row = ftdiff.similarity(tuned, base, ["masks"]).by().iloc[0]
+    assert row["mask_lift"] == pytest.approx((0.1 + 0.9 * 0.01) / 0.19**2, rel=0.1)
+    assert row["mask_jaccard"] > 3 * row["mask_jaccard_null"]
