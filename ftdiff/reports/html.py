@@ -37,7 +37,7 @@ _PAGE = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_SCRIPTS = ("numbers.js", "heatmap.js", "tensors.js", "start.js")
+_SCRIPTS = ("numbers.js", "spectrum.js", "heatmap.js", "tensors.js", "start.js")
 # What is there without scripts, and of each list: a page of names is no report.
 _ROWS, _LISTED = 50, 300
 

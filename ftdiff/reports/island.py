@@ -18,6 +18,8 @@ from ftdiff.reports.palette import STOPS
 from ftdiff.result import Diff
 from ftdiff.tensors import Array
 
+# Spectra that are drawn with all the points that a diff keeps of them.
+_CURVES = 500
 #: What the table of tensors says of each beside its numbers.
 WORDS = ("tensor", "stack", "layer", "component", "status", "form", "shape", "note")
 
@@ -43,6 +45,7 @@ def island(diff: Diff, drawn: Sequence[Map], metrics: Sequence[str], metric: str
         "stops": STOPS,
         "maps": [_map(one, metrics) for one in drawn],
         "table": _table(diff, metric),
+        "spectra": _spectra(diff),
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -94,6 +97,22 @@ def _table(diff: Diff, metric: str) -> dict[str, Any]:
         columns.append({"name": name, "numbers": _numbers(values)})
     weight = (frame["param"] == "weight").fillna(False).astype(int).tolist()
     return {"columns": columns, "weight": weight}
+
+
+def _spectra(diff: Diff) -> dict[str, Any]:
+    """Return what draws the spectrum of each tensor, with fewer points where there are many."""
+    notes = diff.about.get("spectra", {})
+    kept = {tensor: note for tensor, note in notes.items() if "curve" in note}
+    every = max(1, len(kept) // _CURVES)
+    found = {}
+    for tensor, note in kept.items():
+        curve = dict(note["curve"])
+        last = len(curve["index"]) - 1
+        at = [k for k in range(last + 1) if k % every == 0 or k == last]
+        curve |= {name: [curve[name][k] for k in at] for name in ("index", "sigma")}
+        curve |= {"method": one_line(note.get("method", "")), "bound": note.get("bound")}
+        found[one_line(tensor)] = curve
+    return found
 
 
 def _numbers(values: Array) -> list[float | None]:

@@ -360,3 +360,35 @@ def contrast(one: str, other: str) -> float:
     """The contrast ratio of WCAG 2.2."""
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+@pytest.fixture(scope="module")
+def spectral(tmp_path_factory: pytest.TempPathFactory) -> tuple[ftdiff.Diff, Path]:
+    diff = ftdiff.compare(FIXTURES / "base", FIXTURES / "merged", ["relative_norm", "spectral"])
+    return diff, html.save(diff, tmp_path_factory.mktemp("spectral") / "report.html")
+
+
+def test_a_cell_shows_its_tensors_spectrum_and_how_it_was_measured(
+    browser: Browser, spectral: tuple[ftdiff.Diff, Path]
+) -> None:
+    diff, path = spectral
+    page = browser.open(path)
+    ActionChains(page).move_to_element(cell(page, diff, 3, "mlp.up")).perform()
+    name = "model.layers.3.mlp.up_proj.weight"
+    note = diff.about["spectra"][name]
+    drawn = page.find_element(By.CSS_SELECTOR, "#readout svg.spectrum")
+    points = drawn.find_elements(By.CSS_SELECTOR, "circle")
+    assert len(points) == len(note["curve"]["sigma"])
+    heights = [float(str(point.get_attribute("cy"))) for point in points]
+    assert heights == sorted(heights)  # the largest is on top
+    edge = drawn.find_element(By.CSS_SELECTOR, ".edge")
+    line = float(re.findall(r"M\S+ ([\d.]+)H", str(edge.get_attribute("d")))[0])
+    assert sum(height < line for height in heights) == note["curve"]["above"]
+    said = page.find_element(By.ID, "readout").text
+    assert f"{note['curve']['above']} above" in said and f"by {note['method']}" in said
+    assert str(drawn.get_attribute("aria-label")).startswith("36 singular values")
+    Select(page.find_element(By.ID, "metric")).select_by_value("effective_rank")
+    values = [float(str(t)) for t in (
+        td.get_attribute("textContent") for td in page.find_elements(By.CSS_SELECTOR, ".cells td")
+    ) if t != "–"]  # fmt: skip
+    assert values and max(values) <= 36

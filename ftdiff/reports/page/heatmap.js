@@ -167,6 +167,12 @@ function readOut(panel, heatmap, i, metric) {
   panel.replaceChildren(element("h3", `${map.stack ? `${map.stack}, ` : ""}layer ${layer} · ${component}`));
   panel.append(element("p", `${map.moved[i]} of ${map.tensors[i]} weights moved`, "faint"));
   if (map.doubtful[i]) panel.append(element("p", "Not above the rounding of the storage type.", "caution"));
+  const found = tensorsOf(map, layer, component);
+  for (const text of found.slice(0, 3)) {
+    if (!Object.hasOwn(data.spectra, text)) continue;
+    const one = data.spectra[text];
+    panel.append(spectrumOf(one), element("p", `${spoken(one)}; ${measuredHow(one)}.`, "faint"));
+  }
   const table = element("table");
   const names = Object.keys(map.values).sort((a, b) => (b === metric) - (a === metric));
   for (const name of names) {
@@ -179,6 +185,12 @@ function readOut(panel, heatmap, i, metric) {
     table.append(row);
   }
   panel.append(table);
+  for (const text of found.slice(0, 3)) panel.append(element("code", text), element("br"));
+  if (found.length > 3) panel.append(element("span", "…", "faint"));
+}
+
+// The names of the first few weights of a cell.
+function tensorsOf(map, layer, component) {
   const [at, what, name, tower] = ["layer", "component", "tensor", "stack"].map(column);
   const found = [];
   for (let row = 0; row < at.numbers.length && found.length < 4; row += 1) {
@@ -187,6 +199,5 @@ function readOut(panel, heatmap, i, metric) {
     if (tower && valueAt(tower, row) !== map.stack) continue;
     found.push(valueAt(name, row));
   }
-  for (const text of found.slice(0, 3)) panel.append(element("code", text), element("br"));
-  if (found.length > 3) panel.append(element("span", "…", "faint"));
+  return found;
 }
