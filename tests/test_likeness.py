@@ -312,6 +312,7 @@ def test_not_a_number_costs_its_entry(base: State) -> None:
     broken[0, 0] = float("nan")
     result = ftdiff.similarity([{**tuned[0], name: broken}, tuned[1]], base)
     assert result.about["nonfinite"] == {result.names[0]: {name: 1}}
+    assert result.findings[0].rule == "nonfinite"
     assert result.matrix.iloc[0, 1] == pytest.approx(whole, abs=1e-3)
 
 
@@ -432,3 +433,19 @@ def test_changed_entries_that_coincide_are_lifted_above_chance(base: State) -> N
     row = ftdiff.similarity(tuned, base, ["masks"]).by().iloc[0]
     assert row["mask_lift"] == pytest.approx((0.1 + 0.9 * 0.01) / 0.19**2, rel=0.1)
     assert row["mask_jaccard"] > 3 * row["mask_jaccard_null"]
+
+
+def test_a_change_that_is_not_finite_anywhere_is_not_called_dead(base: State) -> None:
+    broken = {name: W * float("nan") for name, W in base.items()}
+    result = ftdiff.similarity([broken, nudge(base)], base)
+    assert [one.rule for one in result.findings] == ["nonfinite"]
+
+
+def test_a_change_that_overflows_is_left_out_and_said(tmp_path: Path) -> None:
+    name = "layers.0.mlp.up_proj.weight"
+    W = np.random.default_rng(0).normal(size=(8, 8))
+    result = ftdiff.similarity([{name: W * 1e200}, {name: W + 1}], {name: W}, ["all"])
+    assert result.findings[0].rule == "unreadable" and "overflows" in result.findings[0].message
+    assert Similarity.load(result.save(tmp_path / "one.json")).matrix.equals(result.matrix)
+    run = ftdiff.trajectory({name: W}, [{name: W + 1}, {name: W * 1e200}])
+    assert run.findings[0].rule == "unreadable" and run.save(tmp_path / "run.json").exists()

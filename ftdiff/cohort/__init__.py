@@ -4,6 +4,7 @@ from ftdiff.cohort.lineup import Line, Lineup, labels, line_up, place
 from ftdiff.cohort.measuring import Asked, Together, floor_sq, measure
 from ftdiff.cohort.run import run
 from ftdiff.cohort.storing import COLUMNS, packed, tensors_of, unpacked
+from ftdiff.cohort.trouble import trouble, troubles
 
 __all__ = [
     "COLUMNS",
@@ -19,5 +20,7 @@ __all__ = [
     "place",
     "run",
     "tensors_of",
+    "trouble",
+    "troubles",
     "unpacked",
 ]

@@ -78,6 +78,11 @@ def measure(line: Line, asked: Asked) -> Together:
     Changes that have factors are multiplied by each other in closed form, at the factors' price; a
     few that are stored are compared as bytes. Else all are read side by side, some rows at a time.
     """
+    with np.errstate(all="ignore"):  # what overflows is said, not warned of
+        return _measured(line, asked)
+
+
+def _measured(line: Line, asked: Asked) -> Together:
     reading = _Reading(line)
     probes = {name: PROBES[name](line) for name in asked.probes}
     inner = reading.closed_form()
@@ -86,6 +91,8 @@ def measure(line: Line, asked: Asked) -> Together:
         inner = from_distances(line)
     if inner is None or unserved:
         inner = reading.entries(unserved, inner)
+    for i in np.flatnonzero(~np.isfinite(inner.diagonal())).tolist():
+        reading.complaints.setdefault(i, f"{line.address.name}: its squared change overflows")
     for i in {*line.unknown, *reading.complaints}:
         inner[i, :] = inner[:, i] = np.nan
     base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))

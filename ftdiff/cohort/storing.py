@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,10 @@ def tensors_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def packed(array: Array) -> dict[str, Any]:
-    """Return an array as its shape and values, NaN as null; of symmetric ones a half."""
+    """Return an array as shape and values, null where not finite; of symmetric ones a half."""
     half = array.ndim == 3 and array.shape[1] == array.shape[2]
     values = array[:, *np.triu_indices(array.shape[1])] if half else array
-    flat = [None if value != value else value for value in values.ravel().tolist()]
+    flat = [value if math.isfinite(value) else None for value in values.ravel().tolist()]
     return {"shape": [*array.shape], "symmetric": half, "values": flat}
 
 

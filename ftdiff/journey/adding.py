@@ -40,6 +40,7 @@ def joined(early: Trajectory, late: Trajectory) -> Parts:
     names = _apart(early.names, late.names)
     about = {**late.about, "unreadable": _renamed(early, late, "unreadable", names)}
     about["apart"] = _renamed(early, late, "apart", names)
+    about["nonfinite"] = _renamed(early, late, "nonfinite", names)
     sources = [*early.about["sources"].values(), *late.about["sources"].values()]
     about["sources"] = dict(zip(names, sources, strict=True))
     about["order"] = ", then ".join(dict.fromkeys([early.about["order"], late.about["order"]]))

@@ -22,6 +22,7 @@ from ftdiff.cohort import (
     place,
     run,
     tensors_of,
+    trouble,
 )
 from ftdiff.engine import Progress
 from ftdiff.errors import BadCall, Mismatch
@@ -129,17 +130,12 @@ def _of(
     names = dict.fromkeys(name for _, rows in found for row in rows for name in row)
     for name in names:
         sums[f"metric.{name}"] = np.array([_column(rows, name) for _, rows in found])
-    unreadable: dict[str, dict[str, str]] = {}
-    for line, one in zip(lineup.lines, together, strict=True):
-        for i, why in one.complaints.items():
-            unreadable.setdefault(lineup.names[i], {})[line.address.name] = why
     about = {
         "base": lineup.base,
         "sources": dict(zip(lineup.names, (one.source for one in lineup.tuned), strict=True)),
         "kind": ", ".join(dict.fromkeys(one.kind for one in lineup.tuned)),
         "order": how,
-        "apart": {name: dict(tensors) for name, tensors in lineup.apart.items() if tensors},
-        "unreadable": unreadable,
+        **trouble(lineup, together),
         "versions": {"ftdiff": version()},
     }
     if not lineup.lines:

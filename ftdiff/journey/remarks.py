@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.errors import one_line
-from ftdiff.finding import Finding, counted, listed
+from ftdiff.cohort import troubles
+from ftdiff.finding import Finding, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,24 +26,12 @@ _DRIFT = 0.8  # of a straight line's efficiency
 
 def findings(found: Trajectory) -> list[Finding]:
     """Return what is worth saying, alarms first."""
-    said = [*_unreadable(found)]
+    said = [*troubles(found.about)]
     if found._known().any():
         whole = found.by()
         said += [*_floor(whole), *_still(whole), *_turned(whole), *_jumps(whole)]
         said += [*_saturation(found, whole), *_drift(found, whole)]
     return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
-
-
-def _unreadable(found: Trajectory) -> Iterator[Finding]:
-    for name, tensors in found.about.get("unreadable", {}).items():
-        first, why = next(iter(tensors.items()))
-        yield Finding(
-            "unreadable",
-            "alarm",
-            f"{name}: {counted(len(tensors), 'tensor')} could not be read, first "
-            f"{one_line(first, 200)}: {one_line(why, 400)}; they are left out everywhere",
-            {"checkpoint": name, "tensors": dict(tensors)},
-        )
 
 
 def _floor(whole: pd.DataFrame) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from ftdiff.cohort import (
     place,
     run,
     tensors_of,
+    trouble,
 )
 from ftdiff.engine import Progress
 from ftdiff.likeness import subspaces
@@ -108,26 +109,12 @@ def _measured(line: Line, asked: Asked, spaces: bool) -> tuple[Together, dict[st
 
 def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
     """Return what a similarity was made from; plain values only."""
-    unreadable: dict[str, dict[str, str]] = {}
-    nonfinite: dict[str, dict[str, int]] = {}
-    for i, name in enumerate(lineup.names):
-        for line, one in zip(lineup.lines, found, strict=True):
-            if i in one.complaints:
-                unreadable.setdefault(name, {})[line.address.name] = one.complaints[i]
-            if one.nonfinite[i]:
-                nonfinite.setdefault(name, {})[line.address.name] = int(one.nonfinite[i])
     return {
         "base": lineup.base,
         "tuned": {
             name: {"source": one.source, "kind": one.kind}
             for name, one in zip(lineup.names, lineup.tuned, strict=True)
         },
-        "apart": _plain(lineup.apart),
-        "unreadable": unreadable,
-        "nonfinite": nonfinite,
+        **trouble(lineup, found),
         "versions": {"ftdiff": version()},
     }
-
-
-def _plain(apart: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    return {name: dict(tensors) for name, tensors in apart.items() if tensors}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.errors import one_line
+from ftdiff.cohort import troubles
 from ftdiff.finding import Finding, counted, listed
 from ftdiff.likeness import grouping
 
@@ -25,7 +25,7 @@ _OPPOSED = 0.4
 def findings(found: Similarity) -> list[Finding]:
     """Return what is worth saying, alarms first."""
     said = [
-        *_unreadable(found),
+        *troubles(found.about),
         *_dead(found),
         *_under_the_floor(found),
         *_duplicates(found),
@@ -37,24 +37,10 @@ def findings(found: Similarity) -> list[Finding]:
     return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
 
 
-def _unreadable(found: Similarity) -> Iterator[Finding]:
-    for name, tensors in found.about.get("unreadable", {}).items():
-        if tensors:
-            first, why = next(iter(tensors.items()))
-            yield Finding(
-                "unreadable",
-                "alarm",
-                f"{name}: {counted(len(tensors), 'tensor')} could not be read and "
-                f"{'is' if len(tensors) == 1 else 'are'} left out, first "
-                f"{one_line(first, 200)}: {one_line(why, 400)}",
-                {"name": name, "tensors": dict(tensors)},
-            )
-
-
 def _dead(found: Similarity) -> Iterator[Finding]:
     own = np.nansum(np.einsum("tii->ti", found.sums["inner"]), axis=0)
     for name, norm in zip(found.names, own, strict=True):
-        if norm == 0:
+        if norm == 0 and name not in found.about.get("nonfinite", {}):
             yield Finding("dead", "alarm", f"{name}: its change is exactly zero", {"name": name})
 
 
