@@ -6,17 +6,7 @@ import sys
 
 import click
 
-_FORMAT = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json", "csv"]),
-    default="table",
-    show_default=True,
-    help="What to print on standard output.",
-)
-_JOBS = click.option(
-    "-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default."
-)
+from ftdiff import options
 
 
 @click.command()
@@ -28,8 +18,8 @@ _JOBS = click.option(
     is_flag=True,
     help="BASE is stored quantised, and the merge was made onto its dequantised values (QLoRA).",
 )
-@_JOBS
-@_FORMAT
+@options.JOBS
+@options.FORMAT
 def verify(
     base: str, adapter: str, merged: str, quantised: bool, jobs: int | None, format_: str
 ) -> None:
@@ -56,8 +46,8 @@ def verify(
 @click.command()
 @click.argument("tuned")
 @click.argument("candidates", metavar="CANDIDATE...", nargs=-1, required=True)
-@_JOBS
-@_FORMAT
+@options.JOBS
+@options.FORMAT
 def lineage(tuned: str, candidates: tuple[str, ...], jobs: int | None, format_: str) -> None:
     """Say which CANDIDATE TUNED was made from, by what evidence.
 

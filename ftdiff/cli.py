@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff import checks, details, families, pages, pictures, reviews, sidebyside
+from ftdiff import checks, details, families, options, pages, pictures, reviews, sidebyside
 from ftdiff.errors import BadCall, one_line
 
 if TYPE_CHECKING:
     from ftdiff.result import Diff
-
-_FORMATS = click.Choice(["table", "json", "csv"])
 
 
 class Teaching(click.Group):
@@ -60,16 +58,9 @@ def ftdiff() -> None:
     metavar="METRIC",
     help="Keep only these metrics or groups (repeat); the first is drawn. See `ftdiff metrics`.",
 )
-@click.option("-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default.")
-@click.option("--dask", metavar="ADDRESS", help="Measure on the workers of this Dask scheduler.")
-@click.option(
-    "--format",
-    "format_",
-    type=_FORMATS,
-    default="table",
-    show_default=True,
-    help="What to print on standard output.",
-)
+@options.JOBS
+@options.DASK
+@options.FORMAT
 @click.option(
     "--device",
     metavar="DEVICE",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftdiff import options
 from ftdiff.errors import BadCall, one_line
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="A folder with tokenizer.json or vocab.json; that of TUNED or BASE by default.",
 )
-@click.option("-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default.")
+@options.JOBS
 @click.option(
     "--format",
     "format_",

@@ -8,27 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftdiff import options
 from ftdiff.errors import one_line
 
 if TYPE_CHECKING:
     from ftdiff.journey import Trajectory
     from ftdiff.journey.order import Order
     from ftdiff.likeness import Similarity
-
-_FORMAT = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json", "csv"]),
-    default="table",
-    show_default=True,
-    help="What to print on standard output.",
-)
-_JOBS = click.option(
-    "-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default."
-)
-_DASK = click.option(
-    "--dask", metavar="ADDRESS", help="Measure on the workers of this Dask scheduler."
-)
 
 
 @click.command()
@@ -56,9 +42,9 @@ _DASK = click.option(
     help="Write similarity.json, similarity.csv, matrix.csv, similarity.png and .svg, and "
     "components.png into this folder.",
 )
-@_JOBS
-@_DASK
-@_FORMAT
+@options.JOBS
+@options.DASK
+@options.FORMAT
 def similarity(
     tuned: tuple[str, ...],
     base: str | None,
@@ -130,9 +116,9 @@ def similarity(
     help="Write trajectory.json, trajectory.csv, trajectory.png and .svg, and layers.png into "
     "this folder.",
 )
-@_JOBS
-@_DASK
-@_FORMAT
+@options.JOBS
+@options.DASK
+@options.FORMAT
 def trajectory(
     base: str,
     checkpoints: tuple[str, ...],

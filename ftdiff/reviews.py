@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftdiff import options
+
 if TYPE_CHECKING:
     from ftdiff.result import Diff
 
@@ -56,7 +58,7 @@ def findings(source: Path, metric: str | None, format_: str) -> None:
     type=click.Path(path_type=Path),
     help="Write the policy that this fine-tune fulfils, to be reviewed, and stop.",
 )
-@click.option("-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default.")
+@options.JOBS
 @click.option(
     "--format",
     "format_",

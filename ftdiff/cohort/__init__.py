@@ -3,7 +3,7 @@
 from ftdiff.cohort.lineup import Line, Lineup, labels, line_up, place
 from ftdiff.cohort.measuring import Asked, Together, floor_sq, measure
 from ftdiff.cohort.run import run
-from ftdiff.cohort.storing import COLUMNS, packed, tensors_of, unpacked
+from ftdiff.cohort.storing import COLUMNS, load, packed, save, tensors_of, unpacked
 from ftdiff.cohort.trouble import trouble, troubles
 
 __all__ = [
@@ -15,10 +15,12 @@ __all__ = [
     "floor_sq",
     "labels",
     "line_up",
+    "load",
     "measure",
     "packed",
     "place",
     "run",
+    "save",
     "tensors_of",
     "trouble",
     "troubles",

@@ -1,19 +1,16 @@
-"""A trajectory's files: JSON, whole, with the sketches that later checkpoints need, and CSV."""
+"""A trajectory as a document, whole, with the sketches that later checkpoints need, and back."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ftdiff.cohort import packed, tensors_of, unpacked
-from ftdiff.errors import BadCall, BadFile
-from ftdiff.frames import records, written
-from ftdiff.tensors import Array, stamp
+from ftdiff.frames import records
+from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,22 +18,8 @@ if TYPE_CHECKING:
     from ftdiff.journey.result import Trajectory
 
 FORMAT = "ftdiff.trajectory/1"
-_UNFIT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
-
-def save(found: Trajectory, path: Path) -> Path:
-    """Write .json or .csv; the file appears only when it is whole."""
-    ending = path.suffix.lower()
-    if ending == ".csv":
-        with written(path) as temporary:
-            found.frame.to_csv(temporary, index=False)
-    elif ending == ".json":
-        text = json.dumps(document(found), ensure_ascii=False, allow_nan=False)
-        with written(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    else:
-        raise BadCall(f"{path}: a trajectory is saved as .json or .csv")
-    return path
+Parts = tuple[tuple[str, ...], tuple[int, ...], "pd.DataFrame", dict[str, Array], dict[str, Any]]
 
 
 def document(found: Trajectory) -> dict[str, Any]:
@@ -55,35 +38,20 @@ def document(found: Trajectory) -> dict[str, Any]:
     }
 
 
-Parts = tuple[tuple[str, ...], tuple[int, ...], "pd.DataFrame", dict[str, Array], dict[str, Any]]
-
-
-def load(path: Path) -> Parts:
-    """Read what `save` wrote as JSON: names, steps, tensors, sums, about.
+def parts(stored: Mapping[str, Any]) -> Parts:
+    """Return names, steps, tensors, sums and about of a document.
 
     Raises
     ------
-    BadFile
-        The file is not a saved trajectory.
+    ValueError, KeyError, TypeError
+        They do not fit each other.
     """
-    try:
-        stamp(path)
-        stored = json.loads(path.read_bytes())
-        if stored["format"] != FORMAT:
-            told = str(stored["format"])[:40]
-            raise BadFile(f"{path}: written in format {told!r}, this is {FORMAT!r}")
-        names, steps = tuple(map(str, stored["names"])), tuple(map(int, stored["steps"]))
-        tensors, about = tensors_of(stored["tensors"]), stored["about"]
-        sums = {str(name): unpacked(array) for name, array in stored["sums"].items()}
-        sums["sketch"] = _sketch(stored["sketch"])
-        _check(names, steps, tensors, sums, about)
-        return names, steps, tensors, sums, about
-    except _UNFIT as error:
-        raise BadFile(
-            f"{path}: not a trajectory saved by ftdiff ({type(error).__name__})"
-        ) from error
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
+    names, steps = tuple(map(str, stored["names"])), tuple(map(int, stored["steps"]))
+    tensors, about = tensors_of(stored["tensors"]), stored["about"]
+    sums = {str(name): unpacked(array) for name, array in stored["sums"].items()}
+    sums["sketch"] = _sketch(stored["sketch"])
+    _check(names, steps, tensors, sums, about)
+    return names, steps, tensors, sums, about
 
 
 def _sketch(stored: Mapping[str, Any]) -> Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftdiff.cohort import COLUMNS
+from ftdiff.cohort import COLUMNS, load, save
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.finding import Finding
 from ftdiff.frames import records
@@ -169,7 +169,7 @@ class Trajectory:
         BadCall
             The ending is neither.
         """
-        return files.save(self, Path(path))
+        return save(Path(path), "trajectory", lambda: files.document(self), lambda: self.frame)
 
     @classmethod
     def load(cls, path: str | Path) -> Trajectory:
@@ -180,7 +180,7 @@ class Trajectory:
         BadFile
             The file is not a saved trajectory.
         """
-        return cls(*files.load(Path(path)))
+        return cls(*load(Path(path), "trajectory", files.FORMAT, files.parts))
 
     def _known(self) -> Array:
         own = np.einsum("tii->ti", self.sums["inner"])

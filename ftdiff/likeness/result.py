@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftdiff.cohort import COLUMNS
+from ftdiff.cohort import COLUMNS, load, save
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.finding import Finding
 from ftdiff.frames import records
@@ -199,7 +199,7 @@ class Similarity:
         BadCall
             The ending is neither.
         """
-        return files.save(self, Path(path))
+        return save(Path(path), "similarity", lambda: files.document(self), lambda: self.frame)
 
     @classmethod
     def load(cls, path: str | Path) -> Similarity:
@@ -210,7 +210,7 @@ class Similarity:
         BadFile
             The file is not a saved similarity.
         """
-        return cls(*files.load(Path(path)))
+        return cls(*load(Path(path), "similarity", files.FORMAT, files.parts))
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what is to be said, and the nearest of each."""
