@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgba
 
@@ -411,6 +411,9 @@ def test_a_profile_of_any_numbers_is_drawn_without_a_warning(
     plots.profile(values, "x", **options).figure.canvas.draw()
 
 
+_NOTHING = dict.fromkeys(("base_sq", "tuned_sq", "delta_sq", "inner", "ulp_sq"), 0.0)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(
@@ -422,6 +425,7 @@ def test_a_profile_of_any_numbers_is_drawn_without_a_warning(
     ),
     st.sampled_from(FIGURES),
 )
+@example([{**_NOTHING, "delta_sq": x} for x in (0.0, 0.0, 0.0, 0.0, 7.0, 1e308, -1e308)], "energy")
 def test_any_sums_of_a_saved_diff_are_drawn_or_refused_without_a_warning(
     sums: list[dict[str, float]], style: str
 ) -> None:

@@ -22,6 +22,9 @@ CHANGE, PARAMETERS, LIFT = "share-of-change", "share-of-parameters", "lift"
 _MORE, _LESS, _SIZE = "#D55E00", "#0072B2", "#c9c9d0"
 _REST = "others"
 
+#: What adding up shares may lose.
+_ROUNDING = 1e-9
+
 
 def energy(
     diff: Diff,
@@ -66,6 +69,8 @@ def energy(
     if metric not in ("lift", "energy_share"):
         raise BadCall(f"energy bars show lift and energy_share, they cannot show {metric}")
     found = shares(diff, by, most)
+    if not found["change"].between(0, 1 + _ROUNDING).all():
+        raise BadCall("nothing to draw: sums of this diff give shares that are none from 0 to 1")
     if ax is None:
         ax = chart.new_chart(max(1.5, 0.8 + 0.2 * len(found)))
     chart.dressed(ax)
