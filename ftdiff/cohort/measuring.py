@@ -20,8 +20,8 @@ from ftdiff.moments import exact
 from ftdiff.recipes import Added, Entries, Recipe
 from ftdiff.tensors import Array, matrices, nbytes, numel, precision
 
-#: Entries of all fine-tunes that are held at a time: a megabyte of float64.
-_HELD = 1 << 17
+#: Entries of all fine-tunes that are held at a time, as float64: so many that calls do not count.
+_HELD = 1 << 20
 #: Entries of a base of which one window is lent.
 _WINDOW = 1 << 23
 

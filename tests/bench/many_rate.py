@@ -1,11 +1,11 @@
 """What comparing N fine-tunes with each other costs, as N grows: adapters, and whole checkpoints.
 
-    python tests/bench/many_rate.py [--numbers 2 10 50] [--layers 4]
+    python tests/bench/many_rate.py [--numbers 2 10 50] [--layers 4] [--usual 10]
 
 Rank-16 adapters on all seven projections of a 7B Llama's shapes, `--layers` layers of them (32 are
 a whole model); bf16 checkpoints of one such layer with their base. The yardsticks, in the same
 rounds: `cat` of the files, and the usual script, which loads each pair of checkpoints, subtracts
-the base and takes the cosine in float32 (of N = 10 at most). Whole processes, warm files; private
+the base and takes the cosine in float32 (up to N = `--usual`). Whole processes, warm files; private
 memory is the largest anonymous size seen. Checkpoints beyond the fifth are links to the first ones:
 the same bytes are read again, from memory.
 """
@@ -74,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--numbers", type=int, nargs="+", default=[2, 10, 50])
     parser.add_argument("--layers", type=int, default=4, help="of the adapters")
+    parser.add_argument("--usual", type=int, default=10, help="the usual script up to this N")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     most = max(options.numbers)
@@ -98,7 +99,7 @@ def main() -> None:
                 "cat of the checkpoints": ["cat", *thick],
                 "ftdiff, checkpoints": [*python, OURS, str(base), *whole],
             }
-            if number <= 10:
+            if number <= options.usual:
                 ways["the usual script, pair by pair"] = [*python, USUAL, str(base), *whole]
             found: dict[str, list[Run]] = {name: [] for name in ways}
             for _ in range(options.rounds):
