@@ -21,6 +21,7 @@ from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.journey import Trajectory
 from ftdiff.journey.numbers import growth
 from ftdiff.journey.order import ordered
+from ftdiff.recipes import Tuned
 from tests.conftest import llama, nudge, write_model
 
 State = dict[str, torch.Tensor]
@@ -145,6 +146,27 @@ def test_what_is_added_has_to_fit(base: State, run: list[State], tmp_path: Path)
     other = write_model(tmp_path / "other", {k: W * 1.5 for k, W in base.items()})
     with pytest.raises(Mismatch, match="another base"):
         ftdiff.trajectory(other, paths[4:5], earlier=early)
+
+
+def test_a_run_without_a_tensor_in_common_is_not_added(fixtures: Path) -> None:
+    early = ftdiff.trajectory(None, [fixtures / "run" / "checkpoint-20"])
+    tuned = ftdiff.open_tuned(fixtures / "run" / "checkpoint-40")
+    other = Tuned({f"far.{n}": r for n, r in tuned.recipes.items()}, "other", "lora")
+    with pytest.raises(Mismatch, match="no tensor in common"):
+        ftdiff.trajectory(None, [other], earlier=early)
+
+
+def test_checkpoints_added_in_the_order_given_come_after_the_last(
+    base: State, run: list[State]
+) -> None:
+    early = ftdiff.trajectory(base, run[:3])
+    assert ftdiff.trajectory(base, run[3:5], earlier=early, order="given").steps == (1, 2, 3, 4, 5)
+
+
+def test_a_checkpoint_given_twice_is_no_order(fixtures: Path) -> None:
+    run = fixtures / "run"
+    with pytest.raises(BadCall, match="two have the same step"):
+        ftdiff.trajectory(fixtures / "base", [run, run / "checkpoint-20"])
 
 
 def test_an_adapter_that_targets_more_later_left_it_as_it_was_before(fixtures: Path) -> None:
@@ -305,6 +327,11 @@ def test_one_truncated_checkpoint_costs_its_tensors(
         lambda d: d.pop("about"),
         lambda d: d["about"].pop("sources"),
         lambda d: d["about"].update(order=3),
+        lambda d: d["about"].update(unreadable=[1]),
+        lambda d: d["about"].pop("base"),
+        lambda d: d.update(steps=[6, 5, 4, 3, 2, 1]),
+        lambda d: d["sums"].update(more=d["sums"]["base_sq"]),
+        lambda d: d["sketch"].update(shape=[30, 6, 0], float32=""),
     ],
 )
 def test_a_damaged_file_is_one_line(found: Trajectory, tmp_path: Path, damage: Any) -> None:

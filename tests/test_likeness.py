@@ -19,7 +19,7 @@ import ftdiff
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.likeness import Similarity
 from ftdiff.likeness.grouping import groups
-from ftdiff.recipes import Replaced, Tuned
+from ftdiff.recipes import Replaced, Tuned, Unreadable
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge, write_model
 
@@ -275,6 +275,16 @@ def test_what_is_saved_is_read_back_to_the_bit(found: Similarity, tmp_path: Path
         lambda d: d.pop("tensors"),
         lambda d: d.update(about=[]),
         lambda d: d["sums"]["inner"].update(shape=[-1, 5, 5]),
+        lambda d: d["sums"]["inner"].update(shape=[2, 200_000, 200_000], values=[None] * 200_000),
+        lambda d: d["sums"].pop("floor_sq"),
+        lambda d: d["sums"].pop("signs.kept_both"),
+        lambda d: d["sums"].update(more=d["sums"]["inner"]),
+        lambda d: d.update(names=["a", "a", "b", "c", "d"]),
+        lambda d: d["about"].update(unreadable=[1]),
+        lambda d: d["about"].update(nonfinite={"a": {}}),
+        lambda d: d["about"].update(nonfinite={"a": {"x": "y"}}),
+        lambda d: d["about"].pop("base"),
+        lambda d: d["tensors"][0].update(numel=None),
     ],
 )
 def test_a_damaged_file_is_one_line(found: Similarity, tmp_path: Path, damage: Any) -> None:
@@ -363,6 +373,7 @@ def test_names_are_the_ends_of_paths_that_tell_them_apart() -> None:
     assert labels(["x/a/step-1", "x/b/step-1"]) == ("a/step-1", "b/step-1")
     assert labels(["same", "same"]) == ("same #1", "same #2")
     assert labels(["evil\nname", "x"]) == ("evil\\nname", "x")
+    assert len({*labels(["a", "a", "a #1"])}) == 3
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
@@ -449,3 +460,39 @@ def test_a_change_that_overflows_is_left_out_and_said(tmp_path: Path) -> None:
     assert Similarity.load(result.save(tmp_path / "one.json")).matrix.equals(result.matrix)
     run = ftdiff.trajectory({name: W}, [{name: W + 1}, {name: W * 1e200}])
     assert run.findings[0].rule == "unreadable" and run.save(tmp_path / "run.json").exists()
+
+
+def test_adapters_whose_names_have_nothing_in_common_need_a_base(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    opened = ftdiff.open_tuned(fixtures / "lora")
+    foreign = Tuned({f"far.{k}": v for k, v in opened.recipes.items()}, "foreign", "lora")
+    foreign = Tuned(
+        {name.replace("layers", "blocks"): recipe for name, recipe in foreign.recipes.items()},
+        "foreign",
+        "lora",
+    )
+    with pytest.raises(Mismatch, match="give --base"):
+        ftdiff.similarity([opened, foreign])
+
+
+def test_a_tensor_that_one_lacks_costs_no_number_of_the_others(base: State) -> None:
+    tuned = [dict(nudge(base, seed=seed)) for seed in range(3)]
+    del tuned[2]["model.layers.1.mlp.up_proj.weight"]
+    result = ftdiff.similarity(tuned, base, ["masks", "signs"]).by()
+    for number in ("mask_jaccard", "mask_lift", "sign_conflict", "kept_lift"):
+        assert np.isfinite(result[number]).all(), number
+    assert result["mask_jaccard"].to_numpy() == pytest.approx(1, abs=0.02)
+
+
+def test_what_could_not_be_read_is_not_called_dead(fixtures: Path) -> None:
+    lora = ftdiff.open_tuned(fixtures / "lora")
+    lost = Tuned({n: Unreadable(r.shape, "lost") for n, r in lora.recipes.items()}, "lost", "lora")
+    result = ftdiff.similarity([lora, lost])
+    assert {one.rule for one in result.findings} == {"unreadable"}
+
+
+def test_many_copies_are_each_named_once(base: State) -> None:
+    copies = [nudge(base, seed=1) for _ in range(5)]
+    said = [one.rule for one in ftdiff.similarity(copies, base).findings]
+    assert said.count("duplicate") == 4

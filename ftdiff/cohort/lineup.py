@@ -109,6 +109,9 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
     for i, name in enumerate(names):
         if all(line.recipes[i] is None for line in lines):
             raise Mismatch(f"{name}: changes no tensor that the others have; one base for all?")
+        others = (line.recipes[:i] + line.recipes[i + 1 :] for line in lines if line.recipes[i])
+        if opened is None and len(fine) > 1 and not any(map(any, others)):
+            raise Mismatch(f"{name}: no tensor has a name that the others have; give --base")
     source = None if opened is None else opened.source
     return Lineup(names, fine, lines, source, dict(zip(names, apart, strict=True)))
 
@@ -196,4 +199,19 @@ def labels(sources: Sequence[str]) -> tuple[str, ...]:
             if sum("/".join(other[-d:]) == end for other in parts) == 1
         ]  # fmt: skip
         found.append(one_line(alone[0]) if alone else f"{one_line(ends[-1])} #{i + 1}")
-    return tuple(found)
+    return apart_from((), found)
+
+
+def apart_from(taken: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, each with a number where it is taken already.
+
+    >>> apart_from(["a"], ["a", "b", "b"])
+    ('a #2', 'b', 'b #2')
+    """
+    found = [*taken]
+    for name in names:
+        again, new = 2, name
+        while new in found:
+            new, again = f"{name} #{again}", again + 1
+        found.append(new)
+    return tuple(found[len(taken) :])

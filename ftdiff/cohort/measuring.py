@@ -95,9 +95,20 @@ def _measured(line: Line, asked: Asked) -> Together:
         reading.complaints.setdefault(i, f"{line.address.name}: its squared change overflows")
     for i in {*line.unknown, *reading.complaints}:
         inner[i, :] = inner[:, i] = np.nan
+    lost = [*{*line.unknown, *reading.complaints}]
     base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))
-    found = {name: probe.found() for name, probe in probes.items()}
+    found = {name: _known(probe.found(), inner.shape, lost) for name, probe in probes.items()}
     return Together(inner, reading.nonfinite, base_sq, power_sq, found, reading.complaints)
+
+
+def _known(
+    sums: Mapping[str, Array], pairs: tuple[int, ...], lost: Sequence[int]
+) -> Mapping[str, Array]:
+    """Mark what is of pairs with a fine-tune whose change is not known as missing."""
+    for array in sums.values():
+        if array.shape == pairs:
+            array[lost, :] = array[:, lost] = np.nan
+    return sums
 
 
 def cost(line: Line) -> int:

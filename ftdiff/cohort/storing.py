@@ -25,12 +25,45 @@ COLUMNS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+def checked_about(about: Any) -> dict[str, Any]:
+    """Return what a result was made from, once what is read of it has the type it is saved in.
+
+    Raises
+    ------
+    TypeError, KeyError
+        A part has another type, or is missing.
+    """
+    if not isinstance(about, dict) or not isinstance(about["base"], str | None):
+        raise TypeError("about")
+    for kind, said in (("apart", str), ("unreadable", str), ("nonfinite", int)):
+        for tensors in about[kind].values():
+            if not tensors or not all(type(value) is said for value in tensors.values()):
+                raise TypeError(kind)
+    return about
+
+
+def checked_sums(sums: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Hold sums against the shapes that they are saved in.
+
+    Raises
+    ------
+    ValueError
+        One has another shape or no place, or a squared norm is negative.
+    """
+    if any(name not in shapes or array.shape != shapes[name] for name, array in sums.items()):
+        raise ValueError("sums of other shapes")
+    if (np.einsum("tii->ti", sums["inner"]) < 0).any():
+        raise ValueError("a squared norm below zero")
+
+
 def tensors_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a typed row for each tensor."""
     import pandas as pd
 
     values = {name: [row.get(name) for row in rows] for name in COLUMNS}
     values["shape"] = [tuple(row["shape"]) for row in rows]
+    if not all(type(size) is int and size >= 0 for size in values["numel"]):
+        raise TypeError("numel")
     return pd.DataFrame(values, dtype="object").astype(dict(COLUMNS))
 
 
@@ -57,7 +90,7 @@ def unpacked(stored: Mapping[str, Any]) -> Array:
     if stored["symmetric"] is not True:
         return flat.reshape(shape)
     count, n, _ = shape
-    if n > len(flat) + 1:
+    if shape[1] != shape[2] or count * n * (n + 1) // 2 != len(flat) or (n and not count):
         raise ValueError("shape")
     first, second = np.triu_indices(n)
     found = np.zeros((count, n, n))
@@ -66,7 +99,10 @@ def unpacked(stored: Mapping[str, Any]) -> Array:
 
 
 T = TypeVar("T")
-_UNFIT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_UNFIT = (
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(IndexError, MemoryError),
+)
 
 
 def save(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ftdiff.cohort import apart_from
 from ftdiff.errors import Mismatch
 from ftdiff.journey.files import Parts
 from ftdiff.tensors import Array
@@ -37,7 +38,7 @@ def joined(early: Trajectory, late: Trajectory) -> Parts:
         if name not in sums:
             both = [_or_missing(first, name, n), _or_missing(second, name, m)]
             sums[name] = np.concatenate(both, axis=1)
-    names = _apart(early.names, late.names)
+    names = (*early.names, *apart_from(early.names, late.names))
     about = {**late.about, "unreadable": _renamed(early, late, "unreadable", names)}
     about["apart"] = _renamed(early, late, "apart", names)
     about["nonfinite"] = _renamed(early, late, "nonfinite", names)
@@ -62,7 +63,8 @@ def _spread(part: Trajectory, names: Iterable[str]) -> dict[str, Array]:
     at = [places.get(name, -1) for name in names]
     here = np.array([i for i, place in enumerate(at) if place >= 0], int)
     from_ = np.array([place for place in at if place >= 0], int)
-    left = np.nan if "full" in part.about["kind"] else 0.0
+    whole = {"full", "delta"} & {*part.about["kind"].split(", ")}
+    left = np.nan if whole else 0.0
     found = {}
     for name, array in part.sums.items():
         still = left if name in ("inner", "sketch", "floor_sq") else np.nan
@@ -83,6 +85,8 @@ def _check(early: Trajectory, late: Trajectory) -> None:
             "earlier trajectory"
         )
     before, now = _facts(early), _facts(late)
+    if not before.keys() & now.keys():
+        raise Mismatch(f"{late.names[0]}: no tensor in common with the earlier trajectory")
     for name in before.keys() & now.keys():
         if before[name][0] != now[name][0]:
             was, found = before[name][0], now[name][0]
@@ -96,18 +100,6 @@ def _check(early: Trajectory, late: Trajectory) -> None:
 def _facts(one: Trajectory) -> dict[str, tuple[Any, float]]:
     pairs = zip(one.tensors["shape"], one.sums["base_sq"].tolist(), strict=True)
     return dict(zip(one.tensors["tensor"], pairs, strict=True))
-
-
-def _apart(early: tuple[str, ...], late: tuple[str, ...]) -> tuple[str, ...]:
-    """Keep names different: a later one that is taken gets a number."""
-    taken = [*early]
-    for name in late:
-        again = 2
-        new = name
-        while new in taken:
-            new, again = f"{name} #{again}", again + 1
-        taken.append(new)
-    return tuple(taken)
 
 
 def _renamed(

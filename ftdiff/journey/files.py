@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftdiff.cohort import packed, tensors_of, unpacked
+from ftdiff.cohort import checked_about, checked_sums, packed, tensors_of, unpacked
 from ftdiff.frames import records
 from ftdiff.tensors import Array
 
@@ -56,7 +56,11 @@ def parts(stored: Mapping[str, Any]) -> Parts:
 
 def _sketch(stored: Mapping[str, Any]) -> Array:
     raw = base64.b64decode(stored["float32"], validate=True)
-    return np.frombuffer(raw, "<f4").astype(np.float64).reshape(tuple(stored["shape"]))
+    return (
+        np.frombuffer(raw, "<f4")
+        .astype(np.float64)
+        .reshape([abs(side) for side in stored["shape"]])
+    )
 
 
 def _check(
@@ -75,13 +79,15 @@ def _check(
     """
     count, n = len(tensors), len(names)
     shapes = {"inner": (count, n, n), "base_sq": (count,), "floor_sq": (count, n)}
-    fit = all(sums[name].shape == shape for name, shape in shapes.items())
-    fit &= sums["sketch"].ndim == 3 and sums["sketch"].shape[:2] == (count, n)
-    fit &= all(v.shape == (count, n) for name, v in sums.items() if name.startswith("metric."))
-    known = isinstance(about, dict) and isinstance(about.get("sources"), dict)
-    if not fit or not known or len(steps) != n or not n or len({*names}) < n:
-        raise ValueError("parts of other sizes")
+    shapes |= {name: (count, n) for name in sums if name.startswith("metric.")}
+    shapes["sketch"] = (count, n, sums["sketch"].shape[-1])
+    checked_sums(sums, shapes)
+    checked_about(about)
+    if {*shapes} != {*sums} or not sums["sketch"].shape[-1]:
+        raise ValueError("sums")
+    if not n or len({*names}) < n or len(steps) != n or [*steps] != sorted({*steps}):
+        raise ValueError("names or steps")
     if not isinstance(about["order"], str) or not isinstance(about["kind"], str):
-        raise ValueError("about")
-    if len(about["sources"]) != n:
-        raise ValueError("about")
+        raise TypeError("about")
+    if len(about["sources"].values()) != n:
+        raise ValueError("sources")

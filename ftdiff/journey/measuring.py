@@ -26,7 +26,7 @@ from ftdiff.cohort import (
 )
 from ftdiff.engine import Progress
 from ftdiff.errors import BadCall, Mismatch
-from ftdiff.journey.order import Order, expanded, ordered
+from ftdiff.journey.order import GIVEN, Order, expanded, ordered
 from ftdiff.journey.result import Trajectory
 from ftdiff.metrics import METRICS, resolve
 from ftdiff.plan import Change
@@ -87,6 +87,8 @@ def trajectory(
         raise BadCall("metrics of sums are always there; name those of single tensors")
     before = Trajectory.load(earlier) if isinstance(earlier, str | Path) else earlier
     files, steps, how = ordered(expanded(checkpoints), order)
+    if before is not None and how == GIVEN:
+        steps = [before.steps[-1] + step for step in steps]
     lineup = line_up(base, files, least=1)
     functions = {metric.name: (metric.needs, metric.compute) for metric in wanted}
     asking = Asked(base=lineup.base is not None, probes=("sketch",))

@@ -49,7 +49,7 @@ def path(sums: Sums) -> dict[str, Array]:
         √(Σ steps²) / Σ steps: the efficiency of steps that are orthogonal to each other.
     step_cosine, cosine_null
         Cosine of a step with the one before, and the standard deviation of a cosine of changes
-        that were turned at random.
+        as large in each tensor as the displacements, turned at random.
     cosine_final
         cos(W_t − W_0, W_T − W_0).
     snr

@@ -12,6 +12,8 @@ from ftdiff.formats.checkpoint import read_json
 
 Order = Literal["auto", "trainer", "names", "given"]
 
+#: How the order is said that nothing else tells.
+GIVEN = "the order given"
 _STATE = "trainer_state.json"
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
@@ -72,11 +74,11 @@ def ordered(checkpoints: Sequence[Any], order: Order = "auto") -> tuple[list[Any
         if len(known) == len(steps) and len({*known}) == len(known):
             places = sorted(range(len(known)), key=known.__getitem__)
             return [checkpoints[i] for i in places], [known[i] for i in places], how
-        if order == name:
+        if order == name or (name == "trainer" and len(known) == len(steps)):
             lost = next((i for i, step in enumerate(steps) if step is None), None)
             told = "two have the same step" if lost is None else f"{checkpoints[lost]} has none"
             raise BadCall(f"no order by {how}: {told}; --order given takes them as they come")
-    return [*checkpoints], [*range(1, len(checkpoints) + 1)], "the order given"
+    return [*checkpoints], [*range(1, len(checkpoints) + 1)], GIVEN
 
 
 def _trainer_step(checkpoint: Any) -> int | None:

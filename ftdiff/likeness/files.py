@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ftdiff.cohort import packed, tensors_of, unpacked
+from ftdiff.cohort import checked_about, checked_sums, packed, tensors_of, unpacked
 from ftdiff.frames import records
+from ftdiff.likeness.pairs import SPACES
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from ftdiff.likeness.result import Similarity
 
 FORMAT = "ftdiff.similarity/1"
+
+#: What each measure adds to the sums: of all pairs, of each fine-tune, or one number.
+MEASURED: Mapping[str, Mapping[str, str]] = {
+    "masks": {"both": "pairs"},
+    "signs": {
+        **dict.fromkeys(("kept_both", "opposed"), "pairs"),
+        **dict.fromkeys(("kept_sq", "elected_sq", "merged_inner"), "each"),
+        **dict.fromkeys(("merged_sq", "several", "disagreeing"), "one"),
+    },
+    "subspaces": dict.fromkeys(SPACES, "pairs"),
+}
 
 Parts = tuple[tuple[str, ...], "pd.DataFrame", dict[str, Array], dict[str, Any]]
 
@@ -39,11 +51,17 @@ def parts(stored: Mapping[str, Any]) -> Parts:
         They do not fit each other.
     """
     names = tuple(map(str, stored["names"]))
-    tensors, about = tensors_of(stored["tensors"]), stored["about"]
+    tensors, about = tensors_of(stored["tensors"]), checked_about(stored["about"])
     sums = {str(name): unpacked(array) for name, array in stored["sums"].items()}
-    unfit = [name for name, array in sums.items() if len(array) != len(tensors)]
-    if unfit or sums["inner"].shape[1:] != (len(names), len(names)):
-        raise ValueError("sums")
-    if not isinstance(about, dict):
-        raise TypeError("about")
+    count, n = len(tensors), len(names)
+    if len({*names}) < n or n < 2:
+        raise ValueError("names")
+    shapes = {"inner": (count, n, n), "floor_sq": (count, n)}
+    for measure, known in MEASURED.items():
+        if any(name.startswith(f"{measure}.") for name in sums):
+            sides = {"pairs": (count, n, n), "each": (count, n), "one": (count, 1)}
+            shapes |= {f"{measure}.{name}": sides[kind] for name, kind in known.items()}
+    checked_sums(sums, shapes)
+    if len(sums) < len(shapes):
+        raise KeyError("sums")
     return names, tensors, sums, about

@@ -37,10 +37,11 @@ def forecast(names: Sequence[str], sums: Mapping[str, Array], drop: float = 0.9)
         * `relative_length`: ‖merged‖ over the root mean square of the ‖ΔW‖.
         * `noise`: the share of ‖merged‖² that is drawn at random.
 
-        "average" and "sum" are exact: ‖Σ wᵢ ΔWᵢ‖² = wᵀGw. "dare" is the expectation over its
-        draws, of the average: entries of ΔWᵢ are dropped with probability p and divided by 1 − p,
-        which adds wᵢ² p / (1 − p) ‖ΔWᵢ‖². "ties" is exact up to ties in magnitude: the largest
-        fifth of each tensor, the elected sign, the mean of those that have it (2306.01708).
+        "average" and "sum" are exact, ‖Σ wᵢ ΔWᵢ‖² = wᵀGw; a tensor that is not known of a
+        fine-tune counts as unchanged. "dare" is the expectation over its draws, of the average:
+        entries of ΔWᵢ are dropped with probability p and divided by 1 − p, which adds
+        wᵢ² p / (1 − p) ‖ΔWᵢ‖². "ties" is exact up to ties in magnitude: the largest fifth of each
+        tensor, the elected sign, the mean of those that have it (2306.01708).
 
     Raises
     ------

@@ -74,13 +74,8 @@ def masks(sums: Sums) -> Numbers:
     mask_lift
         Entries that both changed over how many independent draws would share. 1 by chance.
     """
-    both = sums["masks.both"]
-    own = np.einsum("tii->ti", both)
     with np.errstate(all="ignore"):
-        by_chance = own[:, :, None] * own[:, None, :] / sums["numel"][:, None, None]
-        shared, expected = both.sum(axis=0), by_chance.sum(axis=0)
-        each = own.sum(axis=0)
-        either = each[:, None] + each[None, :]
+        shared, either, expected = _overlap(sums["masks.both"], sums["numel"])
         return {
             "mask_jaccard": shared / (either - shared),
             "mask_jaccard_null": expected / (either - expected),
@@ -99,16 +94,27 @@ def signs(sums: Sums) -> Numbers:
     kept_lift
         Entries among the largest of both over how many independent draws would share.
     """
-    both, opposed = sums["signs.kept_both"], sums["signs.opposed"]
-    own = np.einsum("tii->ti", both)
     with np.errstate(all="ignore"):
-        by_chance = own[:, :, None] * own[:, None, :] / sums["numel"][:, None, None]
-        shared = both.sum(axis=0)
+        shared, _, expected = _overlap(sums["signs.kept_both"], sums["numel"])
         return {
-            "sign_conflict": opposed.sum(axis=0) / shared,
+            "sign_conflict": np.nansum(sums["signs.opposed"], axis=0) / shared,
             "sign_conflict_null": np.where(shared > 0, 0.5, np.nan),
-            "kept_lift": shared / by_chance.sum(axis=0),
+            "kept_lift": shared / expected,
         }
+
+
+def _overlap(both: Array, numel: Array) -> tuple[Array, Array, Array]:
+    """Return how many entries two have in common, have in all, and would share by chance.
+
+    Over the tensors that are known of both; NaN where there is none.
+    """
+    known = np.isfinite(both)
+    own = np.einsum("tii->ti", both)
+    first = np.where(known, own[:, :, None], 0.0)
+    second = np.where(known, own[:, None, :], 0.0)
+    by_chance = (first * second / numel[:, None, None]).sum(axis=0)
+    shared = np.where(known.any(axis=0), np.where(known, both, 0.0).sum(axis=0), np.nan)
+    return shared, first.sum(axis=0) + second.sum(axis=0), by_chance
 
 
 def subspaces(sums: Sums) -> Numbers:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _BEYOND = 5.0
 # Under this ratio of signal to rounding, squared, a change is not to be trusted.
 _TRUSTED = 10.0
+# A cosine below this, negated, undoes something.
+_AGAINST = 0.1
+# A change that could not be seen is not said to be none.
+_EXCUSED = ("nonfinite", "unreadable")
 # Signs that are opposed more often than this are a conflict; chance gives one half.
 _OPPOSED = 0.4
 
@@ -40,7 +44,7 @@ def findings(found: Similarity) -> list[Finding]:
 def _dead(found: Similarity) -> Iterator[Finding]:
     own = np.nansum(np.einsum("tii->ti", found.sums["inner"]), axis=0)
     for name, norm in zip(found.names, own, strict=True):
-        if norm == 0 and name not in found.about.get("nonfinite", {}):
+        if norm == 0 and not any(name in found.about.get(k, {}) for k in _EXCUSED):
             yield Finding("dead", "alarm", f"{name}: its change is exactly zero", {"name": name})
 
 
@@ -58,10 +62,12 @@ def _under_the_floor(found: Similarity) -> Iterator[Finding]:
 
 
 def _duplicates(found: Similarity) -> Iterator[Finding]:
+    named: set[str] = set()  # of many copies each is named once, beside the first
     for row in found.duplicates.to_dict("records"):
         a, b, cosine, ratio = row["a"], row["b"], row["cosine"], row["norm_ratio"]
-        if cosine < 0:
+        if cosine < 0 or b in named:
             continue
+        named.add(b)
         scale = "" if abs(ratio - 1) < 1e-3 else f", at {ratio:.3g} times the length"
         yield Finding(
             "duplicate",
@@ -73,7 +79,7 @@ def _duplicates(found: Similarity) -> Iterator[Finding]:
 
 def _opposites(found: Similarity) -> Iterator[Finding]:
     for row in found.by().to_dict("records"):
-        if row["cosine"] < -_BEYOND * row["cosine_null"]:
+        if row["cosine"] < min(-_AGAINST, -_BEYOND * row["cosine_null"]):
             yield Finding(
                 "opposed",
                 "caution",

@@ -23,9 +23,11 @@ class Sketch:
     """A tensor sketch: entry (i, j) is added, with sign s(i)·t(j), to bucket h(i) + j mod `SIZE`.
 
     ⟨sketch ΔW₁, sketch ΔW₂⟩ is ⟨ΔW₁, ΔW₂⟩ on average over the draws of h, s and t, with an error
-    of about ‖ΔW₁‖‖ΔW₂‖ √(2 / SIZE). The draws depend on the tensor's name alone. Of a product B A
-    it is the circular convolution of sketches of B's columns and A's rows (Pham and Pagh, Fast and
-    scalable polynomial kernels via explicit feature maps, KDD 2013): at the factors' price.
+    of about ‖ΔW₁‖‖ΔW₂‖ √(2 / SIZE), and somewhat more for changes of few directions; columns that
+    lie `SIZE` apart share their buckets, so a change of two such columns alone is estimated badly.
+    The draws depend on the tensor's name alone. Of a product B A it is the circular convolution of
+    sketches of B's columns and A's rows (Pham and Pagh, Fast and scalable polynomial kernels via
+    explicit feature maps, KDD 2013): at the factors' price.
     """
 
     passes = 1
