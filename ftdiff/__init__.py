@@ -6,20 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ftdiff import parts, plots, reports
+    from ftdiff import plots, reports
     from ftdiff.adapters import open_tuned
-    from ftdiff.engine import compare
+    from ftdiff.analyses import parts
+    from ftdiff.analyses.audit import Audit, audit
+    from ftdiff.analyses.finding import Finding
+    from ftdiff.analyses.findings import findings
+    from ftdiff.analyses.lineage import Lineage, lineage
+    from ftdiff.analyses.similarity import Similarity, similarity
+    from ftdiff.analyses.trajectory import Trajectory, trajectory
+    from ftdiff.analyses.verification import Verification, verify
+    from ftdiff.comparison.engine import compare
+    from ftdiff.comparison.result import Diff
     from ftdiff.errors import FtdiffError
-    from ftdiff.finding import Finding
     from ftdiff.formats import open_checkpoint
-    from ftdiff.journey import Trajectory, trajectory
-    from ftdiff.likeness import Similarity, similarity
-    from ftdiff.merging import Verification, verify
     from ftdiff.metrics import metric
-    from ftdiff.parentage import Lineage, lineage
-    from ftdiff.policy import Audit, audit
-    from ftdiff.result import Diff
-    from ftdiff.sentences import findings
 
 __all__ = [
     "Audit",
@@ -45,34 +46,36 @@ __all__ = [
     "verify",
 ]
 
-#: Where each name lives; a room is imported when its name is first used.
-_ROOMS = {
-    "Audit": "policy",
-    "Diff": "result",
-    "Finding": "finding",
+#: Where each name lives; a module is imported when its name is first used.
+_HOMES = {
+    "Audit": "analyses.audit",
+    "Diff": "comparison.result",
+    "Finding": "analyses.finding",
     "FtdiffError": "errors",
-    "Lineage": "parentage",
-    "Similarity": "likeness",
-    "Trajectory": "journey",
-    "Verification": "merging",
-    "audit": "policy",
-    "compare": "engine",
-    "findings": "sentences",
-    "lineage": "parentage",
+    "Lineage": "analyses.lineage",
+    "Similarity": "analyses.similarity",
+    "Trajectory": "analyses.trajectory",
+    "Verification": "analyses.verification",
+    "audit": "analyses.audit",
+    "compare": "comparison.engine",
+    "findings": "analyses.findings",
+    "lineage": "analyses.lineage",
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
-    "similarity": "likeness",
-    "trajectory": "journey",
-    "verify": "merging",
+    "similarity": "analyses.similarity",
+    "trajectory": "analyses.trajectory",
+    "verify": "analyses.verification",
 }
+#: Packages that are public themselves.
+_PACKAGES = {"parts": "analyses.parts", "plots": "plots", "reports": "reports"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(importlib.import_module(f"ftdiff.{_ROOMS[name]}"), name)
-    if name in __all__:
-        return importlib.import_module(f"ftdiff.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"ftdiff.{_HOMES[name]}"), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"ftdiff.{_PACKAGES[name]}")
     raise AttributeError(f"module 'ftdiff' has no attribute {name!r}")
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint, open_checkpoint
-from ftdiff.recipes import Tuned
 from ftdiff.tensors import Array
 
 Tensors = dict[str, Array]

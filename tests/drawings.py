@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.collections import QuadMesh
 
-from ftdiff.result import Diff
+from ftdiff.comparison.result import Diff
 
 COMPONENTS = ("attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down", "mlp.gate")
 PUBLISHED = ["attn. q", "attn. k", "attn. v", "attn. o", "mlp. up", "mlp. down", "mlp. gate"]

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import ftdiff
-from ftdiff.adapters.peft import lora
-from ftdiff.adapters.peft.dora import Dora
-from ftdiff.adapters.peft.resumed import Copied
+from ftdiff.adapters.peft.closed_forms import lora
+from ftdiff.adapters.peft.closed_forms.dora import Dora
+from ftdiff.adapters.peft.closed_forms.lora_resumed import Copied
+from ftdiff.adapters.peft.closed_forms.token_rows import TokenRows
 from ftdiff.adapters.peft.targets import absent
-from ftdiff.adapters.peft.token_rows import TokenRows
+from ftdiff.comparison.plan import pair
+from ftdiff.deltas.recipes import Product
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
-from ftdiff.plan import pair
-from ftdiff.recipes import Product
 from ftdiff.tensors import ArrayTensor, FileTensor
 
 Q = "model.layers.0.self_attn.q_proj"

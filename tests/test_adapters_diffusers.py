@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ftdiff.adapters import open_tuned
-from ftdiff.engine import compare
+from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter
 from tests.adapter_files import base, change, close, random, write
 

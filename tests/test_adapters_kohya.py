@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ftdiff.adapters import open_tuned
-from ftdiff.engine import compare
+from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.tensors import Array

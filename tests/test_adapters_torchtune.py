@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ftdiff.adapters import open_tuned
-from ftdiff.engine import compare
+from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter
 from ftdiff.tensors import Array
 from tests.adapter_files import base, change, close, configure, random, write

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ftdiff
-from ftdiff.address import locate
+from ftdiff.naming import locate
 
 NAMES = Path(__file__).parents[1] / "fixtures" / "names"
 MODELS = {

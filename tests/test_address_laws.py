@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftdiff.address import Address, component_order, locate, strip_wrappers
-from ftdiff.address.words import read_words
+from ftdiff.naming import Address, component_order, locate, strip_wrappers
+from ftdiff.naming.tables import read_words
 
 NAMES = Path(__file__).parents[1] / "fixtures" / "names"
 MODELS = {

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from ftdiff.address import component_order, locate, strip_wrappers
+from ftdiff.naming import component_order, locate, strip_wrappers
 
 NAMES = Path(__file__).parents[1] / "fixtures" / "names"
 MODELS = {

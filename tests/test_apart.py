@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import ftdiff
 from ftdiff.cli import ftdiff as door
 from ftdiff.metrics import METRICS, groups, resolve
-from ftdiff.reports.apart import apart, methods
+from ftdiff.reports.per_tensor import apart, methods
 from tests.conftest import FIXTURES
 
 BASE, LORA, FULL = (str(FIXTURES / name) for name in ("base", "lora", "full"))

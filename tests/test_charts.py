@@ -15,14 +15,14 @@ from matplotlib.colors import to_hex, to_rgba
 
 import ftdiff
 from ftdiff import plots
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.plots import chart
-from ftdiff.plots.cells import FLOOR
-from ftdiff.plots.chart import notes_of
-from ftdiff.plots.energy import CHANGE, LIFT, PARAMETERS
-from ftdiff.plots.looks import looks
-from ftdiff.plots.scatter import ARC, legs
-from ftdiff.result import Diff
+from ftdiff.plots.charts import axes as chart
+from ftdiff.plots.charts.axes import notes_of
+from ftdiff.plots.charts.energy import CHANGE, LIFT, PARAMETERS
+from ftdiff.plots.charts.scatter import ARC, legs
+from ftdiff.plots.elements.cells import FLOOR
+from ftdiff.plots.elements.component_styles import looks
 from tests.drawings import COMPONENTS, PUBLISHED, diff_of, movement, rows
 
 FIGURES = ("profile", "scatter", "energy")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ftdiff
-from ftdiff.policy import CI, Audit
+from ftdiff.analyses.audit import CI, Audit
 from tests.conftest import FIXTURES
 
 BASE = FIXTURES / "base"

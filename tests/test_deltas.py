@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftdiff.deltas import Delta, Dense, Hadamard, Kronecker, LowRank
-from ftdiff.deltas.stacked import Stacked
+from ftdiff.deltas.forms import Delta, Dense, Hadamard, Kronecker, LowRank
+from ftdiff.deltas.forms.stacked import Stacked
 
 SIDES = st.integers(1, 9)
 SCALINGS = st.sampled_from([1.0, -0.5, 3.0, 0.0, 1e-4])

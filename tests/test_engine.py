@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import ftdiff
-from ftdiff import engine
 from ftdiff.adapters import open_tuned
+from ftdiff.comparison import engine
+from ftdiff.comparison.plan import Plan, pair
+from ftdiff.deltas.moments import Moments
 from ftdiff.formats import open_checkpoint
-from ftdiff.moments import Moments
-from ftdiff.plan import Plan, pair
 from tests.conftest import llama, nudge, write_model
 
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftdiff.adapters import open_tuned
+from ftdiff.comparison.plan import pair
+from ftdiff.deltas.recipes import Added, Beside, Rebuilt, Recipe, Replaced, StoredDelta
+from ftdiff.deltas.recipes.rebuilt import Rule
+from ftdiff.deltas.recipes.replaced import Unreadable
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import open_checkpoint
-from ftdiff.plan import pair
-from ftdiff.recipes import Added, Beside, Rebuilt, Recipe, Replaced, StoredDelta
-from ftdiff.recipes.rebuilt import Rule
-from ftdiff.recipes.replaced import Unreadable
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor
 
 _W = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
@@ -31,7 +31,7 @@ class Doubled:
 
 
 def _recipes() -> list[Recipe]:
-    from ftdiff.recipes import Product
+    from ftdiff.deltas.recipes import Product
 
     A, B = ArrayTensor(_W1[:2]), ArrayTensor(np.ascontiguousarray(_W[:, :2]))
     return [

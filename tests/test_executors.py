@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import ftdiff
-from ftdiff import executors
+from ftdiff.comparison import executors
 from ftdiff.errors import BadCall
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftdiff.recipes import Added
-from ftdiff.recipes.experts import ExpertProduct, StackedProduct
+from ftdiff.deltas.recipes import Added
+from ftdiff.deltas.recipes.experts import ExpertProduct, StackedProduct
 from ftdiff.tensors import ArrayTensor
 
 experts = st.builds(

@@ -17,13 +17,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ftdiff
-from ftdiff import plots, siblings
+from ftdiff import plots
+from ftdiff.analyses.finding import Finding
 from ftdiff.cli import ftdiff as door
+from ftdiff.cli.compare_facets import names
+from ftdiff.comparison import batch as siblings
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, BadFile, FtdiffError, Mismatch
-from ftdiff.finding import Finding
-from ftdiff.plots import cells
-from ftdiff.result import Diff
-from ftdiff.sidebyside import names
+from ftdiff.plots.elements import cells
 from ftdiff.tensors import FileTensor
 from tests.conftest import FIXTURES
 from tests.drawings import bar_of, diff_of, faces, numbers, rows, x_texts, y_ticks

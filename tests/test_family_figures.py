@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 import ftdiff
 from ftdiff import plots
+from ftdiff.analyses.similarity import Similarity
+from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.journey import Trajectory
-from ftdiff.likeness import Similarity
-from ftdiff.plots.facets import mesh_of
-from ftdiff.plots.looks import looks
+from ftdiff.plots.elements.component_styles import looks
+from ftdiff.plots.figures.facets import mesh_of
 
 
 @pytest.fixture(scope="module")

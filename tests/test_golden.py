@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import ftdiff
-from ftdiff.reports import card, spoken
+from ftdiff.reports import card
+from ftdiff.reports import text as spoken
 from ftdiff.reports.document import document
 from ftdiff.reports.markup import WRITERS
 from ftdiff.reports.section import section

@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import save_file
 
 import ftdiff
-from ftdiff import sheets
-from ftdiff.adapters.peft.patterns import matches
-from ftdiff.deltas import LowRank
+from ftdiff.adapters.peft.config_numbers import matches
+from ftdiff.analyses.inspection import inspect
+from ftdiff.comparison import matrix_files as sheets
+from ftdiff.comparison.result import Diff
+from ftdiff.deltas.forms import LowRank
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
-from ftdiff.inspection import inspect
-from ftdiff.result import Diff
 from tests.conftest import llama, nudge, write_model
 
 MODULE = "model.layers.0.self_attn.q_proj"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ftdiff.inspection import inspect
+from ftdiff.analyses.inspection import inspect
 from tests.conftest import llama, write_model
 
 

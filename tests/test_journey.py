@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
-from ftdiff import cohort
-from ftdiff.cohort.probes.sketch import SIZE
+from ftdiff.analyses import pairwise as cohort
+from ftdiff.analyses.pairwise.samples.sketch import SIZE
+from ftdiff.analyses.trajectory import Trajectory
+from ftdiff.analyses.trajectory.checkpoint_order import ordered
+from ftdiff.analyses.trajectory.path import growth
+from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
-from ftdiff.journey import Trajectory
-from ftdiff.journey.numbers import growth
-from ftdiff.journey.order import ordered
-from ftdiff.recipes import Tuned
 from tests.conftest import llama, nudge, write_model
 
 State = dict[str, torch.Tensor]
@@ -188,7 +188,7 @@ def test_a_sketch_of_factors_is_that_of_their_product(m: int, n: int, r: int, se
     dense = {name: (B.astype(np.float64) @ A)}
     zero = {name: np.zeros((m, n))}
     ours = ftdiff.open_tuned(dense, ftdiff.open_checkpoint(zero))
-    from ftdiff.recipes import Added, Product, Tuned
+    from ftdiff.deltas.recipes import Added, Product, Tuned
     from ftdiff.tensors import ArrayTensor
 
     recipe = Added((m, n), Product(ArrayTensor(A), ArrayTensor(B), 1.0))

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
+from ftdiff.analyses.similarity import Similarity
+from ftdiff.analyses.similarity.clusters import groups
+from ftdiff.deltas.recipes import Replaced, Tuned, Unreadable
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
-from ftdiff.likeness import Similarity
-from ftdiff.likeness.grouping import groups
-from ftdiff.recipes import Replaced, Tuned, Unreadable
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge, write_model
 
@@ -368,7 +368,7 @@ def test_wrong_calls_say_what_to_do(fixtures: Path, base: State) -> None:
 
 
 def test_names_are_the_ends_of_paths_that_tell_them_apart() -> None:
-    from ftdiff.cohort import labels
+    from ftdiff.analyses.pairwise import labels
 
     assert labels(["x/a/step-1", "x/b/step-1"]) == ("a/step-1", "b/step-1")
     assert labels(["same", "same"]) == ("same #1", "same #2")

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 import ftdiff
-from ftdiff import parts
+from ftdiff.analyses import parts
+from ftdiff.analyses.parts import measure as work
 from ftdiff.cli import ftdiff as door
+from ftdiff.deltas.recipes import Replaced
 from ftdiff.formats import open_checkpoint
-from ftdiff.parts import work
-from ftdiff.recipes import Replaced
 from ftdiff.tensors import FileTensor
 from tests.conftest import FIXTURES
 
@@ -59,7 +59,7 @@ def test_a_verification_keeps_the_rest(narrow: str) -> None:
 
 
 def test_a_parent_is_found_all_the_same(narrow: str) -> None:
-    from ftdiff.parentage import lineage
+    from ftdiff.analyses.lineage import lineage
 
     found = lineage(FULL, [BASE, FIXTURES / "merged"])
     assert found.parent == str(BASE)
@@ -67,7 +67,7 @@ def test_a_parent_is_found_all_the_same(narrow: str) -> None:
 
 
 def test_a_sample_says_what_it_could_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftdiff import parentage
+    from ftdiff.analyses import lineage as parentage
 
     measure = Replaced.moments
 
@@ -103,7 +103,7 @@ def test_the_shell_keeps_the_rest_and_exits_with_2(
 
 
 def test_the_lines_of_one_tensor_travel_as_a_complaint(narrow: str) -> None:
-    from ftdiff.plan import pair
+    from ftdiff.comparison.plan import pair
 
     plan = pair(open_checkpoint(BASE), ftdiff.open_tuned(FULL))
     change = next(change for change in plan.changes if change.address.name == Q)

@@ -23,12 +23,12 @@ from transformers import Qwen2ForCausalLM
 
 import ftdiff
 from ftdiff.adapters import open_tuned
+from ftdiff.analyses.verification.claims import claims
+from ftdiff.analyses.verification.counts import RUN
+from ftdiff.analyses.verification.replay import Replay, replays
+from ftdiff.analyses.verification.verdicts import judge
 from ftdiff.errors import BadCall, Mismatch
 from ftdiff.formats import open_checkpoint
-from ftdiff.merging.claims import claims
-from ftdiff.merging.judging import judge
-from ftdiff.merging.replay import Replay, replays
-from ftdiff.merging.tally import RUN
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import FIXTURES, llama
 from tests.planted import (
@@ -412,7 +412,7 @@ def test_a_good_merge_of_any_size_holds(
 
 
 def _one(W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, merged: torch.Tensor) -> dict[str, Any]:
-    from ftdiff.recipes import Added, Product, Tuned
+    from ftdiff.deltas.recipes import Added, Product, Tuned
 
     name = "model.layers.0.mlp.up_proj.weight"
     recipe = Added(tuple(W.shape), Product(ArrayTensor(A.numpy()), ArrayTensor(B.numpy()), 1.0))
@@ -512,8 +512,8 @@ class Watched(ArrayTensor):
 
 @pytest.mark.parametrize("fault", [1.0, 2.0])
 def test_weights_are_read_a_tile_at_a_time(fault: float) -> None:
+    from ftdiff.deltas.recipes import Added, Product, Tuned
     from ftdiff.formats import Checkpoint
-    from ftdiff.recipes import Added, Product, Tuned
 
     draw = torch.Generator().manual_seed(1)
     W = torch.randn(900, 1000, generator=draw)

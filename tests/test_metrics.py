@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cosine as scipy_cosine
 
 import ftdiff
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.metrics import METRICS, Sums, metric, resolve
-from ftdiff.result import Diff
 
 
 def _of(base: Any, tuned: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftdiff.moments import COLUMNS, SUMS, Moments, exact
+from ftdiff.deltas.moments import COLUMNS, SUMS, Moments, exact
 
 finite = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e150, max_value=1e150)
 

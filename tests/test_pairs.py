@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftdiff.deltas import Delta, Dense, Hadamard, Kronecker, LowRank, inner_products
-from ftdiff.deltas.stacked import Stacked
+from ftdiff.deltas.forms import Delta, Dense, Hadamard, Kronecker, LowRank, inner_products
+from ftdiff.deltas.forms.stacked import Stacked
 from ftdiff.tensors import Array
 
 SHAPE = (12, 20)

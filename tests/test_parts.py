@@ -18,16 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
-from ftdiff import parts
 from ftdiff.adapters import open_tuned
+from ftdiff.analyses import parts
+from ftdiff.analyses.parts.layouts import Sizes, concatenated, grouped, interleaved, quartered
+from ftdiff.analyses.parts.sums import Lines, measure
 from ftdiff.cli import ftdiff as door
+from ftdiff.comparison.plan import Change, pair
+from ftdiff.deltas.moments import COUNTS, SUMS
+from ftdiff.deltas.recipes import Added, Product, Replaced, StoredDelta
 from ftdiff.errors import BadCall, BadFile, FtdiffError, Mismatch, UnknownName
 from ftdiff.formats import open_checkpoint
-from ftdiff.moments import COUNTS, SUMS
-from ftdiff.parts.layouts import Sizes, concatenated, grouped, interleaved, quartered
-from ftdiff.parts.lines import Lines, measure
-from ftdiff.plan import Change, pair
-from ftdiff.recipes import Added, Product, Replaced, StoredDelta
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge, write_model
 
@@ -38,7 +38,7 @@ SHAPES = st.sampled_from(
 
 
 def change(recipe: Any, base: Any, name: str = "layers.0.mlp.up_proj.weight") -> Change:
-    from ftdiff.address import locate
+    from ftdiff.naming import locate
 
     return Change(locate([name])[name], base, recipe)
 
@@ -474,7 +474,7 @@ def test_every_row_is_the_same_for_any_strip(
     opened = open_checkpoint(fixtures / "base")
     one = pair(opened, open_tuned(fixtures / tuned, opened)).changes[3]
     whole = [measure(one, axis) for axis in (0, 1)]
-    monkeypatch.setattr("ftdiff.parts.lines._STRIP", 200)
+    monkeypatch.setattr("ftdiff.analyses.parts.sums._STRIP", 200)
     cut = [measure(one, axis) for axis in (0, 1)]
     assert np.array_equal(whole[0].sums, cut[0].sums)
     assert whole[1].sums == pytest.approx(cut[1].sums, rel=1e-6, abs=1e-9)

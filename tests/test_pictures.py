@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ftdiff
-from ftdiff import parts, plots
+from ftdiff import plots
+from ftdiff.analyses import parts
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, FtdiffError, UnknownName
 from tests.conftest import FIXTURES

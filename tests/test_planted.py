@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import ftdiff
-from ftdiff.finding import Finding
-from ftdiff.policy import policy_of, read_policy
+from ftdiff.analyses.audit import policy_of, read_policy
+from ftdiff.analyses.finding import Finding
 from tests.conftest import FIXTURES
 
 BASE = FIXTURES / "base"

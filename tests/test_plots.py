@@ -19,12 +19,12 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from ftdiff import plots
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, BadFile, UnknownName
-from ftdiff.plots import cells
-from ftdiff.plots.labels import shown
-from ftdiff.plots.layers import layer_ticks
-from ftdiff.plots.scale import BLUE_WHITE_ORANGE, MISSING, round_ticks, tick_texts
-from ftdiff.result import Diff
+from ftdiff.plots.elements import cells
+from ftdiff.plots.elements.colours import BLUE_WHITE_ORANGE, MISSING, round_ticks, tick_texts
+from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.elements.ticks import layer_ticks
 from tests.drawings import (
     COMPONENTS,
     PUBLISHED,

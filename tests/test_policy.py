@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 import ftdiff
-from ftdiff import policy
+from ftdiff.analyses import audit as policy
+from ftdiff.analyses.audit import AUDIT, CI, Expectation, Policy, policy_of, read_policy
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
-from ftdiff.policy import AUDIT, CI, Expectation, Policy, policy_of, read_policy
 from tests.conftest import FIXTURES
 
 State = dict[str, Any]

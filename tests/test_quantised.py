@@ -218,7 +218,7 @@ def test_the_same_codes_are_identical_and_other_scales_are_not(tmp_path: Path) -
 
 
 def test_rows_of_a_quantised_base_have_no_floor_either(tmp_path: Path) -> None:
-    from ftdiff import parts
+    from ftdiff.analyses import parts
 
     folder, _ = quantise(tmp_path / "q", four_bits("nf4"))
     frame = parts.rows(folder, FIXTURES / "full", Q).frame

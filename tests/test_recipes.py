@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftdiff.deltas import LowRank
+from ftdiff.deltas.forms import LowRank
+from ftdiff.deltas.moments import Moments
+from ftdiff.deltas.recipes import Added, Product, Recipe, Replaced, Unreadable
 from ftdiff.errors import BadAdapter
-from ftdiff.moments import Moments
-from ftdiff.recipes import Added, Product, Recipe, Replaced, Unreadable
 from ftdiff.tensors import ArrayTensor, LazyTensor
 
 

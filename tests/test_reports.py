@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import ftdiff
+from ftdiff.analyses.findings import findings
 from ftdiff.reports import html
 from ftdiff.reports.document import document
-from ftdiff.reports.figure import figure
 from ftdiff.reports.maps import described, maps
-from ftdiff.reports.marks import marked
+from ftdiff.reports.page_marks import marked
 from ftdiff.reports.palette import STOPS, rgb
-from ftdiff.sentences import findings
+from ftdiff.reports.svg import figure
 
 _NO_LOADER = jinja2.Environment()
 
@@ -148,7 +148,7 @@ def test_a_page_without_anything_to_draw_is_still_a_page() -> None:
 def test_a_page_and_a_drawn_heatmap_have_one_palette() -> None:
     from matplotlib.colors import to_hex
 
-    from ftdiff.plots.scale import BLUE_WHITE_ORANGE
+    from ftdiff.plots.elements.colours import BLUE_WHITE_ORANGE
 
     for share in (0.0, 0.25, 0.5, 0.9, 1.0):
         drawn = BLUE_WHITE_ORANGE(share)

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ftdiff
+from ftdiff.comparison.frame import IDENTITY
+from ftdiff.deltas.moments import COLUMNS
 from ftdiff.errors import BadCall, BadFile, UnknownName
-from ftdiff.frames import IDENTITY
 from ftdiff.metrics import resolve
-from ftdiff.moments import COLUMNS
 from tests.conftest import FIXTURES, llama, nudge
 
 _ALL = tuple(one.name for one in resolve(()))

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import ftdiff
+from ftdiff.analyses.findings import RULES, concentration, findings, groups, structural
+from ftdiff.analyses.findings.contrasts import two_way
+from ftdiff.analyses.findings.nulls import DRAWS, orders, p_value
+from ftdiff.comparison.grid import grids
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.grids import grids
-from ftdiff.sentences import RULES, concentration, findings, groups, structural
-from ftdiff.sentences.contrasts import two_way
-from ftdiff.sentences.nulls import DRAWS, orders, p_value
 
 NAMES = ("attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down", "mlp.gate")
 LAYERS = 28

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import ftdiff
 from ftdiff import plots
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, BadFile, UnknownName
-from ftdiff.plots.chart import notes_of
-from ftdiff.plots.spectrum import EDGE
-from ftdiff.result import Diff
-from ftdiff.spectra.curve import FIRST, MOST, curve, fault, kept
+from ftdiff.metrics.linalg.spectrum_curve import FIRST, MOST, curve, fault, kept
+from ftdiff.plots.charts.axes import notes_of
+from ftdiff.plots.charts.spectrum import EDGE
 from tests.conftest import FIXTURES
 
 

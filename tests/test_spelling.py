@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftdiff.spelling import Spellings, pair_names
+from ftdiff.naming.matching import Spellings, pair_names
 
 _NAMES = {f"model.layers.{i}.{part}": (4, 4) for i in range(3) for part in ("a.weight", "b.weight")}
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 import ftdiff
 from ftdiff.adapters import open_tuned
-from ftdiff.engine import compare
+from ftdiff.comparison.engine import compare
+from ftdiff.deltas.recipes import TILE, StoredDelta, as_delta
 from ftdiff.errors import BadCall
 from ftdiff.formats import open_checkpoint
-from ftdiff.recipes import TILE, StoredDelta, as_delta
 from ftdiff.tensors import Array, ArrayTensor
 
 

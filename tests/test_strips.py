@@ -10,13 +10,14 @@ import pytest
 from matplotlib.colors import to_rgba
 
 import ftdiff
-from ftdiff import parts, plots
+from ftdiff import plots
+from ftdiff.analyses import parts
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.plots import cells
-from ftdiff.plots.heads import BETWEEN
-from ftdiff.plots.scale import MISSING
-from ftdiff.plots.strips import TOP
-from ftdiff.result import Diff
+from ftdiff.plots.charts.heads import BETWEEN
+from ftdiff.plots.charts.strips import TOP
+from ftdiff.plots.elements import cells
+from ftdiff.plots.elements.colours import MISSING
 from tests.conftest import FIXTURES
 from tests.drawings import bar_of, diff_of, faces, marked, numbers, rows, x_texts, y_ticks
 

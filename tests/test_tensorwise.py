@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 import ftdiff
-from ftdiff import executors, tensorwise
+from ftdiff.comparison import executors
+from ftdiff.comparison import per_tensor as tensorwise
+from ftdiff.deltas.recipes.replaced import Unreadable
 from ftdiff.metrics import METRICS, metric
-from ftdiff.recipes.replaced import Unreadable
 
 
 class Weighing(Executor):
@@ -77,9 +78,9 @@ def test_a_metric_of_ones_own_that_fails_says_its_own_error() -> None:
 
 
 def test_a_tensor_that_cannot_be_read_keeps_its_complaint_and_the_rest_its_values() -> None:
-    from ftdiff.address import locate
-    from ftdiff.plan import Change
-    from ftdiff.tensorwise import measure
+    from ftdiff.comparison.per_tensor import measure
+    from ftdiff.comparison.plan import Change
+    from ftdiff.naming import locate
 
     change = Change(locate(["w"])["w"], None, Unreadable((3, 3), "the file is gone"))
     found = measure(change, {"spectral_norm": ("top", METRICS["spectral_norm"].compute)})

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import ftdiff
-from ftdiff.reports import characters, terminal
 from ftdiff.reports.maps import Map, maps
 from ftdiff.reports.palette import rgb
+from ftdiff.reports.terminal import compare as terminal
+from ftdiff.reports.terminal import heatmap as characters
 
 
 def a_map(cells: np.ndarray) -> Map:

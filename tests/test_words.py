@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 import ftdiff
 from ftdiff.cli import ftdiff as door
-from ftdiff.reports import html, markdown, spoken
+from ftdiff.reports import html, markdown
+from ftdiff.reports import text as spoken
 from ftdiff.reports.document import document
 from ftdiff.reports.summary import summary
 from tests.conftest import FIXTURES

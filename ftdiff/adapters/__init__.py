@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ftdiff.adapters.files import bare, diffusers, gguf, kohya, mlx, torchtune
+from ftdiff.adapters import bare, diffusers, kohya, mlx, torchtune
+from ftdiff.adapters import llama_cpp as gguf
 from ftdiff.adapters.peft import folder as peft
+from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint, open_checkpoint
-from ftdiff.recipes import Replaced, Tuned
 from ftdiff.registry import Registry
 
 __all__ = ["ADAPTERS", "AdapterFiles", "open_tuned"]

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
+from ftdiff.metrics.records.subspaces import Geometry, K
 from ftdiff.metrics.registry import Sums, metric
-from ftdiff.spectra.subspaces import Geometry, K
 from ftdiff.tensors import Array
 
 #: A leading direction of W₁ is an intruder if no singular vector of W has a larger cosine with it.

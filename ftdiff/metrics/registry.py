@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from ftdiff.deltas.moments import COLUMNS
 from ftdiff.errors import BadCall
-from ftdiff.moments import COLUMNS
 from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ftdiff.metrics.linalg.noise_spectrum import Noise, noise
+from ftdiff.metrics.records.spectra import Spectrum
 from ftdiff.metrics.registry import Sums, metric
-from ftdiff.spectra.noise import Noise, noise
-from ftdiff.spectra.spectrum import Spectrum
 from ftdiff.tensors import Array
 
 

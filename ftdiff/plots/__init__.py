@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from ftdiff.plots.course import courses, trajectory
-from ftdiff.plots.drawing import heatmap
-from ftdiff.plots.energy import energy
-from ftdiff.plots.facets import facets, limits
-from ftdiff.plots.figures import FIGURES, draw
-from ftdiff.plots.heads import heads
-from ftdiff.plots.kinship import similarities, similarity
-from ftdiff.plots.profile import profile
-from ftdiff.plots.saving import save
-from ftdiff.plots.scatter import scatter
-from ftdiff.plots.spectrum import spectrum
-from ftdiff.plots.strips import strips
-from ftdiff.plots.styles import STYLES
-from ftdiff.sheets import read_matrix
+from ftdiff.comparison.matrix_files import read_matrix
+from ftdiff.plots.charts.energy import energy
+from ftdiff.plots.charts.heads import heads
+from ftdiff.plots.charts.profile import profile
+from ftdiff.plots.charts.scatter import scatter
+from ftdiff.plots.charts.spectrum import spectrum
+from ftdiff.plots.charts.strips import strips
+from ftdiff.plots.elements.saving import save
+from ftdiff.plots.figures.facets import facets, limits
+from ftdiff.plots.figures.registry import FIGURES, draw
+from ftdiff.plots.figures.similarity import similarities, similarity
+from ftdiff.plots.figures.trajectory import courses, trajectory
+from ftdiff.plots.heatmaps import STYLES
+from ftdiff.plots.heatmaps.heatmap import heatmap
 
 __all__ = [
     "FIGURES",

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftdiff.comparison.frame import written
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, BadFile
-from ftdiff.frames import written
 from ftdiff.reports.maps import shown_metric
 from ftdiff.reports.markup import markdown
 from ftdiff.reports.section import section
-from ftdiff.result import Diff
 
 _MARK = re.compile(r"^<!-- ftdiff:(begin|end) -->[ \t]*$", re.MULTILINE)
 _BEGIN, _END = "<!-- ftdiff:begin -->", "<!-- ftdiff:end -->"

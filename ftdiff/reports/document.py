@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.address import component_order
-from ftdiff.finding import Finding
-from ftdiff.reports.apart import apart, methods
+from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.findings import findings
+from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.naming import component_order
+from ftdiff.reports.per_tensor import apart, methods
 from ftdiff.reports.summary import summary
-from ftdiff.result import MOVED, Diff
-from ftdiff.sentences import findings
 
 #: What a summary shows of a group, in this order.
 SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")

@@ -13,15 +13,15 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from ftdiff.comparison.frame import written
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
-from ftdiff.frames import written
 from ftdiff.metrics import METRICS
 from ftdiff.reports.document import Document, document
-from ftdiff.reports.figure import figure, number
-from ftdiff.reports.island import WORDS, island, table_metrics, words
 from ftdiff.reports.maps import maps, shown_metric, shown_metrics
-from ftdiff.reports.marks import marked
-from ftdiff.result import Diff
+from ftdiff.reports.page_data import WORDS, island, table_metrics, words
+from ftdiff.reports.page_marks import marked
+from ftdiff.reports.svg import figure, number
 
 
 def _inert(value: Any) -> Any:

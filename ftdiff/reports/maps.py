@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ftdiff.address import component_order
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
-from ftdiff.result import Diff
+from ftdiff.naming import component_order
 from ftdiff.tensors import Array
 
 #: Under this ratio of signal to rounding a number is not to be trusted.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from ftdiff.analyses.audit import Audit
+from ftdiff.analyses.finding import Finding
 from ftdiff.errors import one_line
-from ftdiff.finding import Finding
-from ftdiff.policy import Audit
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
 

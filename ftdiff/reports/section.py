@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
-from ftdiff.plots.columns import PROJECTIONS
+from ftdiff.plots.heatmaps.columns import PROJECTIONS
 from ftdiff.reports.document import document
-from ftdiff.reports.figure import number
 from ftdiff.reports.maps import described, maps, shown_metric
-from ftdiff.result import Diff
+from ftdiff.reports.svg import number
 
 # A card is read in a narrow column: few columns, few rows, few sentences.
 _SHOWN = ("relative_norm", "rotation", "precision_floor")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ftdiff.finding import Finding, counted, listed
-from ftdiff.frames import records
-from ftdiff.grids import Grid, grids
-from ftdiff.result import MOVED, PAIRED, Diff
-from ftdiff.sentences import findings
+from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.findings import findings
+from ftdiff.comparison.frame import records
+from ftdiff.comparison.grid import Grid, grids
+from ftdiff.comparison.result import MOVED, PAIRED, Diff
 
 #: Findings of one kind that a line holds.
 _MOST = 3

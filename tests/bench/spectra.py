@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftdiff import spectra
-from ftdiff.deltas import LowRank
+from ftdiff.deltas.forms import LowRank
 from ftdiff.metrics import METRICS
-from ftdiff.spectra.spectrum import Spectrum, of_matrix
+from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.metrics.records.spectra import Spectrum, of_matrix
 from ftdiff.tensors import Array
 
 _SHOWN = ("spectral_norm", "stable_rank", "nuclear_norm", "effective_rank", "rank_99")

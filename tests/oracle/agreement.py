@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 import ftdiff
+from ftdiff.comparison.plan import pair
+from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
-from ftdiff.plan import pair
-from ftdiff.recipes import Tuned
 from ftdiff.tensors import matrix_shape
 from tests.conftest import write_model
 from tests.oracle import models

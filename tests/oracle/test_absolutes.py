@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
-from ftdiff.counts import absolutes
+from ftdiff.deltas.recipes import Added, Product, Replaced, StoredDelta
 from ftdiff.metrics import METRICS, resolve
-from ftdiff.recipes import Added, Product, Replaced, StoredDelta
+from ftdiff.metrics.records import absolutes
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge
 
@@ -66,7 +66,7 @@ def test_how_entries_are_cut_does_not_matter(monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(0)
     W, dW = (ArrayTensor(rng.standard_normal((37, 11)).astype(np.float32)) for _ in range(2))
     found = absolutes(StoredDelta(dW), W)
-    monkeypatch.setattr("ftdiff.counts.strips._STRIP", 25)
+    monkeypatch.setattr("ftdiff.metrics.records.entries._STRIP", 25)
     cut = absolutes(StoredDelta(dW), W)
     assert found is not None and cut is not None
     assert (cut.base, cut.tuned, cut.change) == pytest.approx(

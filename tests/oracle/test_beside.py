@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 
 import ftdiff
 from ftdiff.adapters import open_tuned
-from ftdiff.adapters.peft import capability
-from ftdiff.adapters.peft.beside import BesideFamily
+from ftdiff.adapters.peft import capabilities as capability
 from ftdiff.adapters.peft.folder import family_for
+from ftdiff.adapters.peft.unmergeable import BesideFamily
 from ftdiff.errors import BadAdapter
 from tests.oracle import models
 from tests.oracle.conftest import Bench

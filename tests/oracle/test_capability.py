@@ -20,10 +20,10 @@ from peft.tuners.lora.loraga import preprocess_loraga
 from torch import nn
 
 from ftdiff.adapters import open_tuned
-from ftdiff.adapters.peft import capability
-from ftdiff.adapters.peft.capability import Capability
+from ftdiff.adapters.peft import capabilities as capability
+from ftdiff.adapters.peft.by_peft.family import OneModule
+from ftdiff.adapters.peft.capabilities import Capability
 from ftdiff.adapters.peft.folder import FAMILIES, family_for
-from ftdiff.adapters.peft.onemodule import OneModule
 from ftdiff.errors import BadAdapter, Irreproducible, UnknownName
 from ftdiff.formats import open_checkpoint
 from tests.oracle import models

@@ -11,9 +11,9 @@ import pytest
 from torch import nn
 
 import ftdiff
-from ftdiff.deltas import Hadamard, Kronecker, LowRank
+from ftdiff.deltas.forms import Hadamard, Kronecker, LowRank
+from ftdiff.deltas.recipes import Added, Rebuilt
 from ftdiff.errors import BadAdapter
-from ftdiff.recipes import Added, Rebuilt
 from ftdiff.tensors import matrix_shape
 from tests.oracle import models
 from tests.oracle.agreement import (

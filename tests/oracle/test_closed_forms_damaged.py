@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ftdiff
-from ftdiff.adapters.peft import vera
+from ftdiff.adapters.peft.closed_forms import vera
+from ftdiff.deltas.recipes import Unreadable
 from ftdiff.errors import BadAdapter, Irreproducible, Mismatch
-from ftdiff.recipes import Unreadable
 from tests.oracle.agreement import (
     opened,
 )

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
-from ftdiff.counts import crossings, merged
+from ftdiff.deltas.recipes import Added, Product, Replaced, StoredDelta
 from ftdiff.metrics import METRICS, resolve
-from ftdiff.recipes import Added, Product, Replaced, StoredDelta
+from ftdiff.metrics.records import crossings, merged
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor
 from tests.conftest import write_model
 
@@ -105,7 +105,7 @@ def test_counts_do_not_depend_on_how_entries_are_cut(monkeypatch: pytest.MonkeyP
     rng = np.random.default_rng(0)
     W, dW = (ArrayTensor(rng.standard_normal((37, 11)).astype(np.float32)) for _ in range(2))
     whole = crossings(StoredDelta(dW), W), merged(StoredDelta(dW), W)
-    monkeypatch.setattr("ftdiff.counts.strips._STRIP", 25)
+    monkeypatch.setattr("ftdiff.metrics.records.entries._STRIP", 25)
     cut = crossings(StoredDelta(dW), W), merged(StoredDelta(dW), W)
     assert cut[0] == whole[0]
     assert cut[1] is not None and whole[1] is not None
@@ -200,7 +200,7 @@ def gaussian(tmp_path: Path, size: float, metrics: list[str]) -> pd.Series:
     A, B = (rng.standard_normal(s).astype(np.float32) for s in ((16, 400), (500, 16)))
     scaling = size * 0.02 / np.std(B @ A)
     base = write_model(tmp_path, {"model.layers.0.mlp.up_proj.weight": W})
-    from ftdiff.recipes import Tuned
+    from ftdiff.deltas.recipes import Tuned
 
     recipe = Added((500, 400), Product(ArrayTensor(A), ArrayTensor(B), float(scaling)))
     tuned = Tuned({"model.layers.0.mlp.up_proj.weight": recipe}, "noise", "lora")

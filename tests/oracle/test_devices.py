@@ -13,12 +13,14 @@ import torch
 from click.testing import CliRunner
 
 import ftdiff
-from ftdiff import engine, spectra
 from ftdiff.cli import ftdiff as door
+from ftdiff.comparison import engine
 from ftdiff.errors import BadCall, MissingExtra
 from ftdiff.metrics import resolve
-from ftdiff.reports.apart import methods
-from ftdiff.spectra import devices, whole
+from ftdiff.metrics.linalg import devices
+from ftdiff.metrics.linalg import svd as whole
+from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.reports.per_tensor import methods
 from ftdiff.tensors import Array
 
 SPECTRAL = [m.name for m in resolve(["spectral"])]
@@ -52,7 +54,7 @@ def test_products_and_eigenvalues_are_torchs_where_a_device_is_named(
 ) -> None:
     base, tuned = _pair(520, 560)
     near = ftdiff.compare(base, tuned, ["spectral"])
-    monkeypatch.setattr("ftdiff.spectra.devices.np.linalg.eigvalsh", pytest.fail)
+    monkeypatch.setattr("ftdiff.metrics.linalg.devices.np.linalg.eigvalsh", pytest.fail)
     far = ftdiff.compare(base, tuned, ["spectral"], device="cpu")
     for name in SPECTRAL:
         here, there = (diff.frame[name].to_numpy(float, na_value=np.nan) for diff in (near, far))

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ftdiff.plan import pair
+from ftdiff.comparison.plan import pair
 from tests.oracle import models
 from tests.oracle.agreement import (
     assert_agrees,

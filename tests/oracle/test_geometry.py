@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import ftdiff
-from ftdiff import spectra
-from ftdiff.deltas import LowRank
-from ftdiff.deltas.stacked import Stacked
+from ftdiff.deltas.forms import LowRank
+from ftdiff.deltas.forms.stacked import Stacked
+from ftdiff.deltas.recipes import Added, Recipe, Replaced
 from ftdiff.metrics import resolve
 from ftdiff.metrics.geometry import EPSILON
-from ftdiff.recipes import Added, Recipe, Replaced
-from ftdiff.spectra import subspaces
-from ftdiff.spectra.atoms import largest_share
+from ftdiff.metrics.linalg.alignment_bounds import largest_share
+from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.metrics.records import subspaces
 from ftdiff.tensors import Array, ArrayTensor
 from tests.oracle.test_spectra import Given, measured, random
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftdiff.adapters import open_tuned
-from ftdiff.engine import compare
+from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter, BadFile, MissingExtra
 from ftdiff.formats.gguf import read_header
 from ftdiff.tensors import Array

@@ -11,11 +11,11 @@ import torch
 import transformers
 from torch import nn
 
-from ftdiff import parts
-from ftdiff.address import locate
-from ftdiff.parts import attention
-from ftdiff.plan import Change
-from ftdiff.recipes import Replaced
+from ftdiff.analyses import parts
+from ftdiff.analyses.parts import attention
+from ftdiff.comparison.plan import Change
+from ftdiff.deltas.recipes import Replaced
+from ftdiff.naming import locate
 from ftdiff.tensors import ArrayTensor
 
 _SMALL = {"vocab_size": 40, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}

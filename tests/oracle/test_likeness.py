@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
-from ftdiff.likeness import Similarity
+from ftdiff.analyses.similarity import Similarity
 from tests.conftest import write_model
 from tests.oracle import agreement, models
 

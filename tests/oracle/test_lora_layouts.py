@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ftdiff
-from ftdiff.plan import pair
+from ftdiff.comparison.plan import pair
 from tests.conftest import write_model
 from tests.oracle import models
 from tests.oracle.agreement import (

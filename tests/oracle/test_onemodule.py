@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 import ftdiff
 from ftdiff.adapters import open_tuned
-from ftdiff.adapters.peft.mounted import _merged, _tensor
-from ftdiff.adapters.peft.order import targeted
+from ftdiff.adapters.peft.by_peft.merge import _merged, _tensor
+from ftdiff.adapters.peft.by_peft.module_order import targeted
+from ftdiff.deltas.recipes import Rebuilt
 from ftdiff.errors import BadAdapter, MissingExtra
 from ftdiff.formats import open_checkpoint
-from ftdiff.recipes import Rebuilt
 from ftdiff.tensors import ArrayTensor
 from tests.oracle import models
 from tests.oracle.agreement import assert_agrees

@@ -20,18 +20,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftdiff
-from ftdiff import spectra, tensorwise
-from ftdiff.address import locate
-from ftdiff.deltas import Delta, Hadamard, Kronecker, LowRank
-from ftdiff.deltas.stacked import Stacked
+from ftdiff.comparison import per_tensor as tensorwise
+from ftdiff.comparison.per_tensor import measure
+from ftdiff.comparison.plan import Change
+from ftdiff.deltas.forms import Delta, Hadamard, Kronecker, LowRank
+from ftdiff.deltas.forms.stacked import Stacked
+from ftdiff.deltas.recipes import Added, Recipe, Replaced
+from ftdiff.deltas.recipes.rebuilt import Rebuilt
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS, metric, resolve
-from ftdiff.plan import Change
-from ftdiff.recipes import Added, Recipe, Replaced
-from ftdiff.recipes.rebuilt import Rebuilt
-from ftdiff.spectra import whole
+from ftdiff.metrics.linalg import svd as whole
+from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.naming import locate
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor
-from ftdiff.tensorwise import measure
 
 SPECTRAL = resolve(["spectral"])
 SHAPES = [(30, 20), (20, 30), (25, 25), (1, 17), (17, 1), (1, 1), (560, 520), (520, 560)]

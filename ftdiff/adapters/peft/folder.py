@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ftdiff.adapters.module import Adapter, Family, Module, Reading, Target, WholeFamily
-from ftdiff.adapters.peft import (
+from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, WholeFamily
+from ftdiff.adapters.peft import capabilities as capability
+from ftdiff.adapters.peft import replicas, targets
+from ftdiff.adapters.peft.by_peft.family import OneModule
+from ftdiff.adapters.peft.closed_forms import (
     adalora,
-    capability,
     delora,
     gralora,
     ia3,
@@ -19,18 +21,15 @@ from ftdiff.adapters.peft import (
     loha,
     lokr,
     lora,
-    replicas,
-    targets,
     trainable_tokens,
     vblora,
     vera,
 )
-from ftdiff.adapters.peft.beside import BesideFamily
-from ftdiff.adapters.peft.onemodule import OneModule
+from ftdiff.adapters.peft.unmergeable import BesideFamily
+from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import Checkpoint, safetensors
 from ftdiff.formats.checkpoint import read_json
-from ftdiff.recipes import Recipe, Replaced, Tuned
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 

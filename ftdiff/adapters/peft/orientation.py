@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftdiff.adapters.module import Module
+from ftdiff.adapters.family import Module
 from ftdiff.tensors import numel
 
 #: Model types whose `Conv1D` layers store in × out.

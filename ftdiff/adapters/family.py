@@ -1,0 +1,142 @@
+"""An adapter, or one module of it, as its family sees it, and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from ftdiff.deltas.recipes import Recipe
+from ftdiff.formats import Checkpoint
+from ftdiff.naming import strip_wrappers
+from ftdiff.naming.matching import Spellings
+from ftdiff.tensors import LazyTensor
+
+
+class Target:
+    """The base that an adapter is for, asked under the adapter's spelling; there may be none."""
+
+    def __init__(self, base: Checkpoint | None) -> None:
+        self._tensors = base.tensors if base is not None else {}
+        self._layers: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._spellings = Spellings({name: t.shape for name, t in self._tensors.items()})
+        self.config: Mapping[str, Any] = base.config if base is not None else {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the base's tensors; none where there is no base."""
+        return tuple(self._tensors)
+
+    def find(self, name: str) -> LazyTensor | None:
+        """Return the base tensor of that name, whatever its wrappers."""
+        found = self._spellings.find(name)
+        return None if found is None else self._tensors[found]
+
+    def layer(self, path: str) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the base tensors of a layer (`model.layers.0`), by name."""
+        if not self._layers:
+            for name, tensor in self._tensors.items():
+                words = strip_wrappers(name).split(".")
+                number = next((i for i, word in enumerate(words) if word.isdecimal()), None)
+                if number is not None:
+                    layer = ".".join(words[: number + 1])
+                    self._layers.setdefault(layer, {})[name] = tensor.shape
+        return self._layers.get(strip_wrappers(path), {})
+
+    def name(self, name: str, shape: tuple[int, ...] | None = None) -> str:
+        """Return the base's spelling of a name; the name itself where the base has none."""
+        return self._spellings.find(name, shape) or name
+
+
+@dataclass(frozen=True)
+class Module:
+    """The tensors of one adapted module.
+
+    Attributes
+    ----------
+    path
+        The module's dotted path, as the adapter spells it.
+    tensors
+        Its tensors by suffix: "lora_A.weight", ….
+    config
+        The adapter's configuration.
+    target
+        The base.
+    shared
+        Tensors that all modules use, by their name without "base_model.": "vera_A", ….
+    """
+
+    path: str
+    tensors: Mapping[str, LazyTensor]
+    config: Mapping[str, Any]
+    target: Target
+    shared: Mapping[str, LazyTensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A whole adapter, its keys sorted by what they belong to.
+
+    Attributes
+    ----------
+    modules
+        The tensors of each adapted module: by path, then by suffix.
+    plain
+        Saved copies of base tensors, by the base's name: biases, `modules_to_save`.
+    shared
+        Tensors that all modules use, by their name without "base_model.".
+    config, target
+        The adapter's configuration; the base.
+    """
+
+    modules: Mapping[str, Mapping[str, LazyTensor]]
+    plain: Mapping[str, LazyTensor]
+    shared: Mapping[str, LazyTensor]
+    config: Mapping[str, Any]
+    target: Target
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a family makes of a module.
+
+    Attributes
+    ----------
+    recipes
+        By base tensor name.
+    scalings
+        The factor in front of each and its origin, in words.
+    unmatched
+        Keys that led to no recipe, with the reason.
+    notes
+        What is odd but readable, in sentences.
+    """
+
+    recipes: Mapping[str, Recipe]
+    scalings: Mapping[str, str] = field(default_factory=dict)
+    unmatched: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Family(Protocol):
+    """What a family of adapters answers; one file each."""
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise for a configuration whose change the family cannot compute."""
+
+    def kind(self, config: Mapping[str, Any]) -> str:
+        """Return the kind's short name: lora, dora, …."""
+
+    def split(self, name: str) -> tuple[str, str] | None:
+        """Return the module path and the suffix of one of the family's keys; None for another."""
+
+    def read(self, module: Module) -> Reading:
+        """Turn a module's tensors into recipes."""
+
+
+@runtime_checkable
+class WholeFamily(Protocol):
+    """A family whose modules are not to be understood one by one; also a `Family`."""
+
+    def read_all(self, adapter: Adapter) -> Reading:
+        """Turn a whole adapter into recipes, its plain and shared tensors included."""

@@ -1,0 +1,1 @@
+"""Adapter types whose change follows from the file by a formula; a module each."""

@@ -1,0 +1,39 @@
+"""LN tuning: norms, or whatever was targeted, replaced by trained copies.
+
+Zhao et al., Tuning LayerNorm in Attention, ICLR 2024.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ftdiff.adapters.family import Module, Reading
+from ftdiff.deltas.recipes import Recipe, Replaced
+
+_KEY = re.compile(r"(?P<path>.+?)\.ln_tuning_layers\.(?:default\.)?(?P<rest>.+)")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Accept every configuration: the copies are in the file."""
+
+
+def kind(config: Mapping[str, Any]) -> str:
+    """Return "ln_tuning"."""
+    return "ln_tuning"
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """Return the path of a copied module and its own name of the tensor; None for another key."""
+    found = _KEY.fullmatch(name)
+    return (found["path"], found["rest"]) if found else None
+
+
+def read(module: Module) -> Reading:
+    """Return the recipes of all tensors of a copied module."""
+    recipes: dict[str, Recipe] = {
+        module.target.name(f"{module.path}.{rest}", tensor.shape): Replaced(tensor)
+        for rest, tensor in module.tensors.items()
+    }
+    return Reading(recipes, dict.fromkeys(recipes, "1: the file holds the tuned values"))

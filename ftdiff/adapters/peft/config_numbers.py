@@ -1,0 +1,135 @@
+"""The number that a configuration gives to one module, and where in it the number stands."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import lru_cache
+
+from ftdiff.adapters.family import Module
+from ftdiff.errors import BadAdapter, one_line
+
+#: Numbers beyond float32, in which factors are multiplied.
+_LARGEST = 3.4e38
+#: Steps that matching one name may take before a pattern is refused: a second of them.
+_STEPS = 10**8
+#: What of a pattern is no syntax: escaped characters and sets of them.
+_ATOM = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_REPEAT = re.compile(r"[*+]|\{\d*,\d*\}")
+_AGAIN = re.compile(r"[*+]|\{\d*,?\d*\}")
+
+
+def number(module: Module, name: str, pattern: str) -> tuple[float, str]:
+    """Return a number of the configuration, overridden for modules that a pattern names.
+
+    Parameters
+    ----------
+    module
+        The module, by whose path patterns are matched.
+    name, pattern
+        The fields: "lora_alpha" and "alpha_pattern", ….
+
+    Returns
+    -------
+    value, origin
+        The number, and "alpha_pattern 'q_proj'" where a pattern gave it, or "".
+
+    Raises
+    ------
+    BadAdapter
+        There is no such number, or the pattern is none.
+
+    Notes
+    -----
+    Patterns match the end of a module's path, and the first hit counts, as in PEFT.
+    """
+    patterns = module.config.get(pattern) or {}
+    if not isinstance(patterns, dict):
+        raise BadAdapter(f"adapter_config.json: {pattern} is {type(patterns).__name__}, not a map")
+    key = next((k for k in patterns if _matches(k, module.path, pattern)), None)
+    value = patterns[key] if key is not None else module.config.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        field = name if key is None else f"{pattern} {key!r}"
+        found = one_line(repr(value), 80)
+        raise BadAdapter(f"adapter_config.json: {field} is {found}, not a finite number")
+    return value, f"{pattern} {key!r}" if key is not None else ""
+
+
+def over_rank(
+    module: Module, name: str, rank: float, told: str = "", pattern: str = "alpha_pattern"
+) -> tuple[float, str]:
+    """Return α/r, and where both numbers came from, in words.
+
+    Parameters
+    ----------
+    module
+        The module.
+    name, pattern
+        The fields that hold α.
+    rank
+        The factors' own, since a configuration may name another.
+    told
+        Where the rank stands in the configuration, if the factors do not show it.
+
+    Raises
+    ------
+    BadAdapter
+        There is no α, or no rank to divide by.
+    """
+    alpha, where = number(module, name, pattern)
+    if not rank > 0:
+        raise BadAdapter(f"{module.path}: the rank is {rank:g}: nothing to divide α by")
+    fields = " and ".join(field for field in (where, told) if field)
+    source = f"{fields} in adapter_config.json" if fields else "adapter_config.json"
+    return alpha / rank, f"α/r = {alpha:g}/{rank:g}, {source}"
+
+
+def matches(pattern: str, path: str, field: str) -> bool:
+    """Say whether a pattern of the configuration is the whole path; never for long.
+
+    Raises
+    ------
+    BadAdapter
+        It is no pattern, or one that could be tried for hours: repeats inside repeats, or many of
+        them against a long name.
+    """
+    shown = one_line(pattern, 80)
+    repeats, nested = _repeats(pattern)
+    if nested or math.comb(len(path) + repeats, repeats) > _STEPS:
+        raise BadAdapter(
+            f"adapter_config.json: {field} {shown!r} could be matched for hours: write it with "
+            "fewer repeats, and none inside another"
+        )
+    try:
+        return re.fullmatch(pattern, path) is not None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise BadAdapter(
+            f"adapter_config.json: {field} {shown!r} is no pattern ({error})"
+        ) from error
+
+
+@lru_cache(maxsize=4096)
+def _repeats(pattern: str) -> tuple[int, bool]:
+    plain = _ATOM.sub("a", pattern)
+    return len(_REPEAT.findall(plain)), _nested(plain)
+
+
+def _nested(plain: str) -> bool:
+    """Say whether a group that can match in several ways is repeated."""
+    several: list[bool] = []
+    for at, letter in enumerate(plain):
+        if letter == "(":
+            several.append(False)
+        elif letter == ")" and several:
+            inside = several.pop()
+            if inside and _AGAIN.match(plain, at + 1):
+                return True
+            if several:
+                several[-1] |= inside
+        elif letter in "*+{|?" and several and plain[at - 1] != "(":
+            several[-1] = True
+    return False
+
+
+def _matches(key: str, path: str, pattern: str) -> bool:
+    return matches(rf"(.*\.)?({key})", path, pattern)

@@ -1,0 +1,1 @@
+"""What a comparison shows: findings, audit, similarity, trajectory, verification, lineage."""

@@ -1,0 +1,36 @@
+"""An audit: built-in rules and a policy's expectations, a verdict, and files for CI systems."""
+
+from ftdiff.analyses.audit import (
+    rules_damage as damage,
+)
+from ftdiff.analyses.audit import (
+    rules_origin as origins,
+)
+from ftdiff.analyses.audit import (
+    rules_special as surprises,
+)
+from ftdiff.analyses.audit.ci_formats import CI, github, junit, sarif
+from ftdiff.analyses.audit.expectation import Expectation
+from ftdiff.analyses.audit.policy import Policy, policy_of, read_policy, save_policy
+from ftdiff.analyses.audit.registry import AUDIT, AuditRule, audit_rule
+from ftdiff.analyses.audit.result import Audit, audit
+
+__all__ = [
+    "AUDIT",
+    "CI",
+    "Audit",
+    "AuditRule",
+    "Expectation",
+    "Policy",
+    "audit",
+    "audit_rule",
+    "damage",
+    "github",
+    "junit",
+    "origins",
+    "policy_of",
+    "read_policy",
+    "sarif",
+    "save_policy",
+    "surprises",
+]

@@ -1,0 +1,95 @@
+"""Where a change comes from: the right base, the scale, the initialisation, and odd layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from ftdiff.analyses.audit.registry import audit_rule, finding
+from ftdiff.analyses.finding import Finding, counted
+from ftdiff.comparison.grid import grids, robust_z
+from ftdiff.comparison.result import MOVED, Diff
+
+#: Initialisations that leave the base as it is.
+_PLAIN = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+
+
+@audit_rule("wrong-base", "alarm")
+def wrong_base(diff: Diff, *, cosine: float = 0.5) -> Iterator[Finding]:
+    """A fine-tune whose matrices point elsewhere than the base's was not made from it."""
+    frame = diff.frame
+    matrix = frame["shape"].map(lambda shape: shape is not None and len(shape) > 1)
+    moved = frame[matrix & (frame["param"] == "weight") & frame["tuned_dtype"].notna()]
+    if not len(moved) or (moved["status"] == "identical").any() or not diff.about.get("base"):
+        return
+    found = Diff(moved, diff.about).overall.get("cosine")
+    if found is not None and found < cosine:
+        message = (
+            f"The matrices of base and fine-tune have a cosine of {found:.3f}, and not one is the "
+            "same: is this the right base? See ftdiff lineage."
+        )
+        yield finding("wrong-base", message, cosine=found)
+
+
+@audit_rule("base-name", "note")
+def base_name(diff: Diff) -> Iterator[Finding]:
+    """An adapter that names another base than the one given may not fit it."""
+    told = diff.about.get("adapter", {}).get("base_model_name_or_path")
+    given = diff.about.get("base")
+    if not told or not given:
+        return
+    names = [PurePosixPath(str(path).replace("\\", "/")).name.lower() for path in (told, given)]
+    if names[0] != names[1]:
+        message = f"The adapter names its base {told!r}, it is held against {given!r}."
+        yield finding("base-name", message, named=str(told), given=str(given))
+
+
+@audit_rule("residual-initialisation", "alarm")
+def residual_initialisation(diff: Diff) -> Iterator[Finding]:
+    """Factors that start from the base's own (PiSSA, OLoRA, CorDA) are not the change."""
+    init = diff.about.get("adapter", {}).get("init_lora_weights", True)
+    if init not in _PLAIN:
+        message = (
+            f"init_lora_weights is {init!r}: the base was replaced by a residual when training "
+            "began, so that the factors added to the published base give another model."
+        )
+        yield finding("residual-initialisation", message, init_lora_weights=init)
+
+
+@audit_rule("scale", "note")
+def scale(diff: Diff) -> Iterator[Finding]:
+    """The factor of an adapter decides its size: who reads another one has another model."""
+    origins = Counter(diff.about.get("scalings", {}).values())
+    if origins:
+        told = "; ".join(f"{origin} ({count} ×)" for origin, count in origins.most_common(3))
+        more = f"; and {counted(len(origins) - 3, 'other')}" if len(origins) > 3 else ""
+        yield finding("scale", f"The adapter is scaled by {told}{more}.", scalings=dict(origins))
+
+
+@audit_rule("outlier-layer", "caution")
+def outlier_layer(diff: Diff, *, z: float = 8.0, ratio: float = 2.0) -> Iterator[Finding]:
+    """A layer that moves many times as much as its neighbours may have gone wrong in training."""
+    for grid in grids(diff, "relative_norm" if diff.about.get("base") else "rms_change"):
+        log = grid.full(6)
+        if not log.size:
+            continue
+        profile = (log - log.median()).median(axis=1)
+        times = np.exp(profile - profile.median())
+        for layer, score in zip(log.index, robust_z(profile.to_numpy()), strict=True):
+            if score < z or times[layer] < ratio:
+                continue
+            rows = diff.frame[
+                (diff.frame["layer"] == layer).fillna(False)
+                & (diff.frame["stack"] == grid.stack)
+                & diff.frame["status"].isin(MOVED)
+            ]
+            message = (
+                f"Layer {layer}{grid.where} moves {times[layer]:.3g} times as much as the median "
+                f"layer (robust z {score:+.1f})."
+            )
+            yield finding(
+                "outlier-layer", message, rows, layer=int(layer), ratio=float(times[layer])
+            )

@@ -1,0 +1,217 @@
+"""What may be meant, and should be known: special parts moved, vocabularies, dtypes, ties."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.comparison.frame import records
+from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.naming import component_order
+
+#: Bits of fraction and of exponent of what weights are stored in.
+_BITS = {
+    "F64": (52, 11), "F32": (23, 8), "BF16": (7, 8), "F16": (10, 5), "F8_E4M3": (3, 4),
+    "F8_E4M3FN": (3, 4), "F8_E5M2": (2, 5),
+}  # fmt: skip
+
+
+def _moved(diff: Diff) -> pd.DataFrame:
+    return diff.frame[diff.frame["status"].isin(MOVED)]
+
+
+def _special(diff: Diff, name: str, rows: pd.DataFrame, what: str) -> Iterator[Finding]:
+    if len(rows):
+        size = Diff(rows, diff.about).overall.get("relative_norm")
+        by = f", by {size:.3g} of their norm" if size is not None else ""
+        yield finding(name, f"{tensors(rows, f'of {what} moved{by}')}.", rows, relative_norm=size)
+
+
+@audit_rule("embeddings-moved", "note")
+def embeddings_moved(diff: Diff) -> Iterator[Finding]:
+    """Embeddings that move change what every token means to the model."""
+    moved = _moved(diff)
+    yield from _special(diff, "embeddings-moved", moved[moved["block"] == "embed"], "embeddings")
+
+
+@audit_rule("head-moved", "note")
+def head_moved(diff: Diff) -> Iterator[Finding]:
+    """A head that moves changes the probability of every token."""
+    moved = _moved(diff)
+    yield from _special(diff, "head-moved", moved[moved["block"] == "head"], "the head")
+
+
+@audit_rule("norms-moved", "note")
+def norms_moved(diff: Diff) -> Iterator[Finding]:
+    """Norms that move rescale whole activations."""
+    moved = _moved(diff)
+    yield from _special(diff, "norms-moved", moved[moved["block"] == "norm"], "norms")
+
+
+@audit_rule("biases-moved", "note")
+def biases_moved(diff: Diff) -> Iterator[Finding]:
+    """Biases that move are left behind by tools that carry matrices only."""
+    moved = _moved(diff)
+    rows = moved[(moved["param"] == "bias") & ~moved["block"].isin(("norm",))]
+    yield from _special(diff, "biases-moved", rows, "biases")
+
+
+@audit_rule("untargeted-moved", "caution")
+def untargeted_moved(diff: Diff) -> Iterator[Finding]:
+    """A tensor that an adapter changes beside the modules its configuration lists is a surprise."""
+    told = diff.about.get("adapter", {})
+    targets = told.get("target_modules")
+    if not isinstance(targets, list) or not targets:
+        return
+    keys = ("target_modules", "modules_to_save")
+    named = [str(name) for key in keys for name in _list(told, key)]
+    bias = told.get("bias", "none") != "none"
+    rows = _moved(diff)
+    stray = [
+        not any(f".{name}." in f".{row['tensor']}." for name in named)
+        and not (bias and row["param"] == "bias")
+        and not (row["block"] in ("embed", "head") and told.get("trainable_token_indices"))
+        for row in records(rows[["tensor", "param", "block"]])
+    ]
+    outside = rows[stray]
+    if len(outside):
+        message = (
+            f"{tensors(outside, 'moved beside the listed targets')}: the configuration targets "
+            f"{listed(named, 8)}."
+        )
+        yield finding("untargeted-moved", message, outside, targets=named)
+
+
+@audit_rule("partly-frozen", "note")
+def partly_frozen(diff: Diff) -> Iterator[Finding]:
+    """A component that moved in some layers and is the base's in others was frozen in part."""
+    frame = diff.frame[(diff.frame["param"] == "weight") & diff.frame["layer"].notna()]
+    for (stack, component), rows in frame.groupby(["stack", "component"], sort=False):
+        still = rows[rows["status"].isin(("identical", "untouched"))]
+        moved = rows[rows["status"].isin(MOVED)]
+        if len(still) and len(moved):
+            where = f"{component} of the {stack}" if stack else str(component)
+            spans = [layer_spans([*map(int, part["layer"].unique())]) for part in (moved, still)]
+            message = f"{where} moved in layers {spans[0]} and is the base's in layers {spans[1]}."
+            yield finding("partly-frozen", message, still, component=component, moved=spans[0])
+
+
+@audit_rule("frozen", "note")
+def frozen(diff: Diff) -> Iterator[Finding]:
+    """A component that is the base's in every layer was frozen, or is nobody's target."""
+    frame = diff.frame
+    moved = {*map(str, _moved(diff)["component"].dropna().unique())}
+    still = frame[frame["status"].isin(("identical", "untouched")) & frame["component"].notna()]
+    still = still[~still["component"].isin(list(moved))]
+    names = component_order(still["component"].unique())
+    if moved and names:
+        be = "is" if len(names) == 1 else "are"
+        message = f"{', '.join(names)} {be} the base's throughout: {counted(len(still), 'tensor')}."
+        yield finding("frozen", message, still, components=names, moved=component_order(moved))
+
+
+@audit_rule("vocabulary", "caution")
+def vocabulary(diff: Diff) -> Iterator[Finding]:
+    """A vocabulary of another size needs its own tokenizer, and leaves rows without a base."""
+    frame = diff.frame
+    rows = frame[(frame["status"] == "reshaped") & frame["block"].isin(("embed", "head"))]
+    sizes = [diff.about.get("config", {}).get(side, {}).get("vocab_size") for side in _SIDES]
+    said = f"; the configurations say {sizes[0]} and {sizes[1]}" if None not in sizes else ""
+    if len(rows):
+        message = f"{tensors(rows, 'have another number of rows than the base')}{said}."
+        yield finding("vocabulary", message, rows, sizes=sizes)
+    elif None not in sizes and sizes[0] != sizes[1]:
+        message = f"The configurations name {sizes[0]} and {sizes[1]} tokens, the tensors do not."
+        yield finding("vocabulary", message, sizes=sizes)
+
+
+_SIDES = ("base", "tuned")
+
+
+@audit_rule("dtype-narrowed", "caution")
+def dtype_narrowed(diff: Diff) -> Iterator[Finding]:
+    """A dtype with fewer bits of fraction or exponent loses what the base could hold."""
+    frame = diff.frame.dropna(subset=["base_dtype", "tuned_dtype"])
+    for (before, after), rows in frame.groupby(["base_dtype", "tuned_dtype"]):
+        if before in _BITS and after in _BITS and _narrower(_BITS[after], _BITS[before]):
+            message = f"{tensors(rows, f'went from {before} to {after}')}."
+            yield finding("dtype-narrowed", message, rows, before=before, after=after)
+
+
+@audit_rule("tied-diverged", "alarm")
+def tied_diverged(diff: Diff) -> Iterator[Finding]:
+    """Embeddings and head that were one tensor, and are two now, lose one where they are tied."""
+    frame = diff.frame[diff.frame["param"] == "weight"]
+    embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
+    head = frame[frame["block"] == "head"]
+    if len(embed) != 1 or len(head) != 1:
+        return
+    one, other = records(embed)[0], records(head)[0]
+    if one["shape"] != other["shape"]:
+        return
+    told = diff.about.get("config", {}).get("tuned", {}).get("tie_word_embeddings") is True
+    if None in (one["tuned_sq"], other["tuned_sq"]):
+        return
+    were = all(one[name] == other[name] for name in ("base_sq", "base_abs"))
+    if one["tuned_sq"] == other["tuned_sq"] or not (were or told):
+        return
+    why = "they are one tensor in the base" if were else "the configuration ties them"
+    message = (
+        f"{one['tensor']} and {other['tensor']} differ, though {why}: a loader that ties them "
+        "drops one."
+    )
+    yield finding("tied-diverged", message, pd.concat([embed, head]), tied_by=why)
+
+
+@audit_rule("untied", "caution")
+def untied(diff: Diff) -> Iterator[Finding]:
+    """A head of its own, beside a base that ties its embeddings, is dropped by who ties them."""
+    heads = diff.frame[(diff.frame["block"] == "head") & (diff.frame["status"] == "added")]
+    ties = diff.about.get("config", {}).get("base", {}).get("tie_word_embeddings")
+    if ties is True and len(heads):
+        message = f"{tensors(heads, 'stored by the fine-tune alone: the base ties its head')}."
+        yield finding("untied", message, heads)
+
+
+@audit_rule("under-the-floor", "caution")
+def under_the_floor(diff: Diff, *, snr: float = 10.0) -> Iterator[Finding]:
+    """A change that does not stand out of rounding cannot be told from a cast, or drowns in one."""
+    if "snr" not in diff.frame:
+        return
+    moved = _moved(diff)
+    faint = moved[(moved["snr"] < snr).fillna(False)]
+    if len(faint):
+        fate = "would drown in a merge" if is_adapter(diff) else "cannot be told from rounding"
+        message = (
+            f"{tensors(faint, f'moved so little that it {fate}')}: squared change under {snr:g} "
+            "times the squared rounding error."
+        )
+        yield finding("under-the-floor", message, faint, snr=snr)
+
+
+def layer_spans(layers: list[int]) -> str:
+    """Write layers as runs.
+
+    >>> layer_spans([0, 1, 2, 5])
+    '0–2, 5'
+    """
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][1] + 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    return ", ".join(f"{a}–{b}" if a != b else f"{a}" for a, b in runs)
+
+
+def _narrower(after: tuple[int, int], before: tuple[int, int]) -> bool:
+    return after[0] < before[0] or after[1] < before[1]
+
+
+def _list(told: dict[str, Any], key: str) -> list[Any]:
+    found = told.get(key)
+    return found if isinstance(found, list) else []

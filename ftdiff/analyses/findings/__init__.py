@@ -1,0 +1,108 @@
+"""What the numbers say: a statistic, a null and a threshold behind every sentence."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.findings import (
+    concentration,
+    contrasts,
+    controls,
+    depth,
+    groups,
+    outliers,
+    regime,
+    uniform,
+)
+from ftdiff.analyses.findings.registry import RULES, STRUCTURAL, Rule, rule
+from ftdiff.comparison.grid import Grid, grids
+from ftdiff.comparison.result import Diff
+from ftdiff.registry import Registry
+
+__all__ = [
+    "RULES",
+    "STRUCTURAL",
+    "Finding",
+    "Rule",
+    "concentration",
+    "contrasts",
+    "controls",
+    "depth",
+    "findings",
+    "groups",
+    "outliers",
+    "regime",
+    "rule",
+    "uniform",
+]
+
+
+def findings(
+    data: Diff | pd.DataFrame,
+    metric: str | None = None,
+    *,
+    limits: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Finding]:
+    """Say what a diff, or a plain matrix, shows: movement, where it differs, and what explains it.
+
+    Parameters
+    ----------
+    data
+        A diff, or a matrix with a row per layer and a column per component.
+    metric
+        What patterns are looked for in: by default the relative norm; without a base the
+        root-mean-square change. Of a plain matrix, any text.
+    limits
+        Thresholds to use instead of the defaults, by rule:
+        ``{"contrast": {"ratio": 1.5}}``.
+
+    Returns
+    -------
+    list of Finding
+        In the order of `RULES`, a stack after the other; deterministic.
+
+    Raises
+    ------
+    UnknownName
+        A metric, a rule or one of its thresholds does not exist.
+    BadCall
+        The data is neither a diff nor a matrix of numbers.
+    """
+    options = _checked(limits or {})
+    if metric is None:
+        absolute = isinstance(data, Diff) and not data.about.get("base")
+        metric = "rms_change" if absolute else "relative_norm"
+    found: list[Finding] = []
+    if isinstance(data, Diff):
+        found += _said("diff", data, options)
+    for grid in grids(data, metric):
+        found += _said("grid", grid, options)
+    return found
+
+
+def structural(found: Iterable[Finding]) -> list[Finding]:
+    """Return those that claim a pattern."""
+    return [one for one in found if one.rule in RULES and RULES[one.rule].kind in STRUCTURAL]
+
+
+def _said(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    found: list[Finding] = []
+    for name, one in RULES.items():
+        if one.of != of or (one.kind == "uniform" and structural(found)):
+            continue
+        found += one.generate(subject, **options.get(name, {}))
+    return found
+
+
+def _checked(limits: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
+    for name, given in limits.items():
+        keywords = inspect.signature(RULES[name].generate).parameters
+        known = {k: v for k, v in keywords.items() if v.kind is inspect.Parameter.KEYWORD_ONLY}
+        for keyword in given:
+            Registry(f"threshold of {name}", known)[keyword]
+    return limits

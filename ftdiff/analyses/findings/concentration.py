@@ -1,0 +1,111 @@
+"""Where the squared change sits: in few layers, or in more than a component's share of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from ftdiff.analyses.finding import Finding, counted
+from ftdiff.analyses.findings.depth import LEAST
+from ftdiff.analyses.findings.nulls import DRAWS, p_value
+from ftdiff.analyses.findings.registry import evidence, rule
+from ftdiff.comparison.frame import records
+from ftdiff.comparison.grid import Grid
+from ftdiff.comparison.result import Diff
+from ftdiff.tensors import Array
+
+
+@rule("concentrated", kind="structure")
+def concentrated(
+    grid: Grid, *, gini: float = 0.3, p: float = 0.01, layers: int = LEAST
+) -> Iterator[Finding]:
+    """Say in how few layers the squared change sits: Gini over layers, weighed by parameters."""
+    kept = grid.full(layers)
+    if not kept.size:
+        return
+    energy, params = _energy(grid, kept)
+    observed = weighted_gini(energy.sum(axis=1), params.sum(axis=1))
+    if observed < gini:
+        return
+    rng = np.random.default_rng(len(kept))
+    density = energy / params
+    null = np.array(
+        [
+            weighted_gini((rng.permuted(density, axis=0) * params).sum(axis=1), params.sum(axis=1))
+            for _ in range(DRAWS)
+        ]
+    )
+    chance = p_value(observed, null)
+    if chance >= p:
+        return
+    by_layer = pd.Series(energy.sum(axis=1), kept.index).sort_values(ascending=False)
+    half = int((by_layer.cumsum() / by_layer.sum()).searchsorted(0.5)) + 1
+    effective = float(by_layer.sum() ** 2 / (by_layer**2).sum())
+    names = [*by_layer.index[:half]]
+    message = (
+        f"The change{grid.where} is concentrated: half of its squares sits in "
+        f"{counted(half, 'layer')} of {len(kept)} ({', '.join(map(str, sorted(names[:8])))}"
+        f"{', …' if half > 8 else ''}; Gini {observed:.2f}, {effective:.1f} layers by "
+        f"participation, p = {chance:.2g})."
+    )
+    found = evidence(
+        gini=observed, layers=names, participation=effective, p=chance, stack=grid.stack
+    )
+    cells = tuple((layer, name) for layer in names for name in kept.columns)
+    yield Finding("concentrated", "note", message, found, cells)
+
+
+@rule("lift", kind="context", of="diff")
+def lift(diff: Diff, *, times: float = 2.0, share: float = 0.1) -> Iterator[Finding]:
+    """Say which components hold more of the squared change than of the parameters."""
+    frame = diff.by("component", metrics=("energy_share", "lift")).dropna()
+    high = frame[(frame["lift"] >= times) & (frame["energy_share"] >= share)]
+    for row in records(high.sort_values("energy_share", ascending=False)):
+        energy, held = row["energy_share"], row["energy_share"] / row["lift"]
+        message = (
+            f"{row['component']} holds {energy:.0%} of the squared change in {held:.1%} of the "
+            f"parameters (lift {row['lift']:.3g})."
+        )
+        found = evidence(component=row["component"], energy_share=energy, lift=row["lift"])
+        yield Finding("lift", "note", message, found)
+
+
+@rule("new-rows", kind="context", of="diff")
+def new_rows(diff: Diff) -> Iterator[Finding]:
+    """Say which vocabularies grew or shrank: rows of one side have no change to measure."""
+    for row in records(diff.frame[diff.frame["status"] == "reshaped"]):
+        shape = row["shape"]
+        if shape is None or len(shape) < 2 or row["delta_sq"] is None:
+            continue
+        common, now = row["numel"] // (math.prod(shape[1:]) or 1), shape[0]
+        new = f"{counted(now - common, 'row')} of it {'is' if now - common == 1 else 'are'} new"
+        message = (
+            f"{row['tensor']} has {now:,} rows, and {common:,} in common with the base: "
+            f"{new if now > common else 'the base has more'}, and no ratio counts what only one "
+            "side has."
+        )
+        found = evidence(tensor=row["tensor"], rows=now, common=common)
+        yield Finding("new-rows", "note", message, found)
+
+
+def weighted_gini(amounts: Array, weights: Array) -> float:
+    """Return Gini's coefficient of amounts over weights: 0 where each has its share."""
+    order = np.argsort(amounts / weights)
+    held = np.concatenate([[0.0], np.cumsum(amounts[order]) / amounts.sum()])
+    steps = weights[order] / weights.sum()
+    return float(1 - (steps * (held[1:] + held[:-1])).sum())
+
+
+def _energy(grid: Grid, kept: pd.DataFrame) -> tuple[Array, Array]:
+    """Return squared change and number of parameters; of a plain matrix, squares and ones."""
+    if "delta_sq" in grid.twins:
+        delta_sq, params = (
+            grid.twins[name].loc[kept.index, kept.columns].to_numpy(np.float64)
+            for name in ("delta_sq", "params")
+        )
+        return delta_sq, params
+    squares = np.exp(2 * kept.to_numpy())
+    return squares, np.ones_like(squares)

@@ -1,0 +1,77 @@
+"""Beside which published fine-tunes a change stands, by its size alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.findings.registry import evidence, rule
+from ftdiff.comparison.result import Diff
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A kind of fine-tune, and the global relative norms that were measured of it."""
+
+    name: str
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        span = f"{self.low:g}" if self.low == self.high else f"{self.low:g}–{self.high:g}"
+        return f"{self.name} ({span})"
+
+
+#: Measured on published models, from the smallest change to the largest.
+CALIBRATION = (
+    Calibration("on-policy distillation of a 1.7B model", 0.0005, 0.0005),
+    Calibration("reinforcement learning of 7B models", 0.0014, 0.0031),
+    Calibration("light supervised fine-tuning of a 7B model", 0.011, 0.011),
+    Calibration("a vendor's post-training, Qwen2.5-7B to Instruct", 0.012, 0.012),
+    Calibration("chat fine-tuning of 8B models", 0.015, 0.05),
+    Calibration("heavy fine-tuning on long reasoning, 7B", 0.13, 0.26),
+)
+#: A single published number stands for its neighbourhood, up to this factor.
+_NEAR = 1.1
+
+
+@rule("regime", kind="context", of="diff")
+def regime(diff: Diff) -> Iterator[Finding]:
+    """Say which calibration rows the overall change is consistent with, and its neighbours."""
+    overall = diff.overall
+    size = overall.get("relative_norm")
+    if size is None or not diff.about.get("base") or not size > 0:
+        return
+    inside = [row for row in CALIBRATION if row.low / _NEAR <= size <= row.high * _NEAR]
+    below = [row for row in CALIBRATION if row.high * _NEAR < size]
+    above = [row for row in CALIBRATION if row.low / _NEAR > size]
+    near = {
+        "next smaller": max(below, key=lambda row: row.high, default=None),
+        "next larger": min(above, key=lambda row: row.low, default=None),
+    }
+    beside = "; ".join(f"{words}: {row}" for words, row in near.items() if row is not None)
+    fits = " and ".join(str(row) for row in inside)
+    told = f"consistent with {fits}; {beside}" if inside else f"between published sizes; {beside}"
+    if not inside and None in near.values():
+        told = f"{'above' if below else 'below'} every published size; {beside}"
+    message = f"The overall relative change is {size:.3g}{_shape(overall)}: {told}."
+    found = evidence(
+        relative_norm=size,
+        consistent=[row.name for row in inside],
+        neighbours=[row.name for row in near.values() if row is not None],
+        changed_fraction=overall.get("changed_fraction"),
+        scale_share=overall.get("scale_share"),
+        log10=math.log10(size),
+    )
+    yield Finding("regime", "note", message, found)
+
+
+def _shape(overall: dict[str, float]) -> str:
+    parts = []
+    if "changed_fraction" in overall:
+        parts.append(f"{overall['changed_fraction']:.0%} of the entries changed")
+    if "scale_share" in overall:
+        parts.append(f"{overall['scale_share']:.1%} of its square is a rescale")
+    return f" ({', '.join(parts)})" if parts else ""

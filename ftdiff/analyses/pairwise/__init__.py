@@ -1,0 +1,40 @@
+"""Many fine-tunes of one base, measured together, tensor by tensor."""
+
+from ftdiff.analyses.pairwise.alignment import Line, Lineup, apart_from, labels, line_up, place
+from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure
+from ftdiff.analyses.pairwise.problems import trouble, troubles
+from ftdiff.analyses.pairwise.storage import (
+    COLUMNS,
+    checked_about,
+    checked_sums,
+    load,
+    packed,
+    save,
+    tensors_of,
+    unpacked,
+)
+from ftdiff.analyses.pairwise.tasks import run
+
+__all__ = [
+    "COLUMNS",
+    "Asked",
+    "Line",
+    "Lineup",
+    "Together",
+    "apart_from",
+    "checked_about",
+    "checked_sums",
+    "floor_sq",
+    "labels",
+    "line_up",
+    "load",
+    "measure",
+    "packed",
+    "place",
+    "run",
+    "save",
+    "tensors_of",
+    "trouble",
+    "troubles",
+    "unpacked",
+]

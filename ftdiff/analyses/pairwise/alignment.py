@@ -1,0 +1,217 @@
+"""Line many fine-tunes up over one base, tensor by tensor; nothing is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftdiff.adapters import open_tuned
+from ftdiff.comparison.plan import Change, Plan, pair
+from ftdiff.deltas.recipes import Beside, Recipe, Tuned
+from ftdiff.errors import BadCall, Mismatch, one_line
+from ftdiff.formats import open_checkpoint
+from ftdiff.naming import Address, locate
+from ftdiff.naming.matching import pair_names
+from ftdiff.tensors import FirstRows, LazyTensor, numel
+
+
+@dataclass(frozen=True)
+class Line:
+    """One base tensor, and what each of n fine-tunes makes of it.
+
+    Attributes
+    ----------
+    address, base
+        The tensor's place, and the tensor, where there is a base.
+    shape
+        What all of the recipes change: the base tensor's shape, or the rows that all have.
+    recipes
+        n of them; None where a fine-tune leaves the tensor as it is.
+    unknown
+        Which fine-tunes lack the tensor though they are whole checkpoints: their change is
+        missing, not zero.
+    """
+
+    address: Address
+    base: LazyTensor | None
+    shape: tuple[int, ...]
+    recipes: tuple[Recipe | None, ...]
+    unknown: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Fine-tunes side by side.
+
+    Attributes
+    ----------
+    names
+        A short name for each fine-tune, all different.
+    tuned
+        The opened fine-tunes, in the order given.
+    lines
+        A line for each base tensor that one of them changes.
+    base
+        The base's source; None without one.
+    apart
+        By fine-tune, the tensors that could not be lined up, each with the reason.
+    """
+
+    names: tuple[str, ...]
+    tuned: tuple[Tuned, ...]
+    lines: tuple[Line, ...]
+    base: str | None = None
+    apart: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def place(line: Line) -> dict[str, Any]:
+    """Return what a line's tensor is, as the columns of a frame."""
+    words = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
+    known = {word: getattr(line.address, word) for word in words}
+    size = {"shape": line.shape, "numel": numel(line.shape)}
+    return {"tensor": line.address.name, **known, **size}
+
+
+def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup:
+    """Open a base and its fine-tunes, and line them up.
+
+    Parameters
+    ----------
+    base
+        What `open_checkpoint` takes, or None: the adapters are then lined up by their own names.
+    tuned
+        What `open_tuned` takes, each.
+    least
+        How many fine-tunes are needed.
+
+    Raises
+    ------
+    BadCall
+        There are too few, or a whole checkpoint has no base.
+    BadFile, BadAdapter, Mismatch
+        One of them cannot be opened, or changes no tensor of the base.
+    """
+    if len(tuned) < least:
+        raise BadCall(f"{len(tuned)} given: at least {least} fine-tunes are needed")
+    opened = None if base is None or base == "-" else open_checkpoint(base)
+    fine = tuple(open_tuned(one, opened) for one in tuned)
+    names = labels([one.source for one in fine])
+    whole = [name for name, one in zip(names, fine, strict=True) if one.kind == "full"]
+    if opened is None and whole:
+        raise BadCall(f"{whole[0]}: a whole checkpoint has a change only against its base: --base")
+    layouts = {tuple(one.layout.items()) for one in fine}
+    if len(layouts) > 1:
+        raise Mismatch("the fine-tunes do not have the same layers: some repeat layers of the base")
+    plans = [pair(opened, one) for one in fine] if opened is not None else _alone(fine)
+    lines, apart = _lines(plans, fine)
+    for i, name in enumerate(names):
+        if all(line.recipes[i] is None for line in lines):
+            raise Mismatch(f"{name}: changes no tensor that the others have; one base for all?")
+        others = (line.recipes[:i] + line.recipes[i + 1 :] for line in lines if line.recipes[i])
+        if opened is None and len(fine) > 1 and not any(map(any, others)):
+            raise Mismatch(f"{name}: no tensor has a name that the others have; give --base")
+    source = None if opened is None else opened.source
+    return Lineup(names, fine, lines, source, dict(zip(names, apart, strict=True)))
+
+
+def _alone(fine: Sequence[Tuned]) -> list[Plan]:
+    """Pair adapters with the names of all of them, as the first of them spells each."""
+    spelled: dict[str, tuple[int, ...]] = {}
+    plans = []
+    for one in fine:
+        plan = pair(None, one)
+        shapes = {change.address.name: change.recipe.shape for change in plan.changes}
+        found = pair_names(spelled, shapes)
+        spelled |= {name: shape for name, shape in shapes.items() if name not in found}
+        addresses = locate([found.get(name, name) for name in shapes])
+        changes = zip(addresses.values(), plan.changes, strict=True)
+        plans.append(Plan(tuple(Change(at, None, change.recipe) for at, change in changes)))
+    return plans
+
+
+def _lines(
+    plans: Sequence[Plan], fine: Sequence[Tuned]
+) -> tuple[tuple[Line, ...], list[dict[str, str]]]:
+    """Collect the changes of each tensor, over the rows that all of them have."""
+    by: dict[str, dict[int, Change]] = {}
+    for i, plan in enumerate(plans):
+        for change in plan.changes:
+            if not isinstance(change.recipe, Beside):
+                by.setdefault(change.address.name, {})[i] = change
+    apart = [_left_out(plan, one) for plan, one in zip(plans, fine, strict=True)]
+    lines = []
+    for name, changes in by.items():
+        first = next(iter(changes.values()))
+        shape = min((change.recipe.shape for change in changes.values()), key=lambda s: s[:1])
+        recipes: list[Recipe | None] = [None] * len(plans)
+        for i, change in changes.items():
+            fitted = change.recipe.fitted(shape)
+            if fitted is None:
+                apart[i][name] = f"changes {change.recipe.shape}, the others {shape}"
+            recipes[i] = fitted
+        unknown = frozenset(
+            i
+            for i, one in enumerate(fine)
+            if recipes[i] is None and (one.kind in ("full", "delta") or name in apart[i])
+        )
+        lines.append(Line(first.address, _rows(first, shape), shape, tuple(recipes), unknown))
+    return tuple(lines), apart
+
+
+def _rows(change: Change, shape: tuple[int, ...]) -> LazyTensor | None:
+    tensor = change.base
+    if tensor is None or tensor.shape == shape:
+        return tensor
+    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
+    return FirstRows(whole, shape[0])
+
+
+def _left_out(plan: Plan, tuned: Tuned) -> dict[str, str]:
+    compared = {change.address.name for change in plan.changes}
+    return {
+        **dict.fromkeys(plan.added, "the base has no such tensor"),
+        **dict.fromkeys(plan.removed, "it has no such tensor of the base"),
+        **{name: "another shape than the base's" for name in plan.reshaped if name not in compared},
+        **tuned.unmatched,
+    }
+
+
+def labels(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the shortest ends of paths that tell them apart; a number where none does.
+
+    >>> labels(["runs/a/final", "runs/b/final", "other"])
+    ('a/final', 'b/final', 'other')
+    """
+    parts = [os.path.normpath(source).split(os.sep) for source in sources]
+    depth = 1
+    while depth < max(map(len, parts)):
+        shown = ["/".join(part[-depth:]) for part in parts]
+        if len({*shown}) == len(shown):
+            break
+        depth += 1
+    found = []
+    for i, part in enumerate(parts):
+        ends = ["/".join(part[-d:]) for d in range(1, depth + 1)]
+        alone = [
+            end for d, end in enumerate(ends, 1)
+            if sum("/".join(other[-d:]) == end for other in parts) == 1
+        ]  # fmt: skip
+        found.append(one_line(alone[0]) if alone else f"{one_line(ends[-1])} #{i + 1}")
+    return apart_from((), found)
+
+
+def apart_from(taken: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, each with a number where it is taken already.
+
+    >>> apart_from(["a"], ["a", "b", "b"])
+    ('a #2', 'b', 'b #2')
+    """
+    found = [*taken]
+    for name in names:
+        again, new = 2, name
+        while new in found:
+            new, again = f"{name} #{again}", again + 1
+        found.append(new)
+    return tuple(found[len(taken) :])

@@ -1,0 +1,215 @@
+"""Measure one tensor of many fine-tunes at once: each file is read once, whatever their number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from ftdiff import kernels
+from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.analyses.pairwise.distances import from_distances
+from ftdiff.analyses.pairwise.samples import PROBES, Probe
+from ftdiff.deltas.forms import Delta, inner_products
+from ftdiff.deltas.moments import exact
+from ftdiff.deltas.recipes import Added, Entries, Recipe
+from ftdiff.errors import attempt
+from ftdiff.tensors import Array, matrices, nbytes, numel, precision
+
+#: Entries of all fine-tunes that are held at a time, as float64: so many that calls do not count.
+_HELD = 1 << 20
+#: Entries of a base of which one window is lent.
+_WINDOW = 1 << 23
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured beside the inner products.
+
+    Attributes
+    ----------
+    base
+        ‖W‖² and the spacing of its numbers.
+    probes
+        Names of `PROBES`.
+    """
+
+    base: bool = False
+    probes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """What is known of one tensor of n fine-tunes.
+
+    Attributes
+    ----------
+    inner
+        float64, n × n: ⟨ΔWᵢ, ΔWⱼ⟩ over the entries that are finite; 0 where one leaves the tensor
+        as it is, NaN where one is not known.
+    nonfinite
+        int64, n: entries of each that are not finite.
+    base_sq, power_sq
+        ‖W‖², and Σ (2^⌊log₂|w|⌋)²: times a dtype's squared spacing at 1, its squared units in the
+        last place. NaN where not asked for.
+    probes
+        By probe, arrays by name.
+    complaints
+        By fine-tune, why its change could not be read.
+    """
+
+    inner: Array
+    nonfinite: Array
+    base_sq: float = float("nan")
+    power_sq: float = float("nan")
+    probes: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    complaints: Mapping[int, str] = field(default_factory=dict)
+
+
+def measure(line: Line, asked: Asked) -> Together:
+    """Measure one line: on a worker, from paths; no weight travels.
+
+    Changes that have factors are multiplied by each other in closed form, at the factors' price; a
+    few that are stored are compared as bytes. Else all are read side by side, some rows at a time.
+    """
+    with np.errstate(all="ignore"):  # what overflows is said, not warned of
+        return _measured(line, asked)
+
+
+def _measured(line: Line, asked: Asked) -> Together:
+    reading = _Reading(line)
+    probes = {name: PROBES[name](line) for name in asked.probes}
+    inner = reading.closed_form()
+    unserved = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
+    if inner is None and not unserved:
+        inner = from_distances(line)
+    if inner is None or unserved:
+        inner = reading.entries(unserved, inner)
+    for i in np.flatnonzero(~np.isfinite(inner.diagonal())).tolist():
+        reading.complaints.setdefault(i, f"{line.address.name}: its squared change overflows")
+    for i in {*line.unknown, *reading.complaints}:
+        inner[i, :] = inner[:, i] = np.nan
+    lost = [*{*line.unknown, *reading.complaints}]
+    base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))
+    found = {name: _known(probe.found(), inner.shape, lost) for name, probe in probes.items()}
+    return Together(inner, reading.nonfinite, base_sq, power_sq, found, reading.complaints)
+
+
+def _known(
+    sums: Mapping[str, Array], pairs: tuple[int, ...], lost: Sequence[int]
+) -> Mapping[str, Array]:
+    """Mark what is of pairs with a fine-tune whose change is not known as missing."""
+    for array in sums.values():
+        if array.shape == pairs:
+            array[lost, :] = array[:, lost] = np.nan
+    return sums
+
+
+def cost(line: Line) -> int:
+    """Return about how many bytes a line's measuring reads."""
+    each = numel(line.shape) if line.base is None else nbytes(line.base)
+    stored = sum(1 for recipe in line.recipes if recipe is not None and recipe.dtype)
+    return each * (stored + 1)
+
+
+def floor_sq(line: Line, found: Together) -> Array:
+    """Return, for each fine-tune, what rounding to its storage dtype adds to ‖ΔW‖²: Σ ulp²/12."""
+    facts = [precision(recipe.dtype) if recipe is not None else None for recipe in line.recipes]
+    ulp = np.array([0.0 if fact is None else fact[0] for fact in facts])
+    return np.where(ulp > 0, ulp * ulp * found.power_sq / 12, 0.0)
+
+
+class _Reading:
+    """The changes of one line, opened; what cannot be read is a complaint."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.count = len(line.recipes)
+        self.complaints: dict[int, str] = {}
+        self.nonfinite = np.zeros(self.count, np.int64)
+        self.deltas: dict[int, Delta] = {}
+
+    def closed_form(self) -> Array | None:
+        """Return all inner products from factors; None where a change has none."""
+        if not all(recipe is None or isinstance(recipe, Added) for recipe in self.line.recipes):
+            return None
+        self.deltas = self._each(lambda recipe: recipe.delta(self.line.base))
+        own = [*self.deltas]
+        products = inner_products([*self.deltas.values()]) if own else np.zeros((0, 0))
+        if np.isnan(products).any():
+            return None
+        inner = np.zeros((self.count, self.count))
+        inner[np.ix_(own, own)] = products
+        self.nonfinite[own] = [delta.nonfinite() for delta in self.deltas.values()]
+        return inner
+
+    def entries(self, probes: Sequence[Probe], known: Array | None) -> Array:
+        """Read all changes side by side, for their inner products (unless known) and probes."""
+        inner = np.zeros((self.count, self.count))
+        readers = self._each(lambda recipe: recipe.entries(self.line.base))
+        for passing in range(max((probe.passes for probe in probes), default=1)):
+            for start, stop in self._runs():
+                own = [i for i in readers if i not in self.complaints]
+                D, nonfinite = self._read(readers, own, start, stop)
+                if known is None and passing == 0:
+                    self.nonfinite[[*own]] += nonfinite
+                    inner[np.ix_(own, own)] += kernels.gram(D)
+                for probe in probes:
+                    if passing < probe.passes:
+                        probe.of_entries(D, own, start, passing)
+        return inner if known is None else known
+
+    def _read(
+        self, readers: Mapping[int, Entries], own: Sequence[int], start: int, stop: int
+    ) -> tuple[Array, Array]:
+        """Read a run of each, zero where it is not finite, and count those entries."""
+        D = np.zeros((len(own), stop - start))
+        for row, i in enumerate(own):
+            read = attempt(self.line.address.name, partial(readers[i], start, stop))
+            if isinstance(read, str):
+                self.complaints[i] = read
+            else:
+                D[row] = read
+        if math.isfinite(D.sum()):
+            return D, np.zeros(len(own), np.int64)
+        broken = ~np.isfinite(D)
+        D[broken] = 0
+        return D, broken.sum(axis=1)
+
+    def _runs(self) -> Iterator[tuple[int, int]]:
+        """Cut the entries by position alone, into whole rows."""
+        size = numel(self.line.shape)
+        columns = max(1, matrices(self.line.address.name, self.line.shape)[2])
+        step = max(1, _HELD // (self.count * columns)) * columns
+        for start in range(0, size, step):
+            yield start, min(start + step, size)
+
+    def _each(self, open_: Callable[[Recipe], T]) -> dict[int, T]:
+        found = {}
+        for i, recipe in enumerate(self.line.recipes):
+            if recipe is None or i in self.complaints:
+                continue
+            opened = attempt(self.line.address.name, partial(open_, recipe))
+            if isinstance(opened, str):
+                self.complaints[i] = opened
+            else:
+                found[i] = opened
+        return found
+
+
+def _base(line: Line) -> tuple[float, float]:
+    if line.base is None:
+        return float("nan"), float("nan")
+    squares, powers = [], []
+    for start in range(0, numel(line.shape), _WINDOW):
+        with line.base.window(start, min(start + _WINDOW, numel(line.shape))) as W:
+            floats, _ = kernels.sums(None, W, "", line.base.dtype)
+        squares += floats[:, 1].tolist()
+        powers += floats[:, 6].tolist()
+    return exact(squares)[0], exact(powers)[0]

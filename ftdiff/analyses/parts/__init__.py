@@ -1,0 +1,230 @@
+"""Parts of tensors, each with every sum: rows, columns, attention heads, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from difflib import get_close_matches
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from ftdiff.adapters import open_tuned
+from ftdiff.analyses.parts import attention, embeddings
+from ftdiff.analyses.parts.frame import gathered, piece
+from ftdiff.analyses.parts.measure import measured
+from ftdiff.analyses.parts.sums import Lines, measure
+from ftdiff.analyses.parts.tokenizers import vocabulary
+from ftdiff.comparison import provenance
+from ftdiff.comparison.engine import Progress
+from ftdiff.comparison.plan import Change, Plan, pair
+from ftdiff.comparison.result import Diff
+from ftdiff.deltas.recipes import Tuned
+from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
+from ftdiff.formats import Checkpoint, open_checkpoint
+
+__all__ = ["columns", "heads", "rows", "tokens"]
+
+
+def rows(base: Any | None, tuned: Any, tensor: str) -> Diff:
+    """Measure every output row of one tensor.
+
+    Parameters
+    ----------
+    base, tuned
+        As in `ftdiff.compare`.
+    tensor
+        The tensor's name in the base, or an end of it that no other has.
+
+    Returns
+    -------
+    Diff
+        A row for each row of the matrix as stored (the first axis), told apart by the column
+        `row`; of stacked experts, expert by expert. Low-rank changes give ‖ΔW_i‖² in closed form.
+
+    Raises
+    ------
+    UnknownName
+        No tensor has that name.
+    BadCall
+        The tensor is not on both sides, or the adapter leaves it alone.
+    BadFile, BadAdapter, Mismatch
+        What was given cannot be read or compared.
+    """
+    return _lines(base, tuned, tensor, 0, "row")
+
+
+def columns(base: Any | None, tuned: Any, tensor: str) -> Diff:
+    """Measure every input column of one tensor; else as `rows`, told apart by `column`."""
+    return _lines(base, tuned, tensor, 1, "column")
+
+
+def heads(
+    base: Any | None,
+    tuned: Any,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Diff:
+    """Measure every attention head of every projection.
+
+    Parameters
+    ----------
+    base, tuned, executor, progress
+        As in `ftdiff.compare`.
+
+    Returns
+    -------
+    Diff
+        A row for each head of each projection, which add up to the projection: rows of q, k and
+        v, columns of o, wherever a fused tensor keeps them. `component` is `attn.q`, `attn.k`, …
+        for parts of a fused tensor too. `head` counts query heads; it is missing for a key or
+        value head that serves several. `kv_head` counts the groups that share one. A projection
+        whose layout is not known is one part without a head, and `about["uncut"]` says why.
+
+    Raises
+    ------
+    BadCall
+        No projection could be cut, with the reason of the first.
+    BadFile, BadAdapter, Mismatch
+        What was given cannot be read or compared.
+    """
+    opened, fine, plan = _opened(base, tuned)
+    config = _config(opened, fine)
+    chosen = [change for change in plan.changes if attention.has_heads(change)]
+    cuts: dict[str, attention.Cut] = {}
+    uncut: dict[str, str] = {}
+    for change in chosen:
+        try:
+            cuts[change.address.name] = attention.cut(change, config)
+        except BadCall as error:
+            uncut[change.address.name] = str(error)
+    if not cuts:
+        reason = next((f"{name}: {why}" for name, why in uncut.items()), "no projection changed")
+        raise BadCall(f"{fine.source}: no attention heads to measure: {reason}")
+    tasks = [
+        (change, cuts[change.address.name].axis if change.address.name in cuts else 0)
+        for change in chosen
+    ]
+    pieces, unreadable = [], {}
+    for change, found in zip(chosen, measured(tasks, executor, progress), strict=True):
+        name = change.address.name
+        if isinstance(found, str):
+            unreadable[name] = found
+        elif name in cuts:
+            cut = cuts[name]
+            parts = found.grouped(attention.labels(cut), len(cut.runs))
+            prefix = "cross_" if change.address.role.startswith("cross_") else ""
+            pieces.append(piece(plan, name, parts, cut.columns(prefix)))
+        else:
+            whole = found.grouped(np.zeros(len(found), np.int64), 1)
+            pieces.append(piece(plan, name, whole, {"head": [None], "kv_head": [None]}))
+    about = provenance.about(opened, fine, plan, unreadable)
+    return gathered(pieces, {**about, "uncut": uncut})
+
+
+def tokens(
+    base: Any | None,
+    tuned: Any,
+    tokenizer: str | PathLike[str] | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Diff:
+    """Measure every token's row of the embeddings.
+
+    Parameters
+    ----------
+    base, tuned, executor, progress
+        As in `heads`.
+    tokenizer
+        A folder with `tokenizer.json` or `vocab.json`; by default that of the fine-tune, or else
+        of the base, where they have one.
+
+    Returns
+    -------
+    Diff
+        A row for each row of `embed.tokens` and `head.lm`, told apart by `row` and named by
+        `token` (missing without a tokenizer). Rows that only the tuned vocabulary has are of
+        status "added", those that only the base has "removed"; both have norms and no change.
+
+    Raises
+    ------
+    Mismatch
+        No embedding changed.
+    BadFile, BadAdapter
+        What was given cannot be read or compared.
+    """
+    opened, fine, plan = _opened(base, tuned)
+    runs = list(embeddings.runs(plan, opened, fine))
+    if not runs:
+        raise Mismatch(f"{fine.source}: it changes no embedding, so there are no tokens to measure")
+    names = _vocabulary(tokenizer, opened, fine)
+    pieces, unreadable = [], {}
+    lines = measured([(run.change, 0) for run in runs], executor, progress)
+    for run, found in zip(runs, lines, strict=True):
+        name = run.change.address.name
+        if isinstance(found, str):
+            unreadable[name] = found
+            continue
+        numbers = range(run.first, run.first + len(found))
+        told: dict[str, list[Any]] = {
+            "row": list(numbers),
+            "token": [names.get(i) for i in numbers],
+        }
+        sums = embeddings.renamed(found, run.status)
+        pieces.append(piece(plan, name, sums, told, run.status))
+    return gathered(pieces, provenance.about(opened, fine, plan, unreadable))
+
+
+def _lines(base: Any | None, tuned: Any, tensor: str, axis: int, word: str) -> Diff:
+    opened, fine, plan = _opened(base, tuned)
+    change = _named(plan, tensor)
+    found: Lines = measure(change, axis)
+    pieces = [piece(plan, change.address.name, found, {word: list(range(len(found)))})]
+    return gathered(pieces, provenance.about(opened, fine, plan, {}))
+
+
+def _opened(base: Any | None, tuned: Any) -> tuple[Checkpoint | None, Tuned, Plan]:
+    opened = None if base is None or base == "-" else open_checkpoint(base)
+    fine = open_tuned(tuned, opened)
+    return opened, fine, pair(opened, fine)
+
+
+def _config(base: Checkpoint | None, tuned: Tuned) -> Mapping[str, Any]:
+    """Return the model's configuration: the base's, or that of a full checkpoint."""
+    if base is not None and base.config:
+        return base.config
+    return tuned.config if tuned.kind == "full" else {}
+
+
+def _named(plan: Plan, tensor: str) -> Change:
+    """Find a change by its name or the end of it."""
+    held = {change.address.name: change for change in plan.changes}
+    if tensor in held:
+        return held[tensor]
+    ends = [name for name in plan.tensors if name == tensor or name.endswith(f".{tensor}")]
+    if len(ends) > 1:
+        raise UnknownName(f"{len(ends)} tensors end in {tensor!r}: {ends[0]!r}, {ends[1]!r}, …")
+    if not ends:
+        near = get_close_matches(tensor, plan.tensors, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see `ftdiff inspect`"
+        raise UnknownName(f"no tensor is called {tensor!r}; {hint}")
+    if ends[0] in held:
+        return held[ends[0]]
+    fates = {"untouched": plan.untouched, "added": plan.added, "removed": plan.removed}
+    fate = next((fate for fate, names in fates.items() if ends[0] in names), "reshaped")
+    raise BadCall(f"{ends[0]}: {fate}, so there is no change to measure")
+
+
+def _vocabulary(
+    tokenizer: str | PathLike[str] | None, base: Checkpoint | None, tuned: Tuned
+) -> dict[int, str]:
+    if tokenizer is not None:
+        found = vocabulary(str(tokenizer))
+        if not found:
+            raise BadFile(f"{tokenizer}: neither tokenizer.json nor vocab.json is there")
+        return found
+    for source in (tuned.source, base.source if base is not None else ""):
+        if source and (found := vocabulary(source)):
+            return found
+    return {}

@@ -1,0 +1,135 @@
+"""What a similarity shows, in sentences with their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.pairwise import troubles
+from ftdiff.analyses.similarity import clusters as grouping
+
+if TYPE_CHECKING:
+    from ftdiff.analyses.similarity.result import Similarity
+
+# A cosine this many standard deviations from what chance gives is more than chance.
+_BEYOND = 5.0
+# Under this ratio of signal to rounding, squared, a change is not to be trusted.
+_TRUSTED = 10.0
+# A cosine below this, negated, undoes something.
+_AGAINST = 0.1
+# A change that could not be seen is not said to be none.
+_EXCUSED = ("nonfinite", "unreadable")
+# Signs that are opposed more often than this are a conflict; chance gives one half.
+_OPPOSED = 0.4
+
+
+def findings(found: Similarity) -> list[Finding]:
+    """Return what is worth saying, alarms first."""
+    said = [
+        *troubles(found.about),
+        *_dead(found),
+        *_under_the_floor(found),
+        *_duplicates(found),
+        *_opposites(found),
+        *_groups(found),
+        *_unrelated(found),
+        *_conflicts(found),
+    ]
+    return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
+
+
+def _dead(found: Similarity) -> Iterator[Finding]:
+    own = np.nansum(np.einsum("tii->ti", found.sums["inner"]), axis=0)
+    for name, norm in zip(found.names, own, strict=True):
+        if norm == 0 and not any(name in found.about.get(k, {}) for k in _EXCUSED):
+            yield Finding("dead", "alarm", f"{name}: its change is exactly zero", {"name": name})
+
+
+def _under_the_floor(found: Similarity) -> Iterator[Finding]:
+    snr = found.table("snr").to_numpy().diagonal()
+    for name, value in zip(found.names, snr, strict=True):
+        if value < _TRUSTED:
+            yield Finding(
+                "under_the_floor",
+                "caution",
+                f"{name}: its change is {value:.2g} times what rounding to its dtype gives alone, "
+                "squared: its cosines are of rounding in part, and pulled towards 0",
+                {"name": name, "snr": float(value), "threshold": _TRUSTED},
+            )
+
+
+def _duplicates(found: Similarity) -> Iterator[Finding]:
+    named: set[str] = set()  # of many copies each is named once, beside the first
+    for row in found.duplicates.to_dict("records"):
+        a, b, cosine, ratio = row["a"], row["b"], row["cosine"], row["norm_ratio"]
+        if cosine < 0 or b in named:
+            continue
+        named.add(b)
+        scale = "" if abs(ratio - 1) < 1e-3 else f", at {ratio:.3g} times the length"
+        yield Finding(
+            "duplicate",
+            "caution",
+            f"{b} is the same change as {a}{scale}: cosine {cosine:.6f}",
+            {"a": a, "b": b, "cosine": cosine, "norm_ratio": ratio, "threshold": grouping.SAME},
+        )
+
+
+def _opposites(found: Similarity) -> Iterator[Finding]:
+    for row in found.by().to_dict("records"):
+        if row["cosine"] < min(-_AGAINST, -_BEYOND * row["cosine_null"]):
+            yield Finding(
+                "opposed",
+                "caution",
+                f"{row['a']} and {row['b']} undo each other in part: cosine {row['cosine']:.3f}, "
+                f"where chance gives ±{row['cosine_null']:.1g}",
+                {key: row[key] for key in ("a", "b", "cosine", "cosine_null")},
+            )
+
+
+def _groups(found: Similarity) -> Iterator[Finding]:
+    groups = found.groups
+    several = [members for members in groups.members if len(members) > 1]
+    if not several or len(found.names) < 3:
+        return
+    shown = "; ".join(listed([*members], 6) for members in several)
+    alone = len(groups.members) - len(several)
+    rest = f", and {counted(alone, 'other')} in none" if alone else ""
+    yield Finding(
+        "groups",
+        "note",
+        f"{counted(len(several), 'group')} of alike changes: {shown}{rest} ({groups.criterion})",
+        {"members": [list(members) for members in groups.members], "criterion": groups.criterion},
+    )
+
+
+def _unrelated(found: Similarity) -> Iterator[Finding]:
+    near = found.neighbours
+    with np.errstate(all="ignore"):
+        lone = near[near["over_null"].abs() < _BEYOND]
+    for row in lone.to_dict("records"):
+        yield Finding(
+            "unrelated",
+            "note",
+            f"{row['name']}: no other change is more like it than chance: nearest "
+            f"{row['nearest']}, cosine {row['cosine']:.2g}, {row['over_null']:.1f} standard "
+            "deviations",
+            {str(key): value for key, value in row.items()},
+        )
+
+
+def _conflicts(found: Similarity) -> Iterator[Finding]:
+    if "signs" not in found.measures:
+        return
+    several = float(found.sums["signs.several"].sum())
+    opposed = float(found.sums["signs.disagreeing"].sum())
+    if several and opposed / several >= _OPPOSED:
+        yield Finding(
+            "sign_conflict",
+            "caution",
+            f"of the entries that two or more move most, {opposed / several:.0%} are pulled in "
+            "opposite directions: an average cancels them",
+            {"share": opposed / several, "entries": several, "threshold": _OPPOSED},
+        )

@@ -1,0 +1,120 @@
+"""Measure how alike fine-tunes are: open, line up, measure all pairs, each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ftdiff.analyses.pairwise import (
+    Asked,
+    Line,
+    Lineup,
+    Together,
+    floor_sq,
+    line_up,
+    measure,
+    place,
+    run,
+    tensors_of,
+    trouble,
+)
+from ftdiff.analyses.similarity import subspaces
+from ftdiff.analyses.similarity.result import Similarity
+from ftdiff.comparison.engine import Progress
+from ftdiff.comparison.provenance import version
+from ftdiff.registry import Registry
+from ftdiff.tensors import Array
+
+#: What can be measured beside the cosine, and what it costs.
+MEASURES: Registry[str] = Registry(
+    "measure",
+    {
+        "masks": "which entries changed at all, of stored checkpoints",
+        "signs": "signs of the largest changes: TIES conflicts; adapters are multiplied out",
+        "subspaces": "overlap and angles of the leading directions; of checkpoints by Lanczos",
+    },
+)
+
+
+def similarity(
+    tuned: Sequence[Any],
+    base: Any | None = None,
+    measures: Sequence[str] = (),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Similarity:
+    """Measure how alike fine-tunes of one base are: ΔW against ΔW, never factor against factor.
+
+    Parameters
+    ----------
+    tuned
+        Two or more paths to checkpoints or adapters of any kind, or what `open_tuned` takes.
+    base
+        A path, or what `open_checkpoint` takes. Adapters whose change does not depend on the base
+        (LoRA, LoKr, …) need none.
+    measures
+        Beside the cosine: "masks", "signs", "subspaces", or "all".
+    executor
+        Where to measure; threads of this process by default, one for each core.
+    progress
+        Called with the bytes read so far and in all.
+
+    Raises
+    ------
+    BadCall
+        There are fewer than two, or a checkpoint has no base.
+    BadFile, BadAdapter, Mismatch
+        One of them cannot be opened, or has nothing in common with the base or the others. A
+        tensor that cannot be read is left out of its pairs instead, and `about["unreadable"]`
+        says why.
+    UnknownName
+        A measure does not exist.
+
+    Notes
+    -----
+    Changes that have factors are multiplied by each other through one product of all of them
+    stacked. Others are read side by side, some rows at a time: each file once, whatever their
+    number, and memory does not grow with the model.
+    """
+    asked = [*MEASURES] if "all" in measures else [*dict.fromkeys(measures)]
+    for name in asked:
+        MEASURES[name]
+    lineup = line_up(base, tuned)
+    probes = tuple(name for name in asked if name != "subspaces")
+    asking = Asked(base=any(one.kind == "full" for one in lineup.tuned), probes=probes)
+    task = partial(_measured, asked=asking, spaces="subspaces" in asked)
+    found = run(lineup.lines, task, executor, progress)
+    together = [one for one, _ in found]
+    sums = {"inner": np.stack([one.inner for one in together])}
+    floors = [floor_sq(line, one) for line, one in zip(lineup.lines, together, strict=True)]
+    sums["floor_sq"] = np.stack(floors)
+    for probe in probes:
+        for name in together[0].probes[probe]:
+            sums[f"{probe}.{name}"] = np.stack([one.probes[probe][name] for one in together])
+    if "subspaces" in asked:
+        for name in found[0][1]:
+            sums[f"subspaces.{name}"] = np.stack([spaces[name] for _, spaces in found])
+    rows = [place(line) for line in lineup.lines]
+    return Similarity(lineup.names, tensors_of(rows), sums, _about(lineup, together))
+
+
+def _measured(line: Line, asked: Asked, spaces: bool) -> tuple[Together, dict[str, Array]]:
+    """Measure one line on a worker."""
+    return measure(line, asked), subspaces.overlaps(line) if spaces else {}
+
+
+def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
+    """Return what a similarity was made from; plain values only."""
+    return {
+        "base": lineup.base,
+        "tuned": {
+            name: {"source": one.source, "kind": one.kind}
+            for name, one in zip(lineup.names, lineup.tuned, strict=True)
+        },
+        **trouble(lineup, found),
+        "versions": {"ftdiff": version()},
+    }

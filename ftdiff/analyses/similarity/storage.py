@@ -1,0 +1,67 @@
+"""A similarity as a document, whole and exact to the bit, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftdiff.analyses.pairwise import checked_about, checked_sums, packed, tensors_of, unpacked
+from ftdiff.analyses.similarity.formulas import SPACES
+from ftdiff.comparison.frame import records
+from ftdiff.tensors import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ftdiff.analyses.similarity.result import Similarity
+
+FORMAT = "ftdiff.similarity/1"
+
+#: What each measure adds to the sums: of all pairs, of each fine-tune, or one number.
+MEASURED: Mapping[str, Mapping[str, str]] = {
+    "masks": {"both": "pairs"},
+    "signs": {
+        **dict.fromkeys(("kept_both", "opposed"), "pairs"),
+        **dict.fromkeys(("kept_sq", "elected_sq", "merged_inner"), "each"),
+        **dict.fromkeys(("merged_sq", "several", "disagreeing"), "one"),
+    },
+    "subspaces": dict.fromkeys(SPACES, "pairs"),
+}
+
+Parts = tuple[tuple[str, ...], "pd.DataFrame", dict[str, Array], dict[str, Any]]
+
+
+def document(found: Similarity) -> dict[str, Any]:
+    """Return everything as values that JSON holds; what is missing is null."""
+    return {
+        "format": FORMAT,
+        "names": [*found.names],
+        "about": found.about,
+        "tensors": records(found.tensors),
+        "sums": {name: packed(array) for name, array in found.sums.items()},
+    }
+
+
+def parts(stored: Mapping[str, Any]) -> Parts:
+    """Return names, tensors, sums and about of a document.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        They do not fit each other.
+    """
+    names = tuple(map(str, stored["names"]))
+    tensors, about = tensors_of(stored["tensors"]), checked_about(stored["about"])
+    sums = {str(name): unpacked(array) for name, array in stored["sums"].items()}
+    count, n = len(tensors), len(names)
+    if len({*names}) < n or n < 2:
+        raise ValueError("names")
+    shapes = {"inner": (count, n, n), "floor_sq": (count, n)}
+    for measure, known in MEASURED.items():
+        if any(name.startswith(f"{measure}.") for name in sums):
+            sides = {"pairs": (count, n, n), "each": (count, n), "one": (count, 1)}
+            shapes |= {f"{measure}.{name}": sides[kind] for name, kind in known.items()}
+    checked_sums(sums, shapes)
+    if len(sums) < len(shapes):
+        raise KeyError("sums")
+    return names, tensors, sums, about

@@ -1,0 +1,6 @@
+"""How a change grew over training: from checkpoints of one run, each read once."""
+
+from ftdiff.analyses.trajectory.measure import trajectory
+from ftdiff.analyses.trajectory.result import Trajectory
+
+__all__ = ["Trajectory", "trajectory"]

@@ -1,0 +1,104 @@
+"""What every tensor of a merged file should be: paired by name, nothing read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ftdiff.comparison.plan import pair
+from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned
+from ftdiff.errors import Mismatch
+from ftdiff.formats import Checkpoint
+from ftdiff.naming import Address, locate
+from ftdiff.naming.matching import pair_names
+from ftdiff.tensors import LazyTensor, nbytes
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One tensor of base, adapter or merged file; frozen, picklable.
+
+    Attributes
+    ----------
+    address
+        Which tensor it is.
+    base, recipe, merged
+        None where that side does not have it.
+    origin
+        Where the adapter's scale came from, as in `Tuned.scalings`.
+    quantised
+        A merge onto dequantised values is what was meant.
+    """
+
+    address: Address
+    base: LazyTensor | None
+    recipe: Recipe | None
+    merged: LazyTensor | None
+    origin: str = ""
+    quantised: bool = False
+
+    @property
+    def size(self) -> int:
+        """The bytes that are read to check it."""
+        return sum(nbytes(side) for side in (self.base, self.merged) if side is not None)
+
+
+def claims(
+    base: Checkpoint, adapter: Tuned, merged: Checkpoint, *, quantised: bool = False
+) -> tuple[Claim, ...]:
+    """Return a claim for every tensor of any side.
+
+    Raises
+    ------
+    Mismatch
+        The adapter fits nothing of the base, or the merged file has nothing of it.
+    """
+    plan = pair(base, adapter)
+    if adapter.layout:
+        base = base.arranged(adapter.layout)
+    beside = {name for name, recipe in adapter.recipes.items() if isinstance(recipe, Beside)}
+    recipes = {
+        name if name in beside else plan.renamed.get(name, name): (name, recipe)
+        for name, recipe in adapter.recipes.items()
+    }
+    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
+    shapes |= {
+        name: recipe.shape
+        for name, (_, recipe) in recipes.items()
+        if name not in beside and (name not in shapes or isinstance(recipe, Replaced))
+    }
+    found = pair_names(shapes, {name: tensor.shape for name, tensor in merged.tensors.items()})
+    if not found:
+        raise Mismatch(
+            f"{merged.source}: none of its {len(merged.tensors)} tensors is one of {base.source}; "
+            "is this the merged model?"
+        )
+    at = {name: merged.tensors[theirs] for theirs, name in found.items()}
+    extra = [name for name in merged.tensors if name not in found]
+    names = list(dict.fromkeys([*shapes, *beside]))
+    addresses = locate([*names, *(name for name in extra if name not in shapes)])
+    made = []
+    for name in names:
+        own, recipe = recipes.get(name, (name, None))
+        origin = adapter.scalings.get(own, "")
+        sides = base.tensors.get(name), recipe, at.get(name)
+        made.append(Claim(addresses[name], *sides, origin, quantised))
+    made += [Claim(addresses[n], None, None, merged.tensors[n]) for n in extra if n in addresses]
+    if base.config.get("tie_word_embeddings"):
+        still = bool(merged.config.get("tie_word_embeddings", True))
+        made = [_tied(claim, made, still) for claim in made]
+    return tuple(made)
+
+
+def _tied(claim: Claim, made: list[Claim], still: bool) -> Claim:
+    """Hold a head that only one side stores to the embedding that it is tied to.
+
+    Where the merged model is tied no longer, its head is what the base's was.
+    """
+    embedding = next((other for other in made if other.address.component == "embed.tokens"), None)
+    if embedding is None or claim.address.component != "head.lm":
+        return claim
+    if claim.base is None and claim.recipe is None:
+        return replace(claim, base=embedding.base, recipe=embedding.recipe if still else None)
+    if claim.merged is None and still:
+        return replace(claim, merged=embedding.merged)
+    return claim

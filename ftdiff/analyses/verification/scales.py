@@ -1,0 +1,154 @@
+"""How much of ΔW is in the file, and which common mistake would have put so much there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ftdiff.analyses.verification.claims import Claim
+from ftdiff.analyses.verification.counts import count, weigh
+from ftdiff.analyses.verification.replay import Replay
+from ftdiff.deltas.moments import Moments
+from ftdiff.tensors import LazyTensor
+
+#: Units in the last place within which two orders of rounding are the same merge: half of one for
+#: each of at most three roundings of ΔW and one of the sum.
+LIMIT = 2.0
+#: Estimates of the scale are told apart beyond this share and four standard errors.
+_SHARE, _ERRORS = 0.01, 4.0
+#: Steps of the search, and the logarithm of a ratio at which it ends.
+_STEPS, _CLOSE = 12, 1e-3
+
+TWICE = "merged twice"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How much of ΔW the file holds: `factor` ± `error`."""
+
+    factor: float
+    error: float
+
+    def allows(self, factor: float) -> bool:
+        """Say whether the numbers are consistent with this factor."""
+        return abs(factor - self.factor) <= _SHARE * abs(factor) + _ERRORS * self.error
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A factor that a known mistake leaves in the file, by a replay of it."""
+
+    name: str
+    factor: float
+    times: int = 1
+
+
+def estimate(weighed: Moments, factor: float = 1.0) -> Estimate | None:
+    """Estimate the scale from sums over M − W and what a replay with `factor` · ΔW gives.
+
+    Both sides are rounded alike, so that a change which rounding mostly swallows is not read as a
+    smaller scale. The error is that of a regression through the origin. None where nothing is due.
+    """
+    sums = {name: expansion[0] for name, expansion in weighed.sums.items()}
+    due = sums.get("due_change", 0.0)
+    if not due or not math.isfinite(due):
+        return None
+    ratio = sums["done_change"] / due
+    off = ratio - 1.0
+    rest = sums["off_sq"] - 2 * off * sums["off_due"] + off * off * sums["due_sq"]
+    error = math.sqrt(max(rest, 0.0) / weighed.numel * sums["change_sq"]) / abs(due)
+    return Estimate(factor * ratio, abs(factor) * error)
+
+
+def within(weighed: Moments) -> bool:
+    """Say whether every entry is within `LIMIT` units of what the replay gives.
+
+    Units of the file, or of a ΔW that was made in 16 bits.
+    """
+    return min(weighed.tops["ulps"], weighed.tops["coarse"]) <= LIMIT
+
+
+def search(base: LazyTensor, claim: Claim, way: Replay, weighed: Moments) -> Estimate | None:
+    """Find the factor whose replay holds as much of ΔW as the file does.
+
+    Parameters
+    ----------
+    base, claim
+        The tensor.
+    way
+        The replay to go by.
+    weighed
+        What it gave with the adapter's own scale.
+    """
+    assert claim.recipe is not None and claim.merged is not None
+    whole = weighed.sums["change_sq"][0]
+    factor = weighed.sums["done_change"][0] / whole if whole else math.nan
+    best, nearest, slope, before = None, math.inf, -1.0, (0.0, 0.0)
+    for step in range(_STEPS):
+        if not math.isfinite(factor) or not factor:
+            break
+        found = estimate(weigh(base, claim.recipe, claim.merged, way, factor), factor)
+        ratio = 2.0 if found is None else found.factor / factor
+        if ratio <= 0:
+            break
+        here = math.log(abs(factor)), math.log(ratio)
+        if found is not None and abs(here[1]) < nearest:
+            nearest = abs(here[1])
+            best = Estimate(factor, found.error + abs(found.factor - factor))
+        if nearest < _CLOSE:
+            break
+        if step and here[0] != before[0]:  # rounding swallows small changes: steeper than linear
+            slope = min(-1.0, (here[1] - before[1]) / (here[0] - before[0]))
+        factor, before = factor * math.exp(-here[1] / slope), here
+    return best
+
+
+def readings(claim: Claim) -> tuple[Reading, ...]:
+    """Return the mistakes that are told apart by the scale that they leave, for one tensor."""
+    maker = getattr(claim.recipe, "maker", None)
+    A, scaling = getattr(maker, "A", None), getattr(maker, "scaling", None)
+    known = [Reading(TWICE, 1.0, 2), Reading("merged three times", 1.0, 3)]
+    known.append(Reading("subtracted instead of added", -1.0))
+    if A is not None and A.shape and isinstance(scaling, float) and scaling:
+        rank = float(A.shape[0])
+        if "√" in claim.origin:
+            said = "α/r where the adapter says α/√r"
+            known.append(Reading(said, 1 / math.sqrt(rank)))
+            known.append(Reading("α, not divided by √r", math.sqrt(rank)))
+        else:
+            known.append(Reading("α/√r where the adapter says α/r", math.sqrt(rank)))
+            known.append(Reading("α, not divided by r", rank))
+        known.append(Reading("1: the scale was left out", 1 / scaling))
+        known.append(Reading("the scale was applied twice", scaling))
+    return tuple(r for r in known if abs(r.factor * r.times - 1.0) > _SHARE)
+
+
+def explained(
+    base: LazyTensor, claim: Claim, ways: Sequence[Replay], found: Estimate
+) -> tuple[str, ...]:
+    """Return the readings whose replay gives the file, the best where one is clearly better."""
+    assert claim.recipe is not None and claim.merged is not None
+    fits: dict[tuple[float, int], int | None] = {}
+    names: dict[str, int] = {}
+    for reading in readings(claim):
+        if not found.allows(reading.factor * reading.times):
+            continue
+        key = reading.factor, reading.times
+        if key not in fits:
+            again = tuple(replace(way, times=reading.times) for way in ways)
+            fits[key] = _unequal(base, claim, again, reading.factor)
+        unequal = fits[key]
+        if unequal is not None:
+            names[reading.name] = unequal
+    least = min(names.values(), default=0)
+    return tuple(name for name, unequal in names.items() if unequal <= 2 * least)
+
+
+def _unequal(base: LazyTensor, claim: Claim, ways: Sequence[Replay], factor: float) -> int | None:
+    """Return how many entries are not the best replay's to the bit; None beyond rounding."""
+    assert claim.recipe is not None and claim.merged is not None
+    counts = count(base, claim.recipe, claim.merged, ways, factor).counts
+    best = min(range(len(ways)), key=lambda i: counts[f"unequal_{i}"])
+    weighed = weigh(base, claim.recipe, claim.merged, ways[best], factor)
+    return counts[f"unequal_{best}"] if within(weighed) else None

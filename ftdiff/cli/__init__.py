@@ -1,0 +1,48 @@
+"""Each command is one call of the Python API, printed; a module each, named as the command.
+
+To add a command: `cli/<command>.py` with a click command of that name, and its line in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+#: The commands in the order of a first visit; each is in the module of its name.
+COMMANDS = (
+    *("compare", "inspect", "similarity", "trajectory", "verify", "lineage", "parts"),
+    *("findings", "audit", "plot", "report", "card", "metrics"),
+)
+
+
+class Teaching(click.Group):
+    """A group that lists its commands in the order of a first visit."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command of that name, imported when it is asked for."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"ftdiff.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=Teaching,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 fine; 1 a check failed; 2 the call or the input was wrong.",
+)
+@click.version_option(package_name="ftdiff")
+def ftdiff() -> None:
+    """What changed in the weights, where, how much, and is it real?
+
+    \b
+    ftdiff compare BASE TUNED -o out/     the main job: summary, heatmap, report
+    ftdiff inspect ADAPTER                what is in the files, nothing read
+    ftdiff plot out/diff.json             redraw without reading a weight
+    """

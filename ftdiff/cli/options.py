@@ -1,0 +1,100 @@
+"""Options that several commands have, each with one help, decided into one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import click
+
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+Progress: TypeAlias = Callable[[int, int], None]
+R = TypeVar("R")
+
+
+def decided(record: type[Any], name: str, *options: Decorator) -> Decorator:
+    """Give a command these options, and hand it one `record` of their values, called `name`."""
+    keys = [field.name for field in fields(record)]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def called(**given: Any) -> Any:
+            values = {key: given.pop(key) for key in keys}
+            return command(**given, **{name: record(**values)})
+
+        wrapped: Callable[..., Any] = called
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where to measure: so many threads of this process, or a Dask cluster."""
+
+    jobs: int | None
+    dask: str | None
+
+    @contextmanager
+    def lent(self) -> Iterator[tuple[Executor | None, Progress | None]]:
+        """Lend an executor, None for the default, and a progress bar's function."""
+        from ftdiff.cli import progress
+        from ftdiff.comparison import executors
+
+        lent = executors.executor(threads=self.jobs, dask=self.dask)
+        with lent as executor, progress.bar() as bar:
+            yield executor, bar
+
+
+WORKERS = decided(
+    Workers,
+    "workers",
+    click.option(
+        "-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default."
+    ),
+    click.option(
+        "--dask", metavar="ADDRESS", help="Measure on the workers of this Dask scheduler."
+    ),
+)
+
+
+def format_of(*names: str, help: str = "What to print on standard output.") -> Decorator:
+    """Return the option --format with these choices; the first is the default."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(names),
+        default=names[0],
+        show_default=True,
+        help=help,
+    )
+
+
+FORMAT = format_of("table", "json", "csv")
+
+
+def output(help: str, **more: Any) -> Decorator:
+    """Return the option -o, a folder or file that the command writes."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), help=help, **more)
+
+
+def regrouped(*columns: str) -> Decorator:
+    """Return the option --by, which regroups pairs or steps by these columns."""
+    return click.option(
+        "--by",
+        multiple=True,
+        type=click.Choice(columns),
+        help="Regroup by this (repeat for several together).",
+    )
+
+
+METRIC = click.option(
+    "-m", "--metric", default="relative_norm", show_default=True, help="The metric to draw."
+)

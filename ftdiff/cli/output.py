@@ -1,0 +1,67 @@
+"""What commands say beside their result: files written, what was lost, a check that failed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ftdiff.errors import one_line
+
+if TYPE_CHECKING:
+    from ftdiff.comparison.result import Diff
+
+_LONGEST = 2000  # characters of a complaint: a name in a file may have a million
+
+
+def say(text: str) -> None:
+    """Tell whoever waits; standard output is for what was asked for."""
+    click.echo(text, err=True)
+
+
+def wrote(paths: Iterable[Path]) -> None:
+    """Name the files that were written."""
+    say(f"wrote {', '.join(one_line(path) for path in paths)}")
+
+
+def complain(text: object, kept: str = "the rest is kept", more: int = 0) -> None:
+    """Say in one line what went wrong, how many more there are, and what is kept."""
+    others = f" (and {more} more)" if more else ""
+    say(f"ftdiff: {one_line(text, _LONGEST)}{others}; {kept}")
+
+
+def lost(unreadable: Mapping[str, str], name: str = "") -> bool:
+    """Say which tensors could not be read, if any; of several fine-tunes that of `name`."""
+    if not unreadable:
+        return False
+    first = next(iter(unreadable.values()))
+    complain(f"{name}: {first}" if name else first, more=len(unreadable) - 1)
+    return True
+
+
+def lost_among(unreadable: Mapping[str, Mapping[str, str]]) -> bool:
+    """Say which tensors of which fine-tune could not be read, if any."""
+    every = [f"{n}: {t}: {why}" for n, tensors in unreadable.items() for t, why in tensors.items()]
+    if every:
+        complain(every[0], more=len(every) - 1)
+    return bool(every)
+
+
+def too_little(diff: Diff, min_coverage: float, name: str = "") -> bool:
+    """Say that a smaller share of the parameters was compared than is asked for, if so."""
+    coverage = diff.about["coverage"]
+    if coverage >= min_coverage:
+        return False
+    who = f"{name}: " if name else ""
+    asked = f"{min_coverage:.1%} are asked for"
+    say(f"ftdiff: {who}{coverage:.1%} of the parameters were compared, {asked}")
+    return True
+
+
+def stop_at_unreadable(diff: Diff) -> None:
+    """Exit with 2 where a tensor could not be read, once what could be is printed."""
+    if lost(diff.about["unreadable"]):
+        sys.exit(2)

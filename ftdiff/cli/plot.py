@@ -1,0 +1,109 @@
+"""`ftdiff plot`: draw a saved diff, or a matrix, as any kind of figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_MAPS = ("modules", "importance", "tokens")
+
+
+@click.command()
+@click.argument("source", metavar="DIFF|MATRIX", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="PNG, SVG or PDF, by the ending; by default heatmap.png, or the style's name.",
+)
+@click.option(
+    "-m",
+    "--metric",
+    metavar="METRIC",
+    help="The metric to draw (see `ftdiff metrics`); by default the figure's own, for maps "
+    "relative_norm. Of a matrix, any text.",
+)
+@click.option(
+    "--style",
+    default="modules",
+    show_default=True,
+    metavar="STYLE",
+    help="Maps: modules, importance, tokens (of a matrix). Charts: profile (lines over layers), "
+    "scatter (rescaling against rotation), spectrum (after compare -m spectral), energy (shares "
+    "and lift). Of `ftdiff parts --format json`: heads, strips (rows, columns, tokens).",
+)
+@click.option(
+    "--normalise",
+    metavar="HOW",
+    help="modules: none, or divide by the mean of each component or row, so that one does not wash "
+    "out the rest. importance: max, column, rank, none.",
+)
+@click.option("--center", type=float, help="The number that is white, between the colours.")
+@click.option("--vmin", type=float, help="The least number of the colours.")
+@click.option(
+    "--vmax", type=float, help="The largest; the same limits in several figures share a scale."
+)
+@click.option(
+    "--robust", is_flag=True, default=None, help="Limits at the 2nd and 98th percentile, arrows."
+)
+@click.option("--stack", metavar="NAME", help="Which tower of a model with several.")
+@click.option(
+    "--others/--no-others",
+    default=None,
+    help="Whether what is no projection (norms, routers, …) is drawn too.",
+)
+@click.option(
+    "--outline", is_flag=True, help="modules: frame the cells that `ftdiff findings` speaks of."
+)
+@click.option("--trend", is_flag=True, help="profile: draw the depth trends that are findings.")
+@click.option("--by", metavar="COLUMN", help="profile, energy: component, block, layer, ….")
+@click.option("--log", is_flag=True, default=None, help="profile: heights as logarithms.")
+@click.option(
+    "--component", metavar="NAME", help="spectrum: all its layers. heads: only this, attn.q."
+)
+@click.option(
+    "--tensor",
+    "tensors",
+    multiple=True,
+    metavar="NAME",
+    help="spectrum: this tensor, or the one whose name ends so (repeat).",
+)
+@click.option(
+    "--difference", is_flag=True, default=None, help="tokens: the numbers are differences, about 0."
+)
+@click.option("--title", help="Text above.")
+@click.option("--bare", is_flag=True, default=None, help="Drop every label.")
+def plot(
+    source: Path,
+    output: Path | None,
+    metric: str | None,
+    style: str,
+    outline: bool,
+    trend: bool,
+    tensors: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Draw a saved diff, or a matrix (CSV or JSON: a row per layer). No weight is read.
+
+    \b
+    ftdiff plot out/diff.json -m rotation -o rotation.svg
+    ftdiff plot out/diff.json --outline --title "my fine-tune"
+    ftdiff plot out/diff.json --style profile --by block
+    ftdiff plot published.csv --style importance
+    """
+    from ftdiff import plots
+    from ftdiff.analyses.findings import findings
+    from ftdiff.comparison import matrix_files as sheets
+
+    data = sheets.read(source)
+    options = {name: value for name, value in given.items() if value is not None}
+    if tensors:
+        options["tensors"] = tensors
+    for name, asked in (("outline", outline), ("trend", trend)):
+        if asked:
+            options[name] = findings(data, metric)
+    drawn = plots.draw(data, metric, style=style, **options)
+    path = output or Path("heatmap.png" if style in _MAPS else f"{style}.png")
+    click.echo(plots.save(drawn, path))

@@ -1,0 +1,84 @@
+"""`ftdiff similarity`: how alike are many fine-tunes of one base."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ftdiff.cli import options
+from ftdiff.cli import output as out
+from ftdiff.errors import BadCall
+
+if TYPE_CHECKING:
+    from ftdiff.analyses.similarity import Similarity
+
+
+@click.command()
+@click.argument("tuned", metavar="TUNED TUNED...", nargs=-1, required=True)
+@click.option("--base", help="Their base; adapters whose change does not depend on it need none.")
+@click.option(
+    "-m",
+    "--measure",
+    "measures",
+    multiple=True,
+    type=click.Choice(["masks", "signs", "subspaces", "all"]),
+    help="Beside the cosine (repeat): which entries changed, of stored checkpoints; signs of the "
+    "largest changes, as TIES sees them; overlap of the leading directions.",
+)
+@options.regrouped("component", "layer", "block", "stack", "expert", "tensor")
+@options.output(
+    "Write similarity.json, similarity.csv, matrix.csv, similarity.png and .svg, and "
+    "components.png into this folder."
+)
+@options.WORKERS
+@options.FORMAT
+def similarity(
+    tuned: tuple[str, ...],
+    base: str | None,
+    measures: tuple[str, ...],
+    by: tuple[str, ...],
+    output: Path | None,
+    workers: options.Workers,
+    format_: str,
+) -> None:
+    """Say how alike many fine-tunes of one base are: adapters, checkpoints, mixed as they come.
+
+    The cosine is that of the changes ΔW, beside what chance would give; duplicates, groups and
+    what merging all of them would keep are said.
+
+    \b
+    ftdiff similarity adapters/*
+    ftdiff similarity --base base/ my-lora/ my-full-tune/ -m signs
+    ftdiff similarity --base base/ runs/*/ --by component --format csv > pairs.csv
+    ftdiff similarity --base base/ runs/*/ -o out/
+    """
+    from ftdiff.analyses import similarity as analysis
+    from ftdiff.reports.terminal import similarity as terminal
+
+    with workers.lent() as (executor, progress):
+        result = analysis.similarity(tuned, base, measures, executor, progress)
+    if output is not None:
+        _write(result, output)
+    terminal.show_similarity(result, format_, by)
+    if out.lost_among(result.about["unreadable"]):
+        sys.exit(2)
+
+
+def _write(result: Similarity, folder: Path) -> None:
+    from ftdiff import plots
+    from ftdiff.comparison.frame import written
+
+    files = [result.save(folder / "similarity.json"), result.save(folder / "similarity.csv")]
+    with written(folder / "matrix.csv") as temporary:
+        result.matrix.to_csv(temporary)
+    files.append(folder / "matrix.csv")
+    try:
+        figure = plots.similarity(result)
+        files += [plots.save(figure, folder / f"similarity.{kind}") for kind in ("png", "svg")]
+        files.append(plots.save(plots.similarities(result), folder / "components.png"))
+    except BadCall as error:  # nothing to draw: the numbers are written all the same
+        out.say(f"no figure: {error}")
+    out.wrote(files)

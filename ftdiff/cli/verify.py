@@ -1,0 +1,43 @@
+"""`ftdiff verify`: is a merged file its base with this adapter merged into it?"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ftdiff.cli import options
+
+
+@click.command()
+@click.argument("base")
+@click.argument("adapter")
+@click.argument("merged")
+@click.option(
+    "--quantised",
+    is_flag=True,
+    help="BASE is stored quantised, and the merge was made onto its dequantised values (QLoRA).",
+)
+@options.WORKERS
+@options.FORMAT
+def verify(
+    base: str, adapter: str, merged: str, quantised: bool, workers: options.Workers, format_: str
+) -> None:
+    """Say whether MERGED is BASE with ADAPTER merged into it, and how exactly.
+
+    Every tensor is judged: equal bit for bit or within rounding, skipped, merged twice or with
+    another scale, changed though untargeted, a saved module left out. Exit 1 says that it is no
+    such merge.
+
+    \b
+    ftdiff verify base/ my-lora/ merged/
+    ftdiff verify base/ my-lora/ merged/ --format csv > verify.csv
+    ftdiff verify base-nf4/ my-qlora/ merged/ --quantised
+    """
+    from ftdiff.analyses import verification
+    from ftdiff.reports.terminal import verify as terminal
+
+    with workers.lent() as (executor, progress):
+        result = verification.verify(base, adapter, merged, executor, progress, quantised=quantised)
+    terminal.show_verification(result, format_)
+    sys.exit(result.exit_code)

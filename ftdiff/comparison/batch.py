@@ -1,0 +1,107 @@
+"""Compare several fine-tunes with one base, in one pass over its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from ftdiff.adapters import open_tuned
+from ftdiff.comparison import engine
+from ftdiff.comparison import per_tensor as tensorwise
+from ftdiff.comparison.per_tensor import Progress, Say
+from ftdiff.comparison.plan import Plan, pair
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.threads import cores
+from ftdiff.deltas.recipes import Tuned, as_delta
+from ftdiff.errors import FtdiffError
+from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.metrics import Metric, resolve
+
+
+@dataclass(frozen=True)
+class _Sibling:
+    """A fine-tune that was opened, and what is to be measured of it."""
+
+    tuned: Tuned
+    plan: Plan
+
+
+def compare_each(
+    base: Any | None,
+    tuned: Sequence[Any],
+    metrics: Sequence[str] = (),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    *,
+    say: Say | None = None,
+    tuned_is_delta: bool = False,
+    device: str | None = None,
+) -> list[Diff | FtdiffError]:
+    """Measure what changed between a base and each of several fine-tunes.
+
+    What all of them change in one part of the base is measured together, so that the base's files
+    are passed over once. Metrics that need more than sums are measured one fine-tune after the
+    other.
+
+    Parameters
+    ----------
+    base, metrics, executor, progress, say, tuned_is_delta, device
+        As in `ftdiff.compare`.
+    tuned
+        What `ftdiff.compare` takes, for each.
+
+    Returns
+    -------
+    list of Diff or FtdiffError
+        In the order given: the diff, the same as `ftdiff.compare` makes, or why there is none.
+        One that cannot be read costs itself, not the others.
+
+    Raises
+    ------
+    BadFile, BadCall, MissingExtra
+        As in `ftdiff.compare`, for what all of them share.
+    """
+    wanted = resolve(metrics)
+    engine.see(device, executor)
+    opened = None if base is None or base == "-" else open_checkpoint(base)
+    found = [_opened(opened, one, tuned_is_delta) for one in tuned]
+    there = [one for one in found if isinstance(one, _Sibling)]
+    joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
+    sums = iter(engine.run(joined, executor, progress))
+    outcomes: list[Diff | FtdiffError] = []
+    for one in found:
+        if isinstance(one, FtdiffError):
+            outcomes.append(one)
+            continue
+        mine = [next(sums) for _ in one.plan.changes]
+        diff = engine.gathered(opened, one.tuned, one.plan, mine)
+        outcomes.append(_whole(diff, one.plan, wanted, executor, progress, say, device))
+    return outcomes
+
+
+def _opened(base: Checkpoint | None, tuned: Any, is_delta: bool) -> _Sibling | FtdiffError:
+    try:
+        fine = open_tuned(tuned, base)
+        if is_delta:
+            fine = as_delta(fine)
+        return _Sibling(fine, pair(base, fine))
+    except FtdiffError as error:
+        return error
+
+
+def _whole(
+    diff: Diff,
+    plan: Plan,
+    wanted: Sequence[Metric],
+    executor: Executor | None,
+    progress: Progress | None,
+    say: Say | None,
+    device: str | None,
+) -> Diff | FtdiffError:
+    try:
+        diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
+    except FtdiffError as error:
+        return error
+    return diff.keeping([metric.name for metric in wanted])

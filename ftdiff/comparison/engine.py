@@ -1,0 +1,228 @@
+"""Measure every change of a plan, a span of tiles at a time, on any `concurrent.futures.Executor`.
+
+Spans go to workers, sums come back, weights never travel. This is the only room that holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+from ftdiff.adapters import open_tuned
+from ftdiff.comparison import per_tensor as tensorwise
+from ftdiff.comparison import provenance
+from ftdiff.comparison.per_tensor import Progress as Progress
+from ftdiff.comparison.per_tensor import Say
+from ftdiff.comparison.plan import Change, Plan, pair
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import row_of, rows
+from ftdiff.comparison.threads import cores, pool
+from ftdiff.deltas.moments import Moments
+from ftdiff.deltas.recipes import TILE, Tuned, as_delta
+from ftdiff.errors import attempt
+from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.metrics import resolve
+from ftdiff.metrics.linalg import devices
+from ftdiff.tensors import nbytes, numel
+
+#: Bytes of base that one task reads: on threads of this process, and anywhere else, where a task
+#: costs milliseconds.
+NEAR_BYTES, FAR_BYTES = 16 << 20, 256 << 20
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of one change's tiles, and the bytes that it reads."""
+
+    index: int
+    change: Change
+    tiles: range
+    size: int
+
+
+def compare(
+    base: Any | None,
+    tuned: Any,
+    metrics: Sequence[str] = (),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    *,
+    say: Say | None = None,
+    tuned_is_delta: bool = False,
+    device: str | None = None,
+) -> Diff:
+    """Measure what changed between a base and a fine-tune.
+
+    Parameters
+    ----------
+    base
+        A path, or what `open_checkpoint` takes; None where there is none: an adapter then gives
+        absolute norms.
+    tuned
+        A path to a checkpoint or an adapter, or what `open_tuned` takes.
+    metrics
+        Names of the metrics, or of groups of them, to keep as columns; by default all that come
+        from sums. What needs more than sums is measured only when it is named here.
+    executor
+        Where to measure; threads of this process by default, one for each core.
+    progress
+        Called with the bytes measured so far and in all; from the start again for metrics that
+        need more than sums.
+    say
+        Called with a sentence, how long it will take, before long work begins.
+    tuned_is_delta
+        The tuned checkpoint holds differences to the base, not weights.
+    device
+        A device of torch's ("cpu", "cuda", "cuda:1") for exact spectra of dense changes, which
+        are matrix products; NumPy by default. The workers have to see it. Factors, Lanczos and
+        sums are not moved there.
+
+    Raises
+    ------
+    BadFile, BadAdapter, Mismatch
+        What was given cannot be read or compared. A tensor that cannot be measured is a row of
+        status "unreadable" instead, and `about["unreadable"]` says why.
+    BadCall
+        Torch does not see the device.
+    MissingExtra
+        A device is named and torch is not installed.
+    """
+    wanted = resolve(metrics)
+    see(device, executor)
+    opened = None if base is None or base == "-" else open_checkpoint(base)
+    fine = open_tuned(tuned, opened)
+    if tuned_is_delta:
+        fine = as_delta(fine)
+    plan = pair(opened, fine)
+    found = run(plan, executor, progress)
+    diff = gathered(opened, fine, plan, found)
+    diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
+    return diff.keeping([metric.name for metric in wanted])
+
+
+def see(device: str | None, executor: Executor | None) -> None:
+    """Check that whoever measures sees a device of torch's, where one is named.
+
+    Raises
+    ------
+    BadCall, MissingExtra
+        As in `compare`.
+    """
+    if device is None:
+        return
+    if executor is None:
+        devices.seen(device)
+    else:  # it is the workers that need it
+        executor.submit(devices.seen, device).result()
+
+
+def gathered(
+    base: Checkpoint | None, tuned: Tuned, plan: Plan, found: Sequence[Moments | str]
+) -> Diff:
+    """Make a diff of what `run` measured of a plan, with every metric of sums."""
+    unreadable = {
+        change.address.name: outcome
+        for change, outcome in zip(plan.changes, found, strict=True)
+        if isinstance(outcome, str)
+    }
+    about = provenance.about(base, tuned, plan, unreadable)
+    return Diff.of_rows(rows(plan, found, tuned.unmatched), about)
+
+
+def measure(change: Change) -> dict[str, Any]:
+    """Measure one change whole: a row of the frame."""
+    return {"tensor": change.address.name, **row_of(change, _moments(change))}
+
+
+def run(
+    plan: Plan, executor: Executor | None = None, progress: Progress | None = None
+) -> list[Moments | str]:
+    """Measure a plan: for each change its moments, or why it could not be read."""
+    if executor is not None:
+        return _gather(plan, executor, FAR_BYTES, progress)
+    with pool() as threads:
+        return _gather(plan, threads, NEAR_BYTES, progress)
+
+
+def _gather(
+    plan: Plan, executor: Executor, limit: int, progress: Progress | None
+) -> list[Moments | str]:
+    tasks = list(_tasks(plan, limit))
+    total = sum(span.size for task in tasks for span in task)
+    futures: dict[Future[list[Moments | str]], list[Span]] = {
+        executor.submit(measure_spans, task): task for task in tasks
+    }
+    found: list[Moments | str] = [Moments() for _ in plan.changes]
+    done = 0
+    for future in as_completed(futures):
+        for span, outcome in zip(futures[future], future.result(), strict=True):
+            sofar = found[span.index]
+            if isinstance(sofar, Moments):
+                found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
+            done += span.size
+        if progress is not None:
+            progress(done, total)
+    return found
+
+
+def measure_spans(spans: Sequence[Span]) -> list[Moments | str]:
+    """Measure spans on a worker: moments, or the complaint where one cannot be read."""
+    return [_moments(span.change, span.tiles) for span in spans]
+
+
+def _moments(change: Change, tiles: range | None = None) -> Moments | str:
+    return attempt(change.address.name, lambda: _summed(change, tiles))
+
+
+def _summed(change: Change, tiles: range | None) -> Moments:
+    if tiles is None:
+        return change.recipe.moments(change.base)
+    total = Moments()
+    for start in range(tiles.start, tiles.stop, _NEAR_TILES):
+        near = range(start, min(start + _NEAR_TILES, tiles.stop))
+        total += change.recipe.moments(change.base, near)
+    return total
+
+
+#: Tiles measured at a time, so that pages are given back on far workers too.
+_NEAR_TILES = max(1, NEAR_BYTES // (2 * TILE))
+
+
+def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:
+    """Cut large changes, bundle small ones: tasks of about `limit` bytes in the order of files."""
+    task: list[Span] = []
+    size = 0
+    for span in sorted(_spans(plan, limit), key=_place):
+        task.append(span)
+        size += span.size
+        if size >= limit:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
+
+
+def _spans(plan: Plan, limit: int) -> Iterator[Span]:
+    for index, change in enumerate(plan.changes):
+        tiles = change.recipe.tiles(change.base)
+        each = max(1, _bytes(change) // tiles)
+        step = max(1, limit // each)
+        for start in range(0, tiles, step):
+            stop = min(start + step, tiles)
+            yield Span(index, change, range(start, stop), each * (stop - start))
+
+
+def _place(span: Span) -> tuple[str, int, int, str]:
+    """Return where a span lies in its base: what several changes read there is read together."""
+    base = span.change.base
+    path, offset = getattr(base, "path", ""), getattr(base, "offset", 0)
+    return str(path), int(offset), span.tiles.start, span.change.address.name
+
+
+def _bytes(change: Change) -> int:
+    base, recipe = change.base, change.recipe
+    if base is None:
+        return numel(recipe.shape)
+    return nbytes(base)

@@ -1,0 +1,167 @@
+"""`Grid`: layers × components of one metric, with the twins that its controls need."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ftdiff.comparison.result import Diff
+from ftdiff.errors import BadCall
+from ftdiff.metrics import METRICS
+from ftdiff.naming import component_order
+from ftdiff.tensors import Array
+
+#: A change under so many times its floor is left out: its pattern would be that of rounding.
+FLOORS = 2.0
+#: Twins of the metric, cell by cell, by the name of their column.
+TWINS = ("rms_change", "delta_sq", "base_sq", "params", "scale_share", "snr")
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Cells to be read: matrices of one stack, layer by layer.
+
+    Attributes
+    ----------
+    values
+        float64, layers × components; NaN where there is no value, it is not positive, or it is
+        under twice the storage dtype's rounding.
+    metric
+        What the values are.
+    stack
+        The tower they are of.
+    twins
+        Like `values`, by a name of `TWINS`; empty for a plain matrix.
+    drowned
+        Cells that were left out since they are under twice the floor, as (layer, component).
+    diff
+        Where it comes from; None for a plain matrix.
+    """
+
+    values: pd.DataFrame
+    metric: str
+    stack: str = ""
+    twins: dict[str, pd.DataFrame] = field(default_factory=dict)
+    drowned: tuple[tuple[Hashable, str], ...] = ()
+    diff: Diff | None = None
+
+    @cached_property
+    def log(self) -> pd.DataFrame:
+        """Logarithms of the values: ratios become differences."""
+        return self.values.apply(np.log)
+
+    def full(self, least: int = 1) -> pd.DataFrame:
+        """Return the logarithms of the largest part without a gap: components in all layers.
+
+        Components that lack more than half of the layers are left out, then layers with a gap.
+        Empty where fewer than `least` layers remain.
+        """
+        kept = self.log.loc[:, self.log.notna().mean() > 0.5].dropna()
+        return kept if len(kept) >= least else kept.iloc[:0]
+
+    def cells(self, component: str) -> tuple[tuple[Hashable, str], ...]:
+        """Return the cells of a column that have a value."""
+        column = self.values[component].dropna()
+        return tuple((layer, component) for layer in column.index)
+
+    @property
+    def where(self) -> str:
+        """Words that say which stack a sentence is of, or nothing."""
+        return f" of the {self.stack}" if self.stack else ""
+
+
+def grids(data: Diff | pd.DataFrame, metric: str = "relative_norm") -> list[Grid]:
+    """Return a grid for each stack of a diff that has layers, or the one of a plain matrix.
+
+    Raises
+    ------
+    BadCall
+        The data is neither, or the matrix does not hold numbers.
+    UnknownName
+        No metric has that name.
+    """
+    if isinstance(data, Diff):
+        return _of_diff(data, metric)
+    if not isinstance(data, pd.DataFrame):
+        raise BadCall(f"findings are of a Diff or a DataFrame, this is {type(data).__name__}")
+    try:
+        values = data.astype(float)
+    except (TypeError, ValueError) as error:
+        raise BadCall(f"the matrix holds something that is no number: {error}") from error
+    if not (values.index.is_unique and values.columns.is_unique):
+        raise BadCall("the matrix has a layer or a column twice")
+    if pd.api.types.is_numeric_dtype(values.index):
+        values = values.sort_index()
+    values.index = pd.Index([_plain(layer) for layer in values.index], name="layer")
+    values.columns = pd.Index([str(name) for name in values.columns])
+    return [Grid(_positive(values), metric)]
+
+
+def robust_z(values: Array, floor: float = 0.02) -> Array:
+    """Return distances from the median in robust standard deviations.
+
+    Parameters
+    ----------
+    values
+        One-dimensional, in logarithms.
+    floor
+        The least median absolute deviation; 0.02 is 2 % of the median.
+    """
+    middle = np.median(values)
+    spread = max(float(np.median(np.abs(values - middle))), floor)
+    scores: Array = (values - middle) / (1.4826 * spread)
+    return scores
+
+
+def _of_diff(diff: Diff, metric: str) -> list[Grid]:
+    METRICS[metric]
+    frame = diff.frame
+    matrix = frame["shape"].map(lambda shape: shape is not None and len(shape) > 1)
+    weights = Diff(frame[matrix & (frame["param"] == "weight")], diff.about)
+    extra = [name for name in ("rms_change", "scale_share", "snr") if name in METRICS]
+    wanted = tuple(dict.fromkeys((metric, *extra)))
+    long = weights.by("stack", "layer", "component", metrics=wanted).dropna(subset=["layer"])
+    long = long[long["moved"] > 0]
+    sums = _sums(weights.frame)
+    long = long.merge(sums, on=["stack", "layer", "component"], how="left")
+    found = [_of_stack(diff, metric, str(stack), part) for stack, part in long.groupby("stack")]
+    return [grid for grid in found if len(grid.values)]
+
+
+def _sums(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ‖ΔW‖², ‖W‖² and whether both sides are stored, for each cell that moved."""
+    moved = frame[frame["status"].isin(("changed", "reshaped")) & frame["layer"].notna()]
+    moved = moved.assign(stored=moved["tuned_dtype"].notna())
+    grouped = moved.groupby(["stack", "layer", "component"])
+    return grouped.agg(
+        delta_sq=("delta_sq", "sum"), base_sq=("base_sq", "sum"), stored=("stored", "all")
+    ).reset_index()
+
+
+def _of_stack(diff: Diff, metric: str, stack: str, long: pd.DataFrame) -> Grid:
+    def wide(name: str) -> pd.DataFrame:
+        cells = long.pivot(index="layer", columns="component", values=name)
+        cells = cells[component_order(cells.columns)].astype(float)
+        layers = pd.Index([int(layer) for layer in cells.index], name="layer")
+        return cells.set_axis(layers).rename_axis(columns=None).sort_index()
+
+    twins = {name: wide(name) for name in TWINS if name in long}
+    values = _positive(wide(metric))
+    drowned: list[tuple[Hashable, str]] = []
+    if "snr" in twins:
+        under = (twins["snr"] < FLOORS**2) & (wide("stored") > 0) & values.notna()
+        drowned = [(values.index[i], values.columns[j]) for i, j in np.argwhere(under.to_numpy())]
+        values = values.mask(under)
+    return Grid(values, metric, stack, twins, tuple(drowned), diff)
+
+
+def _positive(values: pd.DataFrame) -> pd.DataFrame:
+    return values.where((values > 0) & np.isfinite(values))
+
+
+def _plain(layer: object) -> int | str:
+    return int(layer) if isinstance(layer, (int, np.integer)) else str(layer)

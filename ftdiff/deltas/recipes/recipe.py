@@ -1,0 +1,95 @@
+"""The two nouns above every adapter: a recipe for one tensor, and a fine-tune full of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from ftdiff.deltas.forms import Delta
+from ftdiff.deltas.moments import Moments
+from ftdiff.tensors import Array, LazyTensor
+
+#: Returns entries `start` to `stop` of ΔW: float64, flat, in the order of the base's file.
+Entries: TypeAlias = Callable[[int, int], Array]
+
+
+class Recipe(Protocol):
+    """How one base tensor changes; frozen, picklable, holds lazy tensors and resolved numbers.
+
+    A recipe is cut into tiles by position alone, so that any worker measures any range of tiles
+    and the parts add up to the same bits.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The base tensor's shape, known from headers."""
+
+    @property
+    def dtype(self) -> str:
+        """The storage dtype of the tuned weights; "" for an unmerged adapter, which has none."""
+
+    @property
+    def form(self) -> str:
+        """The form of ΔW: dense, low-rank, …."""
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return what of the change fits a base of this shape.
+
+        Itself where all of it does; its first rows where that is what both have, as with a grown
+        vocabulary; None where nothing is comparable.
+        """
+
+    def tiles(self, base: LazyTensor | None) -> int:
+        """Return into how many tiles the measuring is cut."""
+
+    def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
+        """Measure these tiles (all by default), streaming; without a base, what needs none."""
+
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Open ΔW to be read by entries: what it is made from is read once, here.
+
+        Runs of entries cost least where they end with rows.
+        """
+
+    def delta(self, base: LazyTensor | None) -> Delta:
+        """Return ΔW as a whole, in its own form, as a matrix oriented as the base is stored."""
+
+
+def common_rows(mine: tuple[int, ...], theirs: tuple[int, ...]) -> int | None:
+    """Return how many first rows two shapes share; None where the rest of the shapes differ."""
+    if not mine or not theirs or mine[1:] != theirs[1:]:
+        return None
+    return min(mine[0], theirs[0])
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tune: recipes by base tensor name, and what was found on the way.
+
+    Attributes
+    ----------
+    recipes
+        By base tensor name (as the fine-tune spells it; `plan.pair` matches the spelling).
+    source, kind, config
+        The path; "full", "lora", "dora", …; the adapter's or the model's configuration.
+    scalings
+        For each tensor that an adapter scales: the factor and where it came from, in words.
+    unmatched
+        Keys of the file that led to no recipe, each with the reason.
+    layout
+        The base tensor behind each name of the model that was tuned, where its layers are
+        replicas of the base's; empty where the two have the same layers.
+    files, notes
+        What was opened, for provenance; what is odd but readable, in sentences.
+    """
+
+    recipes: Mapping[str, Recipe]
+    source: str
+    kind: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    scalings: Mapping[str, str] = field(default_factory=dict)
+    unmatched: Mapping[str, str] = field(default_factory=dict)
+    layout: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()

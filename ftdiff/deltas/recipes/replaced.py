@@ -1,0 +1,119 @@
+"""A tensor whose tuned values are in a file, and one that the files promise and do not hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ftdiff.deltas.forms import Delta, Dense
+from ftdiff.deltas.moments import Moments
+from ftdiff.deltas.recipes import tiles as tiling
+from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
+from ftdiff.deltas.recipes.tiles import TILE
+from ftdiff.errors import BadAdapter
+from ftdiff.tensors import Array, FirstRows, LazyTensor, is_quantised, matrix_shape, numel
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """ΔW = tuned − base, both read from storage."""
+
+    tensor: LazyTensor
+    form: str = "dense"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tuned tensor's shape."""
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> str:
+        """The tuned tensor's dtype."""
+        return self.tensor.dtype
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return itself, or the rows that both have."""
+        if shape == self.shape:
+            return self
+        rows = common_rows(self.shape, shape)
+        return None if rows is None else replace(self, tensor=FirstRows(self.tensor, rows))
+
+    def tiles(self, base: LazyTensor | None) -> int:
+        """Return the number of runs of `TILE` entries; one where both sides are the same bytes."""
+        return 1 if self._is(base) else tiling.count(numel(self.shape), TILE)
+
+    def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
+        """Measure base and tuned in one fused pass; the same bytes are not read at all."""
+        size = numel(self.shape)
+        if self._is(base):
+            return Moments.unchanged(size)
+        start, stop = tiling.span(tiles, TILE, size)
+        with self.tensor.window(start, stop) as tuned:
+            if base is None:
+                return tiling.alone(tuned, self.dtype)
+            with base.window(start, stop) as W:
+                found = tiling.replaced(W, tuned, base.dtype, self.dtype)
+        # rounding to few bits is no rounding to the dtype in which they are read
+        coarse = is_quantised(base) or is_quantised(self.tensor)
+        return found.without("ulp_sq") if coarse else found
+
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Read tuned − base, which of the same bytes is zero; tuned where there is no base."""
+        same = self._is(base)
+
+        def read(start: int, stop: int) -> Array:
+            if same:
+                return np.zeros(stop - start)
+            with self.tensor.window(start, stop) as tuned:
+                dW: Array = tuned.astype(np.float64)
+            if base is not None:
+                with base.window(start, stop) as W:
+                    dW -= W.astype(np.float64)
+            return dW
+
+        return read
+
+    def delta(self, base: LazyTensor | None) -> Delta:
+        """Return tuned − base in float64; tuned where there is no base."""
+        tuned = self.tensor.read().astype(np.float64)
+        W = 0.0 if base is None else base.read().astype(np.float64)
+        return Dense((tuned - W).reshape(matrix_shape(self.shape)))
+
+    def _is(self, base: LazyTensor | None) -> bool:
+        return (
+            base is not None
+            and base.storage is not None
+            and base.storage == self.tensor.storage
+            and base.dtype == self.dtype
+        )
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A change that cannot be had; measuring it says why."""
+
+    shape: tuple[int, ...]
+    reason: str
+    dtype: str = ""
+    form: str = "unreadable"
+
+    def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
+        """Return itself: the complaint fits any shape."""
+        return self
+
+    def tiles(self, base: LazyTensor | None) -> int:
+        """Return 1: there is one complaint."""
+        return 1
+
+    def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
+        """Raise the complaint."""
+        raise BadAdapter(self.reason)
+
+    def entries(self, base: LazyTensor | None) -> Entries:
+        """Raise the complaint."""
+        raise BadAdapter(self.reason)
+
+    def delta(self, base: LazyTensor | None) -> Delta:
+        """Raise the complaint."""
+        raise BadAdapter(self.reason)

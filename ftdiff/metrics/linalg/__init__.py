@@ -1,0 +1,1 @@
+"""Singular values, subspaces and their random-matrix nulls, as metrics need them."""

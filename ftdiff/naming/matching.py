@@ -1,0 +1,91 @@
+"""The same tensor under another spelling: wrappers dropped, suffixes matched, never guessed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from ftdiff.naming import strip_wrappers
+
+
+class Spellings:
+    """Names of a base, to be found under the spelling of another file.
+
+    A name is found if it is the same, or the same without wrapper words, or if its longest common
+    suffix with the base's names is unique. Shapes, where given, have to agree up to the number of
+    rows, so that a grown vocabulary is still found.
+
+    Examples
+    --------
+    >>> names = Spellings({"model.layers.0.mlp.up_proj.weight": (8, 4)})
+    >>> names.find("base_model.model.model.layers.0.mlp.up_proj.weight")
+    'model.layers.0.mlp.up_proj.weight'
+    >>> names.find("layers.1.mlp.up_proj.weight") is None
+    True
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._shapes = shapes
+        self._bare: dict[str, list[str]] = defaultdict(list)
+        self._ends: dict[str, list[str]] = defaultdict(list)
+        for name in shapes:
+            self._bare[strip_wrappers(name)].append(name)
+            for end in _ends(name):
+                self._ends[end].append(name)
+
+    def find(self, name: str, shape: tuple[int, ...] | None = None) -> str | None:
+        """Return the base's spelling of `name`; None where there is none, or more than one."""
+        if name in self._shapes:
+            return name
+        bare = self._fitting(self._bare.get(strip_wrappers(name), ()), shape)
+        if len(bare) == 1:
+            return bare[0]
+        for end in _ends(name):
+            found = self._ends.get(end, ())
+            if found:
+                fitting = self._fitting(found, shape)
+                return fitting[0] if len(fitting) == 1 else None
+        return None
+
+    def _fitting(self, names: Iterable[str], shape: tuple[int, ...] | None) -> list[str]:
+        if shape is None:
+            return list(names)
+        return [name for name in names if self._shapes[name][1:] == shape[1:]]
+
+
+def _ends(name: str) -> Iterator[str]:
+    """Yield the suffixes that still say which tensor it is: down to the first number in it."""
+    words = name.split(".")
+    numbers = [i for i, word in enumerate(words) if word.isdecimal()]
+    if not numbers:
+        return
+    # the word before the first number names the list of layers; shorter ends are ambiguous
+    for i in range(1, max(1, numbers[0])):
+        yield ".".join(words[i:])
+
+
+def pair_names(
+    base: Mapping[str, tuple[int, ...]], tuned: Mapping[str, tuple[int, ...]]
+) -> dict[str, str]:
+    """Pair two sets of names one to one.
+
+    Parameters
+    ----------
+    base, tuned
+        Shapes by name.
+
+    Returns
+    -------
+    dict
+        Base name by tuned name. A tuned name that fits no free base name, or whose base name is
+        wanted by two, is left out.
+    """
+    pairs = {name: name for name in tuned if name in base}
+    taken = set(pairs.values())
+    free = Spellings({name: shape for name, shape in base.items() if name not in taken})
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for name, shape in tuned.items():
+        if name not in pairs and (found := free.find(name, shape)) is not None:
+            wanted[found].append(name)
+    pairs.update({names[0]: found for found, names in wanted.items() if len(names) == 1})
+    return pairs

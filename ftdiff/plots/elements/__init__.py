@@ -1,0 +1,1 @@
+"""What figures are made of: axes, cells, colours, labels, outlines, saving."""

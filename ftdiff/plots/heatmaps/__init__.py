@@ -1,0 +1,19 @@
+"""The published kinds of heatmap, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
+
+from ftdiff.plots.heatmaps.importance import importance
+from ftdiff.plots.heatmaps.modules import modules
+from ftdiff.plots.heatmaps.tokens import tokens
+from ftdiff.registry import Registry
+
+#: A style takes a diff or a matrix, a metric, and its own options by keyword.
+Style = Callable[..., Axes]
+
+STYLES: Registry[Style] = Registry(
+    "style", {"modules": modules, "importance": importance, "tokens": tokens}
+)

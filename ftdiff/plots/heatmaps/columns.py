@@ -1,0 +1,77 @@
+"""Which columns of a matrix are drawn, in which order, and what is said of those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+from ftdiff.errors import BadCall
+from ftdiff.naming import component_order
+from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.heatmaps.matrix import Matrix
+
+#: The projections of a block in the published order; fused ones stand where their parts would.
+PROJECTIONS = (
+    *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
+    *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
+)
+
+
+def component_of(name: object) -> str:
+    """Read "attn. q", as published, as "attn.q"."""
+    return str(name).replace(". ", ".")
+
+
+def renamed(matrix: Matrix) -> Matrix:
+    """Return the same with every column called as a component is.
+
+    Raises
+    ------
+    BadCall
+        Two columns then have one name.
+    """
+    names = [component_of(name) for name in matrix.values]
+    if len({*names}) < len(names):
+        raise BadCall(f"columns that differ by a space only: {', '.join(map(str, matrix.values))}")
+    return replace(
+        matrix,
+        values=matrix.values.set_axis(names, axis=1),
+        doubtful=matrix.doubtful.set_axis(names, axis=1),
+    )
+
+
+def chosen(matrix: Matrix, plain: bool, others: bool | None) -> Matrix:
+    """Keep the projections in their order, maybe the others, and name what is left out.
+
+    Parameters
+    ----------
+    matrix
+        What there is, with components as columns.
+    plain
+        It is a matrix from elsewhere: its own columns and their order count.
+    others
+        Whether what is no projection follows. By default it does in a plain matrix, and where
+        there are no projections or none of them moved.
+
+    Raises
+    ------
+    BadCall
+        Nothing would be left.
+    """
+    values = matrix.values
+    names = list(values.columns)
+    known: list[Hashable] = [name for name in PROJECTIONS if name in names]
+    rest = [name for name in (names if plain else component_order(names)) if name not in known]
+    empty = not values[known].notna().to_numpy().any()
+    if others or (others is None and (plain or empty)):
+        return matrix.only([*known, *rest])
+    if empty:
+        raise BadCall(f"no projection to draw; with others=True there are: {', '.join(rest)}")
+    hidden = [n for n in rest if values[n].notna().any() and not n.startswith("norm.")]
+    notes = (f"not shown: {_listed(hidden)} (others=True)",) if hidden else ()
+    return replace(matrix.only(known), notes=(*matrix.notes, *notes))
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most + 1 else []
+    return ", ".join([*map(shown, names[:most] if more else names), *more])

@@ -1,0 +1,95 @@
+"""The map of layers × token positions that probing papers publish, layer 0 at the top."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ftdiff.comparison.result import Diff
+from ftdiff.errors import BadCall
+from ftdiff.metrics import METRICS
+from ftdiff.plots.elements import axes as canvas
+from ftdiff.plots.elements import cells
+from ftdiff.plots.elements.colours import BLUE_WHITE_ORANGE, Scale, scale_of
+from ftdiff.plots.elements.ticks import layer_ticks
+from ftdiff.plots.heatmaps.matrix import matrix_of
+from ftdiff.tensors import Array
+
+
+def tokens(
+    diff: Diff | pd.DataFrame,
+    metric: str = "",
+    *,
+    ax: Axes | None = None,
+    difference: bool = False,
+    chance: pd.DataFrame | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    title: str | None = None,
+    bare: bool = False,
+) -> Axes:
+    """Draw a matrix of layers × tokens in shades of blue from 0.5 to 1, columns as they come.
+
+    Parameters
+    ----------
+    diff, ax
+        A plain matrix (a diff of weights has no tokens), and where to draw.
+    metric
+        What the numbers are, for the colour bar: "probe AUC".
+    difference
+        The numbers are differences: blue, white and orange about 0, as far on either side.
+    chance
+        bool, with the matrix's rows and columns: cells that cannot be told from chance are grey.
+    vmin, vmax
+        Limits, by default 0.5 and 1; of a difference, `vmax` is the limit on both sides.
+    title, bare
+        Text above; whether to leave out all text but the colour bar's numbers.
+
+    Raises
+    ------
+    BadCall
+        A diff was given, or nothing to draw, or `chance` does not fit.
+    """
+    if isinstance(diff, Diff):
+        raise BadCall("style 'tokens' draws a matrix of layers × tokens; a diff has no tokens")
+    label = "" if metric in METRICS else metric
+    matrix = matrix_of(diff, label)
+    values = matrix.values
+    scale = _scale(values.to_numpy(), difference, vmin, vmax)
+    if ax is None:
+        ax = canvas.new_axes(values)
+    cells.paint(ax, values, scale, matrix.label, bare=bare)
+    ax.set_ylim(len(values), 0)
+    notes = matrix.legend()
+    if chance is not None:
+        cells.grey(ax, _fitting(chance, values))
+        notes.append("dark grey: not told from chance")
+    if bare:
+        ax.set(xticks=[], yticks=[])
+        return ax
+    rows, columns = values.shape
+    width, height = canvas.cell_points(ax, rows, columns)
+    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], values, width)
+    ticks = layer_ticks(rows, canvas.rows_apart(height))
+    canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
+    canvas.caption(ax, title or "", notes)
+    return ax
+
+
+def _scale(array: Array, difference: bool, vmin: float | None, vmax: float | None) -> Scale:
+    if not difference:
+        low, high = 0.5 if vmin is None else vmin, 1.0 if vmax is None else vmax
+        return scale_of(array, "Blues", vmin=low, vmax=high)
+    if vmin is not None:
+        raise BadCall(f"vmin={vmin:g}: a difference has one limit on both sides, vmax")
+    reach = float(np.nanmax(np.abs(array))) if vmax is None else vmax
+    return scale_of(array, BLUE_WHITE_ORANGE, vmin=-(reach or 1.0), vmax=reach or 1.0)
+
+
+def _fitting(chance: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    if not isinstance(chance, pd.DataFrame) or {*chance.index} != {*values.index}:
+        raise BadCall("chance: a DataFrame of the matrix's own rows and columns")
+    if {*chance.columns} != {*values.columns}:
+        raise BadCall("chance: its columns are not the matrix's")
+    return chance.loc[values.index, values.columns].astype(bool) & values.notna()

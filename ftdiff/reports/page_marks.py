@@ -1,0 +1,34 @@
+"""Which cells of a page's maps each finding speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from ftdiff.analyses.finding import Finding
+from ftdiff.errors import one_line
+from ftdiff.reports.maps import Map
+
+
+def marked(found: Iterable[Finding], drawn: Sequence[Map]) -> list[tuple[Finding, str]]:
+    """Return each finding with its cells as the page numbers them: "map:cell", apart by spaces.
+
+    Parameters
+    ----------
+    found
+        What was found.
+    drawn
+        The maps of the page; what is not drawn there cannot be pointed at.
+    """
+    places: dict[tuple[str, Hashable, str], str] = {
+        (one.stack, layer, component): f"{k}:{i * len(one.components) + j}"
+        for k, one in enumerate(drawn)
+        for i, layer in enumerate(one.layers)
+        for j, component in enumerate(one.components)
+    }
+
+    def cells(one: Finding) -> str:
+        stack = one_line(one.evidence.get("stack", ""))
+        named = (places.get((stack, layer, one_line(name)), "") for layer, name in one.cells)
+        return " ".join(filter(None, named))
+
+    return [(one, cells(one)) for one in found]

@@ -1,0 +1,73 @@
+"""What `ftdiff compare` prints: a summary that fits the terminal, or the whole diff."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ftdiff.comparison.result import Diff
+from ftdiff.reports.document import Document, document
+from ftdiff.reports.maps import maps, shown_metric
+from ftdiff.reports.terminal import heatmap as characters
+from ftdiff.reports.terminal.tables import (
+    escape,
+    new_console,
+    number,
+    write_named,
+    write_table,
+)
+
+
+def show(diff: Diff, metric: str = "relative_norm", format_: str = "table") -> None:
+    """Print a diff on standard output: a summary, or the whole of it as JSON or CSV."""
+    if format_ == "table":
+        console = new_console()
+        _summary(console, document(diff), metric, _drawn(console, diff, metric))
+        return
+    with TemporaryDirectory() as folder:
+        path = diff.save(Path(folder) / f"diff.{format_}")
+        sys.stdout.write(path.read_text(encoding="utf-8"))
+
+
+def _drawn(console: Console, diff: Diff, metric: str) -> list[Text]:
+    """Return the lines of one heatmap for each stack."""
+    name = shown_metric(diff, metric)
+    shown = maps(diff, [name]) if name in diff.frame else ()
+    return [line for one in shown for line in characters.heatmap(console, one, name)]
+
+
+def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Text]) -> None:
+    console.print(f"[bold]{escape(report.title)}[/]", soft_wrap=True)
+    counts = " · ".join(f"{count:,} {name}" for name, count in report.statuses.items())
+    if not math.isnan(report.coverage):
+        counts = f"{report.coverage:.1%} of the parameters compared · {counts}"
+    console.print(counts, soft_wrap=True)
+    names = dict.fromkeys([metric, "relative_norm", "precision_floor", "scale_share", "cosine"])
+    facts = [f"{name} {number(report.overall[name])}" for name in names if name in report.overall]
+    if facts:
+        console.print("overall  " + " · ".join(facts), soft_wrap=True)
+    for line in drawn:
+        console.print(line)
+    how = f" ({report.methods})" if report.methods else ""
+    write_table(console, f"tensor by tensor{how}", report.apart)
+    write_table(console, "components", report.components)
+    write_table(console, "layers that moved most", _top(report.layers, metric))
+    for caution in report.cautions:
+        console.print(f"[yellow]![/] {escape(caution)}", soft_wrap=True)
+    for heading, listed in report.lists.items():
+        write_named(console, heading, listed)
+
+
+def _top(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:
+    by = (
+        metric if rows and metric in rows[0] else next(iter(list(rows[0])[1:2]), "") if rows else ""
+    )
+    ranked = sorted(rows, key=lambda row: -(row.get(by) or 0.0))
+    return ranked[:5]

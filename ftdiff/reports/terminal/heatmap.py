@@ -1,0 +1,142 @@
+"""A heatmap in characters: a line per component, layers from left to right, as wide as fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from ftdiff.metrics import METRICS
+from ftdiff.reports.maps import Map
+from ftdiff.reports.palette import colour, share_of
+from ftdiff.reports.svg import number
+from ftdiff.tensors import Array
+
+_SHADES = "░▒▓█"
+# Names of modules that no table knows may be long; a cell is at most this wide.
+_NAME, _WIDEST = 24, 3
+# What a terminal cannot show at once is no overview.
+_LINES = 16
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A heatmap that fits a width.
+
+    Attributes
+    ----------
+    names
+        Component of each line.
+    cells
+        float64, components × columns; NaN where there is no value.
+    width
+        Characters of one cell.
+    pooled
+        Layers of one column; each shows the largest of them.
+    more
+        Components that were left out.
+    """
+
+    names: tuple[str, ...]
+    cells: Array
+    width: int
+    pooled: int
+    more: int
+
+
+def fitted(one: Map, metric: str, width: int) -> Lines:
+    """Cut a map to a width: cells of one to three characters; layers are pooled if need be.
+
+    Parameters
+    ----------
+    one, metric
+        What is shown.
+    width
+        Characters of a line, with the component's name.
+    """
+    names = tuple(name[:_NAME] for name in one.components[:_LINES])
+    room = max(8, width - max(map(len, names)) - 2)
+    layers = len(one.layers)
+    pooled = math.ceil(layers / room)
+    cells = one.values[metric].T[: len(names)]
+    padded = np.full((len(names), math.ceil(layers / pooled) * pooled), np.nan)
+    padded[:, :layers] = cells
+    columns = padded.reshape(len(names), -1, pooled)
+    largest = np.where(np.isfinite(columns), columns, -np.inf).max(axis=2)
+    return Lines(
+        names=names,
+        cells=np.where(np.isfinite(largest), largest, np.nan),
+        width=max(1, min(_WIDEST, room // largest.shape[1])),
+        pooled=pooled,
+        more=len(one.components) - len(names),
+    )
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What a console can show: colours, or shades of these characters."""
+
+    coloured: bool
+    shades: str
+
+    @classmethod
+    def of(cls, console: Console) -> Ink:
+        """Take what a console has: NO_COLOR and pipes have no colours, sixteen are too few."""
+        return cls(console.color_system in ("256", "truecolor") and not console.no_color, _SHADES)
+
+    def cell(self, share: float | None, width: int = 1) -> Text:
+        """Return one cell at a share of the scale, or blank for None."""
+        if share is None:
+            return Text(" " * width)
+        if self.coloured:
+            return Text(" " * width, style=Style(bgcolor=colour(share)))
+        return Text(self.shades[min(int(share * len(self.shades)), len(self.shades) - 1)] * width)
+
+
+def heatmap(console: Console, one: Map, metric: str) -> Sequence[Text]:
+    """Return the lines of a heatmap, with its scale named below.
+
+    In colour where the console has colours, else in shades of characters.
+
+    Parameters
+    ----------
+    console
+        Where it will be printed: its width and what it can show count.
+    one, metric
+        What is shown; no lines where no cell has a value.
+    """
+    lines, ink = fitted(one, metric, console.width), Ink.of(console)
+    finite = lines.cells[np.isfinite(lines.cells)]
+    if not len(finite):
+        return []
+    low, high = float(finite.min()), float(finite.max())
+    pad = max(map(len, lines.names)) + 2
+    drawn = []
+    for name, row in zip(lines.names, lines.cells, strict=True):
+        text = Text(name.ljust(pad), no_wrap=True)
+        for value in row.tolist():
+            share = share_of(value, low, high) if math.isfinite(value) else None
+            text.append_text(ink.cell(share, lines.width))
+        drawn.append(text)
+    key = Text(f"{METRICS[metric].label}  {number(low)} ")
+    for i in range(8):
+        key.append_text(ink.cell((i + 0.5) / 8))
+    key.append(f" {number(high)} · {_said(one, lines)}")
+    return [*drawn, key]
+
+
+def _said(one: Map, lines: Lines) -> str:
+    """Say which layers there are, and what is missing."""
+    said = [f"layers {one.layers[0]} to {one.layers[-1]}"]
+    if lines.pooled > 1:
+        said[0] += f", each cell the largest of {lines.pooled}"
+    if one.stack:
+        said.append(f"stack {one.stack}")
+    if lines.more:
+        said.append(f"{lines.more} more components")
+    return " · ".join(said)

@@ -1,0 +1,82 @@
+"""What `ftdiff similarity` prints: who is like whom, and what merges keep."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ftdiff.analyses.similarity import Similarity
+from ftdiff.analyses.similarity.storage import document
+from ftdiff.comparison.frame import records
+from ftdiff.reports.terminal.findings import write_findings
+from ftdiff.reports.terminal.tables import escape, new_console, write_named, write_table
+
+# More names than this have no matrix in a terminal; the nearest of each are shown instead.
+_MATRIX, _ROWS = 12, 24
+
+
+def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str] = ()) -> None:
+    """Print a matrix of cosines, the nearest of each, what merging keeps, and what is to be said.
+
+    As JSON the whole, as CSV a row per group and pair.
+    """
+    if format_ == "json":
+        sys.stdout.write(json.dumps(document(found), ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    if format_ == "csv":
+        found.by(*by).to_csv(sys.stdout, index=False)
+        return
+    out, base = new_console(), found.about.get("base")
+    of = f" of {escape(str(base))}" if base else ""
+    out.print(f"[bold]{len(found.names)} fine-tunes{of}[/]", soft_wrap=True)
+    if len(found.names) <= _MATRIX:
+        write_table(out, "cosine of ΔW", _matrix(found.matrix))
+    write_table(out, "nearest", _nearest(found))
+    if by:
+        pairs = found.by(*by)
+        named_columns = [*by, "a", "b", "cosine", "cosine_null"]
+        rest = [name for name in pairs if name not in (*named_columns, "tensors")]
+        write_table(out, "pairs", records(pairs[[*named_columns, *rest]].head(_ROWS)))
+    write_table(out, "a merge of all would keep", _kept(found.forecast()))
+    write_findings(out, found.findings)
+    for name, tensors in found.about.get("apart", {}).items():
+        write_named(out, f"not lined up: {escape(name)}", tensors)
+
+
+def _matrix(matrix: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {"": f"{i} {name}", **{str(j): f"{value:.3f}" for j, value in enumerate(row, 1)}}
+        for i, (name, row) in enumerate(zip(matrix.index, matrix.to_numpy(), strict=True), 1)
+    ]
+
+
+def _nearest(found: Similarity) -> list[Mapping[str, Any]]:
+    rows = records(found.neighbours.head(_ROWS))
+    return [
+        {
+            "name": row["name"],
+            "nearest": row["nearest"],
+            "cosine": row["cosine"],
+            "times what chance gives": row["over_null"],
+        }
+        for row in rows
+    ]
+
+
+def _kept(forecast: pd.DataFrame) -> list[Mapping[str, Any]]:
+    """Return a row per fine-tune, a column per method."""
+    wide = forecast[forecast["method"] != "sum"].pivot(
+        index="name", columns="method", values="kept"
+    )
+    wide = wide.loc[[*dict.fromkeys(forecast["name"])]].reset_index().head(_ROWS)
+    return [
+        {str(k): _percent(v) if k != "name" else v for k, v in row.items()} for row in records(wide)
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -1,0 +1,26 @@
+"""A verdict and its sentences, or the whole of a judged result as JSON or CSV."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from ftdiff.analyses.lineage import Lineage
+from ftdiff.analyses.verification import Verification
+from ftdiff.reports.terminal.tables import (
+    escape,
+    new_console,
+)
+
+
+def show_verdict(verdict: str, sentences: Iterable[str]) -> None:
+    """Print a verdict, and the sentences behind it."""
+    console = new_console()
+    console.print(f"[bold]{escape(verdict)}[/]", soft_wrap=True)
+    for sentence in sentences:
+        console.print(f"  {escape(sentence)}", soft_wrap=True)
+
+
+def show_whole(found: Verification | Lineage, format_: str) -> None:
+    """Print all of a result as JSON or CSV."""
+    sys.stdout.write(found.json() + "\n" if format_ == "json" else found.frame.to_csv(index=False))

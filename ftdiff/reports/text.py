@@ -1,0 +1,54 @@
+"""Findings, summaries and audits as plain text, in the formats of their commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ftdiff.analyses.audit import CI, Audit
+from ftdiff.analyses.finding import Finding
+from ftdiff.comparison.result import Diff
+from ftdiff.errors import one_line
+from ftdiff.reports import markdown
+from ftdiff.reports.summary import summary
+
+FORMAT = "ftdiff.findings/1"
+
+
+def findings(
+    data: Diff | pd.DataFrame,
+    found: Sequence[Finding],
+    title: str,
+    format_: str = "table",
+    metric: str | None = None,
+) -> str:
+    """Write a summary and findings as "table", "json" or "markdown"."""
+    lines = summary(data, found, metric)
+    if format_ == "markdown":
+        return markdown.words(title, lines, found)
+    if format_ == "json":
+        document = {
+            "format": FORMAT,
+            "title": title,
+            "summary": list(lines),
+            "findings": [one.record() for one in found],
+        }
+        return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    said = ["summary", *(f"  {one_line(line)}" for line in lines)]
+    return "\n".join([*said, "findings", *_lines(found)])
+
+
+def audit(found: Audit, format_: str = "table") -> str:
+    """Write an audit as "table", "markdown" or one of the formats for CI systems."""
+    if format_ == "markdown":
+        return markdown.audit(found)
+    if format_ != "table":
+        return CI[format_](found)
+    head = f"{found.verdict}: {found.about.get('tuned')} ({found.policy})"
+    return "\n".join([one_line(head), *_lines(found.findings)])
+
+
+def _lines(found: Sequence[Finding]) -> list[str]:
+    return [f"  {one.severity:<7} {one.rule:<24} {one_line(one.message)}" for one in found]
