@@ -123,9 +123,9 @@ def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path, name: str) ->
     if name == "f/model":
         call = f"ftdiff.compare({str(pipe.parent)!r}, {str(pipe.parent)!r})"
     elif pipe.suffix in (".json", ".csv"):
-        call = f"ftdiff.sheets.read({str(pipe)!r})"
+        call = f"ftdiff.comparison.matrix_files.read({str(pipe)!r})"
     code = (
-        "import ftdiff, ftdiff.sheets\nfrom ftdiff.errors import BadFile\n"
+        "import ftdiff, ftdiff.comparison.matrix_files\nfrom ftdiff.errors import BadFile\n"
         f"try:\n    {call}\nexcept BadFile as error:\n    print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import ftdiff
 from ftdiff.analyses import parts
-from ftdiff.analyses.parts import measure as work
+from ftdiff.analyses.parts import tasks as work
 from ftdiff.cli import ftdiff as door
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.formats import open_checkpoint

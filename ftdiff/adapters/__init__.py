@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ftdiff.adapters import bare, diffusers, kohya, mlx, torchtune
 from ftdiff.adapters import llama_cpp as gguf
-from ftdiff.adapters.peft import folder as peft
+from ftdiff.adapters.peft import folder as peft_folder
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -33,7 +33,7 @@ ADAPTERS: Registry[AdapterFiles] = Registry(
     "adapter family",
     {
         "mlx": mlx,
-        "peft": peft,
+        "peft": peft_folder,
         "gguf": gguf,
         "kohya": kohya,
         "diffusers": diffusers,

@@ -12,7 +12,7 @@ from ftdiff.cli import output as out
 from ftdiff.errors import BadCall, FtdiffError, one_line
 
 if TYPE_CHECKING:
-    from ftdiff.cli.compare import Measuring, Wanted
+    from ftdiff.cli.compare_options import Measuring, Wanted
     from ftdiff.comparison.result import Diff
 
 

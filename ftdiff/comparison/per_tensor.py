@@ -19,7 +19,9 @@ from ftdiff.comparison.threads import pool
 from ftdiff.deltas.recipes import Added, Recipe
 from ftdiff.errors import BadAdapter, BadCall, BadFile, attempt
 from ftdiff.metrics import Metric
-from ftdiff.metrics.records import absolutes, crossings, merged
+from ftdiff.metrics.records.absolutes import absolutes
+from ftdiff.metrics.records.crossings import crossings
+from ftdiff.metrics.records.merge_rounding import merged
 from ftdiff.metrics.records.spectra_names import geometry, spectrum
 from ftdiff.tensors import LazyTensor, matrices, nbytes, numel
 

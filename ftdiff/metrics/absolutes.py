@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ftdiff.metrics.records import Absolutes
+from ftdiff.metrics.records.absolutes import Absolutes
 from ftdiff.metrics.registry import Sums, metric
 from ftdiff.tensors import Array
 

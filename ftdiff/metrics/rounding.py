@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from ftdiff.metrics.records import Crossings, Merged
-from ftdiff.metrics.records.crossings import OF_RMS
+from ftdiff.metrics.records.crossings import OF_RMS, Crossings
+from ftdiff.metrics.records.merge_rounding import Merged
 from ftdiff.metrics.registry import Sums, metric
 from ftdiff.tensors import Array
 

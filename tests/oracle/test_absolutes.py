@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import ftdiff
 from ftdiff.deltas.recipes import Added, Product, Replaced, StoredDelta
 from ftdiff.metrics import METRICS, resolve
-from ftdiff.metrics.records import absolutes
+from ftdiff.metrics.records.absolutes import absolutes
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge
 

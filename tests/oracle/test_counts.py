@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import ftdiff
 from ftdiff.deltas.recipes import Added, Product, Replaced, StoredDelta
 from ftdiff.metrics import METRICS, resolve
-from ftdiff.metrics.records import crossings, merged
+from ftdiff.metrics.records.crossings import crossings
+from ftdiff.metrics.records.merge_rounding import merged
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor
 from tests.conftest import write_model
 

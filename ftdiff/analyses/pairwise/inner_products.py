@@ -14,7 +14,8 @@ from ftdiff import kernels
 from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.distances import from_distances
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
-from ftdiff.deltas.forms import Delta, inner_products
+from ftdiff.deltas.forms import Delta
+from ftdiff.deltas.forms.inner_products import inner_products
 from ftdiff.deltas.moments import exact
 from ftdiff.deltas.recipes import Added, Entries, Recipe
 from ftdiff.errors import attempt

@@ -13,8 +13,8 @@ import numpy as np
 from ftdiff.adapters import open_tuned
 from ftdiff.analyses.parts import attention, embeddings
 from ftdiff.analyses.parts.frame import gathered, piece
-from ftdiff.analyses.parts.measure import measured
 from ftdiff.analyses.parts.sums import Lines, measure
+from ftdiff.analyses.parts.tasks import measured
 from ftdiff.analyses.parts.tokenizers import vocabulary
 from ftdiff.comparison import provenance
 from ftdiff.comparison.engine import Progress

@@ -2,9 +2,8 @@
 
 from ftdiff.deltas.forms.dense import Dense
 from ftdiff.deltas.forms.hadamard import Hadamard
-from ftdiff.deltas.forms.inner_products import inner_products
 from ftdiff.deltas.forms.kronecker import Kronecker
 from ftdiff.deltas.forms.lowrank import LowRank
 from ftdiff.deltas.forms.protocol import Delta
 
-__all__ = ["Delta", "Dense", "Hadamard", "Kronecker", "LowRank", "inner_products"]
+__all__ = ["Delta", "Dense", "Hadamard", "Kronecker", "LowRank"]

@@ -22,3 +22,8 @@ def label_of(component: object) -> str:
     """
     block, dot, role = shown(component).partition(".")
     return f"{block}. {role}" if dot else block
+
+
+def component_of(name: object) -> str:
+    """Read "attn. q", as published, as "attn.q"."""
+    return str(name).replace(". ", ".")

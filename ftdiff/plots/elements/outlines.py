@@ -14,7 +14,7 @@ from ftdiff.analyses.finding import Finding
 from ftdiff.errors import BadCall
 from ftdiff.plots.elements.axes import INK
 from ftdiff.plots.elements.cells import OUTLINE
-from ftdiff.plots.heatmaps.columns import component_of
+from ftdiff.plots.elements.labels import component_of
 from ftdiff.tensors import Array
 
 #: A cell, as (layer, column), or a finding with the cells that it is of.

@@ -6,14 +6,17 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from ftdiff.plots.heatmaps.importance import importance
-from ftdiff.plots.heatmaps.modules import modules
-from ftdiff.plots.heatmaps.tokens import tokens
+from ftdiff.plots.heatmaps import importance, modules, tokens
 from ftdiff.registry import Registry
 
 #: A style takes a diff or a matrix, a metric, and its own options by keyword.
 Style = Callable[..., Axes]
 
 STYLES: Registry[Style] = Registry(
-    "style", {"modules": modules, "importance": importance, "tokens": tokens}
+    "style",
+    {
+        "modules": modules.modules,
+        "importance": importance.importance,
+        "tokens": tokens.tokens,
+    },
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ftdiff.errors import BadCall
 from ftdiff.naming import component_order
-from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.elements.labels import component_of, shown
 from ftdiff.plots.heatmaps.matrix import Matrix
 
 #: The projections of a block in the published order; fused ones stand where their parts would.
@@ -15,11 +15,6 @@ PROJECTIONS = (
     *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
     *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
 )
-
-
-def component_of(name: object) -> str:
-    """Read "attn. q", as published, as "attn.q"."""
-    return str(name).replace(". ", ".")
 
 
 def renamed(matrix: Matrix) -> Matrix:

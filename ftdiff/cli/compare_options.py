@@ -1,0 +1,97 @@
+"""What `ftdiff compare` is asked for, decided into three values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ftdiff.cli import options
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured, and how TUNED is read."""
+
+    metrics: tuple[str, ...]
+    device: str | None
+    tuned_is_delta: bool
+
+    @property
+    def drawn(self) -> str:
+        """The metric that is shown and drawn: the first that was asked for."""
+        from ftdiff.metrics import resolve
+
+        return resolve(self.metrics)[0].name if self.metrics else "relative_norm"
+
+
+MEASURING = options.decided(
+    Measuring,
+    "measuring",
+    click.option(
+        "-m",
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="METRIC",
+        help="Keep only these metrics or groups (repeat); the first is drawn. See `ftdiff "
+        "metrics`.",
+    ),
+    click.option(
+        "--device",
+        metavar="DEVICE",
+        help="Take exact spectra of dense changes on this device of torch's: cpu, cuda, cuda:1. "
+        "All else, Lanczos too, stays on NumPy.",
+    ),
+    click.option("--tuned-is-delta", is_flag=True, help="TUNED holds differences, not weights."),
+)
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Whether several fine-tunes are drawn side by side, and on how many scales."""
+
+    facet: bool
+    own_scale: bool
+
+
+FACETS = options.decided(
+    Facets,
+    "facets",
+    click.option(
+        "--facet",
+        is_flag=True,
+        help="Several TUNED of one BASE: their maps side by side, one scale.",
+    ),
+    click.option(
+        "--own-scale", is_flag=True, help="With --facet: each map has a scale of its own."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command gives: files, text, and the share below which it fails."""
+
+    output: Path | None
+    format_: str
+    min_coverage: float
+
+
+WANTED = options.decided(
+    Wanted,
+    "wanted",
+    options.output(
+        "Write diff.json, diff.csv, heatmap.png, heatmap.svg and report.html into this folder; "
+        "with --facet facets.png, facets.svg and a diff-NAME.json for each."
+    ),
+    options.FORMAT,
+    click.option(
+        "--min-coverage",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        metavar="SHARE",
+        help="Exit with 1 if a smaller share of the parameters was compared.",
+    ),
+)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import ftdiff
+from ftdiff.errors import BadCall, BadFile
+from tests.analyses.planted import weights
+from tests.conftest import FIXTURES, llama, nudge, write_model
+
+BASE, FULL, MERGED, MERGED_F32 = (
+    FIXTURES / name for name in ("base", "full", "merged", "merged_f32")
+)
+
+
+def stranger(seed: int) -> dict[str, torch.Tensor]:
+    """Return an independent start of the same shape, with the constants all models begin with."""
+    draw = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.ones_like(W)
+        if W.ndim == 1
+        else (0.05 * torch.randn(W.shape, generator=draw)).to(W.dtype)
+        for name, W in llama().items()
+    }
+
+
+@pytest.mark.parametrize(("tuned", "equal"), [(FULL, 0), (MERGED, 142)])
+def test_the_base_of_a_real_training_is_found_in_any_order(tuned: Path, equal: int) -> None:
+    others = [p for p in (FULL, MERGED) if p != tuned]
+    frames = []
+    for order in itertools.permutations([BASE, *others]):
+        found = ftdiff.lineage(tuned, order)
+        assert (found.verdict, found.parent, found.exit_code) == ("parent", str(BASE), 0)
+        frames.append(found.frame)
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(frame, frames[0])
+    best = frames[0].iloc[0]
+    assert (best["measured"], best["equal"], best["tensors"]) == ("full", equal, 338)
+
+
+def test_the_numbers_are_those_of_the_comparison() -> None:
+    best = ftdiff.lineage(FULL, [BASE]).frame.iloc[0]
+    a, b = weights(BASE), weights(FULL)
+    names = [name for name, W in a.items() if W.ndim == 2]
+    W = torch.cat([a[name].double().ravel() for name in names])
+    W1 = torch.cat([b[name].double().ravel() for name in names])
+    assert best["relative_norm"] == pytest.approx(float((W1 - W).norm() / W.norm()), rel=1e-6)
+    assert best["cosine"] == pytest.approx(float(W @ W1 / W.norm() / W1.norm()), rel=1e-6)
+
+
+def test_a_cast_is_the_same_model() -> None:
+    found = ftdiff.lineage(MERGED, [BASE, MERGED_F32])
+    assert found.parent == str(MERGED_F32)
+    assert found.frame.iloc[0]["equal"] == 338
+    assert ftdiff.lineage(MERGED, [BASE]).frame.iloc[0]["equal"] == 142
+
+
+def test_independent_starts_are_nobodys_parents() -> None:
+    found = ftdiff.lineage(stranger(1), [stranger(2), stranger(3)])
+    assert (found.verdict, found.parent, found.exit_code) == ("nobody", None, 1)
+    assert "made from none of these" in found.sentences[0]
+    assert list(found.frame["equal"]) == [0, 0]  # norms of ones are no evidence
+    assert abs(found.frame["cosine"].astype(float)).max() < 0.1
+    assert found.frame["relative_norm"].astype(float).to_numpy() == pytest.approx(2**0.5, rel=0.05)
+
+
+def test_one_tensor_in_common_makes_a_relative() -> None:
+    tuned, candidate = stranger(1), stranger(2)
+    candidate["model.embed_tokens.weight"] = tuned["model.embed_tokens.weight"]
+    found = ftdiff.lineage(tuned, [candidate])
+    assert (found.verdict, found.frame.iloc[0]["equal"]) == ("parent", 1)
+
+
+def test_copies_are_a_tie_and_a_change_of_one_of_them_is_not() -> None:
+    base, tuned = llama(), nudge(llama())
+    tied = ftdiff.lineage(tuned, [base, dict(base)])
+    assert (tied.verdict, tied.parent, tied.exit_code) == ("tie", None, 1)
+    assert "cannot tell" in tied.sentences[0]
+    told = ftdiff.lineage(tuned, [nudge(base, by=0.03, seed=5), base])
+    assert told.verdict == "parent"
+    assert told.frame["relative_norm"].iloc[0] < told.frame["relative_norm"].iloc[1]
+
+
+def test_the_model_itself_is_the_nearest() -> None:
+    found = ftdiff.lineage(FULL, [BASE, FULL])
+    assert found.parent == str(FULL)
+    assert found.frame.iloc[0]["relative_norm"] == 0
+    assert "being the same" in found.sentences[0]
+
+
+def test_only_those_that_may_win_are_read_in_full() -> None:
+    base = llama()
+    far = [nudge(base, by=3.0 + i, seed=i) for i in range(4)]
+    found = ftdiff.lineage(nudge(base, by=0.05, seed=9), [*far, base])
+    assert list(found.frame["measured"]) == ["full", "full", "sample", "sample", "sample"]
+    near = [nudge(base, by=0.1, seed=i) for i in range(4)]
+    found = ftdiff.lineage(nudge(base, by=0.1, seed=9), near)
+    assert set(found.frame["measured"]) == {"full"}
+
+
+def test_a_model_of_another_shape_is_listed_with_the_reason(tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other", llama(hidden=32))
+    found = ftdiff.lineage(nudge(llama()), [other, llama()])
+    assert found.verdict == "parent"
+    assert found.frame.iloc[1]["candidate"] == str(other)
+    assert found.frame.iloc[1]["measured"] != "full" or found.frame.iloc[1]["coverage"] < 0.5
+    assert ftdiff.lineage(nudge(llama()), [other]).verdict == "nobody"
+    assert ftdiff.lineage(nudge(llama()), [{"x": torch.ones(3, 3)}]).verdict == "nobody"
+
+
+def test_adapters_and_nothing_are_refused() -> None:
+    with pytest.raises(BadCall, match=r"holds a change .*it names '\.\./base'"):
+        ftdiff.lineage(FIXTURES / "lora", [BASE])
+    with pytest.raises(BadCall, match="cannot be a parent"):
+        ftdiff.lineage(FULL, [FIXTURES / "lora"])
+    with pytest.raises(BadCall, match="at least one"):
+        ftdiff.lineage(FULL, [])
+    with pytest.raises(BadFile, match="no such file"):
+        ftdiff.lineage(FULL, ["nowhere"])
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ftdiff", "lineage", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_the_shell_says_who_and_exits_with_it() -> None:
+    done = run(MERGED, FULL, BASE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("parent\n")
+    assert f"{BASE}: 142 of 338 tensors the same" in done.stdout
+    assert run(MERGED, BASE, BASE).returncode == 1
+    wrong = run(FULL, "nowhere")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    document = json.loads(run(MERGED, FULL, BASE, "--format", "json").stdout)
+    assert (document["verdict"], document["parent"]) == ("parent", str(BASE))

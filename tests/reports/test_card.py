@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import pyplot
+
+import ftdiff
+from ftdiff.errors import BadCall, BadFile
+from ftdiff.reports import card
+from ftdiff.reports.card import spliced, with_base
+from ftdiff.reports.markup import WRITERS
+from ftdiff.reports.section import section
+from tests.conftest import FIXTURES
+
+CARDS = Path(__file__).parent / "cards"
+WRITTEN_BY = {"peft": FIXTURES / "lora" / "README.md", "trl": CARDS / "trl.md"}
+BEGIN, END = "<!-- ftdiff:begin -->", "<!-- ftdiff:end -->"
+
+
+@pytest.fixture(scope="module")
+def lora() -> ftdiff.Diff:
+    return ftdiff.compare(FIXTURES / "base", FIXTURES / "lora")
+
+
+@pytest.fixture(scope="module")
+def full() -> ftdiff.Diff:
+    return ftdiff.compare(FIXTURES / "base", FIXTURES / "full")
+
+
+@pytest.mark.parametrize("author", WRITTEN_BY)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_card_gains_a_section_and_keeps_every_other_byte(
+    lora: ftdiff.Diff, full: ftdiff.Diff, tmp_path: Path, author: str, end: str
+) -> None:
+    before = WRITTEN_BY[author].read_text("utf-8").replace("\n", end).encode()
+    readme = tmp_path / "README.md"
+    readme.write_bytes(before)
+    card.save(lora, readme)
+    once = readme.read_bytes()
+    assert once.startswith(before)
+    assert (b"\n" in once.replace(b"\r\n", b"")) == (end == "\n")
+    assert (tmp_path / "ftdiff" / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    assert card.save(lora, readme).paths == ()  # a second time nothing differs
+    assert pyplot.get_fignums() == []  # a notebook would show what is left open
+    assert readme.read_bytes() == once
+    card.save(full, readme)  # another diff takes the same place
+    other = readme.read_bytes()
+    assert other.startswith(before) and other != once and other.count(BEGIN.encode()) == 1
+    card.save(lora, readme)
+    assert readme.read_bytes() == once
+
+
+@pytest.mark.parametrize("author", WRITTEN_BY)
+def test_the_hub_reads_the_card_as_before_with_the_base_it_lacked(
+    lora: ftdiff.Diff, tmp_path: Path, author: str
+) -> None:
+    readme = tmp_path / "README.md"
+    shutil.copy(WRITTEN_BY[author], readme)
+    before = ModelCard.load(readme)
+    card.save(lora, readme, base_model="org/base")
+    after = ModelCard.load(readme)
+    assert after.data.to_dict() == {**before.data.to_dict(), "base_model_relation": "adapter"}
+    assert after.content.count(BEGIN) == 1
+    once = readme.read_bytes()
+    card.save(lora, readme, base_model="org/base")
+    assert readme.read_bytes() == once
+
+
+def test_peft_keeps_the_section_when_it_saves_the_adapter_again(
+    lora: ftdiff.Diff, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(FIXTURES / "lora", tmp_path / "lora")
+    card.save(lora, tmp_path / "lora" / "README.md")
+    model = AutoModelForCausalLM.from_pretrained(FIXTURES / "base")
+    tuned = PeftModel.from_pretrained(model, tmp_path / "lora")
+    tuned.save_pretrained(tmp_path / "lora", save_embedding_layers=False)
+    once = (tmp_path / "lora" / "README.md").read_text("utf-8")
+    assert once.count(BEGIN) == once.count(END) == 1
+    card.save(lora, tmp_path / "lora" / "README.md")
+    assert (tmp_path / "lora" / "README.md").read_text("utf-8") == once
+
+
+@given(st.text(), st.text(), st.sampled_from(["\n", "\r\n"]))
+def test_splicing_twice_is_splicing_once_and_the_last_body_stays(
+    text: str, body: str, end: str
+) -> None:
+    text = re.sub(r"[\r\n]", end, text)
+    body = re.sub(r"\r", "", body)
+    if "ftdiff:" in text or "ftdiff:" in body:
+        return
+    once = spliced(text, body)
+    assert once.startswith(text)
+    assert spliced(once, body) == once
+    assert spliced(spliced(text, "another"), body) == once
+    kept = "\r\n" if "\r\n" in once else "\n"
+    after = once + f"more{kept}"
+    assert spliced(after, "x" + body).endswith(f"{END}{kept}more{kept}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{BEGIN}\na\n{END}\n\n{BEGIN}\nb\n{END}\n", "line 1, end in line 3, begin in line 5"),
+        (f"{BEGIN}\na\n", "found begin in line 1"),
+        (f"a\r\n{END}\r\n", "found end in line 2"),
+        (f"{END}\n{BEGIN}\n", "found end in line 1, begin in line 2"),
+    ],
+)
+def test_markers_that_are_not_one_pair_are_refused_and_the_card_is_left(
+    lora: ftdiff.Diff, tmp_path: Path, text: str, said: str
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_bytes(text.encode())
+    with pytest.raises(BadFile, match=said):
+        card.save(lora, readme)
+    assert readme.read_bytes() == text.encode()
+    assert not (tmp_path / "ftdiff").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("# A\n", {"base_model": "org/b", "base_model_relation": "finetune"}),
+        ("---\n{}\n---\n# A\n", {"base_model": "org/b", "base_model_relation": "finetune"}),
+        (
+            "---\n# kept\nlicense: mit  # too\n---\n# A\n",
+            {"license": "mit", "base_model": "org/b", "base_model_relation": "finetune"},
+        ),
+        (
+            "---\r\nbase_model: [x/y]\r\n---\r\n# A\r\n",
+            {"base_model": ["x/y"], "base_model_relation": "finetune"},
+        ),
+        (
+            "---\nbase_model: x/y\nbase_model_relation: merge\n---\n",
+            {"base_model": "x/y", "base_model_relation": "merge"},
+        ),
+        ("\ufeff---\ntags:\n- a\n---\n", None),
+    ],
+)
+def test_front_matter_gains_only_what_it_lacks(
+    tmp_path: Path, text: str, found: dict[str, object] | None
+) -> None:
+    after = with_base(text, "org/b", "full")
+    (tmp_path / "README.md").write_bytes(after.encode())
+    data = ModelCard.load(tmp_path / "README.md").data.to_dict()
+    wanted = found or {"tags": ["a"], "base_model": "org/b", "base_model_relation": "finetune"}
+    assert data == wanted
+    assert all(line in after for line in text.splitlines() if line not in ("{}", "\ufeff---"))
+    assert with_base(after, "org/b", "full") == after
+
+
+def test_a_base_that_is_no_name_on_the_hub_is_refused() -> None:
+    for wrong in ("/home/me/base", "a/b/c", "x: y", "", "a\nb: c", "../base"):
+        with pytest.raises(BadCall, match="ORGANISATION/MODEL"):
+            with_base("# A\n", wrong, "full")
+    with pytest.raises(BadFile, match="in braces"):
+        with_base("---\n{license: mit}\n---\n", "a/b", "full")
+
+
+def test_a_base_named_like_a_number_stays_a_text(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(with_base("", "123", "lora"))
+    assert ModelCard.load(tmp_path / "README.md").data.base_model == "123"
+
+
+def test_a_card_that_is_no_text_or_a_folder_is_named(lora: ftdiff.Diff, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadFile, match="text in UTF-8"):
+        card.save(lora, tmp_path / "README.md")
+    with pytest.raises(BadFile, match="directory"):
+        card.save(lora, tmp_path)
+
+
+def test_a_section_says_the_numbers_and_no_path_of_this_machine(full: ftdiff.Diff) -> None:
+    moved = ftdiff.Diff(
+        full.frame, {**full.about, "base": "/home/me/secret/base", "tuned": "/x/t/"}
+    )
+    said = section(moved)
+    assert f"‖ΔW‖/‖W‖ = {full.overall['relative_norm']:.4g}" in said.sentences[0]
+    assert said.sentences[0].startswith("Compared with base, t (full) moved 338 of 338 tensors")
+    table = full.by("component", param="weight").set_index("component")["relative_norm"]
+    assert [row[1] for row in said.rows] == [f"{table[row[0]]:.4g}" for row in said.rows]
+    largest = full.table().drop(columns=["norm.input", "norm.post_attention"]).stack()
+    assert f"largest {largest.max():.3g} in layer {largest.idxmax()[0]}" in said.alt
+    for write in WRITERS.values():
+        assert "secret" not in write(said, "")
+
+
+def test_without_a_base_a_section_has_absolute_norms() -> None:
+    said = section(ftdiff.compare(None, FIXTURES / "lora"))
+    assert said.columns[1] == "RMS ΔW"
+    assert said.alt.startswith("Heatmap of RMS ΔW")
+
+
+def test_hostile_names_stay_text_in_every_format() -> None:
+    names = ["model.layers.0.<script>x|y.weight", f"model.layers.0.\n{END}\n![a](b).weight"]
+    names += [r"model.layers.0.\input{/etc/passwd}%$_^&#~.weight"]
+    base = dict.fromkeys(names, np.ones((2, 2)))
+    said = section(ftdiff.compare(base, {name: 3 * W for name, W in base.items()}))
+    written = {name: write(said, "f.png") for name, write in WRITERS.items()}
+    assert "<script" not in written["markdown"] + written["html"]
+    assert END not in written["markdown"] and "![a]" not in written["markdown"]
+    rows = [line for line in written["markdown"].splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(names)
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(said.columns) + 1}
+    assert r"\textbackslash{}input\{/etc/passwd\}\%\$\_\textasciicircum{}\&\#" in written["latex"]
+    assert json.loads(written["json"])["rows"] == [list(row) for row in said.rows]
+    page = _Tags()
+    page.feed(written["html"])
+    assert set(page.tags) <= {
+        "h2",
+        "p",
+        "img",
+        "table",
+        "tr",
+        "th",
+        "td",
+        "details",
+        "summary",
+        "ul",
+        "li",
+    }
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+
+def test_the_commands_write_and_print(lora: ftdiff.Diff, tmp_path: Path) -> None:
+    saved = lora.save(tmp_path / "diff.json")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ftdiff", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    done = run("report", saved, "-o", tmp_path / "page.html")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'page.html'}\n")
+    assert "</html>" in (tmp_path / "page.html").read_text()
+    readme = tmp_path / "README.md"
+    done = run("card", saved, readme)
+    assert done.stdout.splitlines() == [str(tmp_path / "ftdiff" / "heatmap.png"), str(readme)]
+    assert "--base-model ID adds it" in done.stderr
+    assert run("card", saved, readme).stdout == f"{readme}: nothing differs\n"
+    assert json.loads(run("card", saved, "--to", "json").stdout) == json.loads(
+        WRITERS["json"](section(lora), "")
+    )
+    for wrong in (("card", saved), ("card", saved, readme, "--to", "html")):
+        done = run(*wrong)
+        assert done.returncode == 2 and "one of them" in done.stderr

@@ -1,0 +1,93 @@
+"""The map of the code: imports go down, no circles, names hide nothing, tests mirror packages."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import ftdiff
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "ftdiff"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@cache
+def _modules() -> frozenset[str]:
+    found = pkgutil.walk_packages([str(PACKAGE)], "ftdiff.")
+    return frozenset({one.name for one in found} - {"ftdiff.__main__"})
+
+
+def test_no_name_hides_a_module() -> None:
+    modules = {name: importlib.import_module(name) for name in _modules()}
+    for name, module in modules.items():
+        parent, _, stem = name.rpartition(".")
+        assert getattr(importlib.import_module(parent), stem) is module, name
+    for name in ftdiff.__all__:
+        public = getattr(ftdiff, name)
+        assert inspect.ismodule(public) or callable(public), name
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Yield every module of ours that a file imports anywhere, for type checking too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in _modules())
+        elif isinstance(node, ast.ImportFrom) and (node.module or "") in _modules() | {"ftdiff"}:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            below = [name for name in names if name in _modules()]
+            yield from below
+            if len(below) < len(names):
+                yield str(node.module)
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def test_no_circle_among_files() -> None:
+    # the front door names every result, and a result's method is a call of the front door
+    graph = {_name(path): {*_imports(path)} - {"ftdiff"} for path in FILES}
+    del graph["ftdiff"]
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def test_every_package_has_its_folder_of_tests() -> None:
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages <= {path.parent.name for path in TESTS.glob("*/test_*.py")}
+
+
+def _functions(path: Path) -> Iterator[ast.FunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def _lines(node: ast.FunctionDef) -> int:
+    """Return how many lines a function has, its docstring aside."""
+    first = node.body[0]
+    said = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(node) else 0
+    return (node.end_lineno or 0) - node.lineno + 1 - said
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    assert [node.name for node in _functions(path) if _lines(node) > 60] == []
+
+
+def test_commands_decide_their_options_into_few_values() -> None:
+    for path in (PACKAGE / "cli").glob("*.py"):
+        for node in _functions(path):
+            assert len(node.args.args) + len(node.args.kwonlyargs) <= 9, f"{path}: {node.name}"
