@@ -1,8 +1,10 @@
-"""What a number in a cell means: one registered function for each metric, and what noise gives."""
+"""What a number in a cell means: one registered function for each metric, and what noise gives.
 
-from ftdiff.metrics import absolutes as absolute
-from ftdiff.metrics import geometry, magnitude, spectral
-from ftdiff.metrics import rounding as storage
+To add a metric: a function of sums (or of a record in `records/`), decorated with `@metric`, in the
+module of its group.
+"""
+
+from ftdiff.metrics import absolutes, geometry, magnitude, rounding, spectral
 from ftdiff.metrics.registry import METRICS, NEEDS, Metric, Sums, groups, metric, resolve
 
 __all__ = [
@@ -10,12 +12,12 @@ __all__ = [
     "NEEDS",
     "Metric",
     "Sums",
-    "absolute",
+    "absolutes",
     "geometry",
     "groups",
     "magnitude",
     "metric",
     "resolve",
+    "rounding",
     "spectral",
-    "storage",
 ]

@@ -1,4 +1,8 @@
-"""Place every tensor name of a file, from names alone: which stack, layer, block, role it means."""
+"""Place every tensor name of a file, from names alone: which stack, layer, block, role it means.
+
+To add an architecture's names: a table in `families/<family>.toml`, no Python; a real list of its
+names in `fixtures/names/` is the test.
+"""
 
 from __future__ import annotations
 

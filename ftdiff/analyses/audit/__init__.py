@@ -1,4 +1,7 @@
-"""An audit: built-in rules and a policy's expectations, a verdict, and files for CI systems."""
+"""An audit: built-in rules and a policy's expectations, a verdict, and files for CI systems.
+
+To add an audit rule: a generator decorated with `@audit_rule`; its docstring is its purpose.
+"""
 
 from ftdiff.analyses.audit import (
     rules_damage as damage,

@@ -1,4 +1,8 @@
-"""What the numbers say: a statistic, a null and a threshold behind every sentence."""
+"""What the numbers say: a statistic, a null and a threshold behind every sentence.
+
+To add a finding: a generator decorated with `@rule`, in the module of its kind; its test has a grid
+on which it speaks, one on which it does not, and noise on which it stays silent.
+"""
 
 from __future__ import annotations
 
