@@ -1,7 +1,7 @@
 """Functions from a diff, or a plain matrix, to matplotlib Axes, drawn with seaborn.
 
 To add a figure: a function `(diff, metric, *, ax=None, **style) -> Axes` in `charts/`, and its line
-in FIGURES (`figures/registry.py`); a style of heatmap: a module in `heatmaps/`, and its line in STYLES.
+in FIGURES (`figures/registry.py`). A style of heatmap: a module in `heatmaps/`, a line in STYLES.
 """
 
 from __future__ import annotations
