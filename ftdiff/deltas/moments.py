@@ -84,12 +84,6 @@ class Moments:
         )
 
     @classmethod
-    def unchanged(cls, numel: int) -> Moments:
-        """Return the moments of a tensor known to be the same bytes, without reading them."""
-        zero = {"delta_sq": (0.0,), "inner": (0.0,), "delta_abs": (0.0,)}
-        return cls(numel, zero, {"delta_max": 0.0}, {"unequal": 0, "sign_flips": 0})
-
-    @classmethod
     def of_blocks(cls, numel: int, floats: Array, counts: Array, ulp: float) -> Moments:
         """Return the moments of a span from the fused loop's output, a row per block.
 

@@ -67,10 +67,3 @@ def test_units_in_the_last_place_are_scaled_exactly() -> None:
     row = Moments.of_blocks(10, floats, counts, ulp=2.0**-7).row()
     assert row["ulp_sq"] == 2 * 2.0**-14
     assert list(row) == list(COLUMNS)
-
-
-def test_known_bytes_are_unchanged_without_a_base_norm() -> None:
-    row = Moments.unchanged(5).row()
-    assert row["delta_sq"] == 0.0
-    assert row["unequal"] == 0
-    assert row["base_sq"] is None

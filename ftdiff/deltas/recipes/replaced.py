@@ -40,18 +40,17 @@ class Replaced:
         return None if rows is None else replace(self, tensor=FirstRows(self.tensor, rows))
 
     def tiles(self, base: LazyTensor | None) -> int:
-        """Return the number of runs of `TILE` entries; one where both sides are the same bytes."""
-        return 1 if self._is(base) else tiling.count(numel(self.shape), TILE)
+        """Return the number of runs of `TILE` entries."""
+        return tiling.count(numel(self.shape), TILE)
 
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
-        """Measure base and tuned in one fused pass; the same bytes are not read at all."""
-        size = numel(self.shape)
-        if self._is(base):
-            return Moments.unchanged(size)
-        start, stop = tiling.span(tiles, TILE, size)
+        """Measure base and tuned in one fused pass; the same bytes are read from one side."""
+        start, stop = tiling.span(tiles, TILE, numel(self.shape))
         with self.tensor.window(start, stop) as tuned:
             if base is None:
                 return tiling.alone(tuned, self.dtype)
+            if self._is(base):
+                return tiling.replaced(tuned, tuned, base.dtype, self.dtype)
             with base.window(start, stop) as W:
                 found = tiling.replaced(W, tuned, base.dtype, self.dtype)
         # rounding to few bits is no rounding to the dtype in which they are read
