@@ -35,5 +35,10 @@ def colour(share: float) -> str:
 
 
 def share_of(value: float, low: float, high: float) -> float:
-    """Return how far a value is from `low` to `high`; the middle where these are one number."""
-    return (value - low) / (high - low) if high - low > 1e-9 * max(abs(low), abs(high)) else 0.5
+    """Return how far a value is from `low` to `high`; the middle where these are one number.
+
+    What lies beyond has the share of the end.
+    """
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        return 0.5
+    return min(max((value - low) / (high - low), 0.0), 1.0)

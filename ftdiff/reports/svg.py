@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ftdiff.comparison.colour_range import colour_range, few
 from ftdiff.reports.maps import Map, described
 from ftdiff.reports.palette import colour, share_of
+from ftdiff.tensors import Array
 
 _HEIGHT, _LETTER, _BAR = 15, 6.6, 36
 _LONG = 20
@@ -18,7 +20,7 @@ _MARGIN = {"top": 8, "right": 92}
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its number among all (row by row), its place, its colour, and what it says."""
+    """One cell: its index row by row, place, colour, what it says; its number if it is outlying."""
 
     index: int
     x: float
@@ -26,6 +28,7 @@ class Cell:
     fill: str
     doubtful: bool
     title: str
+    beyond: str
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,14 @@ def figure(one: Map, metric: str) -> Figure:
                 colour(1 - (i + 0.5) / _BAR),
                 False,
                 "",
+                "",
             )
             for i in range(_BAR)
         ),
         ticks=tuple(
             Label(left + columns * width + 36, _MARGIN["top"] + 6 + share * (tall - 8), text)
             for share, text in zip(
-                (0.0, 0.5, 1.0), map(number, (high, (low + high) / 2, low)), strict=True
+                (0.0, 0.5, 1.0), ends_of(one.values[metric], low, high), strict=True
             )
         ),
         alt=described(one, metric),
@@ -128,13 +132,25 @@ def _short(name: str) -> str:
 def _limits(one: Map, metric: str) -> tuple[float, float]:
     values = one.values[metric]
     finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if len(finite) else (math.nan, math.nan)
+    return colour_range(finite) if len(finite) else (math.nan, math.nan)
+
+
+def ends_of(values: Array, low: float, high: float) -> tuple[str, str, str]:
+    """Return a colour bar's top, middle and bottom, with ≥ and ≤ where values lie beyond."""
+    top, bottom = (bool((values > high).any()), bool((values < low).any()))
+    return (
+        f"≥ {number(high)}" if top else number(high),
+        number((low + high) / 2),
+        f"≤ {number(low)}" if bottom else number(low),
+    )
 
 
 def _cells(one: Map, metric: str, left: float, top: float, width: float) -> Iterator[Cell]:
     low, high = _limits(one, metric)
     values = one.values[metric]
     rows, columns = values.shape
+    outside = (values < low) | (values > high)
+    written = few(int(outside.sum()), int(np.isfinite(values).sum()))
     for i in range(rows):
         for j in range(columns):
             value = float(values[i, j])
@@ -145,6 +161,7 @@ def _cells(one: Map, metric: str, left: float, top: float, width: float) -> Iter
                 fill=colour(share_of(value, low, high)) if math.isfinite(value) else "",
                 doubtful=bool(one.doubtful[i, j]),
                 title=f"layer {one.layers[i]}, {one.components[j]}: {number(value)}",
+                beyond=f"{value:.2g}" if written and outside[i, j] else "",
             )
 
 

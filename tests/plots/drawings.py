@@ -70,6 +70,11 @@ def y_ticks(ax: Any) -> dict[float, str]:
     return dict(zip(ax.get_yticks().tolist(), texts, strict=True))
 
 
+def said(ax: Any) -> str:
+    """Return the notes below a map, on one line."""
+    return " ".join(ax.get_xlabel().split())
+
+
 def bar_of(ax: Any) -> Any:
     return mesh_of(ax).colorbar
 

@@ -33,9 +33,11 @@ from tests.plots.drawings import (
     diff_of,
     faces,
     marked,
+    mesh_of,
     movement,
     numbers,
     rows,
+    said,
     x_texts,
     y_ticks,
 )
@@ -189,6 +191,21 @@ def test_a_narrow_range_is_said_and_a_wide_one_is_not() -> None:
     assert "narrow" not in plots.heatmap(diff_of(rows(28))).get_xlabel()
 
 
+def test_one_outlying_cell_does_not_flatten_a_map() -> None:
+    even = rows(24, move=lambda layer, j: 0.01 + 1e-4 * layer)
+    far = rows(24, move=lambda layer, j: 0.6 if (layer, j) == (7, 2) else 0.01 + 1e-4 * layer)
+    plain, ax = plots.heatmap(diff_of(even)), plots.heatmap(diff_of(far))
+    assert mesh_of(ax).get_clim() == pytest.approx(mesh_of(plain).get_clim())
+    assert bar_of(ax).extend == "max" and bar_of(plain).extend == "neither"
+    texts = [text for text in ax.texts if text.get_gid() == "beyond"]
+    assert [(text.get_text(), text.get_position()) for text in texts] == [("0.6", (2.5, 7.5))]
+    assert "1 cell beyond the colours, its number in it" in said(ax)
+    assert "beyond" not in said(plain)
+    assert "white: 0.0112, the middle of the range" in said(plain)
+    given = plots.heatmap(diff_of(even), vmin=0, vmax=0.0101)  # half of the cells: no numbers
+    assert not [text for text in given.texts if text.get_gid() == "beyond"]
+
+
 def test_robust_limits_leave_out_the_extremes_and_show_arrows() -> None:
     def spiked(layer: int, j: int) -> float:
         return 5.0 if (layer, j) == (0, 0) else movement(layer, j)
@@ -280,7 +297,7 @@ def test_other_components_follow_only_when_asked_for() -> None:
     diff = diff_of(rows(12, ("norm.input", "mlp.router", *COMPONENTS)))
     ax = plots.heatmap(diff)
     assert x_texts(ax) == PUBLISHED
-    assert "not shown: mlp.router (others=True)" in ax.get_xlabel()
+    assert "not shown: mlp.router (others=True)" in said(ax)
     asked = plots.heatmap(diff, others=True)
     assert x_texts(asked) == [*PUBLISHED, "mlp. router", "norm. input"]
     assert "not shown" not in asked.get_xlabel()
@@ -369,7 +386,7 @@ def test_a_plain_matrix_shows_all_its_columns_in_their_order() -> None:
 def test_infinities_of_a_matrix_are_left_blank_and_counted() -> None:
     ax = plots.heatmap(pd.DataFrame({"attn.q": [1.0, np.inf, 2.0], "attn.k": [1.0, np.nan, 3.0]}))
     assert np.isnan(numbers(ax)).tolist() == [[0, 0], [1, 1], [0, 0]]
-    assert "1 infinite" in ax.get_xlabel()
+    assert "1 infinite, left blank" in said(ax)
     assert (bar_of(ax).vmin, bar_of(ax).vmax) == (1.0, 3.0)
 
 

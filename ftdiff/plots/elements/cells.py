@@ -12,12 +12,13 @@ from matplotlib.collections import PatchCollection, QuadMesh
 from matplotlib.colorbar import Colorbar
 from matplotlib.patches import Rectangle
 
-from ftdiff.plots.elements.axes import FONT, INK, cell_points
+from ftdiff.comparison.colour_range import few
+from ftdiff.plots.elements.axes import FONT, INK, SMALL, cell_points
 from ftdiff.plots.elements.colours import Scale, tick_texts
 
 #: Marks a reader (or a test, or a style sheet) finds by their gid.
 FLOOR, OUTLINE, CHANCE, STRIP = "under-the-floor", "outlined", "chance", "whole-layer"
-FRAME = "frame"
+FRAME, BEYOND = "frame", "beyond"
 #: The face of a cell that cannot be told from chance: darker than a missing one.
 INDISTINCT = "#b9b9c2"
 _FRAME, _HATCH = "#a8a8b0", (0.13, 0.13, 0.13, 0.6)
@@ -68,6 +69,22 @@ def hatch(ax: Axes, cells: pd.DataFrame) -> None:
             squares, facecolor="none", edgecolor=_HATCH, linewidth=0, hatch="/////", gid=FLOOR
         )
         ax.add_collection(marks)
+
+
+def beyond(ax: Axes, values: pd.DataFrame, scale: Scale) -> list[str]:
+    """Write the numbers of the few cells that lie beyond the colours; return a note of them."""
+    array = values.to_numpy()
+    outside = np.argwhere((array < scale.vmin) | (array > scale.vmax)).tolist()
+    if not few(len(outside), int(np.isfinite(array).sum())):
+        return []
+    for y, x in outside:
+        text = ax.text(
+            *(x + 0.5, y + 0.5, f"{array[y, x]:.2g}"), color="white", size=SMALL, gid=BEYOND
+        )
+        text.set(ha="center", va="center", parse_math=False, clip_on=True)
+    if len(outside) == 1:
+        return ["1 cell beyond the colours, its number in it"]
+    return [f"{len(outside)} cells beyond the colours, their numbers in them"]
 
 
 def grey(ax: Axes, cells: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.ticker import MaxNLocator
 
+from ftdiff.comparison.colour_range import colour_range
 from ftdiff.errors import BadCall
 from ftdiff.tensors import Array
 
@@ -76,7 +77,8 @@ def scale_of(
     cmap
         A colour map or its name in matplotlib.
     vmin, vmax
-        Limits; by default the data's own, or with `robust` their 2nd and 98th percentiles.
+        Limits; by default the data's own, but for few outlying cells (see `colour_range`); with
+        `robust` their 2nd and 98th percentiles.
     center
         The number at the middle colour. By default the middle of the limits. Both sides keep one
         slope: equal steps of colour are equal steps of the number.
@@ -120,7 +122,7 @@ def _limits(
     for name, given in (("vmin", vmin), ("vmax", vmax)):
         if given is not None and not abs(given) <= LARGEST:
             raise BadCall(f"{name}={given}: a limit is a finite number")
-    ends = np.percentile(finite, [2, 98]) if robust else (finite.min(), finite.max())
+    ends = np.percentile(finite, [2, 98]) if robust else colour_range(finite)
     low = float(ends[0]) if vmin is None else float(vmin)
     high = float(ends[1]) if vmax is None else float(vmax)
     if vmin is None and vmax is None and high - low <= _SAME * max(abs(low), abs(high)):
@@ -209,3 +211,14 @@ def narrowness(values: Array, scale: Scale) -> str:
     if high - low < _NARROW * largest and scale.vmax - scale.vmin < _NARROW * largest:
         return f"narrow range: all cells within {100 * (high - low) / largest:.2g} % of the largest"
     return ""
+
+
+def middle(scale: Scale, center: float | None) -> str:
+    """Say which number is white between the colours, and what it is.
+
+    >>> middle(scale_of(np.array([0.0, 4.0])), None)
+    'white: 2, the middle of the range'
+    """
+    if center is not None:
+        return f"white: {center:.3g}"
+    return f"white: {(scale.vmin + scale.vmax) / 2:.3g}, the middle of the range"

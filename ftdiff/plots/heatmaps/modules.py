@@ -12,7 +12,7 @@ from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
-from ftdiff.plots.elements.colours import narrowness, scale_of
+from ftdiff.plots.elements.colours import middle, narrowness, scale_of
 from ftdiff.plots.elements.labels import label_of
 from ftdiff.plots.elements.outlines import Outlined
 from ftdiff.plots.elements.outlines import outline as frame_cells
@@ -58,6 +58,7 @@ def modules(
         same to several figures to share one scale.
     robust
         Limits at the 2nd and 98th percentiles; what is beyond shows as arrows on the colour bar.
+        Without it the data's ends, but for a few outlying cells, whose numbers are in them.
     outline
         Cells to frame, as (layer, component), or findings: the cells that they speak of, as far as
         they are on the map.
@@ -82,12 +83,13 @@ def modules(
         ax = canvas.new_axes(values)
     cells.paint(ax, values, scale, label, bare=bare)
     cells.hatch(ax, matrix.doubtful)
+    far = cells.beyond(ax, values, scale)
     frame_cells(ax, values, outline, matrix.stack)
     if bare:
         ax.set(xticks=[], yticks=[])
         return ax
     _name_cells(ax, values)
-    notes = [narrowness(array, scale), *matrix.legend()]
+    notes = [narrowness(array, scale) or middle(scale, center), *far, *matrix.legend()]
     canvas.caption(ax, matrix.title if title is None else title, [n for n in notes if n])
     return ax
 

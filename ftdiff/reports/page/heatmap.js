@@ -31,18 +31,42 @@ function normalised(values, columns, how) {
   });
 }
 
+// One cell in so many may lie beyond the colours, and one at least where there are so many cells.
+const [EVERY, FEWEST, REST] = [20, 8, 1 / 3];
+
+// The ends of the colours: of all values, or of the rest where few lie far away.
+function colourRange(finite) {
+  const ordered = finite.toSorted((a, b) => a - b);
+  let [low, high] = [ordered[0] ?? Infinity, ordered.at(-1) ?? -Infinity];
+  if (ordered.length < FEWEST) return [low, high];
+  for (let out = 1; out <= Math.max(1, Math.floor(ordered.length / EVERY)); out += 1) {
+    const kept = ordered.length - out;
+    let start = 0;
+    const span = (i) => ordered[i + kept - 1] - ordered[i];
+    for (let i = 1; i <= out; i += 1) if (span(i) < span(start)) start = i;
+    const [first, last] = [ordered[start], ordered[start + kept - 1]];
+    const same = last - first <= 1e-9 * Math.max(Math.abs(first), Math.abs(last));
+    if (span(start) <= REST * (high - low) && !same) [low, high] = [first, last];
+  }
+  return [low, high];
+}
+
 // From a number to a share of the colours; a normalised map has its white at 1.
 function scaleOf(values, how) {
   const finite = values.filter((value) => value !== null);
-  const low = finite.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
+  const [low, high] = colourRange(finite);
+  const outside = (value) => value !== null && (value < low || value > high);
+  const count = finite.filter(outside).length;
+  const few = count > 0 && count <= Math.max(1, Math.floor(finite.length / EVERY));
+  const beyond = (value) => (few && outside(value) ? String(Number(value.toPrecision(2))) : "");
+  const [under, over] = [finite.some((value) => value < low), finite.some((value) => value > high)];
   const same = !(high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high)));
   const reach = Math.max(high - 1, 1 - low) || 1;
   const share = (value) => {
     if (how !== "none") return 0.5 + (value - 1) / (2 * reach);
     return same ? 0.5 : (value - low) / (high - low);
   };
-  return { low, high, share, empty: finite.length === 0 };
+  return { low, high, under, over, share, beyond, empty: finite.length === 0 };
 }
 
 class Heatmap {
@@ -51,6 +75,7 @@ class Heatmap {
     this.columns = map.components.length;
     this.cells = [...svg.querySelectorAll("rect.cell")];
     this.bar = [...svg.querySelectorAll("rect.bar")];
+    this.beyond = [...svg.querySelectorAll("text.beyond")];
     this.ticks = [...svg.querySelectorAll("text.tick")];
     this.table = document.querySelector(`table.cells[data-map="${svg.dataset.map}"]`);
     this.cursor = document.createElementNS(svg.namespaceURI, "rect");
@@ -115,6 +140,7 @@ class Heatmap {
       const value = values[i];
       fill(cell, value === null ? null : colourOf(scale.share(value)));
       cell.querySelector("title").textContent = `${this.nameOf(i)}: ${written(value)}`;
+      this.beyond[i].textContent = scale.beyond(value);
     });
     const span = (share) => scale.low + (scale.high - scale.low) * share;
     this.bar.forEach((step, i) => {
@@ -122,7 +148,8 @@ class Heatmap {
       fill(step, scale.empty ? "none" : colourOf(scale.share(value)));
     });
     [1, 0.5, 0].forEach((share, i) => {
-      this.ticks[i].textContent = scale.empty ? "" : written(span(share));
+      const mark = share === 1 && scale.over ? "≥ " : share === 0 && scale.under ? "≤ " : "";
+      this.ticks[i].textContent = scale.empty ? "" : mark + written(span(share));
     });
     [...this.table.querySelectorAll("td")].forEach((cell, i) => {
       cell.textContent = written(values[i]);
@@ -154,8 +181,10 @@ class Heatmap {
     const by = how === "none" ? "" : `, normalised by ${how === "row" ? "layer" : "component"}`;
     const said = `Heatmap of ${data.metrics[metric].label}${stack}, ${size}${by}`;
     if (scale.empty) return `${said}: no cell has a value.`;
+    const finite = values.filter((value) => value !== null);
     const end = (value) => `${written(value)} in ${this.nameOf(values.indexOf(value))}`;
-    return `${said}: largest ${end(scale.high)}; smallest ${end(scale.low)}`;
+    const ends = [finite.reduce((a, b) => Math.max(a, b)), finite.reduce((a, b) => Math.min(a, b))];
+    return `${said}: largest ${end(ends[0])}; smallest ${end(ends[1])}`;
   }
 }
 

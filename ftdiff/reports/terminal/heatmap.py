@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from ftdiff.comparison.colour_range import colour_range
 from ftdiff.metrics import METRICS
 from ftdiff.reports.maps import Map
 from ftdiff.reports.palette import colour, share_of
-from ftdiff.reports.svg import number
+from ftdiff.reports.svg import ends_of
 from ftdiff.tensors import Array
 
 _SHADES = "░▒▓█"
@@ -114,7 +115,7 @@ def heatmap(console: Console, one: Map, metric: str) -> Sequence[Text]:
     finite = lines.cells[np.isfinite(lines.cells)]
     if not len(finite):
         return []
-    low, high = float(finite.min()), float(finite.max())
+    low, high = colour_range(finite)
     pad = max(map(len, lines.names)) + 2
     drawn = []
     for name, row in zip(lines.names, lines.cells, strict=True):
@@ -123,10 +124,11 @@ def heatmap(console: Console, one: Map, metric: str) -> Sequence[Text]:
             share = share_of(value, low, high) if math.isfinite(value) else None
             text.append_text(ink.cell(share, lines.width))
         drawn.append(text)
-    key = Text(f"{METRICS[metric].label}  {number(low)} ")
+    top, _, bottom = ends_of(lines.cells, low, high)
+    key = Text(f"{METRICS[metric].label}  {bottom} ")
     for i in range(8):
         key.append_text(ink.cell((i + 0.5) / 8))
-    key.append(f" {number(high)} · {_said(one, lines)}")
+    key.append(f" {top} · {_said(one, lines)}")
     return [*drawn, key]
 
 
