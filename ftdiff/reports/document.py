@@ -11,6 +11,7 @@ import pandas as pd
 from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings import findings
 from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.reports.per_tensor import apart, methods
 from ftdiff.reports.summary import summary
@@ -18,7 +19,6 @@ from ftdiff.reports.summary import summary
 #: What a summary shows of a group, in this order.
 SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")
 _STATUSES = ("changed", "reshaped", "identical", "untouched", "added", "removed", "unreadable")
-_SNR = 10.0
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,15 @@ def _cautions(diff: Diff) -> list[str]:
 
 
 def _precision(moved: pd.DataFrame) -> list[str]:
-    faint = moved[(moved["snr"] < _SNR).fillna(False)]
+    faint = moved[(moved["snr"] < TRUSTED_SNR).fillna(False)]
     if not len(faint):
         return []
     stored = "/".join(sorted(set(faint["tuned_dtype"].fillna(faint["base_dtype"]))))
     merging = faint["tuned_dtype"].isna().all()  # an adapter has no storage of its own yet
     fate = "would drown when merged into" if merging else "cannot be told from rounding to"
     one = len(faint) == 1
-    few = f"{len(faint)} of {len(moved)} changes {'is' if one else 'are'} under {_SNR:g} times the "
+    few = f"{len(faint)} of {len(moved)} changes {'is' if one else 'are'} "
+    few += f"under {TRUSTED_SNR:g} times the "
     named = faint["tensor"].iloc[0] + ("" if one else ", …")
     return [f"{few}squared rounding error: {'it' if one else 'they'} {fate} {stored} ({named})."]
 

@@ -11,6 +11,7 @@ from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tens
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 
 #: Bits of fraction and of exponent of what weights are stored in.
@@ -178,7 +179,7 @@ def untied(diff: Diff) -> Iterator[Finding]:
 
 
 @audit_rule("under-the-floor", "caution")
-def under_the_floor(diff: Diff, *, snr: float = 10.0) -> Iterator[Finding]:
+def under_the_floor(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Finding]:
     """A change that does not stand out of rounding cannot be told from a cast, or drowns in one."""
     if "snr" not in diff.frame:
         return

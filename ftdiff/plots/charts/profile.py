@@ -20,7 +20,7 @@ from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST
 from ftdiff.plots.elements.component_styles import Look, looks
 from ftdiff.plots.heatmaps.columns import chosen, renamed
-from ftdiff.plots.heatmaps.matrix import Matrix, matrix_of, whole_layers
+from ftdiff.plots.heatmaps.matrix import Matrix, doubts, matrix_of, whole_layers
 from ftdiff.tensors import Array
 
 By = Literal["component", "block", "layer"]
@@ -134,7 +134,7 @@ def _matrix(
         whole_layers(diff, name, blocks.stack, blocks.values.index) for name in (metric, "snr")
     )
     values = whole.where(whole.abs() <= LARGEST).to_frame(_WHOLE)
-    doubtful = ((floor > 0) & (floor < 10)).to_frame(_WHOLE) & values.notna()
+    doubtful = doubts(floor.to_frame(_WHOLE), values)
     return Matrix(values, blocks.label, doubtful, blocks.stack, blocks.title, blocks.notes)
 
 
