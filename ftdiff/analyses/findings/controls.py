@@ -9,8 +9,9 @@ from ftdiff.analyses.findings.depth import LEAST
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid
-from ftdiff.comparison.result import MOVED, Diff
-from ftdiff.comparison.statuses import COARSE
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.rows import COARSE
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.metrics import TRUSTED_SNR
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.finding import Finding, counted, gravest_first, listed
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import clusters as grouping
 from ftdiff.metrics import TRUSTED_SNR
@@ -37,7 +37,7 @@ def findings(found: Similarity) -> list[Finding]:
         *_unrelated(found),
         *_conflicts(found),
     ]
-    return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
+    return gravest_first(said)
 
 
 def _dead(found: Similarity) -> Iterator[Finding]:

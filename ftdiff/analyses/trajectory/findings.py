@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, listed
+from ftdiff.analyses.finding import Finding, gravest_first, listed
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.metrics import TRUSTED_SNR
 
@@ -31,7 +31,7 @@ def findings(found: Trajectory) -> list[Finding]:
         whole = found.by()
         said += [*_floor(whole), *_still(whole), *_turned(whole), *_jumps(whole)]
         said += [*_saturation(found, whole), *_drift(found, whole)]
-    return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
+    return gravest_first(said)
 
 
 def _floor(whole: pd.DataFrame) -> Iterator[Finding]:

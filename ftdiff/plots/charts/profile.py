@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.finding import Finding
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
 from ftdiff.plots.charts import axes as chart

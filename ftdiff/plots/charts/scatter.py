@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import BadCall
 from ftdiff.metrics import faint
 from ftdiff.naming import component_order
