@@ -119,24 +119,24 @@ class Reading:
 
 
 class Family(Protocol):
-    """What a family of adapters answers; one file each."""
+    """What reads the adapters of one type: a module, or a `ClosedForm`."""
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    def check(self, config: Mapping[str, Any], /) -> None:
         """Raise for a configuration whose change the family cannot compute."""
 
-    def kind(self, config: Mapping[str, Any]) -> str:
+    def kind(self, config: Mapping[str, Any], /) -> str:
         """Return the kind's short name: lora, dora, …."""
 
-    def split(self, name: str) -> tuple[str, str] | None:
+    def split(self, name: str, /) -> tuple[str, str] | None:
         """Return the module path and the suffix of one of the family's keys; None for another."""
 
-    def read(self, module: Module) -> Reading:
+    def read(self, module: Module, /) -> Reading:
         """Turn a module's tensors into recipes."""
 
 
 @runtime_checkable
 class WholeFamily(Protocol):
-    """A family whose modules are not to be understood one by one; also a `Family`."""
+    """A `Family` that reads an adapter as a whole, because its modules depend on each other."""
 
     def read_all(self, adapter: Adapter) -> Reading:
         """Turn a whole adapter into recipes, its plain and shared tensors included."""

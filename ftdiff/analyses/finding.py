@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 Severity: TypeAlias = Literal["note", "caution", "alarm"]
 
 #: From what is merely worth knowing to what must not be released.
-SEVERITIES: tuple[Severity, ...] = ("note", "caution", "alarm")
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Finding:
     rule
         Name of the rule that speaks.
     severity
-        "note", "caution" or "alarm".
+        One of `SEVERITIES`.
     message
         A whole sentence with its numbers. It speaks of movement, never of importance.
     evidence
@@ -45,6 +45,11 @@ class Finding:
             "evidence": self.evidence,
             "cells": [list(cell) for cell in self.cells],
         }
+
+
+def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort findings by severity; those of one severity stay in their order."""
+    return sorted(findings, key=lambda one: -SEVERITIES.index(one.severity))
 
 
 def listed(names: list[str], most: int = 3) -> str:

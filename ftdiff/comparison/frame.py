@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ftdiff.comparison.statuses import IDENTICAL
 from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, exact
 from ftdiff.errors import BadCall, BadFile, one_line, require
 from ftdiff.metrics.linalg import spectrum_curve as curve
@@ -77,7 +78,7 @@ def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> 
     if keys:
         members = frame.groupby(keys, dropna=False, sort=True).indices
     active = (frame["status"].isin(moved) & frame["delta_sq"].notna()).to_numpy(bool)
-    still = (frame["status"] == "identical").to_numpy(bool)
+    still = (frame["status"] == IDENTICAL).to_numpy(bool)
     sums = {name: frame[name].to_numpy(object) for name in COLUMNS}
     sizes = frame["numel"].to_numpy(np.int64, na_value=0)
     rows = []

@@ -14,16 +14,12 @@ from ftdiff.comparison import aggregation as pools
 from ftdiff.comparison import frame as frames
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison.frame import IDENTITY, PARTS
+from ftdiff.comparison.statuses import MOVED, PAIRED
 from ftdiff.deltas.moments import COLUMNS, exact
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.metrics import METRICS, Metric, Sums, resolve
 from ftdiff.naming import component_order
 from ftdiff.tensors import Array, matrices
-
-#: Statuses of tensors that moved, or may have: what a ratio of a group is taken over.
-MOVED = ("changed", "reshaped")
-#: Statuses of tensors that are on both sides.
-PAIRED = ("changed", "identical", "untouched", "reshaped")
 
 
 @dataclass(frozen=True, eq=False)

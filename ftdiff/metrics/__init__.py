@@ -5,14 +5,17 @@ module of its group.
 """
 
 from ftdiff.metrics import absolutes, geometry, magnitude, rounding, spectral
+from ftdiff.metrics.magnitude import TRUSTED_SNR, faint
 from ftdiff.metrics.registry import METRICS, NEEDS, Metric, Sums, groups, metric, resolve
 
 __all__ = [
     "METRICS",
     "NEEDS",
+    "TRUSTED_SNR",
     "Metric",
     "Sums",
     "absolutes",
+    "faint",
     "geometry",
     "groups",
     "magnitude",

@@ -10,15 +10,15 @@ import pandas as pd
 
 from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings import findings
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
+from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.reports.per_tensor import apart, methods
 from ftdiff.reports.summary import summary
 
 #: What a summary shows of a group, in this order.
 SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")
-_STATUSES = ("changed", "reshaped", "identical", "untouched", "added", "removed", "unreadable")
-_SNR = 10.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def document(diff: Diff, *, words: bool = False) -> Document:
     return Document(
         title=f"{base or 'no base'} → {tuned} ({diff.about.get('kind')})",
         coverage=float(diff.about.get("coverage", float("nan"))),
-        statuses={name: int(counts[name]) for name in _STATUSES if name in counts},
+        statuses={name: int(counts[name]) for name in STATUSES if name in counts},
         overall=diff.overall,
         components=_groups(diff, "component"),
         layers=_groups(diff, "layer"),
@@ -108,7 +108,7 @@ def _cautions(diff: Diff) -> list[str]:
     if not about.get("base"):
         said.append("Without a base there are absolute norms only: give one for relative change.")
     moved = frame[frame["status"].isin(MOVED)]
-    dead = frame[(frame["status"] == "identical") & frame["tuned_dtype"].isna()]
+    dead = frame[(frame["status"] == IDENTICAL) & frame["tuned_dtype"].isna()]
     if len(dead):
         said.append(
             f"Of {len(dead) + len(moved)} adapted tensors, {_number(len(dead), 'is', 'are')} dead: "
@@ -127,14 +127,15 @@ def _cautions(diff: Diff) -> list[str]:
 
 
 def _precision(moved: pd.DataFrame) -> list[str]:
-    faint = moved[(moved["snr"] < _SNR).fillna(False)]
+    faint = moved[(moved["snr"] < TRUSTED_SNR).fillna(False)]
     if not len(faint):
         return []
     stored = "/".join(sorted(set(faint["tuned_dtype"].fillna(faint["base_dtype"]))))
     merging = faint["tuned_dtype"].isna().all()  # an adapter has no storage of its own yet
     fate = "would drown when merged into" if merging else "cannot be told from rounding to"
     one = len(faint) == 1
-    few = f"{len(faint)} of {len(moved)} changes {'is' if one else 'are'} under {_SNR:g} times the "
+    few = f"{len(faint)} of {len(moved)} changes {'is' if one else 'are'} "
+    few += f"under {TRUSTED_SNR:g} times the "
     named = faint["tensor"].iloc[0] + ("" if one else ", …")
     return [f"{few}squared rounding error: {'it' if one else 'they'} {fate} {stored} ({named})."]
 
@@ -145,7 +146,7 @@ def _pairing(diff: Diff) -> list[str]:
         tuned, base = next(iter(about["renamed"].items()))
         names = _number(len(about["renamed"]), "name differs", "names differ")
         said.append(f"{names} in spelling, matched without the wrappers ({tuned} is {base}).")
-    for row in _with_status(diff, "reshaped"):
+    for row in _with_status(diff, RESHAPED):
         measured = f"the common {row['numel']:,} entries were compared"
         said.append(
             f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "
@@ -179,8 +180,8 @@ def _lists(diff: Diff) -> dict[str, dict[str, str]]:
         "could not be read": dict(about.get("unreadable", {})),
         "matched nothing": dict(about.get("unmatched", {})),
     }
-    for status in ("added", "removed"):
-        lists[f"only in {'tuned' if status == 'added' else 'base'}"] = {
+    for status, side in ((ADDED, "tuned"), (REMOVED, "base")):
+        lists[f"only in {side}"] = {
             row["tensor"]: _times(row["shape"])
             for row in _with_status(diff, status)
             if row["shape"] is not None  # a key that matched nothing has its own list

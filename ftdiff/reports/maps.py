@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ftdiff.comparison.cells import Cells, cells
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
-from ftdiff.naming import component_order
 from ftdiff.tensors import Array
 
-#: Under this ratio of signal to rounding a number is not to be trusted.
-TRUSTED_SNR = 10.0
 # Names in files decide how many cells there would be; a page has to stay a page.
 _MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 6
 # Beyond this no scale can be computed.
@@ -105,44 +103,37 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
         A metric does not exist, or was not measured.
     """
     wanted = tuple(dict.fromkeys((*metrics, "snr")))
-    long = diff.by("stack", "layer", "component", metrics=wanted, param="weight")
-    long = long.dropna(subset=["layer", "component"])
-    moved = long["params"].where(long["moved"] > 0, 0).groupby(long["stack"]).sum()
-    stacks = sorted(moved.index, key=lambda stack: (int(moved[stack]), stack), reverse=True)
-    found = [_map(long[long["stack"] == stack], wanted) for stack in stacks]
+    found = [_map(one, wanted) for one in cells(diff, wanted)]
     kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
     return tuple(kept[:_MOST_STACKS])
 
 
-def _map(long: pd.DataFrame, wanted: Sequence[str]) -> Map:
-    columns, left_out = _columns(long, wanted[0])
-    layers = sorted(int(layer) for layer in long["layer"].unique())[:_MOST_LAYERS]
+def _map(one: Cells, wanted: Sequence[str]) -> Map:
+    columns, left_out = _columns(one, wanted[0])
+    layers = one.layers[:_MOST_LAYERS]
 
-    def grid(name: str) -> Array:
-        wide = long.pivot(index="layer", columns="component", values=name)
-        cells = wide.reindex(index=layers, columns=columns).astype(float).to_numpy(np.float64)
-        return np.where(np.abs(cells) <= _LARGEST, cells, np.nan)
+    def drawn(table: pd.DataFrame) -> Array:
+        return table.loc[list(layers), columns].to_numpy()
 
-    values = {name: grid(name) for name in wanted}
-    with np.errstate(invalid="ignore"):
-        doubtful = (values["snr"] > 0) & (values["snr"] < TRUSTED_SNR)
+    values = {name: drawn(one.table(name)) for name in wanted}
+    sizes = {name: drawn(one.table(name)) for name in ("tensors", "moved")}
     return Map(
-        stack=one_line(long["stack"].iloc[0]),
-        layers=tuple(layers),
+        stack=one_line(one.stack),
+        layers=layers,
         components=tuple(one_line(name) for name in columns),
-        values=values,
-        doubtful=doubtful,
-        tensors=np.nan_to_num(grid("tensors")).astype(np.int64),
-        moved=np.nan_to_num(grid("moved")).astype(np.int64),
+        values={name: np.where(np.abs(v) <= _LARGEST, v, np.nan) for name, v in values.items()},
+        doubtful=drawn(one.doubtful),
+        tensors=np.nan_to_num(sizes["tensors"]).astype(np.int64),
+        moved=np.nan_to_num(sizes["moved"]).astype(np.int64),
         left_out=tuple(one_line(name) for name in left_out),
     )
 
 
-def _columns(long: pd.DataFrame, metric: str) -> tuple[list[Hashable], list[str]]:
+def _columns(one: Cells, metric: str) -> tuple[list[Hashable], list[str]]:
     """Choose the columns: no norms beside matrices, whose numbers are of another size."""
-    sizes = long.groupby("component")["params"].sum()
-    there = long.groupby("component")[metric].count() > 0
-    names = component_order(sizes.index)
+    grouped = one.rows.groupby("component")
+    sizes, there = grouped["params"].sum(), grouped[metric].count() > 0
+    names = [str(name) for name in one.columns]
     matrices = [name for name in names if not name.startswith("norm.") and there[name]]
     large = set(sizes[matrices or names].nlargest(_MOST_COMPONENTS).index)
     kept: list[Hashable] = [name for name in names if name in large]

@@ -12,6 +12,7 @@ from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, Who
 from ftdiff.adapters.peft import capabilities as capability
 from ftdiff.adapters.peft import replicas, targets
 from ftdiff.adapters.peft.by_peft.family import OneModule
+from ftdiff.adapters.peft.closed_form import ClosedForm
 from ftdiff.adapters.peft.closed_forms import (
     adalora,
     delora,
@@ -40,17 +41,17 @@ WEIGHTS = "adapter_model.safetensors"
 FAMILIES: Registry[Family] = Registry(
     "PEFT type",
     {
-        "ADALORA": adalora,
-        "DELORA": delora,
-        "GRALORA": gralora,
-        "IA3": ia3,
-        "LN_TUNING": ln_tuning,
-        "LOHA": loha,
-        "LOKR": lokr,
+        "ADALORA": adalora.FORM,
+        "DELORA": delora.FORM,
+        "GRALORA": gralora.FORM,
+        "IA3": ia3.FORM,
+        "LN_TUNING": ln_tuning.FORM,
+        "LOHA": loha.FORM,
+        "LOKR": lokr.FORM,
         "LORA": lora,
-        "TRAINABLE_TOKENS": trainable_tokens,
-        "VBLORA": vblora,
-        "VERA": vera,
+        "TRAINABLE_TOKENS": trainable_tokens.FORM,
+        "VBLORA": vblora.FORM,
+        "VERA": vera.FORM,
     },
 )
 
@@ -141,7 +142,7 @@ def _each(adapter: Adapter, family: Family) -> Reading:
     recipes: dict[str, Recipe] = {
         target.name(name, tensor.shape): Replaced(tensor) for name, tensor in adapter.plain.items()
     }
-    known = getattr(family, "SHARED", ())
+    known = family.shared if isinstance(family, ClosedForm) else ()
     unmatched = {
         name: "no module of this type uses it"
         for name in shared

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.finding import Finding, counted, gravest_first, listed
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import clusters as grouping
+from ftdiff.metrics import TRUSTED_SNR
 
 if TYPE_CHECKING:
     from ftdiff.analyses.similarity.result import Similarity
 
 # A cosine this many standard deviations from what chance gives is more than chance.
 _BEYOND = 5.0
-# Under this ratio of signal to rounding, squared, a change is not to be trusted.
-_TRUSTED = 10.0
 # A cosine below this, negated, undoes something.
 _AGAINST = 0.1
 # A change that could not be seen is not said to be none.
@@ -38,7 +37,7 @@ def findings(found: Similarity) -> list[Finding]:
         *_unrelated(found),
         *_conflicts(found),
     ]
-    return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
+    return gravest_first(said)
 
 
 def _dead(found: Similarity) -> Iterator[Finding]:
@@ -51,13 +50,13 @@ def _dead(found: Similarity) -> Iterator[Finding]:
 def _under_the_floor(found: Similarity) -> Iterator[Finding]:
     snr = found.table("snr").to_numpy().diagonal()
     for name, value in zip(found.names, snr, strict=True):
-        if value < _TRUSTED:
+        if value < TRUSTED_SNR:
             yield Finding(
                 "under_the_floor",
                 "caution",
                 f"{name}: its change is {value:.2g} times what rounding to its dtype gives alone, "
                 "squared: its cosines are of rounding in part, and pulled towards 0",
-                {"name": name, "snr": float(value), "threshold": _TRUSTED},
+                {"name": name, "snr": float(value), "threshold": TRUSTED_SNR},
             )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.config_numbers import number
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas.forms import LowRank
@@ -43,25 +44,8 @@ def check(config: Mapping[str, Any]) -> None:
             )
 
 
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "adalora"."""
-    return "adalora"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of AdaLoRA's keys; None for another."""
-    return parts.split(name, _PARTS)
-
-
 def read(module: Module) -> Reading:
     """Return the recipe of a module's weight."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
     A, B, E = parts.needed(module, *_PARTS)
     rank = parts.agree(module, "the rank", A.shape[0], B.shape[1], E.shape[0])
     parts.agree(module, "the sides of lora_E", 1, E.shape[1])
@@ -128,3 +112,6 @@ class Weighted:
         """Read all factors as float32, the singular values into A's rows."""
         dW = LowRank(matrix(self.B), matrix(self.A) * matrix(self.E), self.scaling)
         return dW.transposed() if self.transposed else dW
+
+
+FORM = ClosedForm("adalora", among(*_PARTS), read, check)

@@ -5,19 +5,17 @@ Bini, Girrbach and Akata, Decoupling Angles and Strength in Low-rank Adaptation,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added
 from ftdiff.deltas.recipes.added import matrix
-from ftdiff.errors import BadAdapter
 from ftdiff.tensors import Array, LazyTensor
 
 _PARTS = ("delora_A", "delora_B", "delora_lambda", "delora_w_norm")
@@ -25,29 +23,8 @@ _PARTS = ("delora_A", "delora_B", "delora_lambda", "delora_w_norm")
 _LEAST = 1e-4
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Accept every configuration: λ and the rank are the saved tensors' own."""
-
-
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "delora"."""
-    return "delora"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of DeLoRA's keys; None for another."""
-    return parts.split(name, _PARTS)
-
-
 def read(module: Module) -> Reading:
     """Return the recipe of a module's weight."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
     A, B = parts.needed(module, "delora_A", "delora_B")
     strength, norms = parts.needed(module, "delora_lambda", "delora_w_norm", sides=1)
     rank = parts.agree(module, "the rank", A.shape[0], B.shape[1])
@@ -94,3 +71,6 @@ class Normed:
 def _norms(M: Array, axis: int) -> Array:
     squares: Array = np.square(M).sum(axis=axis)
     return np.maximum(np.sqrt(squares), _LEAST)
+
+
+FORM = ClosedForm("delora", among(*_PARTS), read)

@@ -5,14 +5,13 @@ Jung et al., GraLoRA: Granular Low-Rank Adaptation, NeurIPS 2025.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.config_numbers import over_rank
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas.forms import LowRank
@@ -25,29 +24,8 @@ _BLOCKS = ("gralora_A", "gralora_B")
 _PLAIN = ("gralora_A_general", "gralora_B_general")
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Accept every configuration: the saved factors tell the grid and the plain pair."""
-
-
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "gralora"."""
-    return "gralora"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of GraLoRA's keys; None for another."""
-    return parts.split(name, (*_BLOCKS, *_PLAIN))
-
-
 def read(module: Module) -> Reading:
     """Return the recipe of a module's weight."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
     A, B = parts.needed(module, *_BLOCKS, sides=3)
     k = parts.agree(module, "gralora_k", A.shape[0], B.shape[0])
     rank = parts.agree(module, "the rank", A.shape[2], B.shape[1])
@@ -118,3 +96,6 @@ class Grid:
             A = np.concatenate([A, matrix(self.beside[0])], axis=0)
         dW = LowRank(B, A, self.scaling)
         return dW.transposed() if self.transposed else dW
+
+
+FORM = ClosedForm("gralora", among(*_BLOCKS, *_PLAIN), read)

@@ -5,14 +5,13 @@ Liu et al., Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper, Neur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.config_numbers import matches
 from ftdiff.adapters.peft.orientation import turned
 from ftdiff.deltas.recipes import Rebuilt, Recipe
@@ -22,29 +21,8 @@ from ftdiff.tensors import Array, LazyTensor, matrix_shape, numel
 _PART = "ia3_l"
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Accept every configuration: what is multiplied is decided module by module."""
-
-
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "ia3"."""
-    return "ia3"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of (IA)³'s keys; None for another."""
-    return parts.split(name, (_PART,))
-
-
 def read(module: Module) -> Reading:
     """Return the recipes of a module's weight, and of its bias where outputs are multiplied."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
     factors = module.tensors[_PART]
     base = module.target.find(f"{module.path}.weight")
     if base is None:
@@ -144,3 +122,6 @@ class MultipliedRule:
         """Return ΔW for these rows."""
         dW: Array = W * self.moved[np.arange(start, start + len(W)) // self.run]
         return dW
+
+
+FORM = ClosedForm("ia3", among(_PART), read)

@@ -6,22 +6,12 @@ Zhao et al., Tuning LayerNorm in Attention, ICLR 2024.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from ftdiff.adapters.family import Module, Reading
+from ftdiff.adapters.peft.closed_form import ClosedForm
 from ftdiff.deltas.recipes import Recipe, Replaced
 
 _KEY = re.compile(r"(?P<path>.+?)\.ln_tuning_layers\.(?:default\.)?(?P<rest>.+)")
-
-
-def check(config: Mapping[str, Any]) -> None:
-    """Accept every configuration: the copies are in the file."""
-
-
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "ln_tuning"."""
-    return "ln_tuning"
 
 
 def split(name: str) -> tuple[str, str] | None:
@@ -37,3 +27,6 @@ def read(module: Module) -> Reading:
         for rest, tensor in module.tensors.items()
     }
     return Reading(recipes, dict.fromkeys(recipes, "1: the file holds the tuned values"))
+
+
+FORM = ClosedForm("ln_tuning", split, read)

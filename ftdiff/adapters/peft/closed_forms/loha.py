@@ -5,11 +5,9 @@ Hyeon-Woo, Ye-Bin and Oh, FedPara, ICLR 2022.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.config_numbers import over_rank
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.adapters.products import Loha
@@ -22,29 +20,8 @@ _CORES = ("hada_t1", "hada_t2")
 _PARTS = (*_PAIRS[0], *_PAIRS[1], *_CORES)
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Accept every configuration: none changes the formula."""
-
-
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "loha"."""
-    return "loha"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of LoHa's keys; None for another."""
-    return parts.split(name, _PARTS)
-
-
 def read(module: Module) -> Reading:
     """Return the recipe of a module's weight."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
     w1_a, w1_b, w2_a, w2_b = parts.needed(module, *_PAIRS[0], *_PAIRS[1])
     t1, t2 = (module.tensors.get(core) for core in _CORES)
     if (t1 is None) != (t2 is None):
@@ -74,3 +51,6 @@ def pair(module: Module, a: LazyTensor, b: LazyTensor, core: LazyTensor | None) 
         return a.shape[1], b.shape[1], *core.shape[2:]
     told = [parts.times(t.shape) for t in (a, b, core) if t is not None]
     raise BadAdapter(f"{module.path}: factors {', '.join(told)} do not multiply")
+
+
+FORM = ClosedForm("loha", among(*_PARTS), read)

@@ -5,14 +5,13 @@ Yeh et al., Navigating Text-To-Image Customization (LyCORIS), ICLR 2024.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.closed_forms.loha import pair
 from ftdiff.adapters.peft.config_numbers import number, over_rank
 from ftdiff.adapters.peft.orientation import stored
@@ -25,29 +24,8 @@ from ftdiff.tensors import numel
 _PARTS = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Accept every configuration: the saved factors tell which were decomposed."""
-
-
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "lokr"."""
-    return "lokr"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of LoKr's keys; None for another."""
-    return parts.split(name, _PARTS)
-
-
 def read(module: Module) -> Reading:
     """Return the recipe of a module's weight."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
     w1, w2 = module.tensors.get("lokr_w1"), module.tensors.get("lokr_w2")
     made = Lokr(w1, w2, 1.0)
     rank = None
@@ -117,3 +95,6 @@ class Shifted:
         w1 = self.sides.make().C.dense() * self.sides.scaling
         dW = np.kron(w1.astype(np.float32)[None], self.sides.w2.read().astype(np.float32))
         return Dense(dW.reshape(self.rows, -1))
+
+
+FORM = ClosedForm("lokr", among(*_PARTS), read)

@@ -13,13 +13,14 @@ import numpy as np
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadAdapter
 from ftdiff.tensors import Array, LazyTensor
 
-SHARED = ("vblora_vector_bank",)
+_BANK = "vblora_vector_bank"
 _SIDES = ("vblora_logits_A", "vblora_logits_B")
 _INDICES, _WEIGHTS = "_topk_indices", "_topk_weights"
 _PARTS = tuple(side + end for side in _SIDES for end in ("", _INDICES, _WEIGHTS))
@@ -37,28 +38,11 @@ def check(config: Mapping[str, Any]) -> None:
         raise BadAdapter(f"adapter_config.json: topk is {config.get('topk')!r}, not a number")
 
 
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "vblora"."""
-    return "vblora"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of VB-LoRA's keys; None for another."""
-    return parts.split(name, _PARTS)
-
-
 def read(module: Module) -> Reading:
     """Return the recipe of a module's weight."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
-    bank = module.shared.get(SHARED[0])
+    bank = module.shared.get(_BANK)
     if bank is None or len(bank.shape) != 2:
-        raise BadAdapter(f"{module.path}: adapter has no base_model.{SHARED[0]}")
+        raise BadAdapter(f"{module.path}: adapter has no base_model.{_BANK}")
     A, B = (_mix(module, side, bank) for side in _SIDES)
     rank = parts.agree(module, "the rank", A.shape[0], B.shape[1])
     length = bank.shape[1]
@@ -122,7 +106,7 @@ class Mix:
             weights = np.concatenate([held, 1 - held.sum(axis=-1, keepdims=True)], axis=-1)
         asked = int(chosen.max(initial=0))
         if chosen.min(initial=0) < 0 or asked >= len(bank):
-            raise BadAdapter(f"{SHARED[0]}: {len(bank)} vectors, and index {asked} is asked for")
+            raise BadAdapter(f"{_BANK}: {len(bank)} vectors, and index {asked} is asked for")
         mixed = np.zeros((*self.shape, bank.shape[1]), np.float32)
         for k in range(chosen.shape[-1]):
             mixed += weights[..., k, None].astype(np.float32) * bank[chosen[..., k]]
@@ -160,3 +144,6 @@ class Mixed:
         upright = np.ascontiguousarray(B.transpose(0, 2, 1).reshape(-1, rank))
         dW = LowRank(upright, A.reshape(rank, -1))
         return dW.transposed() if self.transposed else dW
+
+
+FORM = ClosedForm("vblora", among(*_PARTS), read, check, shared=(_BANK,))

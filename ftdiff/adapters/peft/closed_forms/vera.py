@@ -13,13 +13,14 @@ import numpy as np
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
+from ftdiff.adapters.peft.closed_form import ClosedForm, among
 from ftdiff.adapters.peft.orientation import turned
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadAdapter, Irreproducible
 from ftdiff.tensors import Array, LazyTensor
 
-SHARED = ("vera_A", "vera_B")
+_SHARED = ("vera_A", "vera_B")
 _PARTS = ("vera_lambda_b", "vera_lambda_d")
 
 
@@ -38,27 +39,10 @@ def check(config: Mapping[str, Any]) -> None:
         )
 
 
-def kind(config: Mapping[str, Any]) -> str:
-    """Return "vera"."""
-    return "vera"
-
-
-def split(name: str) -> tuple[str, str] | None:
-    """Return the module path and the part of one of VeRA's keys; None for another."""
-    return parts.split(name, _PARTS)
-
-
 def read(module: Module) -> Reading:
     """Return the recipe of a module's weight."""
-    try:
-        return _read(module)
-    except BadAdapter as error:
-        return parts.unreadable(module, str(error))
-
-
-def _read(module: Module) -> Reading:
     b, d = parts.needed(module, *_PARTS, sides=1)
-    A, B = (_projection(module, name) for name in SHARED)
+    A, B = (_projection(module, name) for name in _SHARED)
     out, rank = b.shape[0], d.shape[0]
     shape, flipped = _base_shape(module, out)
     into = shape[0] if flipped else shape[1]
@@ -127,3 +111,6 @@ class Scaled:
 def _rows(M: Array, factors: LazyTensor) -> Array:
     scaled: Array = M.astype(np.float32) * factors.read().astype(np.float32)[:, None]
     return scaled
+
+
+FORM = ClosedForm("vera", among(*_PARTS), read, check, shared=_SHARED)
