@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
+from ftdiff.comparison.frame import plain, there
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
@@ -71,9 +73,8 @@ class Map:
 
 def shown_metrics(diff: Diff) -> list[str]:
     """Return the metrics that the frame holds and that some tensor has, in its order."""
-    return [
-        name for name in map(str, diff.frame) if name in METRICS and diff.frame[name].notna().any()
-    ]
+    columns = diff.columns
+    return [name for name in columns if name in METRICS and there(columns[name]).any()]
 
 
 def shown_metric(diff: Diff, wanted: str = "relative_norm") -> str:
@@ -105,29 +106,39 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
         A metric does not exist, or was not measured.
     """
     wanted = tuple(dict.fromkeys((*metrics, "snr")))
-    long = diff.by("stack", "layer", "component", metrics=wanted, param="weight")
-    long = long.dropna(subset=["layer", "component"])
-    moved = long["params"].where(long["moved"] > 0, 0).groupby(long["stack"]).sum()
-    stacks = sorted(moved.index, key=lambda stack: (int(moved[stack]), stack), reverse=True)
-    found = [_map(long[long["stack"] == stack], wanted) for stack in stacks]
+    groups = plain(diff.grouped("stack", "layer", "component", metrics=wanted, param="weight"))
+    stacks: dict[str, list[_Cell]] = {}
+    for cell in groups:
+        if None not in (cell["stack"], cell["layer"], cell["component"]):
+            stacks.setdefault(cell["stack"], []).append(cell)
+    moved = {name: sum(c["params"] for c in cells if c["moved"]) for name, cells in stacks.items()}
+    ranked = sorted(stacks, key=lambda name: (moved[name], name), reverse=True)
+    found = [_map(stacks[name], wanted) for name in ranked]
     kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
     return tuple(kept[:_MOST_STACKS])
 
 
-def _map(long: pd.DataFrame, wanted: Sequence[str]) -> Map:
-    columns, left_out = _columns(long, wanted[0])
-    layers = sorted(int(layer) for layer in long["layer"].unique())[:_MOST_LAYERS]
+#: What is known of one layer's component.
+_Cell: TypeAlias = Mapping[str, Any]
+
+
+def _map(cells: Sequence[_Cell], wanted: Sequence[str]) -> Map:
+    columns, left_out = _columns(cells, wanted[0])
+    layers = sorted({cell["layer"] for cell in cells})[:_MOST_LAYERS]
+    row_of, column_of = ({name: i for i, name in enumerate(names)} for names in (layers, columns))
+    placed = [c for c in cells if c["layer"] in row_of and c["component"] in column_of]
+    at = [row_of[c["layer"]] for c in placed], [column_of[c["component"]] for c in placed]
 
     def grid(name: str) -> Array:
-        wide = long.pivot(index="layer", columns="component", values=name)
-        cells = wide.reindex(index=layers, columns=columns).astype(float).to_numpy(np.float64)
-        return np.where(np.abs(cells) <= _LARGEST, cells, np.nan)
+        whole = np.full((len(layers), len(columns)), np.nan)
+        whole[at] = [math.nan if cell[name] is None else cell[name] for cell in placed]
+        return np.where(np.abs(whole) <= _LARGEST, whole, np.nan)
 
     values = {name: grid(name) for name in wanted}
     with np.errstate(invalid="ignore"):
         doubtful = (values["snr"] > 0) & (values["snr"] < TRUSTED_SNR)
     return Map(
-        stack=one_line(long["stack"].iloc[0]),
+        stack=one_line(cells[0]["stack"]),
         layers=tuple(layers),
         components=tuple(one_line(name) for name in columns),
         values=values,
@@ -138,15 +149,17 @@ def _map(long: pd.DataFrame, wanted: Sequence[str]) -> Map:
     )
 
 
-def _columns(long: pd.DataFrame, metric: str) -> tuple[list[Hashable], list[str]]:
+def _columns(cells: Sequence[_Cell], metric: str) -> tuple[list[str], list[str]]:
     """Choose the columns: no norms beside matrices, whose numbers are of another size."""
-    sizes = long.groupby("component")["params"].sum()
-    there = long.groupby("component")[metric].count() > 0
-    names = component_order(sizes.index)
-    matrices = [name for name in names if not name.startswith("norm.") and there[name]]
-    large = set(sizes[matrices or names].nlargest(_MOST_COMPONENTS).index)
-    kept: list[Hashable] = [name for name in names if name in large]
-    return kept, [name for name in names if name not in large and there[name]]
+    sizes: dict[str, int] = {}
+    for cell in cells:
+        sizes[cell["component"]] = sizes.get(cell["component"], 0) + cell["params"]
+    valued = {cell["component"] for cell in cells if cell[metric] is not None}
+    names = component_order(sorted(sizes))
+    matrices = [name for name in names if not name.startswith("norm.") and name in valued]
+    large = sorted(matrices or names, key=lambda name: -sizes[name])[:_MOST_COMPONENTS]
+    kept = [name for name in names if name in large]
+    return kept, [name for name in names if name not in large and name in valued]
 
 
 def described(one: Map, metric: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ftdiff.comparison.frame import written
+from ftdiff.comparison.storage import written
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.tensors import Array, stamp
 
