@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from ftdiff.adapters import open_tuned
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
-    from ftdiff.analyses.finding import Finding
-    from ftdiff.analyses.findings import findings
+    from ftdiff.analyses.finding import Finding, findings
     from ftdiff.analyses.lineage import Lineage, lineage
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory

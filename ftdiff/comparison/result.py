@@ -209,6 +209,12 @@ class Diff:
         row = self.grouped(metrics=names)
         return {name: float(row[name][0]) for name in names if not np.isnan(row[name][0])}
 
+    def findings(self, metric: str | None = None) -> list[Any]:
+        """Say what it shows: a call of `ftdiff.findings`."""
+        import ftdiff
+
+        return [*ftdiff.findings(self, metric)]
+
     def save(self, path: str | Path) -> Path:
         """Write JSON (whole, exact to the bit), CSV or Parquet (the frame), by the path's ending.
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, speaks_for
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import clusters as grouping
-
-if TYPE_CHECKING:
-    from ftdiff.analyses.similarity.result import Similarity
+from ftdiff.analyses.similarity.result import Similarity
 
 # A cosine this many standard deviations from what chance gives is more than chance.
 _BEYOND = 5.0
@@ -26,6 +23,7 @@ _EXCUSED = ("nonfinite", "unreadable")
 _OPPOSED = 0.4
 
 
+@speaks_for(Similarity)
 def findings(found: Similarity) -> list[Finding]:
     """Return what is worth saying, alarms first."""
     said = [
@@ -38,7 +36,7 @@ def findings(found: Similarity) -> list[Finding]:
         *_unrelated(found),
         *_conflicts(found),
     ]
-    return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
+    return gravest_first(said)
 
 
 def _dead(found: Similarity) -> Iterator[Finding]:

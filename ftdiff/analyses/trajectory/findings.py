@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, listed
+from ftdiff.analyses.finding import Finding, gravest_first, listed, speaks_for
 from ftdiff.analyses.pairwise import troubles
+from ftdiff.analyses.trajectory.result import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ftdiff.analyses.trajectory.result import Trajectory
 
 # Defaults, as the sentences name them.
 _FEWEST = 4  # checkpoints under which nothing is said of a shape
@@ -24,14 +23,15 @@ _JUMP = 4.0  # times the median step, each over its number of steps
 _DRIFT = 0.8  # of a straight line's efficiency
 
 
+@speaks_for(Trajectory)
 def findings(found: Trajectory) -> list[Finding]:
     """Return what is worth saying, alarms first."""
     said = [*troubles(found.about)]
-    if found._known().any():
+    if found.known.any():
         whole = found.by()
         said += [*_floor(whole), *_still(whole), *_turned(whole), *_jumps(whole)]
         said += [*_saturation(found, whole), *_drift(found, whole)]
-    return sorted(said, key=lambda one: ("alarm", "caution", "note").index(one.severity))
+    return gravest_first(said)
 
 
 def _floor(whole: pd.DataFrame) -> Iterator[Finding]:
