@@ -38,6 +38,7 @@ def compare_each(
     say: Say | None = None,
     tuned_is_delta: bool = False,
     device: str | None = None,
+    hash: bool = False,
 ) -> list[Diff | FtdiffError]:
     """Measure what changed between a base and each of several fine-tunes.
 
@@ -47,7 +48,7 @@ def compare_each(
 
     Parameters
     ----------
-    base, metrics, executor, progress, say, tuned_is_delta, device
+    base, metrics, executor, progress, say, tuned_is_delta, device, hash
         As in `ftdiff.compare`.
     tuned
         What `ftdiff.compare` takes, for each.
@@ -76,7 +77,7 @@ def compare_each(
             outcomes.append(one)
             continue
         mine = [next(sums) for _ in one.plan.changes]
-        diff = engine.gathered(opened, one.tuned, one.plan, mine)
+        diff = engine.gathered(opened, one.tuned, one.plan, mine, hash=hash)
         outcomes.append(_whole(diff, one.plan, wanted, executor, progress, say, device))
     return outcomes
 

@@ -52,6 +52,7 @@ def compare(
     say: Say | None = None,
     tuned_is_delta: bool = False,
     device: str | None = None,
+    hash: bool = False,
 ) -> Diff:
     """Measure what changed between a base and a fine-tune.
 
@@ -78,6 +79,8 @@ def compare(
         A device of torch's ("cpu", "cuda", "cuda:1") for exact spectra of dense changes, which
         are matrix products; NumPy by default. The workers have to see it. Factors, Lanczos and
         sums are not moved there.
+    hash
+        Read each file whole for its digest, which `about["sources"]` then holds.
 
     Raises
     ------
@@ -97,7 +100,7 @@ def compare(
         fine = as_delta(fine)
     plan = pair(opened, fine)
     found = run(plan, executor, progress)
-    diff = gathered(opened, fine, plan, found)
+    diff = gathered(opened, fine, plan, found, hash=hash)
     diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
     return diff.keeping([metric.name for metric in wanted])
 
@@ -119,7 +122,12 @@ def see(device: str | None, executor: Executor | None) -> None:
 
 
 def gathered(
-    base: Checkpoint | None, tuned: Tuned, plan: Plan, found: Sequence[Moments | str]
+    base: Checkpoint | None,
+    tuned: Tuned,
+    plan: Plan,
+    found: Sequence[Moments | str],
+    *,
+    hash: bool = False,
 ) -> Diff:
     """Make a diff of what `run` measured of a plan, with every metric of sums."""
     unreadable = {
@@ -127,7 +135,7 @@ def gathered(
         for change, outcome in zip(plan.changes, found, strict=True)
         if isinstance(outcome, str)
     }
-    about = provenance.about(base, tuned, plan, unreadable)
+    about = provenance.about(base, tuned, plan, unreadable, hash=hash)
     return Diff.of_rows(rows(plan, found, tuned.unmatched), about)
 
 
