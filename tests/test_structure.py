@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import ftdiff
+from ftdiff.comparison.statuses import STATUSES
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "ftdiff"
@@ -85,6 +86,29 @@ def _lines(node: ast.FunctionDef) -> int:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_function_fits_on_a_screen(path: Path) -> None:
     assert [node.name for node in _functions(path) if _lines(node) > 60] == []
+
+
+def _constants(node: ast.expr) -> Iterator[object]:
+    yield from (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
+
+
+def _of_status(node: ast.expr) -> bool:
+    return ast.unparse(node) == "status" or "status" in _constants(node)
+
+
+def test_words_for_what_became_of_a_tensor_are_written_once() -> None:
+    """No other file compares a status with a literal; a verification has words of its own."""
+    for path in FILES:
+        if path.parent.name == "verification":
+            continue
+        held: list[ast.expr] = []
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare) and _of_status(node.left):
+                held += node.comparators
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("].isin"):
+                held += node.args if _of_status(node.func) else []
+        words = {word for one in held for word in _constants(one)}
+        assert words.isdisjoint(STATUSES), path
 
 
 def test_commands_decide_their_options_into_few_values() -> None:

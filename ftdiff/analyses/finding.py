@@ -7,16 +7,16 @@ that the result's package imports.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from ftdiff.errors import BadCall
 
 Severity: TypeAlias = Literal["note", "caution", "alarm"]
 
 #: From what is merely worth knowing to what must not be released.
-SEVERITIES: tuple[Severity, ...] = ("note", "caution", "alarm")
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Finding:
     rule
         Name of the rule that speaks.
     severity
-        "note", "caution" or "alarm".
+        One of `SEVERITIES`.
     message
         A whole sentence with its numbers. It speaks of movement, never of importance.
     evidence
@@ -115,9 +115,9 @@ def findings(
     return speaker(result, **options)
 
 
-def gravest_first(found: list[Finding]) -> list[Finding]:
-    """Return findings with alarms first, else in their order."""
-    return sorted(found, key=lambda one: -SEVERITIES.index(one.severity))
+def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort findings by severity; those of one severity stay in their order."""
+    return sorted(findings, key=lambda one: -SEVERITIES.index(one.severity))
 
 
 def listed(names: list[str], most: int = 3) -> str:

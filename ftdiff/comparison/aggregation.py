@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ftdiff.comparison.frame import Columns, among, floats, length, there, typed
+from ftdiff.comparison.statuses import IDENTICAL
 from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, exact
 from ftdiff.tensors import Array
 
@@ -34,7 +35,7 @@ def summed(columns: Columns, keys: Sequence[str], moved: Sequence[str]) -> dict[
     that the sums are over, `params` those of every tensor given.
     """
     active = among(columns["status"], moved) & there(columns["delta_sq"])
-    still = columns["status"] == "identical"
+    still = columns["status"] == IDENTICAL
     sizes = np.array([size or 0 for size in columns["numel"]], np.int64)
     rows: list[list[Any]] = []
     for key, here in groups(columns, keys).items():

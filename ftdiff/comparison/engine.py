@@ -17,7 +17,7 @@ from ftdiff.comparison.per_tensor import Progress as Progress
 from ftdiff.comparison.per_tensor import Say
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.statuses import row_of, rows
+from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.threads import cores, pool
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta

@@ -9,16 +9,16 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from ftdiff.comparison.cells import SUMS, Cells, cells
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
-from ftdiff.naming import component_order
 from ftdiff.tensors import Array
 
-#: A change under so many times its floor is left out: its pattern would be that of rounding.
-FLOORS = 2.0
+#: Metrics that controls need beside the one that is read.
+_CONTROLS = ("rms_change", "scale_share", "snr")
 #: Twins of the metric, cell by cell, by the name of their column.
-TWINS = ("rms_change", "delta_sq", "base_sq", "params", "scale_share", "snr")
+TWINS = (*_CONTROLS, *SUMS, "params")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Grid:
     ----------
     values
         float64, layers × components; NaN where there is no value, it is not positive, or it is
-        under twice the storage dtype's rounding.
+        drowned in the storage dtype's rounding: its pattern would be that of rounding.
     metric
         What the values are.
     stack
@@ -37,7 +37,8 @@ class Grid:
     twins
         Like `values`, by a name of `TWINS`; empty for a plain matrix.
     drowned
-        Cells that were left out since they are under twice the floor, as (layer, component).
+        Cells that were left out since what is stored does not stand out of rounding
+        (`ftdiff.metrics.TRUSTED_SNR`), as (layer, component).
     diff
         Where it comes from; None for a plain matrix.
     """
@@ -119,44 +120,19 @@ def robust_z(values: Array, floor: float = 0.02) -> Array:
 
 def _of_diff(diff: Diff, metric: str) -> list[Grid]:
     METRICS[metric]
-    frame = diff.frame
-    matrix = frame["shape"].map(lambda shape: shape is not None and len(shape) > 1)
-    weights = Diff(frame[matrix & (frame["param"] == "weight")], diff.about)
-    extra = [name for name in ("rms_change", "scale_share", "snr") if name in METRICS]
-    wanted = tuple(dict.fromkeys((metric, *extra)))
-    long = weights.by("stack", "layer", "component", metrics=wanted).dropna(subset=["layer"])
-    long = long[long["moved"] > 0]
-    sums = _sums(weights.frame)
-    long = long.merge(sums, on=["stack", "layer", "component"], how="left")
-    found = [_of_stack(diff, metric, str(stack), part) for stack, part in long.groupby("stack")]
-    return [grid for grid in found if len(grid.values)]
+    wanted = tuple(dict.fromkeys((metric, *(name for name in _CONTROLS if name in METRICS))))
+    every = [one.moved for one in cells(diff, wanted, matrices=True)]
+    return [
+        _of_stack(diff, metric, one) for one in sorted(every, key=lambda one: one.stack) if len(one)
+    ]
 
 
-def _sums(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return ‖ΔW‖², ‖W‖² and whether both sides are stored, for each cell that moved."""
-    moved = frame[frame["status"].isin(("changed", "reshaped")) & frame["layer"].notna()]
-    moved = moved.assign(stored=moved["tuned_dtype"].notna())
-    grouped = moved.groupby(["stack", "layer", "component"])
-    return grouped.agg(
-        delta_sq=("delta_sq", "sum"), base_sq=("base_sq", "sum"), stored=("stored", "all")
-    ).reset_index()
-
-
-def _of_stack(diff: Diff, metric: str, stack: str, long: pd.DataFrame) -> Grid:
-    def wide(name: str) -> pd.DataFrame:
-        cells = long.pivot(index="layer", columns="component", values=name)
-        cells = cells[component_order(cells.columns)].astype(float)
-        layers = pd.Index([int(layer) for layer in cells.index], name="layer")
-        return cells.set_axis(layers).rename_axis(columns=None).sort_index()
-
-    twins = {name: wide(name) for name in TWINS if name in long}
-    values = _positive(wide(metric))
-    drowned: list[tuple[Hashable, str]] = []
-    if "snr" in twins:
-        under = (twins["snr"] < FLOORS**2) & (wide("stored") > 0) & values.notna()
-        drowned = [(values.index[i], values.columns[j]) for i, j in np.argwhere(under.to_numpy())]
-        values = values.mask(under)
-    return Grid(values, metric, stack, twins, tuple(drowned), diff)
+def _of_stack(diff: Diff, metric: str, found: Cells) -> Grid:
+    twins = {name: found.table(name) for name in TWINS if name in found.rows}
+    values = _positive(found.table(metric))
+    under = found.rounded & values.notna()
+    drowned = [(values.index[i], values.columns[j]) for i, j in np.argwhere(under.to_numpy())]
+    return Grid(values.mask(under), metric, found.stack, twins, tuple(drowned), diff)
 
 
 def _positive(values: pd.DataFrame) -> pd.DataFrame:

@@ -7,14 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from ftdiff.comparison.frame import Columns, among, floats, length, there
+from ftdiff.comparison.statuses import PAIRED
 from ftdiff.deltas.moments import COLUMNS, exact
 from ftdiff.metrics import Metric, Sums
 from ftdiff.tensors import Array, matrices
-
-#: Statuses of tensors that moved, or may have: what a ratio of a group is taken over.
-MOVED = ("changed", "reshaped")
-#: Statuses of tensors that are on both sides.
-PAIRED = ("changed", "identical", "untouched", "reshaped")
 
 
 def with_metrics(columns: Columns, whole: Columns, metrics: Iterable[Metric]) -> dict[str, Array]:

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ftdiff.comparison.plan import Change, Plan
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.threads import pool
 from ftdiff.deltas.recipes import Added, Recipe
 from ftdiff.errors import BadAdapter, BadCall, BadFile, attempt

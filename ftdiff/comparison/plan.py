@@ -146,9 +146,7 @@ def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> 
         "tuned_dtype": _tuned_dtype(recipe) if recipe is not None else None,
     }
     form = recipe.form if recipe is not None else None
-    known = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
-    place = {"tensor": address.name, **{word: getattr(address, word) for word in known}}
-    return {**place, "form": form, "shape": shape, **dtypes}
+    return {**address.columns(), "form": form, "shape": shape, **dtypes}
 
 
 def _readable(recipe: Recipe, base: LazyTensor) -> Recipe:

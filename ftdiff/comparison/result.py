@@ -14,9 +14,8 @@ from ftdiff.comparison import aggregation, diff_document, storage
 from ftdiff.comparison import frame as frames
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
-from ftdiff.comparison.metric_columns import MOVED as MOVED
-from ftdiff.comparison.metric_columns import PAIRED as PAIRED
 from ftdiff.comparison.metric_columns import sums_of, with_metrics
+from ftdiff.comparison.statuses import MOVED, PAIRED
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.metrics import METRICS, resolve
 from ftdiff.naming import component_order

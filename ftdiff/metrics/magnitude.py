@@ -6,10 +6,29 @@ function serves a tensor, a layer and a whole model.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import numpy as np
 
 from ftdiff.metrics.registry import Sums, metric
 from ftdiff.tensors import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A squared change under so many times what rounding alone gives is not to be trusted.
+TRUSTED_SNR = 10.0
+#: A column of numbers, or a table of them.
+Numbers = TypeVar("Numbers", Array, "pd.Series[Any]", "pd.DataFrame")
+
+
+def faint(snr: Numbers) -> Numbers:
+    """Say which changes do not stand out of rounding; an exact zero is no change to be doubted.
+
+    >>> faint(np.array([0.0, 1.0, 10.0, np.nan]))
+    array([False,  True, False, False])
+    """
+    return (snr > 0) & (snr < TRUSTED_SNR)
 
 
 def _one_minus_cosine(s: Sums) -> Array:
@@ -273,7 +292,7 @@ def precision_floor(s: Sums) -> Array:
     label="signal to rounding",
     formula="‖ΔW‖² / (Σ ulp² / 12)",
     range="[0, ∞)",
-    null="1: nothing but rounding; under 10 is not to be trusted",
+    null=f"1: nothing but rounding; under {TRUSTED_SNR:g} is not to be trusted",
     expected=lambda s: np.ones_like(s.delta_sq),
 )
 def snr(s: Sums) -> Array:

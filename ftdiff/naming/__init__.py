@@ -9,13 +9,17 @@ from ftdiff.naming.layer_lists import Place, cut
 from ftdiff.naming.stacks import Stacks
 from ftdiff.naming.tables import Words, read_words
 
-__all__ = ["Address", "component_order", "locate", "strip_wrappers"]
+__all__ = ["PLACE", "Address", "component_order", "locate", "strip_wrappers"]
 
 _FIRST = (
     *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
     *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
 )
 _GROUPS = ("attn.", "mlp.", "mlp.router", "mlp.shared", "norm.", "embed.", "head.")
+
+
+#: What an address says of a tensor, in the order of a frame's columns.
+PLACE = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,10 @@ class Address:
     def component(self) -> str:
         """`block.role`, or the module as spelled where no role is known."""
         return f"{self.block}.{self.role}" if self.role else self.module or self.param
+
+    def columns(self) -> dict[str, str | int | None]:
+        """Return the name and the words of `PLACE`, as the columns of a frame."""
+        return {"tensor": self.name, **{word: getattr(self, word) for word in PLACE}}
 
 
 def locate(names: Iterable[str]) -> dict[str, Address]:

@@ -11,14 +11,14 @@ import numpy as np
 
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
+from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.reports.per_tensor import apart, methods
 
 #: What a summary shows of a group, in this order.
 SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")
-_STATUSES = ("changed", "reshaped", "identical", "untouched", "added", "removed", "unreadable")
-_SNR = 10.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def document(diff: Diff, *, words: bool = False) -> Document:
     return Document(
         title=f"{base or 'no base'} → {tuned} ({diff.about.get('kind')})",
         coverage=float(diff.about.get("coverage", float("nan"))),
-        statuses={name: counts[name] for name in _STATUSES if name in counts},
+        statuses={name: counts[name] for name in STATUSES if name in counts},
         overall=diff.overall,
         components=_groups(diff, "component"),
         layers=_groups(diff, "layer"),
@@ -114,7 +114,7 @@ def _cautions(diff: Diff) -> list[str]:
     if not about.get("base"):
         said.append("Without a base there are absolute norms only: give one for relative change.")
     moved = rows_at(columns, among(columns["status"], MOVED))
-    identical = columns["status"] == "identical"
+    identical = columns["status"] == IDENTICAL
     dead = columns["tensor"][identical & among(columns["tuned_dtype"], (None,))]
     if len(dead):
         said.append(
@@ -135,7 +135,7 @@ def _cautions(diff: Diff) -> list[str]:
 
 
 def _precision(moved: Columns) -> list[str]:
-    faint = rows_at(moved, moved["snr"] < _SNR)
+    faint = rows_at(moved, moved["snr"] < TRUSTED_SNR)
     count = length(faint)
     if not count:
         return []
@@ -144,11 +144,10 @@ def _precision(moved: Columns) -> list[str]:
     # an adapter has no storage of its own yet
     merging = all(tuned is None for tuned in faint["tuned_dtype"])
     fate = "would drown when merged into" if merging else "cannot be told from rounding to"
-    few = (
-        f"{count} of {length(moved)} changes {'is' if count == 1 else 'are'} under {_SNR:g} times "
-    )
-    few += f"the squared rounding error: {'it' if count == 1 else 'they'}"
-    return [f"{few} {fate} {stored} ({faint['tensor'][0]}{'' if count == 1 else ', …'})."]
+    one = count == 1
+    few = f"{count} of {length(moved)} changes {'is' if one else 'are'} under {TRUSTED_SNR:g} "
+    few += f"times the squared rounding error: {'it' if one else 'they'}"
+    return [f"{few} {fate} {stored} ({faint['tensor'][0]}{'' if one else ', …'})."]
 
 
 def _pairing(diff: Diff) -> list[str]:
@@ -157,7 +156,7 @@ def _pairing(diff: Diff) -> list[str]:
         tuned, base = next(iter(about["renamed"].items()))
         names = _number(len(about["renamed"]), "name differs", "names differ")
         said.append(f"{names} in spelling, matched without the wrappers ({tuned} is {base}).")
-    for row in _with_status(diff, "reshaped"):
+    for row in _with_status(diff, RESHAPED):
         measured = f"the common {row['numel']:,} entries were compared"
         said.append(
             f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "
@@ -187,8 +186,8 @@ def _lists(diff: Diff) -> dict[str, dict[str, str]]:
         "could not be read": dict(about.get("unreadable", {})),
         "matched nothing": dict(about.get("unmatched", {})),
     }
-    for status in ("added", "removed"):
-        lists[f"only in {'tuned' if status == 'added' else 'base'}"] = {
+    for status, side in ((ADDED, "tuned"), (REMOVED, "base")):
+        lists[f"only in {side}"] = {
             row["tensor"]: _times(row["shape"])
             for row in _with_status(diff, status)
             if row["shape"] is not None  # a key that matched nothing has its own list

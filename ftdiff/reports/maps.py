@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import numpy as np
 
-from ftdiff.comparison.frame import plain, there
+from ftdiff.comparison.cells import Cells, cells
+from ftdiff.comparison.frame import there
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
-from ftdiff.metrics import METRICS
-from ftdiff.naming import component_order
+from ftdiff.metrics import METRICS, faint
 from ftdiff.tensors import Array
 
-#: Under this ratio of signal to rounding a number is not to be trusted.
-TRUSTED_SNR = 10.0
 # Names in files decide how many cells there would be; a page has to stay a page.
 _MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 6
 # Beyond this no scale can be computed.
@@ -106,60 +102,46 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
         A metric does not exist, or was not measured.
     """
     wanted = tuple(dict.fromkeys((*metrics, "snr")))
-    groups = plain(diff.grouped("stack", "layer", "component", metrics=wanted, param="weight"))
-    stacks: dict[str, list[_Cell]] = {}
-    for cell in groups:
-        if None not in (cell["stack"], cell["layer"], cell["component"]):
-            stacks.setdefault(cell["stack"], []).append(cell)
-    moved = {name: sum(c["params"] for c in cells if c["moved"]) for name, cells in stacks.items()}
-    ranked = sorted(stacks, key=lambda name: (moved[name], name), reverse=True)
-    found = [_map(stacks[name], wanted) for name in ranked]
+    found = [_map(one, wanted) for one in cells(diff, wanted)]
     kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
     return tuple(kept[:_MOST_STACKS])
 
 
-#: What is known of one layer's component.
-_Cell: TypeAlias = Mapping[str, Any]
+def _map(one: Cells, wanted: Sequence[str]) -> Map:
+    columns, left_out = _columns(one, wanted[0])
+    kept = [one.columns.index(name) for name in columns]
 
+    def drawn(whole: Array) -> Array:
+        return whole[:_MOST_LAYERS, kept]
 
-def _map(cells: Sequence[_Cell], wanted: Sequence[str]) -> Map:
-    columns, left_out = _columns(cells, wanted[0])
-    layers = sorted({cell["layer"] for cell in cells})[:_MOST_LAYERS]
-    row_of, column_of = ({name: i for i, name in enumerate(names)} for names in (layers, columns))
-    placed = [c for c in cells if c["layer"] in row_of and c["component"] in column_of]
-    at = [row_of[c["layer"]] for c in placed], [column_of[c["component"]] for c in placed]
-
-    def grid(name: str) -> Array:
-        whole = np.full((len(layers), len(columns)), np.nan)
-        whole[at] = [math.nan if cell[name] is None else cell[name] for cell in placed]
-        return np.where(np.abs(whole) <= _LARGEST, whole, np.nan)
-
-    values = {name: grid(name) for name in wanted}
-    with np.errstate(invalid="ignore"):
-        doubtful = (values["snr"] > 0) & (values["snr"] < TRUSTED_SNR)
+    values = {name: drawn(one.matrix(name)) for name in wanted}
+    sizes = {name: drawn(one.matrix(name)) for name in ("tensors", "moved")}
     return Map(
-        stack=one_line(cells[0]["stack"]),
-        layers=tuple(layers),
+        stack=one_line(one.stack),
+        layers=one.layers[:_MOST_LAYERS],
         components=tuple(one_line(name) for name in columns),
-        values=values,
-        doubtful=doubtful,
-        tensors=np.nan_to_num(grid("tensors")).astype(np.int64),
-        moved=np.nan_to_num(grid("moved")).astype(np.int64),
+        values={name: np.where(np.abs(v) <= _LARGEST, v, np.nan) for name, v in values.items()},
+        doubtful=drawn(faint(one.matrix("snr"))),
+        tensors=np.nan_to_num(sizes["tensors"]).astype(np.int64),
+        moved=np.nan_to_num(sizes["moved"]).astype(np.int64),
         left_out=tuple(one_line(name) for name in left_out),
     )
 
 
-def _columns(cells: Sequence[_Cell], metric: str) -> tuple[list[str], list[str]]:
+def _columns(one: Cells, metric: str) -> tuple[list[str], list[str]]:
     """Choose the columns: no norms beside matrices, whose numbers are of another size."""
-    sizes: dict[str, int] = {}
-    for cell in cells:
-        sizes[cell["component"]] = sizes.get(cell["component"], 0) + cell["params"]
-    valued = {cell["component"] for cell in cells if cell[metric] is not None}
-    names = component_order(sorted(sizes))
-    matrices = [name for name in names if not name.startswith("norm.") and name in valued]
-    large = sorted(matrices or names, key=lambda name: -sizes[name])[:_MOST_COMPONENTS]
-    kept = [name for name in names if name in large]
-    return kept, [name for name in names if name not in large and name in valued]
+    sizes, values = np.nansum(one.matrix("params"), axis=0), one.matrix(metric)
+    size_of = dict(zip(one.columns, sizes.tolist(), strict=True))
+    valued = {name for name, held in zip(one.columns, values.T, strict=True) if _any(held)}
+    matrices = [name for name in one.columns if not name.startswith("norm.") and name in valued]
+    ranked = sorted(matrices or one.columns, key=lambda name: -size_of[name])
+    large = {*ranked[:_MOST_COMPONENTS]}
+    kept = [name for name in one.columns if name in large]
+    return kept, [name for name in one.columns if name not in large and name in valued]
+
+
+def _any(values: Array) -> bool:
+    return not np.isnan(values).all()
 
 
 def described(one: Map, metric: str) -> str:

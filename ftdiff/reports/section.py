@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
 from ftdiff.plots.heatmaps.columns import PROJECTIONS
@@ -89,7 +90,7 @@ def _sentences(diff: Diff) -> list[str]:
     about, overall = diff.about, diff.overall
     kind = f" ({about['kind']})" if about.get("kind") else ""
     base = _named(about["base"]) if about.get("base") else "its base, which was not at hand"
-    moved = int(diff.frame["status"].isin(("changed", "reshaped")).sum())
+    moved = int(diff.frame["status"].isin(MOVED).sum())
     said = f"Compared with {base}, {_named(about.get('tuned'))}{kind} moved {moved:,} of "
     said += f"{len(diff.frame):,} tensors"
     if "relative_norm" in overall:

@@ -10,7 +10,8 @@ from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings import findings
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
-from ftdiff.comparison.result import MOVED, PAIRED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, STILL, UNREADABLE
 
 #: Findings of one kind that a line holds.
 _MOST = 3
@@ -106,7 +107,7 @@ def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
 
 
 def _still(diff: Diff) -> str:
-    rows = diff.frame[diff.frame["status"].isin(("identical", "untouched"))]
+    rows = diff.frame[diff.frame["status"].isin(STILL)]
     if not len(rows):
         return "Nothing stayed as it was."
     names = [f"{row['part']} ({row['n']})" for row in _sizes(rows)]
@@ -124,10 +125,10 @@ def _lost(diff: Diff) -> str:
     lost = [
         f"{int(status[name]):,} {words}"
         for name, words in (
-            ("unreadable", "could not be read"),
-            ("added", "in the fine-tune only"),
-            ("removed", "in the base only"),
-            ("reshaped", "of another shape"),
+            (UNREADABLE, "could not be read"),
+            (ADDED, "in the fine-tune only"),
+            (REMOVED, "in the base only"),
+            (RESHAPED, "of another shape"),
         )
         if status.get(name)
     ]

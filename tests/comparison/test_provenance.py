@@ -1,4 +1,4 @@
-"""What a result was made from: files told apart, times that can be fixed, nothing read in memory."""
+"""What a result was made from: files told apart, and a time that can be fixed."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.audit.result import Audit
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.finding import SEVERITIES, Finding
 from ftdiff.errors import one_line
 
-_LEVELS = {"note": "note", "caution": "warning", "alarm": "error"}
-_GITHUB = {"note": "notice", "caution": "warning", "alarm": "error"}
+_LEVELS = dict(zip(SEVERITIES, ("note", "warning", "error"), strict=True))
+_GITHUB = dict(zip(SEVERITIES, ("notice", "warning", "error"), strict=True))
 #: Tensors that a SARIF result names as its locations.
 _MOST = 100
 

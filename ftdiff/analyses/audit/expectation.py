@@ -11,15 +11,12 @@ import pandas as pd
 
 from ftdiff.analyses.finding import Finding, Severity, counted, listed
 from ftdiff.comparison.frame import records
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED, PAIRED
+from ftdiff.naming import PLACE
 
 #: Columns of the frame that a glob may be held against.
-WORDS = (
-    *("tensor", "stack", "layer", "block", "role", "component", "module", "param", "expert"),
-    *("status", "form", "base_dtype", "tuned_dtype"),
-)
-#: Statuses of tensors that are on both sides.
-_PAIRED = ("changed", "identical", "untouched", "reshaped")
+WORDS = ("tensor", *PLACE, "status", "form", "base_dtype", "tuned_dtype")
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Expectation:
 
     def chosen(self, frame: pd.DataFrame) -> pd.Series[bool]:
         """Return which rows it is about."""
-        found = frame["status"].isin(_PAIRED)
+        found = frame["status"].isin(PAIRED)
         for column, globs in self.where.items():
             known = {value: _fits(value, globs) for value in frame[column].dropna().unique()}
             found &= frame[column].map(known).fillna(False).astype(bool)

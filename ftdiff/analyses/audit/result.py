@@ -10,7 +10,7 @@ from typing import Any
 from ftdiff.analyses.audit.expectation import Expectation
 from ftdiff.analyses.audit.policy import Policy, read_policy
 from ftdiff.analyses.audit.registry import AUDIT
-from ftdiff.analyses.finding import SEVERITIES, Finding
+from ftdiff.analyses.finding import Finding, gravest_first
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
@@ -91,9 +91,8 @@ def audit(diff: Diff, policy: Policy | str | Path | None = None) -> Audit:
     held = policy if isinstance(policy, Policy) else read_policy(policy) if policy else Policy()
     _measured(diff, held)
     found = [*_by_rules(diff, held), *_by_expectations(diff, held)]
-    found.sort(key=lambda one: -SEVERITIES.index(one.severity))
     about = {name: diff.about.get(name) for name in ("base", "tuned", "kind")}
-    return Audit(tuple(found), held.source, about)
+    return Audit(tuple(gravest_first(found)), held.source, about)
 
 
 def _by_rules(diff: Diff, policy: Policy) -> Iterator[Finding]:

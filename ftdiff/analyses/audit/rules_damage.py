@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.finding import Finding, counted, listed
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, UNREADABLE
 
 
 @audit_rule("nothing-moved", "alarm")
 def nothing_moved(diff: Diff) -> Iterator[Finding]:
     """An adapter or a checkpoint in which no tensor moved was not trained, or was saved wrongly."""
     frame = diff.frame
-    named = frame[frame["status"].isin(("identical", *MOVED))]
+    named = frame[frame["status"].isin((IDENTICAL, *MOVED))]
     if not len(named) or named["status"].isin(MOVED).any():
         return
     what = "adapter is dead" if is_adapter(diff) else "fine-tune is the base"
@@ -25,7 +26,7 @@ def nothing_moved(diff: Diff) -> Iterator[Finding]:
 def dead_module(diff: Diff) -> Iterator[Finding]:
     """A module that an adapter targets, and whose ΔW is exactly zero, was not trained."""
     frame = diff.frame
-    dead = frame[(frame["status"] == "identical") & frame["tuned_dtype"].isna()]
+    dead = frame[(frame["status"] == IDENTICAL) & frame["tuned_dtype"].isna()]
     if is_adapter(diff) and len(dead):
         did = "is" if len(dead) == 1 else "are"
         message = f"{tensors(dead, f'{did} named by the adapter, and ΔW is exactly zero')}."
@@ -75,7 +76,7 @@ def empty(diff: Diff) -> Iterator[Finding]:
 def unreadable(diff: Diff) -> Iterator[Finding]:
     """A tensor that cannot be read cannot be vouched for."""
     reasons = diff.about.get("unreadable", {})
-    rows = diff.frame[diff.frame["status"] == "unreadable"]
+    rows = diff.frame[diff.frame["status"] == UNREADABLE]
     if len(rows):
         first = next(iter(reasons.values()), "")
         message = f"{tensors(rows, 'could not be read')}: {first}."
@@ -99,7 +100,7 @@ def unmatched(diff: Diff) -> Iterator[Finding]:
 def one_sided(diff: Diff) -> Iterator[Finding]:
     """A tensor of one side only was not compared with anything."""
     keys = diff.about.get("unmatched", {})
-    for status, side in (("added", "the fine-tune"), ("removed", "the base")):
+    for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
         rows = diff.frame[diff.frame["status"] == status]
         rows = rows[~rows["tensor"].isin(list(keys))]
         if len(rows):

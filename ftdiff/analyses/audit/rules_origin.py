@@ -11,7 +11,8 @@ import numpy as np
 from ftdiff.analyses.audit.registry import audit_rule, finding
 from ftdiff.analyses.finding import Finding, counted
 from ftdiff.comparison.grid import grids, robust_z
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import IDENTICAL, MOVED
 
 #: Initialisations that leave the base as it is.
 _PLAIN = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
@@ -23,7 +24,7 @@ def wrong_base(diff: Diff, *, cosine: float = 0.5) -> Iterator[Finding]:
     frame = diff.frame
     matrix = frame["shape"].map(lambda shape: shape is not None and len(shape) > 1)
     moved = frame[matrix & (frame["param"] == "weight") & frame["tuned_dtype"].notna()]
-    if not len(moved) or (moved["status"] == "identical").any() or not diff.about.get("base"):
+    if not len(moved) or (moved["status"] == IDENTICAL).any() or not diff.about.get("base"):
         return
     found = Diff(moved, diff.about).overall.get("cosine")
     if found is not None and found < cosine:

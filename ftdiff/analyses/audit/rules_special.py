@@ -10,7 +10,9 @@ import pandas as pd
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.frame import records
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
+from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 
 #: Bits of fraction and of exponent of what weights are stored in.
@@ -91,7 +93,7 @@ def partly_frozen(diff: Diff) -> Iterator[Finding]:
     """A component that moved in some layers and is the base's in others was frozen in part."""
     frame = diff.frame[(diff.frame["param"] == "weight") & diff.frame["layer"].notna()]
     for (stack, component), rows in frame.groupby(["stack", "component"], sort=False):
-        still = rows[rows["status"].isin(("identical", "untouched"))]
+        still = rows[rows["status"].isin(STILL)]
         moved = rows[rows["status"].isin(MOVED)]
         if len(still) and len(moved):
             where = f"{component} of the {stack}" if stack else str(component)
@@ -105,7 +107,7 @@ def frozen(diff: Diff) -> Iterator[Finding]:
     """A component that is the base's in every layer was frozen, or is nobody's target."""
     frame = diff.frame
     moved = {*map(str, _moved(diff)["component"].dropna().unique())}
-    still = frame[frame["status"].isin(("identical", "untouched")) & frame["component"].notna()]
+    still = frame[frame["status"].isin(STILL) & frame["component"].notna()]
     still = still[~still["component"].isin(list(moved))]
     names = component_order(still["component"].unique())
     if moved and names:
@@ -118,7 +120,7 @@ def frozen(diff: Diff) -> Iterator[Finding]:
 def vocabulary(diff: Diff) -> Iterator[Finding]:
     """A vocabulary of another size needs its own tokenizer, and leaves rows without a base."""
     frame = diff.frame
-    rows = frame[(frame["status"] == "reshaped") & frame["block"].isin(("embed", "head"))]
+    rows = frame[(frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))]
     sizes = [diff.about.get("config", {}).get(side, {}).get("vocab_size") for side in _SIDES]
     said = f"; the configurations say {sizes[0]} and {sizes[1]}" if None not in sizes else ""
     if len(rows):
@@ -170,7 +172,7 @@ def tied_diverged(diff: Diff) -> Iterator[Finding]:
 @audit_rule("untied", "caution")
 def untied(diff: Diff) -> Iterator[Finding]:
     """A head of its own, beside a base that ties its embeddings, is dropped by who ties them."""
-    heads = diff.frame[(diff.frame["block"] == "head") & (diff.frame["status"] == "added")]
+    heads = diff.frame[(diff.frame["block"] == "head") & (diff.frame["status"] == ADDED)]
     ties = diff.about.get("config", {}).get("base", {}).get("tie_word_embeddings")
     if ties is True and len(heads):
         message = f"{tensors(heads, 'stored by the fine-tune alone: the base ties its head')}."
@@ -178,7 +180,7 @@ def untied(diff: Diff) -> Iterator[Finding]:
 
 
 @audit_rule("under-the-floor", "caution")
-def under_the_floor(diff: Diff, *, snr: float = 10.0) -> Iterator[Finding]:
+def under_the_floor(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Finding]:
     """A change that does not stand out of rounding cannot be told from a cast, or drowns in one."""
     if "snr" not in diff.frame:
         return

@@ -15,6 +15,7 @@ from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import RESHAPED
 from ftdiff.tensors import Array
 
 
@@ -76,7 +77,7 @@ def lift(diff: Diff, *, times: float = 2.0, share: float = 0.1) -> Iterator[Find
 @rule("new-rows", kind="context", of="diff")
 def new_rows(diff: Diff) -> Iterator[Finding]:
     """Say which vocabularies grew or shrank: rows of one side have no change to measure."""
-    for row in records(diff.frame[diff.frame["status"] == "reshaped"]):
+    for row in records(diff.frame[diff.frame["status"] == RESHAPED]):
         shape = row["shape"]
         if shape is None or len(shape) < 2 or row["delta_sq"] is None:
             continue

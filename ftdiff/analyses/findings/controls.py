@@ -8,9 +8,11 @@ from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings.depth import LEAST
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.frame import records
-from ftdiff.comparison.grid import FLOORS, Grid
-from ftdiff.comparison.result import MOVED, Diff
-from ftdiff.comparison.statuses import COARSE
+from ftdiff.comparison.grid import Grid
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.rows import COARSE
+from ftdiff.comparison.statuses import MOVED
+from ftdiff.metrics import TRUSTED_SNR
 
 
 @rule("scale-control", kind="control", of="diff")
@@ -35,7 +37,7 @@ def scale_control(diff: Diff, *, share: float = 0.5) -> Iterator[Finding]:
 
 
 @rule("precision-control", kind="control", of="diff")
-def precision_control(diff: Diff, *, snr: float = 10.0) -> Iterator[Finding]:
+def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Finding]:
     """Say how many changes do not stand out of the storage dtype's rounding."""
     if "snr" not in diff.frame:
         return
@@ -75,10 +77,10 @@ def left_out(grid: Grid) -> Iterator[Finding]:
     if grid.drowned:
         message = (
             f"{counted(len(grid.drowned), 'cell')} of {grid.values.size:,}{grid.where} "
-            f"{'is' if len(grid.drowned) == 1 else 'are'} under {FLOORS:g} times the rounding "
-            "floor: no pattern was looked for there."
+            f"{'does' if len(grid.drowned) == 1 else 'do'} not stand out of rounding (snr < "
+            f"{TRUSTED_SNR:g}): no pattern was looked for there."
         )
-        found = evidence(cells=len(grid.drowned), stack=grid.stack)
+        found = evidence(cells=len(grid.drowned), snr=TRUSTED_SNR, stack=grid.stack)
         yield Finding("left-out", "caution", message, found, grid.drowned)
     if len(grid.values) < LEAST:
         message = (

@@ -68,10 +68,7 @@ class Lineup:
 
 def place(line: Line) -> dict[str, Any]:
     """Return what a line's tensor is, as the columns of a frame."""
-    words = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
-    known = {word: getattr(line.address, word) for word in words}
-    size = {"shape": line.shape, "numel": numel(line.shape)}
-    return {"tensor": line.address.name, **known, **size}
+    return {**line.address.columns(), "shape": line.shape, "numel": numel(line.shape)}
 
 
 def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup:

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ftdiff.comparison.frame import IDENTITY
+from ftdiff.naming import PLACE
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: What is known of a tensor, and the types of those columns.
-COLUMNS: Mapping[str, str] = {
-    "tensor": "string", "stack": "string", "layer": "Int64", "block": "string", "role": "string",
-    "component": "string", "module": "string", "param": "string", "expert": "Int64",
-    "shape": "object", "numel": "Int64",
-}  # fmt: skip
+COLUMNS: Mapping[str, str] = {name: IDENTITY[name] for name in ("tensor", *PLACE, "shape", "numel")}
 
 
 def checked_about(about: Any) -> dict[str, Any]:

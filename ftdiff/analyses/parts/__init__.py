@@ -20,6 +20,7 @@ from ftdiff.comparison import provenance
 from ftdiff.comparison.engine import Progress
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import ADDED, REMOVED, RESHAPED, UNTOUCHED
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -211,8 +212,8 @@ def _named(plan: Plan, tensor: str) -> Change:
         raise UnknownName(f"no tensor is called {tensor!r}; {hint}")
     if ends[0] in held:
         return held[ends[0]]
-    fates = {"untouched": plan.untouched, "added": plan.added, "removed": plan.removed}
-    fate = next((fate for fate, names in fates.items() if ends[0] in names), "reshaped")
+    fates = {UNTOUCHED: plan.untouched, ADDED: plan.added, REMOVED: plan.removed}
+    fate = next((fate for fate, names in fates.items() if ends[0] in names), RESHAPED)
     raise BadCall(f"{ends[0]}: {fate}, so there is no change to measure")
 
 

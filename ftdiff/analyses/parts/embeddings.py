@@ -11,6 +11,7 @@ import numpy as np
 
 from ftdiff.analyses.parts.sums import Lines
 from ftdiff.comparison.plan import Change, Plan
+from ftdiff.comparison.statuses import ADDED, REMOVED
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.tensors import Array, LazyTensor, numel
@@ -40,15 +41,15 @@ def runs(plan: Plan, base: Checkpoint | None, tuned: Tuned) -> Iterator[Run]:
         whole, common = base.tensors[address.name], shape[0]
         if isinstance(recipe, Replaced) and recipe.shape[0] > common:
             more = Replaced(Below(recipe.tensor, common))
-            yield Run(Change(address, None, more), common, "added")
+            yield Run(Change(address, None, more), common, ADDED)
         if whole.shape[0] > common:
             fewer = Replaced(Below(whole, common))
-            yield Run(Change(address, None, fewer), common, "removed")
+            yield Run(Change(address, None, fewer), common, REMOVED)
 
 
 def renamed(found: Lines, status: str) -> Lines:
     """Call what was measured of removed rows the base's."""
-    if status != "removed":
+    if status != REMOVED:
         return found
     sums = np.full_like(found.sums, np.nan)
     for here, there in (("base_sq", "tuned_sq"), ("nonfinite_base", "nonfinite_tuned")):

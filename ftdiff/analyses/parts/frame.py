@@ -11,6 +11,7 @@ from ftdiff.analyses.parts.sums import Lines
 from ftdiff.comparison.frame import IDENTITY, of_rows, typed
 from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import CHANGED, IDENTICAL
 from ftdiff.deltas.moments import COLUMNS
 from ftdiff.tensors import Array, numel
 
@@ -67,4 +68,4 @@ def _shapes(shape: tuple[int, ...], sizes: Array) -> list[tuple[int, ...]]:
 def _statuses(found: Lines) -> list[str]:
     moved = np.nan_to_num(found.column("unequal")) + np.nan_to_num(found.column("delta_sq"))
     moved += np.isnan(found.column("base_sq")) * np.nan_to_num(found.column("nonfinite_tuned"))
-    return ["changed" if m > 0 else "identical" for m in moved.tolist()]
+    return [CHANGED if m > 0 else IDENTICAL for m in moved.tolist()]

@@ -10,11 +10,10 @@ from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, spe
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import clusters as grouping
 from ftdiff.analyses.similarity.result import Similarity
+from ftdiff.metrics import TRUSTED_SNR
 
 # A cosine this many standard deviations from what chance gives is more than chance.
 _BEYOND = 5.0
-# Under this ratio of signal to rounding, squared, a change is not to be trusted.
-_TRUSTED = 10.0
 # A cosine below this, negated, undoes something.
 _AGAINST = 0.1
 # A change that could not be seen is not said to be none.
@@ -49,13 +48,13 @@ def _dead(found: Similarity) -> Iterator[Finding]:
 def _under_the_floor(found: Similarity) -> Iterator[Finding]:
     snr = found.table("snr").to_numpy().diagonal()
     for name, value in zip(found.names, snr, strict=True):
-        if value < _TRUSTED:
+        if value < TRUSTED_SNR:
             yield Finding(
                 "under_the_floor",
                 "caution",
                 f"{name}: its change is {value:.2g} times what rounding to its dtype gives alone, "
                 "squared: its cosines are of rounding in part, and pulled towards 0",
-                {"name": name, "snr": float(value), "threshold": _TRUSTED},
+                {"name": name, "snr": float(value), "threshold": TRUSTED_SNR},
             )
 
 

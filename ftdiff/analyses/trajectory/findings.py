@@ -10,6 +10,7 @@ import numpy as np
 from ftdiff.analyses.finding import Finding, gravest_first, listed, speaks_for
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.trajectory.result import Trajectory
+from ftdiff.metrics import TRUSTED_SNR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 # Defaults, as the sentences name them.
 _FEWEST = 4  # checkpoints under which nothing is said of a shape
 _SATURATED, _EARLY = 0.9, 0.5  # of the final length, by this share of the steps
-_TRUSTED = 10.0  # signal over rounding, squared
 _BEYOND = 5.0  # standard deviations of a cosine
 _JUMP = 4.0  # times the median step, each over its number of steps
 _DRIFT = 0.8  # of a straight line's efficiency
@@ -35,15 +35,15 @@ def findings(found: Trajectory) -> list[Finding]:
 
 
 def _floor(whole: pd.DataFrame) -> Iterator[Finding]:
-    under = whole[(whole["snr"] < _TRUSTED) & (whole["displacement"] > 0)]
+    under = whole[(whole["snr"] < TRUSTED_SNR) & (whole["displacement"] > 0)]
     if len(under):
         names = [*map(str, under["checkpoint"])]
         yield Finding(
             "under_the_floor",
             "caution",
             f"{listed(names)}: the change does not stand above what rounding to the storage dtype "
-            f"gives (snr {under['snr'].min():.2g}, trusted from {_TRUSTED:g})",
-            {"checkpoints": names, "threshold": _TRUSTED},
+            f"gives (snr {under['snr'].min():.2g}, trusted from {TRUSTED_SNR:g})",
+            {"checkpoints": names, "threshold": TRUSTED_SNR},
         )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftdiff.analyses.verification.scales import TWICE
 from ftdiff.comparison import notebook_html as notebook
+from ftdiff.comparison.frame import IDENTITY
+from ftdiff.naming import PLACE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +37,7 @@ _VERDICTS = {
     "unmatched": "unmatched",
 }
 _COLUMNS = {
-    "tensor": "string", "stack": "string", "layer": "Int64", "block": "string", "role": "string",
-    "component": "string", "module": "string", "param": "string", "expert": "Int64",
+    **{name: IDENTITY[name] for name in ("tensor", *PLACE)},
     "status": "string", "said": "string", "form": "string", "shape": "object", "numel": "Int64",
     "base_dtype": "string", "merged_dtype": "string", "replay": "string", "onto": "string",
     "unequal": "Int64",

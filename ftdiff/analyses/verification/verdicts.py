@@ -20,12 +20,10 @@ def judge(claim: Claim) -> Row:
 
 
 def _facts(claim: Claim) -> Row:
-    address, recipe = claim.address, claim.recipe
+    recipe = claim.recipe
     sides = [side for side in (claim.merged, claim.base, recipe) if side is not None]
-    known = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
     return {
-        "tensor": address.name,
-        **{word: getattr(address, word) for word in known},
+        **claim.address.columns(),
         "form": recipe.form if recipe is not None else None,
         "shape": sides[0].shape,
         "numel": numel(sides[0].shape),

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
+from ftdiff.metrics import faint
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FONT, INK
@@ -15,7 +16,7 @@ from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import round_ticks, tick_texts
 from ftdiff.plots.elements.labels import label_of
 from ftdiff.plots.heatmaps.columns import PROJECTIONS
-from ftdiff.plots.heatmaps.matrix import TRUSTED_SNR, untrusted
+from ftdiff.plots.heatmaps.matrix import untrusted
 
 #: Gids of the two bars of a component, and of its lift.
 CHANGE, PARAMETERS, LIFT = "share-of-change", "share-of-parameters", "lift"
@@ -143,7 +144,7 @@ def shares(diff: Diff, by: str = "component", most: int = 12) -> pd.DataFrame:
             "name": [str(name) if not pd.isna(name) else f"no {by}" for name in long[by]],
             "change": long["energy_share"].to_numpy(float),
             "parameters": long["params"].to_numpy(float) / whole,
-            "doubtful": (snr > 0) & (snr < TRUSTED_SNR),
+            "doubtful": faint(snr),
         }
     )
     if by == "component":

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.finding import Finding
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
 from ftdiff.plots.charts import axes as chart
@@ -20,7 +21,7 @@ from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST
 from ftdiff.plots.elements.component_styles import Look, looks
 from ftdiff.plots.heatmaps.columns import chosen, renamed
-from ftdiff.plots.heatmaps.matrix import Matrix, matrix_of, whole_layers
+from ftdiff.plots.heatmaps.matrix import Matrix, doubts, matrix_of, whole_layers
 from ftdiff.tensors import Array
 
 By = Literal["component", "block", "layer"]
@@ -134,7 +135,7 @@ def _matrix(
         whole_layers(diff, name, blocks.stack, blocks.values.index) for name in (metric, "snr")
     )
     values = whole.where(whole.abs() <= LARGEST).to_frame(_WHOLE)
-    doubtful = ((floor > 0) & (floor < 10)).to_frame(_WHOLE) & values.notna()
+    doubtful = doubts(floor.to_frame(_WHOLE), values)
     return Matrix(values, blocks.label, doubtful, blocks.stack, blocks.title, blocks.notes)
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import BadCall
+from ftdiff.metrics import faint
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, SMALL
@@ -17,7 +19,7 @@ from ftdiff.plots.elements.colours import LARGEST, round_ticks, tick_texts
 from ftdiff.plots.elements.component_styles import looks
 from ftdiff.plots.elements.labels import shown
 from ftdiff.plots.heatmaps.columns import PROJECTIONS
-from ftdiff.plots.heatmaps.matrix import TRUSTED_SNR, untrusted
+from ftdiff.plots.heatmaps.matrix import untrusted
 from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
@@ -141,7 +143,7 @@ def legs(diff: Diff, stack: str | None = None, *, others: bool = True) -> pd.Dat
             "kind": long["component"].where(projection, long["block"]).astype(str).to_numpy(),
             "x": x,
             "y": y,
-            "doubtful": snr < TRUSTED_SNR,
+            "doubtful": faint(snr),
         }
     )
     points = points[(np.abs(x) <= LARGEST) & (y <= LARGEST)]

@@ -8,15 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from ftdiff.comparison.cells import cells
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
-from ftdiff.metrics import METRICS
+from ftdiff.metrics import METRICS, TRUSTED_SNR, faint
 from ftdiff.plots.elements.colours import LARGEST
 from ftdiff.plots.elements.labels import shown
 from ftdiff.registry import Registry
 
-#: Under this ratio of signal to rounding a number is not to be trusted.
-TRUSTED_SNR = 10.0
 # Layers missing from a diff are drawn as blank rows, up to this many: indices come from names in
 # files, and a hostile one must not make a million rows.
 _MOST_LAYERS = 1024
@@ -131,37 +130,30 @@ def whole_layers(diff: Diff, metric: str, stack: str, index: pd.Index[Any]) -> p
 
 
 def _of_diff(diff: Diff, metric: str, columns: str, stack: str | None) -> Matrix:
-    named = METRICS[metric]
-    wanted = tuple(dict.fromkeys((metric, "snr")))
-    long = diff.by("stack", "layer", columns, metrics=wanted, param="weight")
-    long = long.dropna(subset=["layer", columns])
-    if long.empty:
+    label = METRICS[metric].label
+    every = {one.stack: one for one in cells(diff, (metric,), by=columns)}
+    if not every:
         raise BadCall(
             "nothing to draw: no weight of this diff is in a layer; see diff.by('tensor')"
         )
-    chosen, title, notes = choose_stack(long, stack)
-    long = long[long["stack"] == chosen]
-    wide = {
-        name: filled(long.pivot(index="layer", columns=columns, values=name).astype(float))
-        for name in wanted
-    }
-    doubtful = doubts(wide["snr"], wide[metric])
-    return Matrix(wide[metric], named.label, doubtful, chosen, title, notes)
+    chosen, title, notes = choose_stack(list(every), stack)
+    values, snr = (filled(every[chosen].table(name)) for name in (metric, "snr"))
+    return Matrix(values, label, doubts(snr, values), chosen, title, notes)
 
 
 def doubts(snr: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """Say which values do not stand out of rounding; an exact zero is no doubt."""
-    return (snr > 0) & (snr < TRUSTED_SNR) & values.notna()
+    """Say which values do not stand out of rounding."""
+    return faint(snr) & values.notna()
 
 
-def choose_stack(long: pd.DataFrame, stack: str | None) -> tuple[str, str, tuple[str, ...]]:
-    """Return which stack to draw, its title, and what to say of the others."""
-    moved = long[long["moved"] > 0].groupby("stack")["params"].sum()
-    sizes = {str(name): int(moved.get(name, 0)) for name in long["stack"].unique()}
+def choose_stack(
+    stacks: Sequence[str], stack: str | None = None
+) -> tuple[str, str, tuple[str, ...]]:
+    """Return which stack to draw, the first or the one named, its title, and what of the others."""
     if stack is not None:
-        Registry("stack", sizes)[stack]
-    chosen = stack if stack is not None else max(sizes, key=lambda name: (sizes[name], name))
-    others = [repr(shown(name)) for name in sizes if name != chosen]
+        Registry("stack", dict.fromkeys(stacks))[stack]
+    chosen = stack if stack is not None else stacks[0]
+    others = [repr(shown(name)) for name in sorted(stacks) if name != chosen]
     if not others:
         return chosen, "", ()
     return chosen, shown(chosen) or "main stack", (f"also: stack={' or '.join(others)}",)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.reports.document import document
 from ftdiff.reports.terminal.tables import (
     escape,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.finding import SEVERITIES, Finding
 from ftdiff.reports.terminal.tables import escape
 
 # More names than this have no matrix in a terminal; the nearest of each are shown instead.
 _MATRIX, _ROWS = 12, 24
+_COLOURS = dict(zip(SEVERITIES, ("dim", "yellow", "red"), strict=True))
 
 
 def write_findings(out: Any, findings: Sequence[Finding]) -> None:
     """Print findings, the mark of each in its colour."""
     for one in findings:
-        mark = {"alarm": "red", "caution": "yellow", "note": "dim"}[one.severity]
+        mark = _COLOURS[one.severity]
         out.print(f"[{mark}]{one.severity}[/] {escape(one.message)}", soft_wrap=True)
