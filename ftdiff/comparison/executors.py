@@ -1,10 +1,12 @@
 """Where the measuring happens, and the one place that hands tasks out and gathers what they give.
 
 A task is a bundle of pieces, measured on one worker. A task that is lost because its worker died
-or its connection broke is tried again, each piece alone; a piece that is lost again has a
-complaint as its outcome, and the outcomes of all others are kept. Nothing that may have killed a
-worker is ever measured on the caller's side: a process pool that broke takes no more tasks, so all
-that it had not finished is lost; a Dask cluster starts new workers and loses the deadly piece only.
+or its connection broke is tried again, each piece by itself, and what is lost of these once more,
+one after the other, so that no piece is blamed for its neighbour. A piece that is lost even then
+has a complaint as its outcome, and the outcomes of all others are kept. Nothing that may have
+killed a worker is ever measured on the caller's side: a process pool that broke takes no more
+tasks, so all that it had not finished is lost; a Dask cluster starts new workers and loses the
+deadly piece only.
 """
 
 from __future__ import annotations
@@ -106,11 +108,12 @@ def run(
         rank = [*map(work.priority, pieces)]
         bundles.sort(key=lambda bundle: -sum(rank[i] for i in bundle))
     lost = gathering.of(bundles)
-    again = gathering.of([range(i, i + 1) for bundle, _ in lost for i in bundle])
-    for bundle, error in again:
-        told = one_line(str(error) or type(error).__name__, _LONGEST)
-        why = [f"{work.name(pieces[i])}: the worker died ({told})" for i in bundle]
-        gathering.settle(bundle, why)
+    lost = gathering.of([range(i, i + 1) for bundle, _ in lost for i in bundle])
+    for one, _ in lost:
+        for bundle, error in gathering.of([one]):
+            told = one_line(str(error) or type(error).__name__, _LONGEST)
+            why = [f"{work.name(pieces[i])}: the worker died ({told})" for i in bundle]
+            gathering.settle(bundle, why)
     return [gathering.outcomes[i] for i in range(len(pieces))]
 
 
