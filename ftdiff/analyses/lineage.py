@@ -7,16 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from ftdiff.adapters import open_tuned
+from ftdiff.analyses.lineage_sample import Row, Sample, sample
 from ftdiff.comparison import engine
 from ftdiff.comparison import notebook_html as notebook
-from ftdiff.comparison.plan import Change, pair
+from ftdiff.comparison.progress import Progress
 from ftdiff.deltas.recipes import Tuned
-from ftdiff.errors import BadCall, Mismatch, attempt
+from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.tensors import matrix_shape
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 FORMAT = "ftdiff.lineage/1"
 
-#: Tensors of a candidate that the sample reads a tile of.
-_SAMPLE = 64
 #: Candidates that are read in full: so many, and those not this many times further than the best.
 _FINALISTS, _OPEN = 2, 1.5
 #: Below this cosine of the matrices, and without a tensor in common, two models are strangers:
@@ -41,8 +38,6 @@ _COLUMNS = {
     "candidate": "string", "measured": "string", "coverage": "Float64", "tensors": "Int64",
     "equal": "Int64", "cosine": "Float64", "relative_norm": "Float64", "said": "string",
 }  # fmt: skip
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +86,12 @@ class Lineage:
         return json.dumps(document, ensure_ascii=False, indent=1)
 
 
-def lineage(tuned: Any, candidates: Iterable[Any], executor: Executor | None = None) -> Lineage:
+def lineage(
+    tuned: Any,
+    candidates: Iterable[Any],
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Lineage:
     """Rank candidates by how little was changed to get from them to a fine-tune.
 
     Parameters
@@ -101,7 +101,9 @@ def lineage(tuned: Any, candidates: Iterable[Any], executor: Executor | None = N
     candidates
         As many as there are, each as `open_checkpoint` takes it.
     executor
-        Where the best are read in full; threads of this process by default.
+        Where they are read; threads of this process by default, one for each core.
+    progress
+        As in `ftdiff.compare`: of the sample of all, then of each that is read in full.
 
     Raises
     ------
@@ -116,11 +118,10 @@ def lineage(tuned: Any, candidates: Iterable[Any], executor: Executor | None = N
     opened = [_candidate(candidate) for candidate in candidates]
     if not opened:
         raise BadCall("lineage needs at least one candidate")
-    ranked = sorted(
-        ((_sampled(candidate, fine), candidate) for candidate in opened), key=lambda x: _key(x[0])
-    )
+    sampled = map(_of_sample, opened, sample(opened, fine, executor, progress))
+    ranked = sorted(zip(sampled, opened, strict=True), key=lambda x: _key(x[0]))
     final = [
-        _in_full(candidate, fine, executor) if row["tensors"] else row
+        _in_full(candidate, fine, executor, progress) if row["tensors"] else row
         for i, (row, candidate) in enumerate(ranked)
         if i < _FINALISTS or _open(row, ranked[0][0])
     ]
@@ -153,31 +154,19 @@ def _candidate(source: Any) -> Checkpoint:
     return open_checkpoint(source)
 
 
-def _sampled(candidate: Checkpoint, tuned: Tuned) -> Row:
-    """Measure a tile from the middle of tensors spread over the model."""
-    try:
-        plan = pair(candidate, tuned)
-    except Mismatch:
+def _of_sample(candidate: Checkpoint, sample: Sample | None) -> Row:
+    if sample is None:
         return _row(candidate, "headers", 0.0, [], "no tensor in common")
-    # by a hash of the name: a stride would meet the same few components in every layer
-    drawn = sorted(plan.changes, key=lambda change: crc32(change.address.name.encode()))[:_SAMPLE]
-    tried = [attempt(change.address.name, partial(_tile, change)) for change in drawn]
-    found = [tile for tile in tried if not isinstance(tile, str)]
-    lost = [why for why in tried if isinstance(why, str)]
+    lost = sample.unreadable
     said = lost[0] + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else "") if lost else ""
-    return _row(candidate, "sample" if found else "headers", plan.coverage, found, said)
+    measured = "sample" if sample.tiles else "headers"
+    return _row(candidate, measured, sample.coverage, sample.tiles, said)
 
 
-def _tile(change: Change) -> Row:
-    middle = change.recipe.tiles(change.base) // 2
-    moments = change.recipe.moments(change.base, range(middle, middle + 1))
-    facts: Row = {"shape": change.recipe.shape, "tuned_dtype": change.recipe.dtype}
-    facts |= {"base_dtype": change.base.dtype if change.base is not None else None}
-    return {**facts, **moments.row(), "numel": moments.numel}
-
-
-def _in_full(candidate: Checkpoint, tuned: Tuned, executor: Executor | None) -> Row:
-    diff = engine.compare(candidate, tuned, ("relative_norm",), executor)
+def _in_full(
+    candidate: Checkpoint, tuned: Tuned, executor: Executor | None, progress: Progress | None
+) -> Row:
+    diff = engine.compare(candidate, tuned, ("relative_norm",), executor, progress)
     paired = diff.frame[diff.frame["unequal"].notna() & diff.frame["base_dtype"].notna()]
     whole = paired.astype("object")
     rows: list[Row] = whole.where(whole.notna(), None).to_dict("records")  # type: ignore[assignment]

@@ -10,10 +10,10 @@ from typing import Any
 from ftdiff.adapters import open_tuned
 from ftdiff.comparison import engine
 from ftdiff.comparison import per_tensor as tensorwise
-from ftdiff.comparison.per_tensor import Progress, Say
+from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Plan, pair
+from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.threads import cores
 from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -71,6 +71,7 @@ def compare_each(
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     sums = iter(engine.run(joined, executor, progress))
+    at = Workplace(executor, progress, say, device)
     outcomes: list[Diff | FtdiffError] = []
     for one in found:
         if isinstance(one, FtdiffError):
@@ -78,7 +79,7 @@ def compare_each(
             continue
         mine = [next(sums) for _ in one.plan.changes]
         diff = engine.gathered(opened, one.tuned, one.plan, mine, hash=hash)
-        outcomes.append(_whole(diff, one.plan, wanted, executor, progress, say, device))
+        outcomes.append(_whole(diff, one.plan, wanted, at))
     return outcomes
 
 
@@ -92,17 +93,9 @@ def _opened(base: Checkpoint | None, tuned: Any, is_delta: bool) -> _Sibling | F
         return error
 
 
-def _whole(
-    diff: Diff,
-    plan: Plan,
-    wanted: Sequence[Metric],
-    executor: Executor | None,
-    progress: Progress | None,
-    say: Say | None,
-    device: str | None,
-) -> Diff | FtdiffError:
+def _whole(diff: Diff, plan: Plan, wanted: Sequence[Metric], at: Workplace) -> Diff | FtdiffError:
     try:
-        diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
+        diff = tensorwise.adding(diff, plan, wanted, at)
     except FtdiffError as error:
         return error
     return diff.keeping([metric.name for metric in wanted])

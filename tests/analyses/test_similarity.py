@@ -260,8 +260,8 @@ def test_what_is_saved_is_read_back_to_the_bit(found: Similarity, tmp_path: Path
     assert again.tensors.equals(found.tensors)
     assert again.by("component").equals(found.by("component"))
     assert found.save(tmp_path / "one.csv").read_text().startswith("tensor,stack,layer")
-    with pytest.raises(BadCall, match=r"\.json or \.csv"):
-        found.save(tmp_path / "one.parquet")
+    with pytest.raises(BadCall, match=r"\.json, \.csv or \.parquet"):
+        found.save(tmp_path / "one.xlsx")
 
 
 @pytest.mark.parametrize(

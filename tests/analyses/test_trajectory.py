@@ -354,7 +354,7 @@ def test_wrong_calls_say_what_to_do(found: Trajectory, fixtures: Path) -> None:
         found.table("length")
     with pytest.raises(BadCall, match="no layer has"):
         found.table(component="attn.z")
-    with pytest.raises(BadCall, match=r"\.json or \.csv"):
+    with pytest.raises(BadCall, match=r"\.json, \.csv or \.parquet"):
         found.save("x.txt")
 
 

@@ -1,7 +1,7 @@
 """Many fine-tunes of one base, measured together, tensor by tensor."""
 
 from ftdiff.analyses.pairwise.alignment import Line, Lineup, apart_from, labels, line_up, place
-from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure
+from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure, unmeasured
 from ftdiff.analyses.pairwise.problems import trouble, troubles
 from ftdiff.analyses.pairwise.storage import (
     COLUMNS,
@@ -32,5 +32,6 @@ __all__ = [
     "tensors_of",
     "trouble",
     "troubles",
+    "unmeasured",
     "unpacked",
 ]
