@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
     from ftdiff.analyses.finding import Finding, findings
-    from ftdiff.analyses.lineage import Lineage, lineage
+    from ftdiff.analyses.lineage import lineage
+    from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
     from ftdiff.analyses.verification import Verification, verify
@@ -51,7 +52,7 @@ _HOMES = {
     "Diff": "comparison.result",
     "Finding": "analyses.finding",
     "FtdiffError": "errors",
-    "Lineage": "analyses.lineage",
+    "Lineage": "analyses.lineage_result",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",

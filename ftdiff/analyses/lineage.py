@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftdiff.adapters import open_tuned
+from ftdiff.analyses import judgement
+from ftdiff.analyses.lineage_result import COLUMNS, Lineage
 from ftdiff.analyses.lineage_sample import Row, Sample, sample
 from ftdiff.comparison import engine
-from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.tensors import matrix_shape
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FORMAT = "ftdiff.lineage/1"
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.
 _FINALISTS, _OPEN = 2, 1.5
@@ -33,57 +28,6 @@ _STRANGER = 0.5
 _SHARED = 0.5
 #: Two candidates that are as far away, up to this share, cannot be told apart.
 _TIE = 1e-3
-
-_COLUMNS = {
-    "candidate": "string", "measured": "string", "coverage": "Float64", "tensors": "Int64",
-    "equal": "Int64", "cosine": "Float64", "relative_norm": "Float64", "said": "string",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Lineage:
-    """Which candidate is the parent.
-
-    Attributes
-    ----------
-    verdict
-        "parent", "tie" (the numbers cannot tell) or "nobody".
-    parent
-        The source of the parent, if there is one.
-    sentences
-        The verdict in words, with its evidence.
-    frame
-        A row per candidate, best first: what was `measured` (sample, full), the `coverage` of the
-        parameters, `tensors` that were compared, how many of them are `equal` (constants, which
-        any two models have in common, left out), `cosine` and `relative_norm` of the change over
-        the matrices, and what is to be `said`.
-    """
-
-    verdict: str
-    parent: str | None
-    sentences: tuple[str, ...]
-    frame: pd.DataFrame
-
-    @property
-    def exit_code(self) -> int:
-        """0 where a parent was found, 1 where none was."""
-        return 0 if self.verdict == "parent" else 1
-
-    def _repr_html_(self) -> str:
-        """Show itself in a notebook: the verdict in words, and a row per candidate."""
-        rows = [{str(k): v for k, v in row.items()} for row in self.frame.to_dict("records")]
-        return notebook.shown(self.verdict, self.sentences, rows)
-
-    def json(self) -> str:
-        """Return everything as JSON."""
-        rows = json.loads(self.frame.to_json(orient="records", double_precision=15))
-        document: dict[str, Any] = {
-            "format": FORMAT,
-            "verdict": self.verdict,
-            "parent": self.parent,
-        }
-        document |= {"sentences": self.sentences, "candidates": rows}
-        return json.dumps(document, ensure_ascii=False, indent=1)
 
 
 def lineage(
@@ -112,8 +56,6 @@ def lineage(
     BadFile
         One of them cannot be opened.
     """
-    import pandas as pd
-
     fine = _whole(open_tuned(tuned))
     opened = [_candidate(candidate) for candidate in candidates]
     if not opened:
@@ -127,9 +69,9 @@ def lineage(
     ]
     rows = sorted(final, key=_key) + [row for row, _ in ranked[len(final) :]]
     verdict, sentences = _reach(fine, rows)
-    frame = pd.DataFrame({c: [row.get(c) for row in rows] for c in _COLUMNS}, dtype="object")
     parent = rows[0]["candidate"] if verdict == "parent" else None
-    return Lineage(verdict, parent, sentences, frame.astype(_COLUMNS))
+    frame = judgement.typed(rows, COLUMNS)
+    return Lineage(verdict, parent, sentences, frame, made_of(tuned=[fine], candidates=opened))
 
 
 def _open(row: Row, best: Row) -> bool:

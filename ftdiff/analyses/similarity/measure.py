@@ -26,7 +26,7 @@ from ftdiff.analyses.pairwise import (
 from ftdiff.analyses.similarity import subspaces
 from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.comparison.progress import Progress
-from ftdiff.comparison.provenance import version
+from ftdiff.comparison.provenance import made_of
 from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
@@ -126,5 +126,5 @@ def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
             for name, one in zip(lineup.names, lineup.tuned, strict=True)
         },
         **trouble(lineup, found),
-        "versions": {"ftdiff": version()},
+        **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }

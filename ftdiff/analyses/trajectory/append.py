@@ -40,8 +40,8 @@ def joined(early: Parts, late: Parts) -> Parts:
     about = {**late.about, "unreadable": _renamed(early, late, "unreadable", names)}
     about["apart"] = _renamed(early, late, "apart", names)
     about["nonfinite"] = _renamed(early, late, "nonfinite", names)
-    sources = [*early.about["sources"].values(), *late.about["sources"].values()]
-    about["sources"] = dict(zip(names, sources, strict=True))
+    runs = [part.about["sources"]["tuned"] for part in (early, late)]
+    about["sources"] = {**late.about["sources"], "tuned": [*runs[0], *runs[1]]}
     about["order"] = ", then ".join(dict.fromkeys([early.about["order"], late.about["order"]]))
     kinds = [*early.about["kind"].split(", "), *late.about["kind"].split(", ")]
     about["kind"] = ", ".join(dict.fromkeys(kinds))

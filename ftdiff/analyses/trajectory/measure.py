@@ -30,7 +30,7 @@ from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.per_tensor import Functions
 from ftdiff.comparison.plan import Change
 from ftdiff.comparison.progress import Progress
-from ftdiff.comparison.provenance import version
+from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadCall, Mismatch
 from ftdiff.metrics import METRICS, resolve
@@ -140,11 +140,10 @@ def _of(
         sums[f"metric.{name}"] = np.array([_column(rows, name) for _, rows in found])
     about = {
         "base": lineup.base,
-        "sources": dict(zip(lineup.names, (one.source for one in lineup.tuned), strict=True)),
         "kind": ", ".join(dict.fromkeys(one.kind for one in lineup.tuned)),
         "order": how,
         **trouble(lineup, together),
-        "versions": {"ftdiff": version()},
+        **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }
     if not lineup.lines:
         raise Mismatch("no checkpoint changes a tensor")

@@ -52,11 +52,24 @@ def parts(stored: Mapping[str, Any]) -> Parts:
         They do not fit each other.
     """
     names, steps = tuple(map(str, stored["names"])), tuple(map(int, stored["steps"]))
-    tensors, about = tensors_of(stored["tensors"]), stored["about"]
+    tensors, about = tensors_of(stored["tensors"]), _sourced(stored["about"])
     sums = {str(name): unpacked(array) for name, array in stored["sums"].items()}
     sums["sketch"] = _sketch(stored["sketch"])
     _check(names, steps, tensors, sums, about)
     return Parts(names, steps, tensors, sums, about)
+
+
+def _sourced(about: Any) -> Any:
+    """Return what a trajectory was made from, with a record for each source.
+
+    Files of the first releases name a source by the checkpoint's name, and know no more of it.
+    """
+    sources = about["sources"]
+    if "tuned" in sources and not isinstance(sources["tuned"], str):
+        return about
+    tuned = [{"source": str(source), "files": []} for source in sources.values()]
+    base = [] if about["base"] is None else [{"source": about["base"], "files": []}]
+    return {**about, "sources": {"base": base, "tuned": tuned}}
 
 
 def _sketch(stored: Mapping[str, Any]) -> Array:
@@ -94,5 +107,5 @@ def _check(
         raise ValueError("names or steps")
     if not isinstance(about["order"], str) or not isinstance(about["kind"], str):
         raise TypeError("about")
-    if len(about["sources"].values()) != n:
+    if not isinstance(about["sources"]["tuned"], list) or len(about["sources"]["tuned"]) != n:
         raise ValueError("sources")

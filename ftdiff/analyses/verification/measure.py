@@ -15,7 +15,7 @@ from ftdiff.analyses.verification.verdicts import judge, unreadable
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
-from ftdiff.comparison.provenance import version
+from ftdiff.comparison.provenance import made_of, version
 from ftdiff.errors import BadCall
 from ftdiff.formats import Broken, Quantised, open_checkpoint
 
@@ -79,6 +79,7 @@ def verify(
         "unmatched": dict(fine.unmatched),
         "notes": [*opened.notes, *fine.notes, *whole.notes],
         "version": version(),
+        **made_of(base=[opened], adapter=[fine], merged=[whole]),
     }
     return Verification.of_rows(rows, about)
 
