@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from ftdiff.adapters import open_tuned
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
-    from ftdiff.analyses.finding import Finding
-    from ftdiff.analyses.findings import findings
-    from ftdiff.analyses.lineage import Lineage, lineage
+    from ftdiff.analyses.finding import Finding, findings
+    from ftdiff.analyses.lineage import lineage
+    from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
     from ftdiff.analyses.verification import Verification, verify
@@ -52,7 +52,7 @@ _HOMES = {
     "Diff": "comparison.result",
     "Finding": "analyses.finding",
     "FtdiffError": "errors",
-    "Lineage": "analyses.lineage",
+    "Lineage": "analyses.lineage_result",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",

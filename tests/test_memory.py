@@ -67,7 +67,7 @@ def test_a_parent_is_found_all_the_same(narrow: str) -> None:
 
 
 def test_a_sample_says_what_it_could_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftdiff.analyses import lineage as parentage
+    from ftdiff.analyses import lineage, lineage_sample
 
     measure = Replaced.moments
 
@@ -77,14 +77,20 @@ def test_a_sample_says_what_it_could_not_read(monkeypatch: pytest.MonkeyPatch) -
         return measure(self, base, tiles)
 
     monkeypatch.setattr(Replaced, "moments", moments)
+    base = open_checkpoint(BASE)
+
+    def sampled(tuned: Any) -> dict[str, Any]:
+        (found,) = lineage_sample.sample([base], tuned)
+        return lineage._of_sample(base, found)
+
     tuned = ftdiff.open_tuned(FULL)
-    row = parentage._sampled(open_checkpoint(BASE), tuned)
+    row = sampled(tuned)
     assert row["measured"] == "sample" and row["tensors"] > 0
     lost = "model.embed_tokens.weight: not enough memory"
     assert row["said"] in ("", lost)  # by what the sample drew
     every = dataclasses.replace(tuned, recipes={"model.embed_tokens.weight": Replaced(
         open_checkpoint(FULL).tensors["model.embed_tokens.weight"])})  # fmt: skip
-    assert parentage._sampled(open_checkpoint(BASE), every)["said"] == lost
+    assert sampled(every)["said"] == lost
 
 
 @pytest.mark.parametrize(

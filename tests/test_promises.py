@@ -40,10 +40,20 @@ def test_nothing_heavy_is_loaded_at_the_door(code: str) -> None:
     assert not _loaded(code) & heavy
 
 
-def test_comparing_needs_neither_torch_nor_a_plotting_library() -> None:
-    for tuned in ("full", "lora"):
-        loaded = _loaded(f"import ftdiff; ftdiff.compare('fixtures/base', 'fixtures/{tuned}')")
-        assert not loaded & {"torch", "peft", "matplotlib", "seaborn"}
+@pytest.mark.parametrize(
+    "call", ["compare fixtures/base fixtures/lora", "compare fixtures/base fixtures/full",
+             "inspect fixtures/lora"],
+)  # fmt: skip
+def test_what_is_compared_or_inspected_is_printed_without_a_heavy_library(call: str) -> None:
+    loaded = _loaded(
+        "from ftdiff.cli import ftdiff as f\n"
+        "import contextlib, io\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as printed:\n"
+        f"    f({call.split()!r}, standalone_mode=False)\n"
+        "assert 'fixtures/' in printed.getvalue()"
+    )
+    assert "ftdiff" in loaded
+    assert not loaded & {"torch", "peft", "matplotlib", "seaborn", "pandas", "scipy"}
 
 
 def test_help_loads_less_than_pandas() -> None:

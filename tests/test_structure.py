@@ -115,3 +115,16 @@ def test_commands_decide_their_options_into_few_values() -> None:
     for path in (PACKAGE / "cli").glob("*.py"):
         for node in _functions(path):
             assert len(node.args.args) + len(node.args.kwonlyargs) <= 9, f"{path}: {node.name}"
+
+
+def _hands_out(path: Path) -> bool:
+    """Say whether a file submits tasks or waits for futures."""
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in ("submit", "as_completed"))
+        or (isinstance(node, ast.alias) and node.name == "as_completed")
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
+
+
+def test_one_place_gathers_futures() -> None:
+    assert [_name(path) for path in FILES if _hands_out(path)] == ["ftdiff.comparison.executors"]

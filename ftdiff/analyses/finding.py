@@ -1,10 +1,17 @@
-"""`Finding`: one sentence about a diff, the numbers that it rests on, the cells that it is of."""
+"""`Finding`: one sentence about a result and its numbers; and what says them of each result.
+
+To let another kind of result speak: a function of it, under `@speaks_for(TheResult)`, in a module
+that the result's package imports.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
+
+from ftdiff.errors import BadCall
 
 Severity: TypeAlias = Literal["note", "caution", "alarm"]
 
@@ -45,6 +52,67 @@ class Finding:
             "evidence": self.evidence,
             "cells": [list(cell) for cell in self.cells],
         }
+
+
+#: What says the findings of each kind of result.
+SPEAKERS: dict[type, Callable[..., list[Finding]]] = {}
+S = TypeVar("S", bound=Callable[..., list[Finding]])
+
+
+def speaks_for(*kinds: type) -> Callable[[S], S]:
+    """Register a function of a result of these kinds, and return it as it was."""
+
+    def register(speaker: S) -> S:
+        SPEAKERS.update(dict.fromkeys(kinds, speaker))
+        return speaker
+
+    return register
+
+
+def findings(
+    result: Any,
+    metric: str | None = None,
+    *,
+    limits: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Finding]:
+    """Say what a result shows: movement, where it differs, and what explains it.
+
+    Parameters
+    ----------
+    result
+        A diff, or a matrix with a row per layer and a column per component; a similarity, a
+        trajectory, a verification or a lineage.
+    metric
+        Of a diff or a matrix, what patterns are looked for in: by default the relative norm;
+        without a base the root-mean-square change. Of a plain matrix, any text.
+    limits
+        Of a diff or a matrix, thresholds to use instead of the defaults, by rule:
+        ``{"contrast": {"ratio": 1.5}}``.
+
+    Returns
+    -------
+    list of Finding
+        Of a diff in the order of its rules, a stack after the other; of other results alarms
+        first. Deterministic.
+
+    Raises
+    ------
+    UnknownName
+        A metric, a rule or one of its thresholds does not exist.
+    BadCall
+        This has no findings, or none that a metric or a limit changes.
+    """
+    kind = next((kind for kind in type(result).__mro__ if kind in SPEAKERS), None)
+    if kind is None:
+        names = ", ".join(sorted(kind.__name__ for kind in SPEAKERS))
+        raise BadCall(f"findings are of {names}; this is {type(result).__name__}")
+    speaker = SPEAKERS[kind]
+    given = {"metric": metric, "limits": limits}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if name not in inspect.signature(speaker).parameters:
+            raise BadCall(f"findings of a {kind.__name__} have no {name} to choose")
+    return speaker(result, **options)
 
 
 def gravest_first(findings: Iterable[Finding]) -> list[Finding]:

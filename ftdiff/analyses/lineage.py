@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
-from zlib import crc32
+from typing import Any
 
 from ftdiff.adapters import open_tuned
+from ftdiff.analyses import judgement
+from ftdiff.analyses.lineage_result import COLUMNS, Lineage
+from ftdiff.analyses.lineage_sample import Row, Sample, sample
 from ftdiff.comparison import engine
-from ftdiff.comparison import notebook_html as notebook
-from ftdiff.comparison.plan import Change, pair
+from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Tuned
-from ftdiff.errors import BadCall, Mismatch, attempt
+from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.tensors import matrix_shape
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-FORMAT = "ftdiff.lineage/1"
-
-#: Tensors of a candidate that the sample reads a tile of.
-_SAMPLE = 64
 #: Candidates that are read in full: so many, and those not this many times further than the best.
 _FINALISTS, _OPEN = 2, 1.5
 #: Below this cosine of the matrices, and without a tensor in common, two models are strangers:
@@ -37,61 +29,13 @@ _SHARED = 0.5
 #: Two candidates that are as far away, up to this share, cannot be told apart.
 _TIE = 1e-3
 
-_COLUMNS = {
-    "candidate": "string", "measured": "string", "coverage": "Float64", "tensors": "Int64",
-    "equal": "Int64", "cosine": "Float64", "relative_norm": "Float64", "said": "string",
-}  # fmt: skip
 
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Lineage:
-    """Which candidate is the parent.
-
-    Attributes
-    ----------
-    verdict
-        "parent", "tie" (the numbers cannot tell) or "nobody".
-    parent
-        The source of the parent, if there is one.
-    sentences
-        The verdict in words, with its evidence.
-    frame
-        A row per candidate, best first: what was `measured` (sample, full), the `coverage` of the
-        parameters, `tensors` that were compared, how many of them are `equal` (constants, which
-        any two models have in common, left out), `cosine` and `relative_norm` of the change over
-        the matrices, and what is to be `said`.
-    """
-
-    verdict: str
-    parent: str | None
-    sentences: tuple[str, ...]
-    frame: pd.DataFrame
-
-    @property
-    def exit_code(self) -> int:
-        """0 where a parent was found, 1 where none was."""
-        return 0 if self.verdict == "parent" else 1
-
-    def _repr_html_(self) -> str:
-        """Show itself in a notebook: the verdict in words, and a row per candidate."""
-        rows = [{str(k): v for k, v in row.items()} for row in self.frame.to_dict("records")]
-        return notebook.shown(self.verdict, self.sentences, rows)
-
-    def json(self) -> str:
-        """Return everything as JSON."""
-        rows = json.loads(self.frame.to_json(orient="records", double_precision=15))
-        document: dict[str, Any] = {
-            "format": FORMAT,
-            "verdict": self.verdict,
-            "parent": self.parent,
-        }
-        document |= {"sentences": self.sentences, "candidates": rows}
-        return json.dumps(document, ensure_ascii=False, indent=1)
-
-
-def lineage(tuned: Any, candidates: Iterable[Any], executor: Executor | None = None) -> Lineage:
+def lineage(
+    tuned: Any,
+    candidates: Iterable[Any],
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Lineage:
     """Rank candidates by how little was changed to get from them to a fine-tune.
 
     Parameters
@@ -101,7 +45,9 @@ def lineage(tuned: Any, candidates: Iterable[Any], executor: Executor | None = N
     candidates
         As many as there are, each as `open_checkpoint` takes it.
     executor
-        Where the best are read in full; threads of this process by default.
+        Where they are read; threads of this process by default, one for each core.
+    progress
+        As in `ftdiff.compare`: of the sample of all, then of each that is read in full.
 
     Raises
     ------
@@ -110,25 +56,22 @@ def lineage(tuned: Any, candidates: Iterable[Any], executor: Executor | None = N
     BadFile
         One of them cannot be opened.
     """
-    import pandas as pd
-
     fine = _whole(open_tuned(tuned))
     opened = [_candidate(candidate) for candidate in candidates]
     if not opened:
         raise BadCall("lineage needs at least one candidate")
-    ranked = sorted(
-        ((_sampled(candidate, fine), candidate) for candidate in opened), key=lambda x: _key(x[0])
-    )
+    sampled = map(_of_sample, opened, sample(opened, fine, executor, progress))
+    ranked = sorted(zip(sampled, opened, strict=True), key=lambda x: _key(x[0]))
     final = [
-        _in_full(candidate, fine, executor) if row["tensors"] else row
+        _in_full(candidate, fine, executor, progress) if row["tensors"] else row
         for i, (row, candidate) in enumerate(ranked)
         if i < _FINALISTS or _open(row, ranked[0][0])
     ]
     rows = sorted(final, key=_key) + [row for row, _ in ranked[len(final) :]]
     verdict, sentences = _reach(fine, rows)
-    frame = pd.DataFrame({c: [row.get(c) for row in rows] for c in _COLUMNS}, dtype="object")
     parent = rows[0]["candidate"] if verdict == "parent" else None
-    return Lineage(verdict, parent, sentences, frame.astype(_COLUMNS))
+    frame = judgement.typed(rows, COLUMNS)
+    return Lineage(verdict, parent, sentences, frame, made_of(tuned=[fine], candidates=opened))
 
 
 def _open(row: Row, best: Row) -> bool:
@@ -153,31 +96,19 @@ def _candidate(source: Any) -> Checkpoint:
     return open_checkpoint(source)
 
 
-def _sampled(candidate: Checkpoint, tuned: Tuned) -> Row:
-    """Measure a tile from the middle of tensors spread over the model."""
-    try:
-        plan = pair(candidate, tuned)
-    except Mismatch:
+def _of_sample(candidate: Checkpoint, sample: Sample | None) -> Row:
+    if sample is None:
         return _row(candidate, "headers", 0.0, [], "no tensor in common")
-    # by a hash of the name: a stride would meet the same few components in every layer
-    drawn = sorted(plan.changes, key=lambda change: crc32(change.address.name.encode()))[:_SAMPLE]
-    tried = [attempt(change.address.name, partial(_tile, change)) for change in drawn]
-    found = [tile for tile in tried if not isinstance(tile, str)]
-    lost = [why for why in tried if isinstance(why, str)]
+    lost = sample.unreadable
     said = lost[0] + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else "") if lost else ""
-    return _row(candidate, "sample" if found else "headers", plan.coverage, found, said)
+    measured = "sample" if sample.tiles else "headers"
+    return _row(candidate, measured, sample.coverage, sample.tiles, said)
 
 
-def _tile(change: Change) -> Row:
-    middle = change.recipe.tiles(change.base) // 2
-    moments = change.recipe.moments(change.base, range(middle, middle + 1))
-    facts: Row = {"shape": change.recipe.shape, "tuned_dtype": change.recipe.dtype}
-    facts |= {"base_dtype": change.base.dtype if change.base is not None else None}
-    return {**facts, **moments.row(), "numel": moments.numel}
-
-
-def _in_full(candidate: Checkpoint, tuned: Tuned, executor: Executor | None) -> Row:
-    diff = engine.compare(candidate, tuned, ("relative_norm",), executor)
+def _in_full(
+    candidate: Checkpoint, tuned: Tuned, executor: Executor | None, progress: Progress | None
+) -> Row:
+    diff = engine.compare(candidate, tuned, ("relative_norm",), executor, progress)
     paired = diff.frame[diff.frame["unequal"].notna() & diff.frame["base_dtype"].notna()]
     whole = paired.astype("object")
     rows: list[Row] = whole.where(whole.notna(), None).to_dict("records")  # type: ignore[assignment]

@@ -64,6 +64,7 @@ def compare(
             say=out.say,
             tuned_is_delta=measuring.tuned_is_delta,
             device=measuring.device,
+            hash=measuring.hash,
         )
     if wanted.output is not None:  # before anything is printed: the reader of a pipe may leave
         _write(diff, wanted.output, measuring.drawn)

@@ -40,6 +40,7 @@ def facet(
             say=out.say,
             tuned_is_delta=measuring.tuned_is_delta,
             device=measuring.device,
+            hash=measuring.hash,
         )
     each = dict(zip(names(tuned), outcomes, strict=True))
     diffs = {name: one for name, one in each.items() if isinstance(one, Diff)}

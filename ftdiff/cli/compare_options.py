@@ -12,11 +12,12 @@ from ftdiff.cli import options
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured, and how TUNED is read."""
+    """What is measured, and how files are read."""
 
     metrics: tuple[str, ...]
     device: str | None
     tuned_is_delta: bool
+    hash: bool
 
     @property
     def drawn(self) -> str:
@@ -45,6 +46,9 @@ MEASURING = options.decided(
         "All else, Lanczos too, stays on NumPy.",
     ),
     click.option("--tuned-is-delta", is_flag=True, help="TUNED holds differences, not weights."),
+    click.option(
+        "--hash", is_flag=True, help="Read each file whole for a SHA-256 beside its numbers."
+    ),
 )
 
 

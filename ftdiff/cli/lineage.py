@@ -28,7 +28,7 @@ def lineage(
     from ftdiff.analyses import lineage as analysis
     from ftdiff.reports.terminal import lineage as terminal
 
-    with workers.lent() as (executor, _):
-        result = analysis.lineage(tuned, candidates, executor)
+    with workers.lent() as (executor, progress):
+        result = analysis.lineage(tuned, candidates, executor, progress)
     terminal.show_lineage(result, format_)
     sys.exit(result.exit_code)

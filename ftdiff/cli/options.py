@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from ftdiff.cli.progress import Bars
+
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
-Progress: TypeAlias = Callable[[int, int], None]
 R = TypeVar("R")
 
 
@@ -43,14 +45,14 @@ class Workers:
     dask: str | None
 
     @contextmanager
-    def lent(self) -> Iterator[tuple[Executor | None, Progress | None]]:
-        """Lend an executor, None for the default, and a progress bar's function."""
+    def lent(self) -> Iterator[tuple[Executor | None, Bars | None]]:
+        """Lend an executor, None for the default, and progress bars, None if nobody watches."""
         from ftdiff.cli import progress
         from ftdiff.comparison import executors
 
         lent = executors.executor(threads=self.jobs, dask=self.dask)
-        with lent as executor, progress.bar() as bar:
-            yield executor, bar
+        with lent as executor, progress.bars() as bars:
+            yield executor, bars
 
 
 WORKERS = decided(

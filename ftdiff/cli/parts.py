@@ -69,7 +69,8 @@ def parts(
         raise BadCall(f"{metric} does not come from sums, so parts of tensors have none")
     with workers.lent() as (executor, progress):
         if tensor is not None:
-            diff = (rooms.rows if by == "row" else rooms.columns)(base, tuned, tensor)
+            measure = rooms.rows if by == "row" else rooms.columns
+            diff = measure(base, tuned, tensor, executor, progress)
         elif by == "head":
             diff = rooms.heads(base, tuned, executor, progress)
         else:

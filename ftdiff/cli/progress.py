@@ -1,15 +1,42 @@
-"""A progress bar with rate and time left, on standard error; none where nobody watches."""
+"""A progress bar for every phase, with its rate and time left, on standard error."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Bars:
+    """A bar for each phase: what `ftdiff.compare` and its like take as progress."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show the bytes of work without a phase."""
+        if "measuring" not in self._tasks:
+            self.phase("measuring")
+        self._shown.update(self._tasks["measuring"], completed=done, total=total)
+
+    def phase(self, name: str) -> Callable[[int, int], None]:
+        """Begin a phase, anew if there was one of that name."""
+        if name in self._tasks:
+            self._shown.reset(self._tasks[name])
+        else:
+            self._tasks[name] = self._shown.add_task(name, total=None)
+        task = self._tasks[name]
+        return lambda done, total: self._shown.update(task, completed=done, total=total)
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[int, int], None] | None]:
-    """Lend a function of the bytes done and in all; None where standard error is no terminal."""
+def bars() -> Iterator[Bars | None]:
+    """Lend the bars; None where standard error is no terminal: nobody watches."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -24,12 +51,11 @@ def bar() -> Iterator[Callable[[int, int], None] | None]:
     )
 
     columns = (
-        TextColumn("measuring"),
+        TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("measuring", total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+        yield Bars(shown)

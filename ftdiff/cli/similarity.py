@@ -69,7 +69,7 @@ def similarity(
 
 def _write(result: Similarity, folder: Path) -> None:
     from ftdiff import plots
-    from ftdiff.comparison.frame import written
+    from ftdiff.comparison.storage import written
 
     files = [result.save(folder / "similarity.json"), result.save(folder / "similarity.csv")]
     with written(folder / "matrix.csv") as temporary:

@@ -10,10 +10,10 @@ from typing import Any
 from ftdiff.adapters import open_tuned
 from ftdiff.comparison import engine
 from ftdiff.comparison import per_tensor as tensorwise
-from ftdiff.comparison.per_tensor import Progress, Say
+from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Plan, pair
+from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.threads import cores
 from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -38,6 +38,7 @@ def compare_each(
     say: Say | None = None,
     tuned_is_delta: bool = False,
     device: str | None = None,
+    hash: bool = False,
 ) -> list[Diff | FtdiffError]:
     """Measure what changed between a base and each of several fine-tunes.
 
@@ -47,7 +48,7 @@ def compare_each(
 
     Parameters
     ----------
-    base, metrics, executor, progress, say, tuned_is_delta, device
+    base, metrics, executor, progress, say, tuned_is_delta, device, hash
         As in `ftdiff.compare`.
     tuned
         What `ftdiff.compare` takes, for each.
@@ -70,14 +71,15 @@ def compare_each(
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     sums = iter(engine.run(joined, executor, progress))
+    at = Workplace(executor, progress, say, device)
     outcomes: list[Diff | FtdiffError] = []
     for one in found:
         if isinstance(one, FtdiffError):
             outcomes.append(one)
             continue
         mine = [next(sums) for _ in one.plan.changes]
-        diff = engine.gathered(opened, one.tuned, one.plan, mine)
-        outcomes.append(_whole(diff, one.plan, wanted, executor, progress, say, device))
+        diff = engine.gathered(opened, one.tuned, one.plan, mine, hash=hash)
+        outcomes.append(_whole(diff, one.plan, wanted, at))
     return outcomes
 
 
@@ -91,17 +93,9 @@ def _opened(base: Checkpoint | None, tuned: Any, is_delta: bool) -> _Sibling | F
         return error
 
 
-def _whole(
-    diff: Diff,
-    plan: Plan,
-    wanted: Sequence[Metric],
-    executor: Executor | None,
-    progress: Progress | None,
-    say: Say | None,
-    device: str | None,
-) -> Diff | FtdiffError:
+def _whole(diff: Diff, plan: Plan, wanted: Sequence[Metric], at: Workplace) -> Diff | FtdiffError:
     try:
-        diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
+        diff = tensorwise.adding(diff, plan, wanted, at)
     except FtdiffError as error:
         return error
     return diff.keeping([metric.name for metric in wanted])

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.aggregation import groups
+from ftdiff.comparison.frame import Columns, among, floats, length, rows_at, there
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.metrics import faint
 from ftdiff.naming import component_order
+from ftdiff.tensors import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Sums of the weights that moved, which every cell has beside its metrics.
 SUMS = ("delta_sq", "base_sq")
@@ -28,49 +36,62 @@ class Cells:
     by
         The column of the diff's frame that makes the columns: "component", "module", "block".
     rows
-        A row per cell: `layer`, `by`, the metrics asked for, "snr", `tensors`, `moved` and
-        `params` as `Diff.by` counts them, `SUMS` of what moved, and whether that is `stored` on
-        both sides, so that its change was rounded.
+        Columns with a row per cell: `layer`, `by`, the metrics asked for, "snr", `tensors`,
+        `moved` and `params` as `Diff.by` counts them, `SUMS` of what moved, and whether that is
+        `stored` on both sides, so that its change was rounded.
     """
 
     stack: str
     by: str
-    rows: pd.DataFrame
+    rows: Columns
+
+    def __len__(self) -> int:
+        return length(self.rows)
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """The layers, ascending."""
-        return tuple(sorted(int(layer) for layer in self.rows["layer"].unique()))
+        return tuple(sorted({*self.rows["layer"].tolist()}))
 
     @cached_property
-    def columns(self) -> tuple[Hashable, ...]:
+    def columns(self) -> tuple[str, ...]:
         """The columns: components in the published order, others by name."""
-        names = self.rows[self.by].unique()
-        return tuple(component_order(names) if self.by == "component" else sorted(names))
+        names = sorted({*self.rows[self.by].tolist()})
+        return tuple(component_order(names) if self.by == "component" else names)
 
     @property
     def moved(self) -> Cells:
         """The cells in which a weight moved."""
-        return Cells(self.stack, self.by, self.rows[self.rows["moved"] > 0])
+        return Cells(self.stack, self.by, rows_at(self.rows, floats(self.rows["moved"]) > 0))
+
+    def matrix(self, name: str) -> Array:
+        """Return a column of `rows` as float64, layers × columns; NaN where it is missing."""
+        whole = np.full((len(self.layers), len(self.columns)), np.nan)
+        row_of = {layer: i for i, layer in enumerate(self.layers)}
+        column_of = {column: j for j, column in enumerate(self.columns)}
+        at = [row_of[layer] for layer in self.rows["layer"]]
+        whole[at, [column_of[column] for column in self.rows[self.by]]] = floats(self.rows[name])
+        return whole
 
     def table(self, name: str) -> pd.DataFrame:
-        """Return a column of `rows` as a matrix, float64, layers × columns."""
-        wide = self.rows.pivot(index="layer", columns=self.by, values=name).astype(float)
-        layers: pd.Index[Any] = pd.Index([int(layer) for layer in wide.index], name="layer")
-        wide = wide.set_axis(layers).rename_axis(columns=None)
-        return wide.reindex(index=list(self.layers), columns=list(self.columns)).rename_axis(
-            index="layer"
-        )
+        """Return `matrix` as a frame with its names."""
+        return self._framed(self.matrix(name))
 
     @cached_property
     def doubtful(self) -> pd.DataFrame:
         """Cells whose change does not stand out of the storage dtype's rounding; bool."""
-        return faint(self.table("snr"))
+        return self._framed(faint(self.matrix("snr")))
 
     @cached_property
     def rounded(self) -> pd.DataFrame:
         """Doubtful cells whose change was rounded, as an unmerged adapter's was not; bool."""
-        return self.doubtful & (self.table("stored") > 0)
+        return self._framed(faint(self.matrix("snr")) & (self.matrix("stored") > 0))
+
+    def _framed(self, whole: Array) -> pd.DataFrame:
+        import pandas as pd
+
+        index: pd.Index[Any] = pd.Index([*self.layers], name="layer")
+        return pd.DataFrame(whole, index, [*self.columns])
 
 
 def cells(
@@ -100,25 +121,37 @@ def cells(
     """
     keys = ["stack", "layer", by]
     wanted = tuple(dict.fromkeys((*metrics, "snr")))
-    weights = diff.frame[diff.frame["param"] == "weight"]
+    weights = rows_at(diff.columns, diff.columns["param"] == "weight")
     if matrices:  # shares are then of the matrices, else of the whole diff
-        weights = weights[weights["shape"].map(lambda shape: shape is not None and len(shape) > 1)]
+        sides = [shape is not None and len(shape) > 1 for shape in weights["shape"]]
+        weights = rows_at(weights, np.array(sides, bool))
         diff = Diff(weights, diff.about)
-    long = diff.by(*keys, metrics=wanted, param="weight").dropna(subset=["layer", by])
-    long = long.merge(_sums(weights, keys), on=keys, how="left")
-    return tuple(Cells(stack, by, long[long["stack"] == stack]) for stack in stacks(long))
+    long = diff.grouped(*keys, metrics=wanted, param="weight")
+    placed = there(long["stack"]) & there(long["layer"]) & there(long[by])
+    rows = rows_at(long, placed)
+    rows |= _sums(weights, rows, keys)
+    return tuple(Cells(stack, by, rows_at(rows, rows["stack"] == stack)) for stack in stacks(rows))
 
 
-def stacks(long: pd.DataFrame) -> list[str]:
-    """Return the stacks of groups, as `Diff.by` gives them, the one that moved most first."""
-    sizes = long["params"].where(long["moved"] > 0, 0).groupby(long["stack"]).sum()
-    order = sorted(sizes.index, key=lambda stack: (int(sizes[stack]), stack), reverse=True)
-    return [str(stack) for stack in order]
+def stacks(rows: Columns) -> list[str]:
+    """Return the stacks of groups, as `Diff.grouped` gives them, the one that moved most first."""
+    sizes = dict.fromkeys(rows["stack"].tolist(), 0)
+    for stack, params, moved in zip(rows["stack"], rows["params"], rows["moved"], strict=True):
+        sizes[stack] += params if moved else 0
+    return sorted(sizes, key=lambda stack: (sizes[stack], stack), reverse=True)
 
 
-def _sums(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def _sums(weights: Columns, rows: Columns, keys: Sequence[str]) -> dict[str, Array]:
     """Return `SUMS`, and whether both sides are stored, of the weights of a cell that moved."""
-    moved = frame[frame["status"].isin(MOVED)].dropna(subset=keys)
-    grouped = moved.assign(stored=moved["tuned_dtype"].notna()).groupby(keys)
-    columns = {name: (name, "sum") for name in SUMS}
-    return grouped.agg(**columns, stored=("stored", "all")).reset_index()
+    moved = rows_at(weights, among(weights["status"], MOVED))
+    members = groups(moved, keys)
+    none = np.arange(0)
+    here = [members.get(key, none) for key in zip(*(rows[name] for name in keys), strict=True)]
+    stored = there(moved["tuned_dtype"])
+    known = {name: there(moved[name]) for name in SUMS}
+    sums = {
+        name: [math.fsum(moved[name][at][known[name][at]]) if len(at) else math.nan for at in here]
+        for name in SUMS
+    }
+    held = [float(stored[at].all()) if len(at) else math.nan for at in here]
+    return {name: np.array(values, np.float64) for name, values in {**sums, "stored": held}.items()}

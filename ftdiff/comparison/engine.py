@@ -1,31 +1,31 @@
 """Measure every change of a plan, a span of tiles at a time, on any `concurrent.futures.Executor`.
 
-Spans go to workers, sums come back, weights never travel. This is the only room that holds one.
+Spans go to workers, sums come back, weights never travel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_tuned
+from ftdiff.comparison import executors, provenance
 from ftdiff.comparison import per_tensor as tensorwise
-from ftdiff.comparison import provenance
-from ftdiff.comparison.per_tensor import Progress as Progress
-from ftdiff.comparison.per_tensor import Say
+from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.plan import Change, Plan, pair
+from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
-from ftdiff.comparison.threads import cores, pool
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
 from ftdiff.errors import attempt
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.metrics import resolve
 from ftdiff.metrics.linalg import devices
-from ftdiff.tensors import nbytes, numel
 
 #: Bytes of base that one task reads: on threads of this process, and anywhere else, where a task
 #: costs milliseconds.
@@ -52,6 +52,7 @@ def compare(
     say: Say | None = None,
     tuned_is_delta: bool = False,
     device: str | None = None,
+    hash: bool = False,
 ) -> Diff:
     """Measure what changed between a base and a fine-tune.
 
@@ -66,10 +67,13 @@ def compare(
         Names of the metrics, or of groups of them, to keep as columns; by default all that come
         from sums. What needs more than sums is measured only when it is named here.
     executor
-        Where to measure; threads of this process by default, one for each core.
+        Where to measure, any; threads of this process by default, one for each core. What was
+        measured on a worker that died is tried again, tensor by tensor; what is lost again is a
+        row of status "unreadable".
     progress
-        Called with the bytes measured so far and in all; from the start again for metrics that
-        need more than sums.
+        Called with the bytes measured so far and in all; from the start again for each phase:
+        "sums", and then "spectra", "geometry" or "entries" where metrics need more. If it has a
+        method `phase(name)`, that is called as a phase begins, and what it returns instead.
     say
         Called with a sentence, how long it will take, before long work begins.
     tuned_is_delta
@@ -78,6 +82,8 @@ def compare(
         A device of torch's ("cpu", "cuda", "cuda:1") for exact spectra of dense changes, which
         are matrix products; NumPy by default. The workers have to see it. Factors, Lanczos and
         sums are not moved there.
+    hash
+        Read each file whole for its digest, which `about["sources"]` then holds.
 
     Raises
     ------
@@ -97,8 +103,8 @@ def compare(
         fine = as_delta(fine)
     plan = pair(opened, fine)
     found = run(plan, executor, progress)
-    diff = gathered(opened, fine, plan, found)
-    diff = tensorwise.adding(diff, plan, wanted, executor, cores(), progress, say, device)
+    diff = gathered(opened, fine, plan, found, hash=hash)
+    diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
     return diff.keeping([metric.name for metric in wanted])
 
 
@@ -110,16 +116,17 @@ def see(device: str | None, executor: Executor | None) -> None:
     BadCall, MissingExtra
         As in `compare`.
     """
-    if device is None:
-        return
-    if executor is None:
-        devices.seen(device)
-    else:  # it is the workers that need it
-        executor.submit(devices.seen, device).result()
+    if device is not None:
+        executors.ask(executor, devices.seen, device)
 
 
 def gathered(
-    base: Checkpoint | None, tuned: Tuned, plan: Plan, found: Sequence[Moments | str]
+    base: Checkpoint | None,
+    tuned: Tuned,
+    plan: Plan,
+    found: Sequence[Moments | str],
+    *,
+    hash: bool = False,
 ) -> Diff:
     """Make a diff of what `run` measured of a plan, with every metric of sums."""
     unreadable = {
@@ -127,7 +134,7 @@ def gathered(
         for change, outcome in zip(plan.changes, found, strict=True)
         if isinstance(outcome, str)
     }
-    about = provenance.about(base, tuned, plan, unreadable)
+    about = provenance.about(base, tuned, plan, unreadable, hash=hash)
     return Diff.of_rows(rows(plan, found, tuned.unmatched), about)
 
 
@@ -137,39 +144,35 @@ def measure(change: Change) -> dict[str, Any]:
 
 
 def run(
-    plan: Plan, executor: Executor | None = None, progress: Progress | None = None
+    plan: Plan,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    *,
+    limit: int | None = None,
 ) -> list[Moments | str]:
-    """Measure a plan: for each change its moments, or why it could not be read."""
-    if executor is not None:
-        return _gather(plan, executor, FAR_BYTES, progress)
-    with pool() as threads:
-        return _gather(plan, threads, NEAR_BYTES, progress)
+    """Measure a plan: for each change its moments, or why it could not be read.
 
-
-def _gather(
-    plan: Plan, executor: Executor, limit: int, progress: Progress | None
-) -> list[Moments | str]:
-    tasks = list(_tasks(plan, limit))
-    total = sum(span.size for task in tasks for span in task)
-    futures: dict[Future[list[Moments | str]], list[Span]] = {
-        executor.submit(measure_spans, task): task for task in tasks
-    }
+    A task reads `limit` bytes of base, which changes no bit; by default what suits the executor.
+    """
+    near = executor is None or isinstance(executor, ThreadPoolExecutor)
+    tasks = [*_tasks(plan, limit or (NEAR_BYTES if near else FAR_BYTES))]
+    outcomes = executors.run(_SUMS, tasks, executor, progress)
     found: list[Moments | str] = [Moments() for _ in plan.changes]
-    done = 0
-    for future in as_completed(futures):
-        for span, outcome in zip(futures[future], future.result(), strict=True):
-            sofar = found[span.index]
-            if isinstance(sofar, Moments):
-                found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
-            done += span.size
-        if progress is not None:
-            progress(done, total)
+    for span, outcome in zip(chain.from_iterable(tasks), outcomes, strict=True):
+        sofar = found[span.index]
+        if isinstance(sofar, Moments):
+            found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
     return found
 
 
-def measure_spans(spans: Sequence[Span]) -> list[Moments | str]:
-    """Measure spans on a worker: moments, or the complaint where one cannot be read."""
-    return [_moments(span.change, span.tiles) for span in spans]
+def measure_span(span: Span) -> Moments | str:
+    """Measure a span on a worker: moments, or the complaint where it cannot be read."""
+    return _moments(span.change, span.tiles)
+
+
+_SUMS: Work[Span, Moments | str] = Work(
+    "sums", measure_span, name=attrgetter("change.address.name"), cost=attrgetter("size")
+)
 
 
 def _moments(change: Change, tiles: range | None = None) -> Moments | str:
@@ -207,7 +210,7 @@ def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:
 def _spans(plan: Plan, limit: int) -> Iterator[Span]:
     for index, change in enumerate(plan.changes):
         tiles = change.recipe.tiles(change.base)
-        each = max(1, _bytes(change) // tiles)
+        each = max(1, change.size // tiles)
         step = max(1, limit // each)
         for start in range(0, tiles, step):
             stop = min(start + step, tiles)
@@ -219,10 +222,3 @@ def _place(span: Span) -> tuple[str, int, int, str]:
     base = span.change.base
     path, offset = getattr(base, "path", ""), getattr(base, "offset", 0)
     return str(path), int(offset), span.tiles.start, span.change.address.name
-
-
-def _bytes(change: Change) -> int:
-    base, recipe = change.base, change.recipe
-    if base is None:
-        return numel(recipe.shape)
-    return nbytes(base)

@@ -1,25 +1,25 @@
-"""The frame's columns and types, its exact grouping, and its files."""
+"""A table of tensors as columns of arrays, their names and types, and the frame made of them.
+
+Columns are what is measured and regrouped: `float64` where a column holds real numbers, NaN where
+one is missing; else objects, None where one is missing. A frame of pandas is made for whoever asks.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
-from ftdiff.comparison.statuses import IDENTICAL
-from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, exact
-from ftdiff.errors import BadCall, BadFile, one_line, require
-from ftdiff.metrics.linalg import spectrum_curve as curve
-from ftdiff.tensors import Array, stamp
+from ftdiff.deltas.moments import COLUMNS, COUNTS
+from ftdiff.tensors import Array
 
-FORMAT = "ftdiff.diff/1"
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Arrays of one length by name.
+Columns: TypeAlias = Mapping[str, Array]
 
 #: What is known of a tensor before its sums, and the types of those columns.
 IDENTITY: Mapping[str, str] = {
@@ -49,198 +49,146 @@ PARTS: Mapping[str, str] = {
     "token": "string",
 }
 _COLUMNS = {**IDENTITY, **{c: "Int64" if c in COUNTS else "Float64" for c in COLUMNS}}
-_TYPES = {**_COLUMNS, **PARTS}
+_TYPES = {**_COLUMNS, **PARTS, "params": "Int64", "tensors": "Int64", "moved": "Int64"}
 
 
-def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Make a typed frame, a row per tensor; what a row lacks is missing.
+def type_of(name: str) -> str:
+    """Return a column's type as pandas calls it; what has no name of ours is a number."""
+    return _TYPES.get(name, "Float64")
+
+
+def of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> dict[str, Array]:
+    """Make columns from a record for each row; what a row lacks is missing.
 
     Further columns stand in the order of `columns`, then in that of the rows.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        A value does not fit its column.
     """
     names = dict.fromkeys([*_COLUMNS, *columns, *(name for row in rows for name in row)])
-    values = {name: [row.get(name) for row in rows] for name in names}
-    return typed(pd.DataFrame(values, dtype="object"))
+    return typed({name: [row.get(name) for row in rows] for name in names})
 
 
-def typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the same with a type for every column; what has no name of ours is a number."""
-    return frame.astype({name: _TYPES.get(str(name), "Float64") for name in frame})
+def typed(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, Array]:
+    """Return each column as the array that its type asks for.
 
-
-def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> pd.DataFrame:
-    """Add up the sums of each group exactly, over the tensors that moved.
-
-    A group in which nothing moved has the sums of its unmoved tensors. `numel` counts the entries
-    that the sums are over, `params` those of every tensor given.
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        A value does not fit its column.
     """
-    keys = list(columns)
-    members: Mapping[Any, Any] = {(): np.arange(len(frame))}
-    if keys:
-        members = frame.groupby(keys, dropna=False, sort=True).indices
-    active = (frame["status"].isin(moved) & frame["delta_sq"].notna()).to_numpy(bool)
-    still = (frame["status"] == IDENTICAL).to_numpy(bool)
-    sums = {name: frame[name].to_numpy(object) for name in COLUMNS}
-    sizes = frame["numel"].to_numpy(np.int64, na_value=0)
-    rows = []
-    for key, here in members.items():
-        moving = here[active[here]]
-        measured = moving if len(moving) else here[still[here]]
-        row = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
-        row |= {name: _total(values[measured], name) for name, values in sums.items()}
-        row |= {"numel": int(sizes[measured].sum()), "params": int(sizes[here].sum())}
-        row |= {"tensors": len(here), "moved": len(moving)}
-        rows.append(row)
-    types = {c: t for c, t in _TYPES.items() if c in keys or c in COLUMNS}
-    names = [*keys, *COLUMNS, "numel", "params", "tensors", "moved"]
-    return pd.DataFrame(rows, columns=names).astype(types)
+    return {name: _typed(values, type_of(name)) for name, values in columns.items()}
 
 
-def _total(values: Array, name: str) -> float | int | None:
-    """Add a column up, to the same bits in any order; missing where a part of it is missing."""
-    if not len(values) or any(value is pd.NA for value in values):
+def _typed(values: Sequence[Any] | Array, kind: str) -> Array:
+    if kind == "Float64":
+        if isinstance(values, np.ndarray) and values.dtype == np.float64:
+            return values
+        return np.array([_real(value) for value in values], np.float64)
+    given = values.tolist() if isinstance(values, np.ndarray) else values
+    if kind == "Int64":
+        given = [_whole(value) for value in given]
+    elif kind == "string":
+        given = [None if _missing(value) else str(value) for value in given]
+    return _objects(given)
+
+
+def _objects(values: Sequence[Any]) -> Array:
+    held = np.empty(len(values), object)
+    for i, value in enumerate(values):  # tuples are values, not rows of a matrix
+        held[i] = value
+    return held
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value)) or _is_na(value)
+
+
+def _is_na(value: Any) -> bool:
+    return type(value).__name__ == "NAType"  # pandas' own, which equals nothing
+
+
+def _real(value: Any) -> float:
+    return math.nan if value is None or _is_na(value) else float(value)
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number of 64 bits."""
+    if _missing(value):
         return None
-    if name in MAXIMA:
-        return float(max(values))
-    return int(sum(values)) if name in COUNTS else exact(values)[0]
+    number = value if type(value) is int else int(value)
+    if isinstance(value, str) or number != value:
+        raise TypeError(f"{value!r} is no whole number")
+    if not -(1 << 63) <= number < 1 << 63:
+        raise OverflowError(f"{number} takes more than 64 bits")
+    return number
 
 
-def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:
-    """Write a frame by the path's ending: .json (with `about`), .csv or .parquet."""
-    ending = path.suffix.lower()
-    if ending == ".json":
-        text = json.dumps(_document(frame, about), ensure_ascii=False, indent=1, allow_nan=False)
-        with written(path) as temporary:
-            # a path that is not UTF-8 keeps its bytes, as the escapes that JSON has for them
-            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    elif ending == ".csv":
-        with written(path) as temporary:
-            shapes = frame["shape"].map(lambda shape: "x".join(map(str, shape or ())))
-            frame.assign(shape=shapes).to_csv(temporary, index=False)
-    elif ending == ".parquet":
-        require("pyarrow", "parquet", "writing Parquet")
-        with written(path) as temporary:
-            frame.assign(shape=frame["shape"].map(lambda shape: list(shape or ()))).to_parquet(
-                temporary, index=False
-            )
-    else:
-        raise BadCall(f"{path}: a diff is saved as .json, .csv or .parquet")
-    return path
+def of_frame(frame: pd.DataFrame) -> dict[str, Array]:
+    """Return the columns of a frame."""
+    return typed({str(name): _values(frame[name]) for name in frame})
+
+
+def _values(column: pd.Series[Any]) -> Array:
+    if type_of(str(column.name)) == "Float64":
+        return column.to_numpy(np.float64, na_value=math.nan)
+    values = column.astype("object")
+    return values.where(values.notna(), None).to_numpy(object)
+
+
+def frame_of(columns: Columns) -> pd.DataFrame:
+    """Make a typed frame of columns."""
+    import pandas as pd
+
+    kinds = {name: type_of(name) for name in columns}
+    frame = pd.DataFrame({**columns})
+    return frame.astype({name: kind for name, kind in kinds.items() if kind != "object"})
+
+
+def length(columns: Columns) -> int:
+    """Return the number of rows."""
+    return len(next(iter(columns.values()))) if columns else 0
+
+
+def rows_at(columns: Columns, rows: Array) -> dict[str, Array]:
+    """Return some rows, by a mask or by their numbers."""
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def floats(values: Array) -> Array:
+    """Return a column of numbers as float64, NaN where one is missing."""
+    return _typed(values, "Float64")
+
+
+def among(values: Array, wanted: Collection[Any]) -> Array:
+    """Say of each value of a column whether it is one of these."""
+    return np.fromiter((value in wanted for value in values), bool, len(values))
+
+
+def there(values: Array) -> Array:
+    """Say of each value of a column whether it is not missing."""
+    if values.dtype == np.float64:
+        return ~np.isnan(values)
+    return np.fromiter((value is not None for value in values), bool, len(values))
+
+
+def plain(columns: Columns) -> list[dict[str, Any]]:
+    """Return columns as a record for each row, of plain values; what is missing is None."""
+    lists = [
+        [None if value != value else value for value in values.tolist()]
+        if values.dtype == np.float64
+        else values.tolist()
+        for values in columns.values()
+    ]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as dicts of plain values; what is missing is None."""
+    """Return a frame's rows as dicts of plain values; what is missing is None."""
     whole = frame.astype("object")
     return [
         {str(name): value for name, value in row.items()}
         for row in whole.where(whole.notna(), None).to_dict("records")
     ]
-
-
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """Lend a temporary path beside `path`, and move it there only when it is whole."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-    except OSError as error:
-        raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-_UNFIT = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-_ABOUT: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
-    **dict.fromkeys(("files", "adapter", "versions", "spectra"), dict),
-    **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
-    "coverage": (int, float),
-    "notes": list,
-}
-
-
-def load(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read what `save` wrote as JSON: the frame and what it was made from.
-
-    Raises
-    ------
-    BadFile
-        The file is not a saved diff.
-    """
-    try:
-        stamp(path)
-        document = json.loads(path.read_bytes())
-        if document["format"] != FORMAT:
-            told = str(document["format"])[:40]
-            raise BadFile(f"{path}: written in format {told!r}, this is {FORMAT!r}")
-        rows, about = document["tensors"], _about(path, document["about"])
-        decoded = [{k: _decoded(k, v) for k, v in row.items()} for row in rows]
-        return frame_of(decoded, [str(name) for name in document.get("columns", ())]), about
-    except _UNFIT as error:
-        raise BadFile(f"{path}: not a diff saved by ftdiff ({type(error).__name__})") from error
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
-
-
-def _about(path: Path, found: Any) -> dict[str, Any]:
-    """Return what a diff was made from, once what is read of it has the type that it is saved in.
-
-    Raises
-    ------
-    BadFile
-        A part has another type.
-    """
-    if not isinstance(found, dict):
-        raise BadFile(f"{path}: not a diff saved by ftdiff: about is {type(found).__name__}")
-    for name, wanted in _ABOUT.items():
-        if name in found and not isinstance(found[name], wanted):
-            held = type(found[name]).__name__
-            raise BadFile(f"{path}: not a diff saved by ftdiff: about.{name} is {held}")
-    float(found.get("coverage", 0))  # whole numbers may be beyond it
-    if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
-        raise BadFile(f"{path}: not a diff saved by ftdiff: about.files has no records")
-    for name, note in found.get("spectra", {}).items():
-        if wrong := _wrong(note):
-            told = f"about.spectra of {one_line(name, 200)}: {wrong}"
-            raise BadFile(f"{path}: not a diff saved by ftdiff: {told}")
-    return found
-
-
-def _wrong(note: Any) -> str:
-    """Return what is wrong with how a tensor's metrics were measured; "" if nothing is."""
-    if not isinstance(note, dict):
-        return f"it is {type(note).__name__}"
-    bounds = [value for name, value in note.items() if name.endswith("bound")]
-    if not all(type(bound) in (int, float) for bound in bounds):
-        return "a bound is no number"
-    return curve.fault(note["curve"]) if "curve" in note else ""
-
-
-def _document(frame: pd.DataFrame, about: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {name: frame[name].tolist() for name in frame}
-    rows = [
-        {
-            name: _encoded(value)
-            for name, value in zip(columns, values, strict=True)
-            if isinstance(value, tuple) or not pd.isna(value)
-        }
-        for values in zip(*columns.values(), strict=True)
-    ]
-    return {"format": FORMAT, "about": dict(about), "columns": list(frame), "tensors": rows}
-
-
-def _encoded(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no infinity
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _decoded(name: str, value: Any) -> Any:
-    if name == "shape":
-        if not all(type(side) is int and side >= 0 for side in value):
-            raise TypeError(name)
-        return tuple(value)
-    return np.float64(value) if _TYPES.get(name, "Float64") == "Float64" else value

@@ -123,9 +123,7 @@ def _of_diff(diff: Diff, metric: str) -> list[Grid]:
     wanted = tuple(dict.fromkeys((metric, *(name for name in _CONTROLS if name in METRICS))))
     every = [one.moved for one in cells(diff, wanted, matrices=True)]
     return [
-        _of_stack(diff, metric, one)
-        for one in sorted(every, key=lambda one: one.stack)
-        if len(one.rows)
+        _of_stack(diff, metric, one) for one in sorted(every, key=lambda one: one.stack) if len(one)
     ]
 
 

@@ -6,17 +6,19 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ftdiff.comparison import executors
+from ftdiff.comparison.executors import Work, Workplace
+from ftdiff.comparison.frame import among
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
-from ftdiff.comparison.threads import pool
 from ftdiff.deltas.recipes import Added, Recipe
 from ftdiff.errors import BadAdapter, BadCall, BadFile, attempt
 from ftdiff.metrics import Metric
@@ -24,12 +26,8 @@ from ftdiff.metrics.records.absolutes import absolutes
 from ftdiff.metrics.records.crossings import crossings
 from ftdiff.metrics.records.merge_rounding import merged
 from ftdiff.metrics.records.spectra_names import geometry, spectrum
-from ftdiff.tensors import LazyTensor, matrices, nbytes, numel
+from ftdiff.tensors import LazyTensor, matrices
 
-#: Called with the bytes measured so far and in all.
-Progress: TypeAlias = Callable[[int, int], None]
-#: Called with a sentence for whoever waits.
-Say: TypeAlias = Callable[[str], None]
 #: What travels: by metric name, what it needs and its function, ours by reference alone.
 Functions: TypeAlias = Mapping[str, tuple[str, Callable[[Any], Any]]]
 
@@ -44,16 +42,7 @@ class Found:
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
-def adding(
-    diff: Diff,
-    plan: Plan,
-    metrics: Sequence[Metric],
-    executor: Executor | None = None,
-    threads: int = 1,
-    progress: Progress | None = None,
-    say: Say | None = None,
-    device: str | None = None,
-) -> Diff:
+def adding(diff: Diff, plan: Plan, metrics: Sequence[Metric], at: Workplace | None = None) -> Diff:
     """Return the diff with those of the metrics that need more than sums; itself if none does.
 
     Parameters
@@ -62,10 +51,8 @@ def adding(
         What was measured, and of what.
     metrics
         Any metrics.
-    executor, threads
-        Where to measure; that many threads of this process by default.
-    progress, say, device
-        As in `ftdiff.compare`.
+    at
+        Where to measure.
 
     Raises
     ------
@@ -75,25 +62,15 @@ def adding(
     apart = [metric for metric in metrics if metric.needs != "sums"]
     if not apart:
         return diff
-    moved = {*diff.frame.loc[diff.frame["status"].isin(MOVED), "tensor"]}
+    moved = {*diff.columns["tensor"][among(diff.columns["status"], MOVED)]}
     changes = [change for change in plan.changes if change.address.name in moved]
-    if executor is not None:
-        workers = int(getattr(executor, "_max_workers", 1))
-        return diff.adding(*run(changes, apart, executor, workers, progress, say, device))
-    with pool(threads) as local:
-        return diff.adding(*run(changes, apart, local, threads, progress, say, device))
+    return diff.adding(*run(changes, apart, at or Workplace()))
 
 
 def run(
-    changes: Sequence[Change],
-    metrics: Sequence[Metric],
-    executor: Executor,
-    workers: int = 1,
-    progress: Progress | None = None,
-    say: Say | None = None,
-    device: str | None = None,
+    changes: Sequence[Change], metrics: Sequence[Metric], at: Workplace
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
-    """Measure metrics of these changes.
+    """Measure metrics of these changes, the longest first.
 
     Returns
     -------
@@ -103,39 +80,52 @@ def run(
     """
     functions = {m.name: (m.needs, m.compute) for m in metrics}
     needs = frozenset(m.needs for m in metrics)
-    if say is not None:
-        seconds = sum(_seconds(change, needs) for change in changes) / workers
-        if seconds > _LONG:
-            what = ", ".join(functions) if len(functions) < 4 else f"{len(functions)} metrics"
-            tensors = "1 tensor" if len(changes) == 1 else f"{len(changes)} tensors"
-            without = "" if device is None else f" without {device}"
-            say(f"{what} of {tensors}: about {_duration(seconds)}{without}")
-    costly = sorted(changes, key=lambda change: -_seconds(change, needs))
-    futures = {executor.submit(measure, c, functions, device): c for c in costly}
-    total = sum(_bytes(change) for change in changes)
+    if at.say is not None:
+        _announce(changes, [*functions], needs, at)
+    work: Work[Change, Found] = Work(
+        " and ".join(dict.fromkeys(_PHASES.get(need, "entries") for need in sorted(needs))),
+        partial(measure, functions=functions, device=at.device),
+        name=attrgetter("address.name"),
+        cost=attrgetter("size"),
+        priority=lambda change: _seconds(change, needs),
+    )
+    try:
+        outcomes = executors.run(work, [[c] for c in changes], at.executor, at.progress)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        if "pickle" not in str(error).lower():
+            raise
+        raise BadCall(
+            f"a metric cannot travel to the workers ({error}): define it in a module they have"
+        ) from error
     columns: dict[str, dict[str, float]] = {name: {} for name in functions}
     notes: dict[str, dict[str, Any]] = {}
-    done = 0
-    for future in as_completed(futures):
-        change = futures[future]
-        try:
-            found = future.result()
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            if "pickle" not in str(error).lower():
-                raise
-            raise BadCall(
-                f"a metric cannot travel to the workers ({error}): define it in a module they have"
-            ) from error
+    for change, found in zip(changes, outcomes, strict=True):
+        if isinstance(found, str):
+            notes[change.address.name] = {"unreadable": found}
+            continue
         for name, value in found.values.items():
             if math.isfinite(value):
                 columns[name][change.address.name] = value
         if found.note:
             notes[change.address.name] = dict(found.note)
-        done += _bytes(change)
-        if progress is not None:
-            progress(done, total)
-    names = [change.address.name for change in changes]
-    return columns, {name: notes[name] for name in names if name in notes}
+    return columns, notes
+
+
+#: What a phase is called, by what its metrics need; the others pass over the entries.
+_PHASES = {"top": "spectra", "spectrum": "spectra", "geometry": "geometry"}
+
+
+def _announce(
+    changes: Sequence[Change], names: Sequence[str], needs: frozenset[str], at: Workplace
+) -> None:
+    """Say how long it will take, where that is long."""
+    seconds = sum(_seconds(change, needs) for change in changes) / executors.count(at.executor)
+    if seconds <= _LONG or at.say is None:
+        return
+    what = ", ".join(names) if len(names) < 4 else f"{len(names)} metrics"
+    tensors = "1 tensor" if len(changes) == 1 else f"{len(changes)} tensors"
+    without = "" if at.device is None else f" without {at.device}"
+    at.say(f"{what} of {tensors}: about {_duration(seconds)}{without}")
 
 
 def measure(change: Change, functions: Functions, device: str | None = None) -> Found:
@@ -222,10 +212,6 @@ def _mean(values: Sequence[float]) -> float:
     """Return the mean of what there is; NaN if there is nothing."""
     there = [value for value in values if math.isfinite(value)]
     return math.fsum(there) / len(there) if there else math.nan
-
-
-def _bytes(change: Change) -> int:
-    return numel(change.recipe.shape) if change.base is None else nbytes(change.base)
 
 
 def _seconds(change: Change, needs: frozenset[str]) -> float:

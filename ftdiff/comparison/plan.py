@@ -11,7 +11,7 @@ from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
-from ftdiff.tensors import FirstRows, LazyTensor, numel, stored_as
+from ftdiff.tensors import FirstRows, LazyTensor, nbytes, numel, stored_as
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Change:
     address: Address
     base: LazyTensor | None
     recipe: Recipe
+
+    @property
+    def size(self) -> int:
+        """The bytes of its base; without one, the number of its entries."""
+        return numel(self.recipe.shape) if self.base is None else nbytes(self.base)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,18 @@
-"""What a diff was made from: sources, files, coverage, what was left out and why, versions."""
+"""What a result was made from: files with their digests, versions, when; and what a diff left out.
+
+Every result's `about` holds `sources`, `versions` and `created`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
@@ -16,10 +22,53 @@ _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
     *("target_modules", "modules_to_save", "bias", "trainable_token_indices"),
 )
+#: Pages of a file that its digest is taken of, and the bytes of one.
+_PAGES, _PAGE = 64, 4096
+
+
+def made_of(
+    *, hash: bool = False, **sides: Sequence[Checkpoint | Tuned | None]
+) -> dict[str, dict[str, Any] | str]:
+    """Return what every result's `about` holds.
+
+    Parameters
+    ----------
+    hash
+        Whether each file is read whole for its digest.
+    **sides
+        What was opened, by its part in the result: base, tuned, ….
+
+    Keys
+    ----
+    sources
+        By side, a record for each that was opened: `source` (the path, or what was in memory) and
+        its `files`, each with `path`, `bytes`, `header_sha256` and `pages_sha256`, a digest of
+        64 pages of 4 KiB from end to end of the file: a base and its fine-tune have one size and
+        one header. It tells files apart whose weights differ throughout; one in which a few rows
+        were changed may have the same. `sha256`, of the whole file, is there where it was asked
+        for. What is in memory has no files.
+    versions
+        Of ftdiff and Python.
+    created
+        Now, or what SOURCE_DATE_EPOCH says, which makes a result the same at every run.
+    """
+    return {
+        "sources": {
+            side: [_source(one, hash=hash) for one in opened if one is not None]
+            for side, opened in sides.items()
+        },
+        "versions": {"ftdiff": version(), "python": platform.python_version()},
+        "created": created(),
+    }
 
 
 def about(
-    base: Checkpoint | None, tuned: Tuned, plan: Plan, unreadable: Mapping[str, str]
+    base: Checkpoint | None,
+    tuned: Tuned,
+    plan: Plan,
+    unreadable: Mapping[str, str],
+    *,
+    hash: bool = False,
 ) -> dict[str, Any]:
     """Return the record that is saved with a diff; plain values only.
 
@@ -40,6 +89,8 @@ def about(
     adapter, config
         What an adapter's configuration, and each side's model configuration, say that an audit
         holds against the files.
+    sources, versions, created
+        See `made_of`.
     """
     return {
         "base": base.source if base is not None else None,
@@ -68,8 +119,7 @@ def about(
             "base": _model(base.config if base is not None else {}),
             "tuned": _model(tuned.config if tuned.kind == "full" else {}),
         },
-        "versions": {"ftdiff": version(), "python": platform.python_version()},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **made_of(base=[base], tuned=[tuned], hash=hash),
     }
 
 
@@ -79,6 +129,51 @@ def version() -> str:
         return importlib.metadata.version("ftdiff")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def created() -> str:
+    """Return the time in UTC, to the second; SOURCE_DATE_EPOCH's where that is set.
+
+    A value of it that is no time counts as not set.
+    """
+    try:
+        now = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
+    except (KeyError, ValueError, OverflowError, OSError):
+        now = datetime.now(UTC)
+    return now.isoformat(timespec="seconds")
+
+
+def _source(opened: Checkpoint | Tuned, *, hash: bool) -> dict[str, Any]:
+    files = [_file(opened.source, file, hash=hash) for file in opened.files]
+    return {"source": opened.source, "files": files}
+
+
+def _file(source: str, file: Mapping[str, Any], *, hash: bool) -> dict[str, Any]:
+    """Return what names a file; digests that could not be taken are missing."""
+    place = Path(source)
+    path = (place if place.is_dir() else place.parent) / str(file["name"])
+    record = {"path": str(path), "bytes": file["bytes"]}
+    record |= {"header_sha256": file["header_sha256"]} if "header_sha256" in file else {}
+    try:
+        with path.open("rb") as opened:
+            record["pages_sha256"] = _of_pages(opened, int(file["bytes"]))
+            if hash:
+                opened.seek(0)
+                record["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:  # it was read, and has gone since
+        pass
+    return record
+
+
+def _of_pages(file: BinaryIO, size: int) -> str:
+    """Return the digest of pages that are spread evenly; of a file that has no more, of all."""
+    if size <= _PAGES * _PAGE:
+        return hashlib.sha256(file.read()).hexdigest()
+    digest = hashlib.sha256()
+    for i in range(_PAGES):
+        file.seek(i * (size - _PAGE) // (_PAGES - 1))
+        digest.update(file.read(_PAGE))
+    return digest.hexdigest()
 
 
 def _adapter(tuned: Tuned) -> dict[str, Any]:

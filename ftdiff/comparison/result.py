@@ -1,25 +1,28 @@
-"""`Diff`: one tidy frame, a row per tensor, and what it was made from."""
+"""`Diff`: columns with a row per tensor, what they were made from, and what regroups them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from ftdiff.comparison import aggregation as pools
+from ftdiff.comparison import aggregation, diff_document, storage
 from ftdiff.comparison import frame as frames
 from ftdiff.comparison import notebook_html as notebook
-from ftdiff.comparison.frame import IDENTITY, PARTS
+from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
+from ftdiff.comparison.metric_columns import sums_of, with_metrics
 from ftdiff.comparison.statuses import MOVED, PAIRED
-from ftdiff.deltas.moments import COLUMNS, exact
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.metrics import METRICS, Metric, Sums, resolve
+from ftdiff.metrics import METRICS, resolve
 from ftdiff.naming import component_order
-from ftdiff.tensors import Array, matrices
+from ftdiff.tensors import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,27 +31,43 @@ class Diff:
 
     Attributes
     ----------
-    frame
-        A row per tensor of either side. Columns: what the tensor is (`tensor, stack, layer, block,
-        role, component, module, param, expert, status, form, shape, numel, base_dtype,
-        tuned_dtype`, and `note`: what is odd about it, in words), the sums, and one column for
-        each metric. A value that was not measured is missing, never 0.
+    data
+        Columns (see `ftdiff.comparison.frame`), or a frame to take them from: a row per tensor of
+        either side. They are what the tensor is (`tensor, stack, layer, block, role, component,
+        module, param, expert, status, form, shape, numel, base_dtype, tuned_dtype`, and `note`:
+        what is odd about it, in words), the sums, and one column for each metric. A value that was
+        not measured is missing, never 0.
     about
         Sources, kind, coverage, what was left out and why, versions.
     """
 
-    frame: pd.DataFrame
+    data: Columns | pd.DataFrame
     about: dict[str, Any]
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The columns as arrays."""
+        return self.data if isinstance(self.data, Mapping) else frames.of_frame(self.data)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The columns as a frame, made when it is first asked for."""
+        return frames.frame_of(self.data) if isinstance(self.data, Mapping) else self.data
 
     @classmethod
     def of_rows(cls, rows: Sequence[Mapping[str, Any]], about: dict[str, Any]) -> Diff:
-        """Make the frame, with every metric of sums, from rows of identity and sums."""
-        return cls.of_frame(frames.frame_of(rows), about)
+        """Make the columns, with every metric of sums, from rows of identity and sums."""
+        return cls.of_columns(frames.of_rows(rows), about)
 
     @classmethod
     def of_frame(cls, frame: pd.DataFrame, about: dict[str, Any]) -> Diff:
         """Add every metric of sums to a frame of identity and sums."""
-        return cls(_with_metrics(frame, frame, resolve(())), about)
+        return cls.of_columns(frames.of_frame(frame), about)
+
+    @classmethod
+    def of_columns(cls, columns: Columns, about: dict[str, Any]) -> Diff:
+        """Add every metric of sums to columns of identity and sums."""
+        return cls(with_metrics(columns, columns, resolve(())), about)
 
     def adding(
         self, columns: Mapping[str, Mapping[str, float]], spectra: Mapping[str, Any]
@@ -64,13 +83,12 @@ class Diff:
             spectrum, the curve that draws it (`ftdiff.metrics.linalg.spectrum_curve`); kept in
             `about["spectra"]`.
         """
-        names = self.frame["tensor"]
-        added = {
-            metric: pd.array([values.get(name) for name in names], "Float64")
-            for metric, values in columns.items()
-        }
+        names = self.columns["tensor"]
+        added = frames.typed(
+            {metric: [values.get(name) for name in names] for metric, values in columns.items()}
+        )
         about = {**self.about, "spectra": dict(spectra)} if spectra else self.about
-        return Diff(self.frame.assign(**added), about)
+        return Diff({**self.columns, **added}, about)
 
     def by(
         self,
@@ -102,34 +120,55 @@ class Diff:
         BadCall
             A metric was not measured.
         """
-        chosen = resolve(metrics) if metrics else []
-        known = [name for name in (*IDENTITY, *PARTS) if name in self.frame]
-        for column in columns:
-            if column not in self.frame:
-                raise UnknownName(f"no column is called {column!r}; there are: {', '.join(known)}")
-        frame = self.frame if param is None else self.frame[self.frame["param"] == param]
-        summed = frames.group(frame[frame["status"].isin(PAIRED)], columns, MOVED)
-        apart = [m for m in chosen if m.needs != "sums"]
-        self._require([m.name for m in apart])
-        moved = frame[frame["status"].isin(MOVED)]
-        ways = {m.name: m.pool for m in apart if m.pool}
-        summed = pools.with_pooled(summed, moved, columns, ways)
-        alone = [m.name for m in apart if not m.pool]
-        summed = pools.with_lone(summed, moved, columns, alone)
-        return _with_metrics(summed, self.frame, chosen)[
-            [*columns, *(m.name for m in chosen), "tensors", "moved", "params"]
-        ]
+        grouped = frames.frame_of(self.grouped(*columns, metrics=metrics, param=param))
+        return grouped.astype(dict.fromkeys(("tensors", "moved", "params"), "int64"))
 
-    def expected(self, metric: str) -> pd.Series[float]:
-        """Return what noise alone gives for a metric, tensor by tensor; NA where that is unknown.
+    def grouped(
+        self,
+        *columns: str,
+        metrics: Sequence[str] = ("relative_norm",),
+        param: str | None = None,
+    ) -> Columns:
+        """Return what `by` does, as columns."""
+        chosen = resolve(metrics) if metrics else []
+        for column in columns:
+            if column not in self.columns:
+                known = ", ".join(name for name in (*IDENTITY, *PARTS) if name in self.columns)
+                raise UnknownName(f"no column is called {column!r}; there are: {known}")
+        held = self.columns
+        if param is not None:
+            held = frames.rows_at(held, held["param"] == param)
+        paired = frames.rows_at(held, frames.among(held["status"], PAIRED))
+        summed = aggregation.summed(paired, columns, MOVED)
+        pools = {metric.name: metric.pool for metric in chosen if metric.needs != "sums"}
+        self._require([*pools])
+        moved = frames.rows_at(held, frames.among(held["status"], MOVED))
+        apart = aggregation.apart(summed, moved, columns, pools)
+        whole = {**with_metrics(summed, self.columns, chosen), **apart}
+        names = [*columns, *(metric.name for metric in chosen), "tensors", "moved", "params"]
+        return {name: whole[name] for name in names}
+
+    def noise(self, metric: str) -> Array:
+        """Return what noise alone gives for a metric, tensor by tensor; NaN where unknown.
 
         Raises
         ------
         UnknownName
             The metric does not exist.
         """
-        noise = METRICS[metric].noise(_sums(self.frame, self.frame))
-        return pd.Series(pd.array(noise, "Float64"), self.frame.index, name=metric)
+        return METRICS[metric].noise(sums_of(self.columns, self.columns))
+
+    def expected(self, metric: str) -> pd.Series[float]:
+        """Return what `noise` does, missing where unknown, beside the rows of the frame.
+
+        Raises
+        ------
+        UnknownName
+            The metric does not exist.
+        """
+        import pandas as pd
+
+        return pd.Series(pd.array(self.noise(metric), "Float64"), self.frame.index, name=metric)
 
     def table(
         self,
@@ -159,15 +198,21 @@ class Diff:
 
     def keeping(self, metrics: Sequence[str]) -> Diff:
         """Return the same with only these metrics as columns; the sums stay."""
-        others = [name for name in METRICS if name in self.frame and name not in metrics]
-        return Diff(self.frame.drop(columns=others), self.about)
+        kept = {n: v for n, v in self.columns.items() if n not in METRICS or n in metrics}
+        return Diff(kept, self.about)
 
-    @property
+    @cached_property
     def overall(self) -> dict[str, float]:
         """Every metric of sums over all tensors that moved."""
-        names = [m.name for m in resolve(())]
-        row = self.by(metrics=names).iloc[0]
-        return {name: float(row[name]) for name in names if not pd.isna(row[name])}
+        names = [metric.name for metric in resolve(())]
+        row = self.grouped(metrics=names)
+        return {name: float(row[name][0]) for name in names if not np.isnan(row[name][0])}
+
+    def findings(self, metric: str | None = None) -> list[Any]:
+        """Say what it shows: a call of `ftdiff.findings`."""
+        import ftdiff
+
+        return [*ftdiff.findings(self, metric)]
 
     def save(self, path: str | Path) -> Path:
         """Write JSON (whole, exact to the bit), CSV or Parquet (the frame), by the path's ending.
@@ -179,7 +224,8 @@ class Diff:
         MissingExtra
             Parquet needs pyarrow.
         """
-        return frames.save(self.frame, self.about, Path(path))
+        whole = partial(diff_document.document, self.columns, self.about)
+        return storage.save(Path(path), diff_document.FORM, whole, lambda: self.frame)
 
     @classmethod
     def load(cls, path: str | Path) -> Diff:
@@ -190,11 +236,11 @@ class Diff:
         BadFile
             The file is not a saved diff.
         """
-        return cls(*frames.load(Path(path)))
+        return cls(*storage.load(Path(path), diff_document.FORM, diff_document.parts))
 
     def _require(self, names: Sequence[str]) -> None:
         for name in names:
-            if name not in self.frame:
+            if name not in self.columns:
                 raise BadCall(
                     f"{name} was not measured: compare with -m {name} (metrics=[{name!r}])"
                 )
@@ -202,47 +248,18 @@ class Diff:
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what was compared, and a row per component."""
         wanted = ("relative_norm", "rotation", "precision_floor", "rms_change")
-        shown = [name for name in wanted if name in self.frame]
-        table = self.by("component", metrics=shown, param="weight").dropna(axis=1, how="all")
-        order = {name: i for i, name in enumerate(component_order(table["component"].dropna()))}
-        table = table.sort_values("component", key=lambda names: names.map(order))
+        shown = [name for name in wanted if name in self.columns]
+        rows = frames.plain(self.grouped("component", metrics=shown, param="weight"))
+        components = component_order([row["component"] for row in rows if row["component"]])
+        order = {name: i for i, name in enumerate(components)}
+        rows.sort(key=lambda row: order.get(row["component"], len(order)))
         overall = [f"{name} {self.overall[name]:.4g}" for name in shown if name in self.overall]
         sentences = [f"overall: {', '.join(overall)}"] if overall else []
-        return notebook.shown(repr(self), sentences, table.to_dict("records"))  # type: ignore[arg-type]
+        return notebook.shown(repr(self), sentences, rows)
 
     def __repr__(self) -> str:
-        moved = int(self.frame["status"].isin(MOVED).sum())
+        status = self.columns["status"]
         return (
             f"Diff({self.about.get('base')} → {self.about.get('tuned')}: "
-            f"{moved} of {len(self.frame)} tensors moved)"
+            f"{frames.among(status, MOVED).sum()} of {len(status)} tensors moved)"
         )
-
-
-def _with_metrics(
-    frame: pd.DataFrame, whole: pd.DataFrame, metrics: Iterable[Metric]
-) -> pd.DataFrame:
-    sums = _sums(frame, whole)
-    found = {m.name: pd.array(m(sums), "Float64") for m in metrics if m.needs == "sums"}
-    return frame.assign(**found)
-
-
-def _sums(frame: pd.DataFrame, whole: pd.DataFrame) -> Sums:
-    paired = whole[whole["status"].isin(PAIRED)]
-    totals = {
-        "delta_sq": exact(paired["delta_sq"].dropna())[0],
-        "numel": float(paired["numel"].sum()),
-    }
-    params = frame["params"] if "params" in frame else frame["numel"]
-    held = {"params": params, **{c: frame[c] for c in ("numel", *COLUMNS)}}
-    columns = {c: values.to_numpy(np.float64, na_value=np.nan) for c, values in held.items()}
-    return Sums({**columns, **_sides(frame)}, totals)
-
-
-def _sides(frame: pd.DataFrame) -> dict[str, Array]:
-    """Return the sides of each tensor's matrix; of a stack of experts, those of one."""
-    sides = np.full((2, len(frame)), np.nan)
-    if "shape" in frame:
-        for i, (name, shape) in enumerate(zip(frame["tensor"], frame["shape"], strict=True)):
-            if shape is not None and len(shape) > 1:
-                sides[:, i] = matrices(name, shape)[1:]
-    return {"rows": sides[0], "columns": sides[1]}

@@ -6,6 +6,7 @@ data, aligned (ggml's `docs/gguf.md`). Lengths are little-endian 64-bit numbers.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import struct
 from collections.abc import Mapping
@@ -110,7 +111,9 @@ class _Reader:
             if name in tensors:
                 raise BadFile(f"{self.path}: the tensor {name!r} occurs twice")
             tensors[name] = FileTensor(str(self.path), begin + offset, shape, dtype, marks)
-        return Header(fields, tensors, {"name": self.path.name, "bytes": marks[2]})
+        digest = hashlib.sha256(self.data[: self.at]).hexdigest()
+        record = {"name": self.path.name, "bytes": marks[2], "header_sha256": digest}
+        return Header(fields, tensors, record)
 
     def record(self) -> tuple[str, tuple[int, ...], str, int]:
         """Read a tensor's name, shape, dtype and offset."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftdiff.comparison.frame import written
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.storage import written
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.reports.maps import shown_metric
 from ftdiff.reports.markup import markdown

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from ftdiff.analyses.finding import Finding
-from ftdiff.analyses.findings import findings
+from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.reports.per_tensor import apart, methods
-from ftdiff.reports.summary import summary
 
 #: What a summary shows of a group, in this order.
 SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")
@@ -66,13 +66,13 @@ class Document:
 
 def document(diff: Diff, *, words: bool = False) -> Document:
     """Draw up a report of a diff; with words, also test it for patterns, which takes a second."""
-    found = tuple(findings(diff)) if words else ()
+    spoken: dict[str, Any] = _spoken(diff) if words else {}
     base, tuned = diff.about.get("base"), diff.about.get("tuned")
-    counts = diff.frame["status"].value_counts().to_dict()
+    counts = Counter(diff.columns["status"].tolist())
     return Document(
         title=f"{base or 'no base'} → {tuned} ({diff.about.get('kind')})",
         coverage=float(diff.about.get("coverage", float("nan"))),
-        statuses={name: int(counts[name]) for name in STATUSES if name in counts},
+        statuses={name: counts[name] for name in STATUSES if name in counts},
         overall=diff.overall,
         components=_groups(diff, "component"),
         layers=_groups(diff, "layer"),
@@ -81,63 +81,73 @@ def document(diff: Diff, *, words: bool = False) -> Document:
         cautions=tuple(_cautions(diff)),
         lists=_lists(diff),
         about=diff.about,
-        summary=summary(diff, found) if words else (),
-        findings=found,
+        **spoken,
     )
+
+
+def _spoken(diff: Diff) -> dict[str, Any]:
+    """Return the summary and the findings, whose tests load heavy libraries."""
+    from ftdiff.analyses.findings import findings
+    from ftdiff.reports.summary import summary
+
+    found = tuple(findings(diff))
+    return {"summary": summary(diff, found), "findings": found}
 
 
 def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
     shown = SHOWN if diff.about.get("base") else ("rms_change", "energy_share", "lift")
-    frame = diff.by(column, metrics=shown, param="weight").dropna(subset=[column])
-    frame = frame[frame["moved"] > 0]
+    groups = plain(diff.grouped(column, metrics=shown, param="weight"))
+    rows = [row for row in groups if row[column] is not None and row["moved"]]
     if column == "component":
-        places = {word: i for i, word in enumerate(component_order(frame[column]))}
-        frame = frame.sort_values(column, key=lambda words: words.map(places))
-    frame = frame[[column, *shown]].assign(
-        moved=frame["moved"].astype(str) + "/" + frame["tensors"].astype(str)
-    )
+        places = {word: i for i, word in enumerate(component_order(row[column] for row in rows))}
+        rows.sort(key=lambda row: places[row[column]])
     return tuple(
-        {name: None if pd.isna(value) else value for name, value in row.items()}
-        for row in _records(frame)
+        {name: row[name] for name in (column, *shown)}
+        | {"moved": f"{row['moved']}/{row['tensors']}"}
+        for row in rows
     )
 
 
 def _cautions(diff: Diff) -> list[str]:
-    frame, about = diff.frame, diff.about
+    columns, about = diff.columns, diff.about
     said = list(about.get("notes", ()))
     if not about.get("base"):
         said.append("Without a base there are absolute norms only: give one for relative change.")
-    moved = frame[frame["status"].isin(MOVED)]
-    dead = frame[(frame["status"] == IDENTICAL) & frame["tuned_dtype"].isna()]
+    moved = rows_at(columns, among(columns["status"], MOVED))
+    identical = columns["status"] == IDENTICAL
+    dead = columns["tensor"][identical & among(columns["tuned_dtype"], (None,))]
     if len(dead):
         said.append(
-            f"Of {len(dead) + len(moved)} adapted tensors, {_number(len(dead), 'is', 'are')} dead: "
-            f"ΔW is exactly zero ({dead['tensor'].iloc[0]}{', …' if len(dead) > 1 else ''})."
+            f"Of {len(dead) + length(moved)} adapted tensors, {_number(len(dead), 'is', 'are')} "
+            f"dead: ΔW is exactly zero ({dead[0]}{', …' if len(dead) > 1 else ''})."
         )
-    broken = frame[(frame[["nonfinite_base", "nonfinite_tuned"]].fillna(0) > 0).any(axis=1)]
+    sides = [np.nan_to_num(floats(columns[f"nonfinite_{side}"])) for side in ("base", "tuned")]
+    broken = columns["tensor"][(sides[0] > 0) | (sides[1] > 0)]
     if len(broken):
         said.append(
             f"{_number(len(broken), 'tensor holds', 'tensors hold')} NaN or Inf "
-            f"({broken['nonfinite_base'].sum()} entries in "
-            f"base, {broken['nonfinite_tuned'].sum()} in tuned; {broken['tensor'].iloc[0]}, …): "
+            f"({int(sides[0].sum())} entries in "
+            f"base, {int(sides[1].sum())} in tuned; {broken[0]}, …): "
             "those entries are left out of every sum."
         )
     said += _precision(moved) if "snr" in moved else []
     return said + _pairing(diff)
 
 
-def _precision(moved: pd.DataFrame) -> list[str]:
-    faint = moved[(moved["snr"] < TRUSTED_SNR).fillna(False)]
-    if not len(faint):
+def _precision(moved: Columns) -> list[str]:
+    faint = rows_at(moved, moved["snr"] < TRUSTED_SNR)
+    count = length(faint)
+    if not count:
         return []
-    stored = "/".join(sorted(set(faint["tuned_dtype"].fillna(faint["base_dtype"]))))
-    merging = faint["tuned_dtype"].isna().all()  # an adapter has no storage of its own yet
+    held = zip(faint["tuned_dtype"], faint["base_dtype"], strict=True)
+    stored = "/".join(sorted({tuned or base for tuned, base in held}))
+    # an adapter has no storage of its own yet
+    merging = all(tuned is None for tuned in faint["tuned_dtype"])
     fate = "would drown when merged into" if merging else "cannot be told from rounding to"
-    one = len(faint) == 1
-    few = f"{len(faint)} of {len(moved)} changes {'is' if one else 'are'} "
-    few += f"under {TRUSTED_SNR:g} times the "
-    named = faint["tensor"].iloc[0] + ("" if one else ", …")
-    return [f"{few}squared rounding error: {'it' if one else 'they'} {fate} {stored} ({named})."]
+    one = count == 1
+    few = f"{count} of {length(moved)} changes {'is' if one else 'are'} under {TRUSTED_SNR:g} "
+    few += f"times the squared rounding error: {'it' if one else 'they'}"
+    return [f"{few} {fate} {stored} ({faint['tensor'][0]}{'' if one else ', …'})."]
 
 
 def _pairing(diff: Diff) -> list[str]:
@@ -150,7 +160,7 @@ def _pairing(diff: Diff) -> list[str]:
         measured = f"the common {row['numel']:,} entries were compared"
         said.append(
             f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "
-            f"{'nothing of it could be compared' if pd.isna(row['delta_sq']) else measured}."
+            f"{'nothing of it could be compared' if row['delta_sq'] is None else measured}."
         )
     if about.get("unmatched"):
         keys = _number(len(about["unmatched"]), "key of the adapter", "keys of the adapter")
@@ -159,11 +169,7 @@ def _pairing(diff: Diff) -> list[str]:
 
 
 def _with_status(diff: Diff, status: str) -> list[dict[str, Any]]:
-    return _records(diff.frame[diff.frame["status"] == status])
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    return plain(rows_at(diff.columns, diff.columns["status"] == status))
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -13,8 +13,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from ftdiff.comparison.frame import written
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.storage import written
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
 from ftdiff.reports.document import Document, document

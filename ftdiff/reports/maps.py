@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from ftdiff.comparison.cells import Cells, cells
+from ftdiff.comparison.frame import there
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
-from ftdiff.metrics import METRICS
+from ftdiff.metrics import METRICS, faint
 from ftdiff.tensors import Array
 
 # Names in files decide how many cells there would be; a page has to stay a page.
@@ -69,9 +69,8 @@ class Map:
 
 def shown_metrics(diff: Diff) -> list[str]:
     """Return the metrics that the frame holds and that some tensor has, in its order."""
-    return [
-        name for name in map(str, diff.frame) if name in METRICS and diff.frame[name].notna().any()
-    ]
+    columns = diff.columns
+    return [name for name in columns if name in METRICS and there(columns[name]).any()]
 
 
 def shown_metric(diff: Diff, wanted: str = "relative_norm") -> str:
@@ -110,34 +109,39 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
 
 def _map(one: Cells, wanted: Sequence[str]) -> Map:
     columns, left_out = _columns(one, wanted[0])
-    layers = one.layers[:_MOST_LAYERS]
+    kept = [one.columns.index(name) for name in columns]
 
-    def drawn(table: pd.DataFrame) -> Array:
-        return table.loc[list(layers), columns].to_numpy()
+    def drawn(whole: Array) -> Array:
+        return whole[:_MOST_LAYERS, kept]
 
-    values = {name: drawn(one.table(name)) for name in wanted}
-    sizes = {name: drawn(one.table(name)) for name in ("tensors", "moved")}
+    values = {name: drawn(one.matrix(name)) for name in wanted}
+    sizes = {name: drawn(one.matrix(name)) for name in ("tensors", "moved")}
     return Map(
         stack=one_line(one.stack),
-        layers=layers,
+        layers=one.layers[:_MOST_LAYERS],
         components=tuple(one_line(name) for name in columns),
         values={name: np.where(np.abs(v) <= _LARGEST, v, np.nan) for name, v in values.items()},
-        doubtful=drawn(one.doubtful),
+        doubtful=drawn(faint(one.matrix("snr"))),
         tensors=np.nan_to_num(sizes["tensors"]).astype(np.int64),
         moved=np.nan_to_num(sizes["moved"]).astype(np.int64),
         left_out=tuple(one_line(name) for name in left_out),
     )
 
 
-def _columns(one: Cells, metric: str) -> tuple[list[Hashable], list[str]]:
+def _columns(one: Cells, metric: str) -> tuple[list[str], list[str]]:
     """Choose the columns: no norms beside matrices, whose numbers are of another size."""
-    grouped = one.rows.groupby("component")
-    sizes, there = grouped["params"].sum(), grouped[metric].count() > 0
-    names = [str(name) for name in one.columns]
-    matrices = [name for name in names if not name.startswith("norm.") and there[name]]
-    large = set(sizes[matrices or names].nlargest(_MOST_COMPONENTS).index)
-    kept: list[Hashable] = [name for name in names if name in large]
-    return kept, [name for name in names if name not in large and there[name]]
+    sizes, values = np.nansum(one.matrix("params"), axis=0), one.matrix(metric)
+    size_of = dict(zip(one.columns, sizes.tolist(), strict=True))
+    valued = {name for name, held in zip(one.columns, values.T, strict=True) if _any(held)}
+    matrices = [name for name in one.columns if not name.startswith("norm.") and name in valued]
+    ranked = sorted(matrices or one.columns, key=lambda name: -size_of[name])
+    large = {*ranked[:_MOST_COMPONENTS]}
+    kept = [name for name in one.columns if name in large]
+    return kept, [name for name in one.columns if name not in large and name in valued]
+
+
+def _any(values: Array) -> bool:
+    return not np.isnan(values).all()
 
 
 def described(one: Map, metric: str) -> str:

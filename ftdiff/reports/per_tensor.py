@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from ftdiff.comparison.frame import there
 from ftdiff.comparison.result import Diff
 from ftdiff.metrics import METRICS
 
@@ -16,24 +19,23 @@ def apart(diff: Diff) -> tuple[dict[str, Any], ...]:
     Columns: the metric; its median over the tensors that have it and the median of what noise of
     their shapes and sizes gives; the least, the most, and the tensor that has the most.
     """
+    columns = diff.columns
     rows = []
-    for name in map(str, diff.frame):
+    for name in columns:
         if name not in METRICS or METRICS[name].needs == "sums":
             continue
-        values = diff.frame[name].dropna().astype(float)
-        noise = diff.expected(name).reindex(values.index).dropna().astype(float)
-        there = len(values) > 0
+        held = there(columns[name])
+        values, noise = columns[name][held], diff.noise(name)[held]
+        noise = noise[~np.isnan(noise)]
         rows.append(
             {
                 "metric": name,
-                "median": float(values.median()) if there else None,
-                "noise gives": float(noise.median()) if len(noise) else None,
-                "least": float(values.min()) if there else None,
-                "most": float(values.max()) if there else None,
+                "median": float(np.median(values)) if len(values) else None,
+                "noise gives": float(np.median(noise)) if len(noise) else None,
+                "least": float(values.min()) if len(values) else None,
+                "most": float(values.max()) if len(values) else None,
                 "tensors": len(values),
-                "most in": str(diff.frame["tensor"][values.index].iloc[int(values.argmax())])
-                if there
-                else "",
+                "most in": columns["tensor"][held][int(values.argmax())] if len(values) else "",
             }
         )
     return tuple(rows)
@@ -42,8 +44,7 @@ def apart(diff: Diff) -> tuple[dict[str, Any], ...]:
 def methods(diff: Diff) -> str:
     """Say how they were measured, and the largest error bound that is stated; "" for none.
 
-    >>> import pandas as pd
-    >>> methods(Diff(pd.DataFrame(), {"spectra": {"w": {"method": "lanczos", "bound": 2e-5}}}))
+    >>> methods(Diff({}, {"spectra": {"w": {"method": "lanczos", "bound": 2e-5}}}))
     'lanczos 1, bound of the relative error 2e-05'
     """
     notes = diff.about.get("spectra", {}).values()

@@ -235,8 +235,8 @@ def test_growth_tells_a_line_from_a_walk() -> None:
     last = random.by().iloc[-1]
     assert last["efficiency"] == pytest.approx(last["efficiency_null"], rel=0.05)
     assert abs(random.by()["step_cosine"].iloc[2]) < 5 * random.by()["cosine_null"].iloc[2]
-    assert "drift" in {one.rule for one in straight.findings}
-    assert "drift" not in {one.rule for one in random.findings}
+    assert "drift" in {one.rule for one in straight.findings()}
+    assert "drift" not in {one.rule for one in random.findings()}
     assert np.isnan(growth(np.array([1.0, 2.0]), np.array([1.0, 2.0]))[0])
 
 
@@ -260,18 +260,18 @@ def planted(lengths: list[float]) -> Trajectory:
     ],
 )
 def test_planted_shapes_are_said(lengths: list[float], rule: str) -> None:
-    assert rule in {one.rule for one in planted(lengths).findings}
+    assert rule in {one.rule for one in planted(lengths).findings()}
 
 
 def test_a_steady_run_is_no_jump_standstill_or_turn() -> None:
-    rules = {one.rule for one in planted([1.0, 2.0, 3.0, 4.0, 5.0]).findings}
+    rules = {one.rule for one in planted([1.0, 2.0, 3.0, 4.0, 5.0]).findings()}
     assert rules == {"growth", "drift"}
 
 
 def test_a_change_under_the_floor_is_said() -> None:
     base = llama(dtype=torch.bfloat16)
     near = [nudge(base, by=0.002, seed=seed) for seed in (1, 2)]
-    assert "under_the_floor" in {one.rule for one in ftdiff.trajectory(base, near).findings}
+    assert "under_the_floor" in {one.rule for one in ftdiff.trajectory(base, near).findings()}
 
 
 def test_checkpoints_stand_in_the_order_of_training(fixtures: Path, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_one_truncated_checkpoint_costs_its_tensors(
     shard = sorted((tmp_path / "step-2").glob("*.safetensors"))[1]
     shard.write_bytes(shard.read_bytes()[:-64])
     found = ftdiff.trajectory(root, opened, order="given")
-    assert found.findings[0].rule == "unreadable"
+    assert found.findings()[0].rule == "unreadable"
     assert 0 < found.by()["tensors"].iloc[0] < len(base)
     assert np.isfinite(found.by()["displacement"]).all()
 
@@ -354,7 +354,7 @@ def test_wrong_calls_say_what_to_do(found: Trajectory, fixtures: Path) -> None:
         found.table("length")
     with pytest.raises(BadCall, match="no layer has"):
         found.table(component="attn.z")
-    with pytest.raises(BadCall, match=r"\.json or \.csv"):
+    with pytest.raises(BadCall, match=r"\.json, \.csv or \.parquet"):
         found.save("x.txt")
 
 

@@ -48,10 +48,11 @@ for name, W in base.items():
 PASS = """
 import sys, time
 import numpy as np
-from ftdiff import engine, kernels
+from ftdiff import kernels
 from ftdiff.adapters import open_tuned
+from ftdiff.comparison import engine
+from ftdiff.comparison.plan import pair
 from ftdiff.formats import open_checkpoint
-from ftdiff.plan import pair
 base = open_checkpoint(sys.argv[1])
 plan = pair(base, open_tuned(sys.argv[2], base))
 kernels.sums(np.zeros(1, np.uint16), np.zeros(1, np.uint16), "BF16", "BF16")  # is compiled

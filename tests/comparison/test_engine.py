@@ -57,7 +57,7 @@ def test_any_task_size_gives_the_same_bits(
 ) -> None:
     plan = _plan(*pair_of)
     whole = [engine._moments(change) for change in plan.changes]
-    assert engine._gather(plan, Shuffled(seed), limit, None) == whole
+    assert engine.run(plan, Shuffled(seed), limit=limit) == whole
 
 
 @pytest.mark.parametrize("tuned", ["full", "lora", "merged"])

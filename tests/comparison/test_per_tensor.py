@@ -28,7 +28,7 @@ class Weighing(Executor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
-        if fn is tensorwise.measure:
+        if getattr(args[0], "func", None) is tensorwise.measure:
             self.sent.append(len(pickle.dumps((fn, args))))
             self.came.append(len(pickle.dumps(future.result())))
         return future

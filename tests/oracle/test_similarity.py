@@ -85,7 +85,7 @@ def test_what_depends_on_the_base_says_so_without_one(shelf: Any) -> None:
     found = ftdiff.similarity([paths["lora"], paths["dora"]])
     assert {"dora"} == {*found.about["unreadable"]}
     assert "give the base" in next(iter(found.about["unreadable"]["dora"].values()))
-    assert found.findings[0].rule == "unreadable"
+    assert found.findings()[0].rule == "unreadable"
 
 
 @given(st.integers(0, 1000))
@@ -107,7 +107,7 @@ def test_turning_the_factors_of_an_adapter_changes_nothing(shelf: Any, seed: int
     cosine = found.matrix.to_numpy()
     assert cosine[0, 1] == pytest.approx(1, abs=1e-6)
     assert cosine[0, 2] == pytest.approx(cosine[1, 2], abs=1e-5)
-    assert [one.rule for one in found.findings if one.rule == "duplicate"] == ["duplicate"]
+    assert [one.rule for one in found.findings() if one.rule == "duplicate"] == ["duplicate"]
 
 
 def test_leading_directions_overlap_as_torch_has_it(shelf: Any) -> None:

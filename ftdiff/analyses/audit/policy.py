@@ -14,9 +14,9 @@ from ftdiff.analyses.audit.expectation import WORDS, Expectation
 from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.audit.rules_special import layer_spans
 from ftdiff.analyses.finding import SEVERITIES, Severity
-from ftdiff.comparison.frame import written
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.storage import written
 from ftdiff.errors import BadCall, BadFile, UnknownName
 from ftdiff.metrics import METRICS
 from ftdiff.registry import Registry

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.finding import Finding, findings, speaks_for
 from ftdiff.analyses.findings import (
     concentration,
     contrasts,
@@ -39,6 +39,7 @@ __all__ = [
     "depth",
     "findings",
     "groups",
+    "of_diff",
     "outliers",
     "regime",
     "rule",
@@ -46,37 +47,14 @@ __all__ = [
 ]
 
 
-def findings(
+@speaks_for(Diff, pd.DataFrame)
+def of_diff(
     data: Diff | pd.DataFrame,
     metric: str | None = None,
     *,
     limits: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Finding]:
-    """Say what a diff, or a plain matrix, shows: movement, where it differs, and what explains it.
-
-    Parameters
-    ----------
-    data
-        A diff, or a matrix with a row per layer and a column per component.
-    metric
-        What patterns are looked for in: by default the relative norm; without a base the
-        root-mean-square change. Of a plain matrix, any text.
-    limits
-        Thresholds to use instead of the defaults, by rule:
-        ``{"contrast": {"ratio": 1.5}}``.
-
-    Returns
-    -------
-    list of Finding
-        In the order of `RULES`, a stack after the other; deterministic.
-
-    Raises
-    ------
-    UnknownName
-        A metric, a rule or one of its thresholds does not exist.
-    BadCall
-        The data is neither a diff nor a matrix of numbers.
-    """
+    """Say what a diff, or a plain matrix, shows; the arguments are those of `findings`."""
     options = _checked(limits or {})
     if metric is None:
         absolute = isinstance(data, Diff) and not data.about.get("base")

@@ -1,15 +1,13 @@
 """Many fine-tunes of one base, measured together, tensor by tensor."""
 
 from ftdiff.analyses.pairwise.alignment import Line, Lineup, apart_from, labels, line_up, place
-from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure
+from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure, unmeasured
 from ftdiff.analyses.pairwise.problems import trouble, troubles
 from ftdiff.analyses.pairwise.storage import (
     COLUMNS,
     checked_about,
     checked_sums,
-    load,
     packed,
-    save,
     tensors_of,
     unpacked,
 )
@@ -27,14 +25,13 @@ __all__ = [
     "floor_sq",
     "labels",
     "line_up",
-    "load",
     "measure",
     "packed",
     "place",
     "run",
-    "save",
     "tensors_of",
     "trouble",
     "troubles",
+    "unmeasured",
     "unpacked",
 ]

@@ -11,7 +11,7 @@ from ftdiff.adapters import open_tuned
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.deltas.recipes import Beside, Recipe, Tuned
 from ftdiff.errors import BadCall, Mismatch, one_line
-from ftdiff.formats import open_checkpoint
+from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
@@ -55,6 +55,8 @@ class Lineup:
         A line for each base tensor that one of them changes.
     base
         The base's source; None without one.
+    opened
+        The opened base; None without one.
     apart
         By fine-tune, the tensors that could not be lined up, each with the reason.
     """
@@ -64,6 +66,7 @@ class Lineup:
     lines: tuple[Line, ...]
     base: str | None = None
     apart: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    opened: Checkpoint | None = None
 
 
 def place(line: Line) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
         if opened is None and len(fine) > 1 and not any(map(any, others)):
             raise Mismatch(f"{name}: no tensor has a name that the others have; give --base")
     source = None if opened is None else opened.source
-    return Lineup(names, fine, lines, source, dict(zip(names, apart, strict=True)))
+    return Lineup(names, fine, lines, source, dict(zip(names, apart, strict=True)), opened)
 
 
 def _alone(fine: Sequence[Tuned]) -> list[Plan]:

@@ -83,6 +83,19 @@ def measure(line: Line, asked: Asked) -> Together:
         return _measured(line, asked)
 
 
+def unmeasured(line: Line, asked: Asked, why: str) -> Together:
+    """Return what is known of a line that could not be measured: who leaves it as it is."""
+    count = len(line.recipes)
+    changing = (i for i, recipe in enumerate(line.recipes) if recipe is not None)
+    complaints = {i: why for i in changing if i not in line.unknown}
+    lost = [*{*line.unknown, *complaints}]
+    inner = np.zeros((count, count))
+    inner[lost, :] = inner[:, lost] = np.nan
+    sums = {name: PROBES[name](line).found() for name in asked.probes}
+    probes = {name: _known(found, inner.shape, lost) for name, found in sums.items()}
+    return Together(inner, np.zeros(count, np.int64), probes=probes, complaints=complaints)
+
+
 def _measured(line: Line, asked: Asked) -> Together:
     reading = _Reading(line)
     probes = {name: PROBES[name](line) for name in asked.probes}

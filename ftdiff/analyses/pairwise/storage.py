@@ -1,19 +1,16 @@
-"""How what is measured of many fine-tunes is kept: JSON, exact to the bit, and CSV."""
+"""Sums of many fine-tunes as plain values that JSON holds, exact to the bit, and back."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftdiff.comparison.frame import IDENTITY, written
-from ftdiff.errors import BadCall, BadFile
+from ftdiff.comparison.frame import IDENTITY
 from ftdiff.naming import PLACE
-from ftdiff.tensors import Array, stamp
+from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,54 +90,3 @@ def unpacked(stored: Mapping[str, Any]) -> Array:
     found = np.zeros((count, n, n))
     found[:, first, second] = found[:, second, first] = flat.reshape(count, len(first))
     return found
-
-
-T = TypeVar("T")
-_UNFIT = (
-    *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
-    *(IndexError, MemoryError),
-)
-
-
-def save(
-    path: Path, what: str, document: Callable[[], Any], frame: Callable[[], pd.DataFrame]
-) -> Path:
-    """Write .json (the document) or .csv (the frame); the file appears only when it is whole.
-
-    Raises
-    ------
-    BadCall
-        The ending is neither.
-    """
-    ending = path.suffix.lower()
-    if ending == ".csv":
-        with written(path) as temporary:
-            frame().to_csv(temporary, index=False)
-    elif ending == ".json":
-        text = json.dumps(document(), ensure_ascii=False, allow_nan=False)
-        with written(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    else:
-        raise BadCall(f"{path}: a {what} is saved as .json or .csv")
-    return path
-
-
-def load(path: Path, what: str, format_: str, parts: Callable[[Any], T]) -> T:
-    """Return the parts of a document that `save` wrote in this format.
-
-    Raises
-    ------
-    BadFile
-        The file is none, or its parts do not fit each other.
-    """
-    try:
-        stamp(path)
-        stored = json.loads(path.read_bytes())
-        if stored["format"] != format_:
-            told = str(stored["format"])[:40]
-            raise BadFile(f"{path}: written in format {told!r}, this is {format_!r}")
-        return parts(stored)
-    except _UNFIT as error:
-        raise BadFile(f"{path}: not a {what} saved by ftdiff ({type(error).__name__})") from error
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor
+from operator import attrgetter
 from typing import TypeVar
 
 from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.inner_products import cost
-from ftdiff.comparison.engine import Progress
-from ftdiff.comparison.threads import pool
+from ftdiff.comparison import executors
+from ftdiff.comparison.executors import Work
+from ftdiff.comparison.progress import Progress
 
 T = TypeVar("T")
 
@@ -17,6 +19,7 @@ T = TypeVar("T")
 def run(
     lines: Sequence[Line],
     task: Callable[[Line], T],
+    lost: Callable[[Line, str], T],
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[T]:
@@ -28,21 +31,16 @@ def run(
         What is measured, each on one worker.
     task
         A function that travels: of a module, or a `functools.partial` of one.
+    lost
+        Makes the result of a line whose worker died, from the complaint.
     executor
         Threads of this process by default, one for each core.
     progress
         Called with the bytes read so far and in all.
     """
-    if executor is None:
-        with pool() as threads:
-            return run(lines, task, threads, progress)
-    order = sorted(range(len(lines)), key=lambda i: -cost(lines[i]))
-    futures = {executor.submit(task, lines[i]): i for i in order}
-    total, done = sum(map(cost, lines)), 0
-    found: dict[int, T] = {}
-    for future in as_completed(futures):
-        found[futures[future]] = future.result()
-        done += cost(lines[futures[future]])
-        if progress is not None:
-            progress(done, total)
-    return [found[i] for i in range(len(lines))]
+    work = Work("reading", task, name=attrgetter("address.name"), cost=cost, priority=cost)
+    outcomes = executors.run(work, [[line] for line in lines], executor, progress)
+    return [
+        lost(line, outcome) if isinstance(outcome, str) else outcome
+        for line, outcome in zip(lines, outcomes, strict=True)
+    ]

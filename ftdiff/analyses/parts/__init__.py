@@ -13,12 +13,12 @@ import numpy as np
 from ftdiff.adapters import open_tuned
 from ftdiff.analyses.parts import attention, embeddings
 from ftdiff.analyses.parts.frame import gathered, piece
-from ftdiff.analyses.parts.sums import Lines, measure
-from ftdiff.analyses.parts.tasks import measured
+from ftdiff.analyses.parts.tasks import measured, measured_alone
 from ftdiff.analyses.parts.tokenizers import vocabulary
 from ftdiff.comparison import provenance
-from ftdiff.comparison.engine import Progress
+from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Change, Plan, pair
+from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED, RESHAPED, UNTOUCHED
 from ftdiff.deltas.recipes import Tuned
@@ -28,12 +28,18 @@ from ftdiff.formats import Checkpoint, open_checkpoint
 __all__ = ["columns", "heads", "rows", "tokens"]
 
 
-def rows(base: Any | None, tuned: Any, tensor: str) -> Diff:
+def rows(
+    base: Any | None,
+    tuned: Any,
+    tensor: str,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Diff:
     """Measure every output row of one tensor.
 
     Parameters
     ----------
-    base, tuned
+    base, tuned, executor, progress
         As in `ftdiff.compare`.
     tensor
         The tensor's name in the base, or an end of it that no other has.
@@ -53,12 +59,18 @@ def rows(base: Any | None, tuned: Any, tensor: str) -> Diff:
     BadFile, BadAdapter, Mismatch
         What was given cannot be read or compared.
     """
-    return _lines(base, tuned, tensor, 0, "row")
+    return _lines(base, tuned, tensor, "row", Workplace(executor, progress))
 
 
-def columns(base: Any | None, tuned: Any, tensor: str) -> Diff:
+def columns(
+    base: Any | None,
+    tuned: Any,
+    tensor: str,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Diff:
     """Measure every input column of one tensor; else as `rows`, told apart by `column`."""
-    return _lines(base, tuned, tensor, 1, "column")
+    return _lines(base, tuned, tensor, "column", Workplace(executor, progress))
 
 
 def heads(
@@ -177,10 +189,10 @@ def tokens(
     return gathered(pieces, provenance.about(opened, fine, plan, unreadable))
 
 
-def _lines(base: Any | None, tuned: Any, tensor: str, axis: int, word: str) -> Diff:
+def _lines(base: Any | None, tuned: Any, tensor: str, word: str, at: Workplace) -> Diff:
     opened, fine, plan = _opened(base, tuned)
     change = _named(plan, tensor)
-    found: Lines = measure(change, axis)
+    found = measured_alone(change, int(word == "column"), at.executor, at.progress)
     pieces = [piece(plan, change.address.name, found, {word: list(range(len(found)))})]
     return gathered(pieces, provenance.about(opened, fine, plan, {}))
 

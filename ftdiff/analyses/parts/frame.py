@@ -1,4 +1,4 @@
-"""From sums of parts to pieces of a tidy frame, and to a `Diff` of all of them."""
+"""From sums of parts to pieces of a table's columns, and to a `Diff` of all of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from ftdiff.analyses.parts.sums import Lines
-from ftdiff.comparison.frame import IDENTITY, frame_of, typed
+from ftdiff.comparison.frame import IDENTITY, of_rows, typed
 from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import CHANGED, IDENTICAL
@@ -50,10 +49,10 @@ def piece(
 def gathered(pieces: Sequence[Piece], about: dict[str, Any]) -> Diff:
     """Put pieces, which have the same columns, together and add the metrics."""
     if not pieces:
-        return Diff.of_frame(frame_of([]), about)
+        return Diff.of_columns(of_rows([]), about)
     order = dict.fromkeys([*IDENTITY, *COLUMNS, *pieces[0]])
     columns = {word: _joined([one[word] for one in pieces]) for word in order}
-    return Diff.of_frame(typed(pd.DataFrame(columns)), about)
+    return Diff.of_columns(typed(columns), about)
 
 
 def _joined(parts: Sequence[Sequence[Any] | Array]) -> Sequence[Any] | Array:

@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import TypeAlias
 
 from ftdiff.analyses.parts.sums import Lines, measure
-from ftdiff.comparison.engine import Progress
+from ftdiff.comparison import executors
+from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change
-from ftdiff.comparison.threads import pool
-from ftdiff.errors import attempt
-from ftdiff.tensors import nbytes, numel
+from ftdiff.comparison.progress import Progress
+from ftdiff.errors import FtdiffError, attempt
+
+#: A change, and along which axis it is measured.
+Piece: TypeAlias = tuple[Change, int]
 
 
 def measured(
-    tasks: Sequence[tuple[Change, int]],
+    pieces: Sequence[Piece],
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[Lines | str]:
     """Measure changes along an axis each: lines, or the complaint where one cannot be read."""
-    if executor is not None:
-        return _gathered(tasks, executor, progress)
-    with pool() as threads:
-        return _gathered(tasks, threads, progress)
+    work: Work[Piece, Lines | str] = Work("reading", _lines_or_why, name=_name, cost=_cost)
+    return executors.run(work, [[piece] for piece in pieces], executor, progress)
 
 
-def _lines(change: Change, axis: int) -> Lines | str:
-    return attempt(change.address.name, lambda: measure(change, axis))
+def measured_alone(
+    change: Change, axis: int, executor: Executor | None = None, progress: Progress | None = None
+) -> Lines:
+    """Measure one change along an axis.
+
+    Raises
+    ------
+    FtdiffError
+        It cannot be read, or its worker died.
+    """
+    work: Work[Piece, Lines] = Work("reading", _lines, name=_name, cost=_cost)
+    (found,) = executors.run(work, [[(change, axis)]], executor, progress)
+    if isinstance(found, str):
+        raise FtdiffError(found)
+    return found
 
 
-def _gathered(
-    tasks: Iterable[tuple[Change, int]], executor: Executor, progress: Progress | None
-) -> list[Lines | str]:
-    futures: dict[Future[Lines | str], int] = {
-        executor.submit(_lines, change, axis): _bytes(change) for change, axis in tasks
-    }
-    done, total = 0, sum(futures.values())
-    for future in as_completed(futures):
-        done += futures[future]
-        if progress is not None:
-            progress(done, total)
-    return [future.result() for future in futures]
+def _lines(piece: Piece) -> Lines:
+    return measure(*piece)
 
 
-def _bytes(change: Change) -> int:
-    return nbytes(change.base) if change.base is not None else numel(change.recipe.shape)
+def _lines_or_why(piece: Piece) -> Lines | str:
+    return attempt(_name(piece), lambda: measure(*piece))
+
+
+def _name(piece: Piece) -> str:
+    return piece[0].address.name
+
+
+def _cost(piece: Piece) -> int:
+    return piece[0].size

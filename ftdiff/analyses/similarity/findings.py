@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, counted, gravest_first, listed
+from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, speaks_for
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import clusters as grouping
+from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.metrics import TRUSTED_SNR
-
-if TYPE_CHECKING:
-    from ftdiff.analyses.similarity.result import Similarity
 
 # A cosine this many standard deviations from what chance gives is more than chance.
 _BEYOND = 5.0
@@ -25,6 +22,7 @@ _EXCUSED = ("nonfinite", "unreadable")
 _OPPOSED = 0.4
 
 
+@speaks_for(Similarity)
 def findings(found: Similarity) -> list[Finding]:
     """Return what is worth saying, alarms first."""
     said = [

@@ -21,11 +21,12 @@ from ftdiff.analyses.pairwise import (
     run,
     tensors_of,
     trouble,
+    unmeasured,
 )
 from ftdiff.analyses.similarity import subspaces
 from ftdiff.analyses.similarity.result import Similarity
-from ftdiff.comparison.engine import Progress
-from ftdiff.comparison.provenance import version
+from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.provenance import made_of
 from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
@@ -86,8 +87,10 @@ def similarity(
     lineup = line_up(base, tuned)
     probes = tuple(name for name in asked if name != "subspaces")
     asking = Asked(base=any(one.kind == "full" for one in lineup.tuned), probes=probes)
-    task = partial(_measured, asked=asking, spaces="subspaces" in asked)
-    found = run(lineup.lines, task, executor, progress)
+    spaces = "subspaces" in asked
+    task = partial(_measured, asked=asking, spaces=spaces)
+    lost = partial(_unmeasured, asked=asking, spaces=spaces)
+    found = run(lineup.lines, task, lost, executor, progress)
     together = [one for one, _ in found]
     sums = {"inner": np.stack([one.inner for one in together])}
     floors = [floor_sq(line, one) for line, one in zip(lineup.lines, together, strict=True)]
@@ -95,9 +98,9 @@ def similarity(
     for probe in probes:
         for name in together[0].probes[probe]:
             sums[f"{probe}.{name}"] = np.stack([one.probes[probe][name] for one in together])
-    if "subspaces" in asked:
+    if spaces:
         for name in found[0][1]:
-            sums[f"subspaces.{name}"] = np.stack([spaces[name] for _, spaces in found])
+            sums[f"subspaces.{name}"] = np.stack([overlaps[name] for _, overlaps in found])
     rows = [place(line) for line in lineup.lines]
     return Similarity(lineup.names, tensors_of(rows), sums, _about(lineup, together))
 
@@ -105,6 +108,13 @@ def similarity(
 def _measured(line: Line, asked: Asked, spaces: bool) -> tuple[Together, dict[str, Array]]:
     """Measure one line on a worker."""
     return measure(line, asked), subspaces.overlaps(line) if spaces else {}
+
+
+def _unmeasured(
+    line: Line, why: str, asked: Asked, spaces: bool
+) -> tuple[Together, dict[str, Array]]:
+    """Return what is known of a line whose worker died."""
+    return unmeasured(line, asked, why), subspaces.unknown(line) if spaces else {}
 
 
 def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
@@ -116,5 +126,5 @@ def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
             for name, one in zip(lineup.names, lineup.tuned, strict=True)
         },
         **trouble(lineup, found),
-        "versions": {"ftdiff": version()},
+        **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }

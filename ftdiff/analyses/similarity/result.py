@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ftdiff.analyses.finding import Finding
-from ftdiff.analyses.pairwise import COLUMNS, load, save
+from ftdiff.analyses.pairwise import COLUMNS
 from ftdiff.analyses.similarity import (
     clusters as grouping,
-)
-from ftdiff.analyses.similarity import (
-    findings as remarks,
 )
 from ftdiff.analyses.similarity import (
     merge_forecast as forecasts,
@@ -25,6 +22,7 @@ from ftdiff.analyses.similarity import (
     storage as files,
 )
 from ftdiff.analyses.similarity.formulas import FORMULAS
+from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.notebook_html import shown
 from ftdiff.errors import BadCall, UnknownName
@@ -197,20 +195,27 @@ class Similarity:
         """
         return forecasts.forecast(self.names, self.sums, drop)
 
-    @property
     def findings(self) -> list[Finding]:
-        """Sentences: duplicates, groups, nearest neighbours, conflicts, what could not be read."""
-        return remarks.findings(self)
+        """Say what it shows: a call of `ftdiff.findings`."""
+        import ftdiff
+
+        return ftdiff.findings(self)
+
+    @property
+    def parts(self) -> files.Parts:
+        """What it is made of, as it is saved."""
+        return files.Parts(self.names, self.tensors, self.sums, self.about)
 
     def save(self, path: str | Path) -> Path:
-        """Write JSON (whole) or CSV (a row per tensor and pair), by the path's ending.
+        """Write JSON (whole), CSV or Parquet (a row per tensor and pair), by the path's ending.
 
         Raises
         ------
         BadCall
-            The ending is neither.
+            The ending is another.
         """
-        return save(Path(path), "similarity", lambda: files.document(self), lambda: self.frame)
+        whole = partial(files.document, self.parts)
+        return storage.save(Path(path), files.FORM, whole, lambda: self.frame)
 
     @classmethod
     def load(cls, path: str | Path) -> Similarity:
@@ -221,11 +226,11 @@ class Similarity:
         BadFile
             The file is not a saved similarity.
         """
-        return cls(*load(Path(path), "similarity", files.FORMAT, files.parts))
+        return cls(*storage.load(Path(path), files.FORM, files.parts))
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what is to be said, and the nearest of each."""
-        return shown(repr(self), [one.message for one in self.findings], records(self.neighbours))
+        return shown(repr(self), [one.message for one in self.findings()], records(self.neighbours))
 
     def __repr__(self) -> str:
         return f"Similarity({', '.join(self.names)}: {len(self.tensors)} tensors)"

@@ -1,21 +1,20 @@
-"""A similarity as a document, whole and exact to the bit, and back."""
+"""The parts of a similarity as a document, exact to the bit, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftdiff.analyses.pairwise import checked_about, checked_sums, packed, tensors_of, unpacked
 from ftdiff.analyses.similarity.formulas import SPACES
 from ftdiff.comparison.frame import records
+from ftdiff.comparison.storage import Form
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ftdiff.analyses.similarity.result import Similarity
-
-FORMAT = "ftdiff.similarity/1"
+FORM = Form("similarity")
 
 #: What each measure adds to the sums: of all pairs, of each fine-tune, or one number.
 MEASURED: Mapping[str, Mapping[str, str]] = {
@@ -28,17 +27,23 @@ MEASURED: Mapping[str, Mapping[str, str]] = {
     "subspaces": dict.fromkeys(SPACES, "pairs"),
 }
 
-Parts = tuple[tuple[str, ...], "pd.DataFrame", dict[str, Array], dict[str, Any]]
+
+class Parts(NamedTuple):
+    """What a similarity is made of; see `Similarity`."""
+
+    names: tuple[str, ...]
+    tensors: pd.DataFrame
+    sums: Mapping[str, Array]
+    about: dict[str, Any]
 
 
-def document(found: Similarity) -> dict[str, Any]:
-    """Return everything as values that JSON holds; what is missing is null."""
+def document(parts: Parts) -> dict[str, Any]:
+    """Return the parts as values that JSON holds; what is missing is null."""
     return {
-        "format": FORMAT,
-        "names": [*found.names],
-        "about": found.about,
-        "tensors": records(found.tensors),
-        "sums": {name: packed(array) for name, array in found.sums.items()},
+        "names": [*parts.names],
+        "about": parts.about,
+        "tensors": records(parts.tensors),
+        "sums": {name: packed(array) for name, array in parts.sums.items()},
     }
 
 
@@ -64,4 +69,4 @@ def parts(stored: Mapping[str, Any]) -> Parts:
     checked_sums(sums, shapes)
     if len(sums) < len(shapes):
         raise KeyError("sums")
-    return names, tensors, sums, about
+    return Parts(names, tensors, sums, about)

@@ -26,7 +26,7 @@ def overlaps(line: Line) -> dict[str, Array]:
     n = len(line.recipes)
     found = {name: np.full((count, n, n), np.nan) for name in SPACES}
     if len(line.shape) < 2 or min(rows, columns) < 2:
-        return {name: np.full((n, n), np.nan) for name in SPACES}
+        return unknown(line)
     for index in range(count):
         both = [_directions(line, recipe, (rows, columns), index) for recipe in line.recipes]
         for side, dimension in enumerate((rows, columns)):
@@ -35,6 +35,12 @@ def overlaps(line: Line) -> dict[str, Array]:
                 found[f"{('left', 'right')[side]}_{what}"][index] = values
     with np.errstate(all="ignore"):
         return {name: _mean(values) for name, values in found.items()}
+
+
+def unknown(line: Line) -> dict[str, Array]:
+    """Return the same for a line of which nothing is known."""
+    n = len(line.recipes)
+    return {name: np.full((n, n), np.nan) for name in SPACES}
 
 
 def _mean(values: Array) -> Array:

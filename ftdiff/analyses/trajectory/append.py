@@ -15,10 +15,8 @@ from ftdiff.tensors import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ftdiff.analyses.trajectory.result import Trajectory
 
-
-def joined(early: Trajectory, late: Trajectory) -> Parts:
+def joined(early: Parts, late: Parts) -> Parts:
     """Return the parts of a trajectory of both; pairs across them are known from sketches alone.
 
     Raises
@@ -42,22 +40,22 @@ def joined(early: Trajectory, late: Trajectory) -> Parts:
     about = {**late.about, "unreadable": _renamed(early, late, "unreadable", names)}
     about["apart"] = _renamed(early, late, "apart", names)
     about["nonfinite"] = _renamed(early, late, "nonfinite", names)
-    sources = [*early.about["sources"].values(), *late.about["sources"].values()]
-    about["sources"] = dict(zip(names, sources, strict=True))
+    runs = [part.about["sources"]["tuned"] for part in (early, late)]
+    about["sources"] = {**late.about["sources"], "tuned": [*runs[0], *runs[1]]}
     about["order"] = ", then ".join(dict.fromkeys([early.about["order"], late.about["order"]]))
     kinds = [*early.about["kind"].split(", "), *late.about["kind"].split(", ")]
     about["kind"] = ", ".join(dict.fromkeys(kinds))
-    return names, (*early.steps, *late.steps), tensors, sums, about
+    return Parts(names, (*early.steps, *late.steps), tensors, sums, about)
 
 
-def _union(early: Trajectory, late: Trajectory) -> pd.DataFrame:
+def _union(early: Parts, late: Parts) -> pd.DataFrame:
     import pandas as pd
 
     new = late.tensors[~late.tensors["tensor"].isin(early.tensors["tensor"])]
     return pd.concat([early.tensors, new], ignore_index=True) if len(new) else early.tensors
 
 
-def _spread(part: Trajectory, names: Iterable[str]) -> dict[str, Array]:
+def _spread(part: Parts, names: Iterable[str]) -> dict[str, Array]:
     """Align a part's sums with all tensors: adapters leave the others as they are."""
     places = {name: i for i, name in enumerate(part.tensors["tensor"])}
     at = [places.get(name, -1) for name in names]
@@ -78,7 +76,7 @@ def _or_missing(sums: Any, name: str, count: int) -> Array:
     return np.full((len(sums["inner"]), count), np.nan) if found is None else found
 
 
-def _check(early: Trajectory, late: Trajectory) -> None:
+def _check(early: Parts, late: Parts) -> None:
     if late.steps[0] <= early.steps[-1]:
         raise Mismatch(
             f"{late.names[0]}: step {late.steps[0]} is not after step {early.steps[-1]} of the "
@@ -97,14 +95,12 @@ def _check(early: Trajectory, late: Trajectory) -> None:
         raise Mismatch("the earlier trajectory has sketches of another size; measure it again")
 
 
-def _facts(one: Trajectory) -> dict[str, tuple[Any, float]]:
+def _facts(one: Parts) -> dict[str, tuple[Any, float]]:
     pairs = zip(one.tensors["shape"], one.sums["base_sq"].tolist(), strict=True)
     return dict(zip(one.tensors["tensor"], pairs, strict=True))
 
 
-def _renamed(
-    early: Trajectory, late: Trajectory, key: str, names: tuple[str, ...]
-) -> dict[str, Any]:
+def _renamed(early: Parts, late: Parts, key: str, names: tuple[str, ...]) -> dict[str, Any]:
     new = dict(zip(late.names, names[len(early.names) :], strict=True))
     later = {new[name]: said for name, said in late.about.get(key, {}).items()}
     return {**early.about.get(key, {}), **later}

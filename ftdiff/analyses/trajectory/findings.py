@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, gravest_first, listed
+from ftdiff.analyses.finding import Finding, gravest_first, listed, speaks_for
 from ftdiff.analyses.pairwise import troubles
+from ftdiff.analyses.trajectory.result import Trajectory
 from ftdiff.metrics import TRUSTED_SNR
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ftdiff.analyses.trajectory.result import Trajectory
 
 # Defaults, as the sentences name them.
 _FEWEST = 4  # checkpoints under which nothing is said of a shape
@@ -24,10 +23,11 @@ _JUMP = 4.0  # times the median step, each over its number of steps
 _DRIFT = 0.8  # of a straight line's efficiency
 
 
+@speaks_for(Trajectory)
 def findings(found: Trajectory) -> list[Finding]:
     """Return what is worth saying, alarms first."""
     said = [*troubles(found.about)]
-    if found._known().any():
+    if found.known.any():
         whole = found.by()
         said += [*_floor(whole), *_still(whole), *_turned(whole), *_jumps(whole)]
         said += [*_saturation(found, whole), *_drift(found, whole)]

@@ -22,14 +22,15 @@ from ftdiff.analyses.pairwise import (
     run,
     tensors_of,
     trouble,
+    unmeasured,
 )
 from ftdiff.analyses.trajectory.checkpoint_order import GIVEN, Order, expanded, ordered
 from ftdiff.analyses.trajectory.result import Trajectory
 from ftdiff.comparison import per_tensor as tensorwise
-from ftdiff.comparison.engine import Progress
 from ftdiff.comparison.per_tensor import Functions
 from ftdiff.comparison.plan import Change
-from ftdiff.comparison.provenance import version
+from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadCall, Mismatch
 from ftdiff.metrics import METRICS, resolve
@@ -93,7 +94,7 @@ def trajectory(
     functions = {metric.name: (metric.needs, metric.compute) for metric in wanted}
     asking = Asked(base=lineup.base is not None, probes=("sketch",))
     task = partial(_measured, asked=asking, functions=functions)
-    found = run(lineup.lines, task, executor, progress)
+    found = run(lineup.lines, task, partial(_unmeasured, asked=asking), executor, progress)
     made = _of(lineup, found, steps, how)
     return made if before is None else before.followed_by(made)
 
@@ -115,6 +116,11 @@ def _measured(
     return measure(line, asked), values
 
 
+def _unmeasured(line: Line, why: str, asked: Asked) -> tuple[Together, list[Mapping[str, float]]]:
+    """Return what is known of a line whose worker died."""
+    return unmeasured(line, asked, why), [{} for _ in line.recipes]
+
+
 def _of(
     lineup: Lineup,
     found: Sequence[tuple[Together, list[Mapping[str, float]]]],
@@ -134,11 +140,10 @@ def _of(
         sums[f"metric.{name}"] = np.array([_column(rows, name) for _, rows in found])
     about = {
         "base": lineup.base,
-        "sources": dict(zip(lineup.names, (one.source for one in lineup.tuned), strict=True)),
         "kind": ", ".join(dict.fromkeys(one.kind for one in lineup.tuned)),
         "order": how,
         **trouble(lineup, together),
-        "versions": {"ftdiff": version()},
+        **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }
     if not lineup.lines:
         raise Mismatch("no checkpoint changes a tensor")

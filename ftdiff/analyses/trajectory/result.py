@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ftdiff.analyses.finding import Finding
-from ftdiff.analyses.pairwise import COLUMNS, load, save
+from ftdiff.analyses.pairwise import COLUMNS
 from ftdiff.analyses.trajectory import (
     append as adding,
-)
-from ftdiff.analyses.trajectory import (
-    findings as remarks,
 )
 from ftdiff.analyses.trajectory import (
     path as numbers,
@@ -24,6 +21,7 @@ from ftdiff.analyses.trajectory import (
 from ftdiff.analyses.trajectory import (
     storage as files,
 )
+from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.notebook_html import shown
 from ftdiff.errors import BadCall, UnknownName
@@ -165,22 +163,29 @@ class Trajectory:
         Mismatch
             The base or the tensors are others, or a step is not after all earlier ones.
         """
-        return Trajectory(*adding.joined(self, later))
+        return Trajectory(*adding.joined(self.parts, later.parts))
+
+    def findings(self) -> list[Finding]:
+        """Say what it shows: a call of `ftdiff.findings`."""
+        import ftdiff
+
+        return ftdiff.findings(self)
 
     @property
-    def findings(self) -> list[Finding]:
-        """Sentences: standstill, early saturation, drift, turns, jumps, what could not be read."""
-        return remarks.findings(self)
+    def parts(self) -> files.Parts:
+        """What it is made of, as it is saved."""
+        return files.Parts(self.names, self.steps, self.tensors, self.sums, self.about)
 
     def save(self, path: str | Path) -> Path:
-        """Write JSON (whole, sketches too) or CSV (a row per tensor and checkpoint).
+        """Write JSON (whole, sketches too), CSV or Parquet (a row per tensor and checkpoint).
 
         Raises
         ------
         BadCall
-            The ending is neither.
+            The ending is another.
         """
-        return save(Path(path), "trajectory", lambda: files.document(self), lambda: self.frame)
+        whole = partial(files.document, self.parts)
+        return storage.save(Path(path), files.FORM, whole, lambda: self.frame)
 
     @classmethod
     def load(cls, path: str | Path) -> Trajectory:
@@ -191,14 +196,16 @@ class Trajectory:
         BadFile
             The file is not a saved trajectory.
         """
-        return cls(*load(Path(path), "trajectory", files.FORMAT, files.parts))
+        return cls(*storage.load(Path(path), files.FORM, files.parts))
 
-    def _known(self) -> Array:
+    @property
+    def known(self) -> Array:
+        """bool, T: whether a tensor's change is known at every checkpoint."""
         own = np.einsum("tii->ti", self.sums["inner"])
         return np.asarray(np.isfinite(own).all(axis=1))
 
     def _groups(self, columns: Sequence[str]) -> list[tuple[tuple[Any, ...], Array]]:
-        known = np.flatnonzero(self._known())
+        known = np.flatnonzero(self.known)
         if not columns:
             return [((), known)] if len(known) else []
         tensors = self.tensors.iloc[known]
@@ -236,8 +243,8 @@ class Trajectory:
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what is to be said, and a row for each checkpoint."""
         left = ("tensors", "efficiency_null", "cosine_null", "estimated")
-        rows = records(self.by().drop(columns=[*left])) if self._known().any() else []
-        return shown(repr(self), [one.message for one in self.findings], rows)
+        rows = records(self.by().drop(columns=[*left])) if self.known.any() else []
+        return shown(repr(self), [one.message for one in self.findings()], rows)
 
     def __repr__(self) -> str:
         return f"Trajectory({len(self.names)} checkpoints, {len(self.tensors)} tensors)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ftdiff.analyses.verification import findings
 from ftdiff.analyses.verification.measure import verify
 from ftdiff.analyses.verification.result import Verification
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "findings", "verify"]

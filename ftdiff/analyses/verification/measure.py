@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor
+from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_tuned
 from ftdiff.analyses.verification.claims import Claim, claims
 from ftdiff.analyses.verification.merged_tensor import Row
 from ftdiff.analyses.verification.result import Verification
-from ftdiff.analyses.verification.verdicts import judge
-from ftdiff.comparison.engine import Progress
-from ftdiff.comparison.provenance import version
-from ftdiff.comparison.threads import pool
+from ftdiff.analyses.verification.verdicts import judge, unreadable
+from ftdiff.comparison import executors
+from ftdiff.comparison.executors import Work
+from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.provenance import made_of, version
 from ftdiff.errors import BadCall
 from ftdiff.formats import Broken, Quantised, open_checkpoint
 
@@ -77,6 +79,7 @@ def verify(
         "unmatched": dict(fine.unmatched),
         "notes": [*opened.notes, *fine.notes, *whole.notes],
         "version": version(),
+        **made_of(base=[opened], adapter=[fine], merged=[whole]),
     }
     return Verification.of_rows(rows, about)
 
@@ -84,21 +87,13 @@ def verify(
 def _judge(
     made: Sequence[Claim], executor: Executor | None, progress: Progress | None
 ) -> list[Row]:
-    if executor is not None:
-        return _gather(made, executor, progress)
-    with pool() as threads:
-        return _gather(made, threads, progress)
-
-
-def _gather(made: Sequence[Claim], executor: Executor, progress: Progress | None) -> list[Row]:
     """Judge the largest first, so that none is waited for at the end."""
-    order = sorted(range(len(made)), key=lambda i: -made[i].size)
-    futures = {executor.submit(judge, made[i]): i for i in order}
-    rows: list[Row] = [{}] * len(made)
-    done, total = 0, sum(claim.size for claim in made)
-    for future in as_completed(futures):
-        rows[futures[future]] = future.result()
-        done += made[futures[future]].size
-        if progress is not None:
-            progress(done, total)
-    return rows
+    size = attrgetter("size")
+    work: Work[Claim, Row] = Work(
+        "reading", judge, name=attrgetter("address.name"), cost=size, priority=size
+    )
+    rows = executors.run(work, [[claim] for claim in made], executor, progress)
+    return [
+        unreadable(claim, row) if isinstance(row, str) else row
+        for claim, row in zip(made, rows, strict=True)
+    ]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftdiff.analyses import judgement
+from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.verification.scales import TWICE
 from ftdiff.comparison import notebook_html as notebook
+from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
 from ftdiff.naming import PLACE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = "ftdiff.verification/1"
+FORM = storage.Form("verification", indent=1)
 
 #: What is right, what is wrong, and what says nothing either way.
 HELD = ("equal", "rounding", "untouched")
@@ -96,11 +99,8 @@ class Verification:
     @classmethod
     def of_rows(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Verification:
         """Reach the verdict from the rows."""
-        import pandas as pd
-
-        frame = pd.DataFrame({c: [row.get(c) for row in rows] for c in _COLUMNS}, dtype="object")
         verdict, sentences = reach(rows, bool(about.get("unmatched")))
-        return cls(verdict, sentences, frame.astype(_COLUMNS), dict(about))
+        return cls(verdict, sentences, judgement.typed(rows, _COLUMNS), dict(about))
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: the verdict in words, and the rows of what is wrong."""
@@ -108,27 +108,52 @@ class Verification:
         rows = [{str(k): v for k, v in row.items()} for row in self.wrong[shown].to_dict("records")]
         return notebook.shown(f"{self.verdict}: {self.about['merged']}", self.sentences, rows)
 
+    def findings(self) -> list[Finding]:
+        """Say what it shows: a call of `ftdiff.findings`."""
+        import ftdiff
+
+        return ftdiff.findings(self)
+
     def json(self) -> str:
         """Return everything as JSON."""
-        rows = json.loads(self.frame.to_json(orient="records", double_precision=15))
-        document: dict[str, Any] = {
-            "format": FORMAT,
-            "verdict": self.verdict,
-            "sentences": self.sentences,
-        }
-        document |= {"about": self.about, "tensors": rows}
-        return json.dumps(document, ensure_ascii=False, indent=1)
+        return FORM.text(self._document())
+
+    def save(self, path: str | Path) -> Path:
+        """Write JSON (whole), CSV or Parquet (the rows), by the path's ending.
+
+        Raises
+        ------
+        BadCall
+            The ending is another.
+        """
+        return storage.save(Path(path), FORM, self._document, lambda: self.frame)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Verification:
+        """Read what `save` wrote as JSON.
+
+        Raises
+        ------
+        BadFile
+            The file is not a saved verification.
+        """
+        return storage.load(Path(path), FORM, cls._of_document)
+
+    def _document(self) -> dict[str, Any]:
+        words = {"verdict": self.verdict, "sentences": [*self.sentences]}
+        return {**words, "about": dict(self.about), "tensors": judgement.plain(self.frame)}
+
+    @classmethod
+    def _of_document(cls, stored: Mapping[str, Any]) -> Verification:
+        verdict, sentences, about = judgement.words(stored)
+        if not isinstance(about["merged"], str) or not isinstance(about["unmatched"], dict):
+            raise TypeError("about")
+        return cls(verdict, sentences, judgement.frame_of(stored["tensors"], _COLUMNS), about)
 
 
 def reach(rows: Sequence[Mapping[str, Any]], unmatched: bool) -> tuple[str, tuple[str, ...]]:
     """Return the verdict and its sentences."""
-    by: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by.setdefault(row["status"], []).append(row)
-    others = [*by.get("twice", ()), *by.get("scaled", ())]
-    if _common(others) == {TWICE}:  # where one tensor tells, the others need not
-        by = {status: found for status, found in by.items() if status != "scaled"}
-        by["twice"] = others
+    by = by_status(rows)
     targets = [row for row in rows if row["form"] is not None and row["status"] != "beside"]
     good = sum(row["status"] in ("equal", "rounding") for row in targets)
     wrong = [status for status in _VERDICTS if status in by]
@@ -141,12 +166,24 @@ def reach(rows: Sequence[Mapping[str, Any]], unmatched: bool) -> tuple[str, tupl
     onto = sorted({row["onto"] for row in rows if row.get("onto")})
     if onto:
         whole += f"; the base is {' and '.join(onto)}"
-    said = [whole] + [_sentence(status, by[status]) for status in wrong]
+    said = [whole] + [sentence(status, by[status]) for status in wrong]
     if verdict == "other_base":
         said.insert(1, "no tensor is the base's: is this the right base?")
     if "inconclusive" in by:
-        said.append(_sentence("inconclusive", by["inconclusive"]))
+        said.append(sentence("inconclusive", by["inconclusive"]))
     return verdict, tuple(said)
+
+
+def by_status(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of each status; scales that are all explained by it count as merged twice."""
+    by: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by.setdefault(row["status"], []).append(row)
+    others = [*by.get("twice", ()), *by.get("scaled", ())]
+    if _common(others) == {TWICE}:  # where one tensor tells, the others need not
+        by = {status: found for status, found in by.items() if status != "scaled"}
+        by["twice"] = others
+    return by
 
 
 def _verdict(
@@ -192,7 +229,8 @@ _SAID = {
 }
 
 
-def _sentence(status: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def sentence(status: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say what is so of the rows of one status, with the first of their names."""
     names = ", ".join(row["tensor"] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
     said = _scaled(rows) if status == "scaled" else _SAID[status]
     return f"{len(rows):,} × {said} ({names})"

@@ -16,7 +16,12 @@ from ftdiff.tensors import LazyTensor, numel, stored_as
 def judge(claim: Claim) -> Row:
     """Return the row of one claim; what cannot be read is a row of status "unreadable"."""
     found = attempt(claim.address.name, lambda: _judged(claim))
-    return {**_facts(claim), **(row("unreadable", found) if isinstance(found, str) else found)}
+    return unreadable(claim, found) if isinstance(found, str) else {**_facts(claim), **found}
+
+
+def unreadable(claim: Claim, why: str) -> Row:
+    """Return the row of a claim that could not be judged."""
+    return {**_facts(claim), **row("unreadable", why)}
 
 
 def _facts(claim: Claim) -> Row:

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.comparison.cells import stacks
+from ftdiff.comparison.frame import of_frame
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
@@ -109,7 +110,7 @@ def head_matrix(
     cut = long.dropna(subset=["layer", "place"])
     if cut.empty:
         raise BadCall("nothing to draw: no projection of this diff was cut into heads")
-    chosen, title, notes = choose_stack(stacks(cut), stack)
+    chosen, title, notes = choose_stack(stacks(of_frame(cut)), stack)
     cut = cut[cut["stack"] == chosen]
     names = list(cut["component"].unique())
     names.sort(key=lambda name: (_order(name), name))

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ftdiff.comparison.frame import written
+from ftdiff.comparison.storage import written
 from ftdiff.errors import BadCall
 
 # What each format would otherwise say of the moment and the machine.

@@ -39,7 +39,7 @@ def show(diff: Diff, metric: str = "relative_norm", format_: str = "table") -> N
 def _drawn(console: Console, diff: Diff, metric: str) -> list[Text]:
     """Return the lines of one heatmap for each stack."""
     name = shown_metric(diff, metric)
-    shown = maps(diff, [name]) if name in diff.frame else ()
+    shown = maps(diff, [name]) if name in diff.columns else ()
     return [line for one in shown for line in characters.heatmap(console, one, name)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftdiff.analyses.lineage import Lineage
+from ftdiff.analyses.lineage_result import Lineage
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.tables import (
     new_console,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.analyses.similarity import Similarity
-from ftdiff.analyses.similarity.storage import document
+from ftdiff.analyses.similarity.storage import FORM, document
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import escape, new_console, write_named, write_table
@@ -25,7 +24,7 @@ def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str]
     As JSON the whole, as CSV a row per group and pair.
     """
     if format_ == "json":
-        sys.stdout.write(json.dumps(document(found), ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(FORM.text(document(found.parts)) + "\n")
         return
     if format_ == "csv":
         found.by(*by).to_csv(sys.stdout, index=False)
@@ -42,7 +41,7 @@ def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str]
         rest = [name for name in pairs if name not in (*named_columns, "tensors")]
         write_table(out, "pairs", records(pairs[[*named_columns, *rest]].head(_ROWS)))
     write_table(out, "a merge of all would keep", _kept(found.forecast()))
-    write_findings(out, found.findings)
+    write_findings(out, found.findings())
     for name, tensors in found.about.get("apart", {}).items():
         write_named(out, f"not lined up: {escape(name)}", tensors)
 

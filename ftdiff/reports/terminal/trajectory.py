@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 
 from ftdiff.analyses.trajectory import Trajectory
-from ftdiff.analyses.trajectory.storage import document as course_document
+from ftdiff.analyses.trajectory.storage import FORM, document
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import escape, new_console, write_named, write_table
@@ -22,8 +21,7 @@ def show_trajectory(found: Trajectory, format_: str = "table", by: Sequence[str]
     As JSON the whole, as CSV a row per group and checkpoint.
     """
     if format_ == "json":
-        whole = course_document(found)
-        sys.stdout.write(json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(FORM.text(document(found.parts)) + "\n")
         return
     if format_ == "csv":
         found.by(*by).to_csv(sys.stdout, index=False)
@@ -40,6 +38,6 @@ def show_trajectory(found: Trajectory, format_: str = "table", by: Sequence[str]
     )
     if rows["estimated"].any():
         out.print("[dim]steps to checkpoints that were added later are from sketches[/]")
-    write_findings(out, found.findings)
+    write_findings(out, found.findings())
     for name, tensors in about.get("apart", {}).items():
         write_named(out, f"not lined up: {escape(name)}", tensors)

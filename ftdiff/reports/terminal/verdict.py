@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from ftdiff.analyses.lineage import Lineage
+from ftdiff.analyses.lineage_result import Lineage
 from ftdiff.analyses.verification import Verification
 from ftdiff.reports.terminal.tables import (
     escape,

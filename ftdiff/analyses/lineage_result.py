@@ -1,0 +1,115 @@
+"""`Lineage`: which candidate is the parent, in words, and a row of evidence for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftdiff.analyses import judgement
+from ftdiff.analyses.finding import Finding, Severity, speaks_for
+from ftdiff.comparison import notebook_html as notebook
+from ftdiff.comparison import storage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORM = storage.Form("lineage", indent=1)
+
+#: Columns of the frame, and their types.
+COLUMNS = {
+    "candidate": "string", "measured": "string", "coverage": "Float64", "tensors": "Int64",
+    "equal": "Int64", "cosine": "Float64", "relative_norm": "Float64", "said": "string",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Lineage:
+    """Which candidate is the parent.
+
+    Attributes
+    ----------
+    verdict
+        "parent", "tie" (the numbers cannot tell) or "nobody".
+    parent
+        The source of the parent, if there is one.
+    sentences
+        The verdict in words, with its evidence.
+    frame
+        A row per candidate, best first: what was `measured` (sample, full), the `coverage` of the
+        parameters, `tensors` that were compared, how many of them are `equal` (constants, which
+        any two models have in common, left out), `cosine` and `relative_norm` of the change over
+        the matrices, and what is to be `said`.
+    about
+        Sources, versions and when.
+    """
+
+    verdict: str
+    parent: str | None
+    sentences: tuple[str, ...]
+    frame: pd.DataFrame
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where a parent was found, 1 where none was."""
+        return 0 if self.verdict == "parent" else 1
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: the verdict in words, and a row per candidate."""
+        rows = [{str(k): v for k, v in row.items()} for row in self.frame.to_dict("records")]
+        return notebook.shown(self.verdict, self.sentences, rows)
+
+    def findings(self) -> list[Finding]:
+        """Say what it shows: a call of `ftdiff.findings`."""
+        import ftdiff
+
+        return ftdiff.findings(self)
+
+    def json(self) -> str:
+        """Return everything as JSON."""
+        return FORM.text(self._document())
+
+    def save(self, path: str | Path) -> Path:
+        """Write JSON (whole), CSV or Parquet (the rows), by the path's ending.
+
+        Raises
+        ------
+        BadCall
+            The ending is another.
+        """
+        return storage.save(Path(path), FORM, self._document, lambda: self.frame)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Lineage:
+        """Read what `save` wrote as JSON.
+
+        Raises
+        ------
+        BadFile
+            The file is not a saved lineage.
+        """
+        return storage.load(Path(path), FORM, cls._of_document)
+
+    def _document(self) -> dict[str, Any]:
+        words = {"verdict": self.verdict, "parent": self.parent, "sentences": [*self.sentences]}
+        rows = judgement.plain(self.frame)
+        return {**words, "candidates": rows, "about": dict(self.about)}
+
+    @classmethod
+    def _of_document(cls, stored: Mapping[str, Any]) -> Lineage:
+        verdict, sentences, about = judgement.words(stored)
+        parent, rows = stored["parent"], stored["candidates"]
+        if not isinstance(parent, str | None):
+            raise TypeError("parent")
+        return cls(verdict, parent, sentences, judgement.frame_of(rows, COLUMNS), about)
+
+
+@speaks_for(Lineage)
+def findings(result: Lineage) -> list[Finding]:
+    """Return the verdict with its evidence, a finding for each candidate."""
+    severity: Severity = "note" if result.verdict == "parent" else "caution"
+    evidence = {"verdict": result.verdict, "parent": result.parent}
+    first = Finding("verdict", severity, result.sentences[0], evidence)
+    return [first, *(Finding("evidence", "note", said) for said in result.sentences[1:])]

@@ -1,0 +1,93 @@
+"""A diff as a document, exact to the bit, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ftdiff.comparison.frame import Columns, of_rows, plain, type_of
+from ftdiff.comparison.storage import Form, Unfit
+from ftdiff.errors import one_line
+from ftdiff.metrics.linalg import spectrum_curve as curve
+from ftdiff.tensors import Array
+
+FORM = Form("diff", indent=1)
+
+_ABOUT: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
+    **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources"), dict),
+    **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
+    "coverage": (int, float),
+    "notes": list,
+}
+
+
+def document(columns: Columns, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything as values that JSON holds; a value that is missing has no key."""
+    rows = [
+        {name: _encoded(value) for name, value in row.items() if value is not None}
+        for row in plain(columns)
+    ]
+    return {"about": dict(about), "columns": list(columns), "tensors": rows}
+
+
+def parts(stored: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the columns of a document, and what they were made from.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, OverflowError
+        They are not what was saved.
+    """
+    rows, about = stored["tensors"], _about(stored["about"])
+    decoded = [{str(k): _decoded(k, v) for k, v in row.items()} for row in rows]
+    return of_rows(decoded, [str(name) for name in stored.get("columns", ())]), about
+
+
+def _about(found: Any) -> dict[str, Any]:
+    """Return what a diff was made from, once what is read of it has the type that it is saved in.
+
+    Raises
+    ------
+    Unfit
+        A part has another type.
+    """
+    if not isinstance(found, dict):
+        raise Unfit(f"about is {type(found).__name__}")
+    for name, wanted in _ABOUT.items():
+        if name in found and not isinstance(found[name], wanted):
+            raise Unfit(f"about.{name} is {type(found[name]).__name__}")
+    float(found.get("coverage", 0))  # whole numbers may be beyond it
+    if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
+        raise Unfit("about.files has no records")
+    for name, note in found.get("spectra", {}).items():
+        if wrong := _wrong(note):
+            raise Unfit(f"about.spectra of {one_line(name, 200)}: {wrong}")
+    return found
+
+
+def _wrong(note: Any) -> str:
+    """Return what is wrong with how a tensor's metrics were measured; "" if nothing is."""
+    if not isinstance(note, dict):
+        return f"it is {type(note).__name__}"
+    bounds = [value for name, value in note.items() if name.endswith("bound")]
+    if not all(type(bound) in (int, float) for bound in bounds):
+        return "a bound is no number"
+    return curve.fault(note["curve"]) if "curve" in note else ""
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _decoded(name: str, value: Any) -> Any:
+    if name == "shape":
+        if not all(type(side) is int and side >= 0 for side in value):
+            raise TypeError(name)
+        return tuple(value)
+    return np.float64(value) if type_of(name) == "Float64" else value

@@ -1,0 +1,38 @@
+"""How far it is, for whoever waits: a function of bytes, told apart by phase if it wants to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, runtime_checkable
+
+#: Called with the bytes measured so far and in all.
+Progress: TypeAlias = Callable[[int, int], None]
+#: Called with a sentence for whoever waits.
+Say: TypeAlias = Callable[[str], None]
+
+
+@runtime_checkable
+class Phased(Protocol):
+    """A progress that shows each phase by itself, under its name."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take the bytes of a phase that has no name."""
+
+    def phase(self, name: str) -> Progress:
+        """Begin a phase, and return what is called with its bytes so far and in all."""
+
+
+def phase(progress: Progress | None, name: str) -> Progress:
+    """Begin a phase of what may be a plain function, or nobody.
+
+    >>> phase(None, "sums")(1, 2)
+    >>> phase(print, "sums")(1, 2)
+    1 2
+    """
+    if progress is None:
+        return _unwatched
+    return progress.phase(name) if isinstance(progress, Phased) else progress
+
+
+def _unwatched(done: int, total: int) -> None:
+    """Take what nobody waits for."""

@@ -1,0 +1,184 @@
+"""Results as files: JSON, whole and tagged with its kind, or a table; written whole or not at all.
+
+To give another result a saved form: a `Form`, a function that makes its document, and one that
+takes its parts from a document and raises `Unfit` where they do not fit each other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ftdiff.errors import BadCall, BadFile, require
+from ftdiff.tensors import stamp
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The saved form of a kind of result.
+
+    Attributes
+    ----------
+    kind
+        The result's name, a word.
+    version
+        Of its document.
+    indent
+        Spaces by which its JSON is indented; None for a single line.
+    """
+
+    kind: str
+    version: int = 1
+    indent: int | None = None
+
+    @property
+    def tag(self) -> str:
+        """What a document says that it is.
+
+        >>> Form("diff").tag
+        'ftdiff.diff/1'
+        """
+        return f"ftdiff.{self.kind}/{self.version}"
+
+    def text(self, document: Mapping[str, Any]) -> str:
+        """Return a document as JSON with its tag, which has no NaN and no infinity."""
+        tagged = {"format": self.tag, **document}
+        return json.dumps(tagged, ensure_ascii=False, indent=self.indent, allow_nan=False)
+
+
+class Unfit(ValueError):
+    """Why a document is no saved result, before the file is named."""
+
+
+def save(
+    path: Path,
+    form: Form,
+    document: Callable[[], Mapping[str, Any]],
+    frame: Callable[[], pd.DataFrame],
+) -> Path:
+    """Write a document as .json, or its table as .csv or .parquet, by the path's ending.
+
+    Raises
+    ------
+    BadCall
+        The ending is another.
+    BadFile
+        The file cannot be written.
+    MissingExtra
+        Parquet needs pyarrow.
+    """
+    ending = path.suffix.lower()
+    if ending == ".json":
+        text = form.text(document())
+        with written(path) as temporary:
+            # a path that is not UTF-8 keeps its bytes, as the escapes that JSON has for them
+            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    elif ending == ".csv":
+        table = frame()
+        if "shape" in table:
+            shapes = table["shape"].map(lambda shape: "x".join(map(str, shape or ())))
+            table = table.assign(shape=shapes)
+        with written(path) as temporary:
+            table.to_csv(temporary, index=False)
+    elif ending == ".parquet":
+        require("pyarrow", "parquet", "writing Parquet")
+        table = frame()
+        if "shape" in table:
+            table = table.assign(shape=table["shape"].map(lambda shape: list(shape or ())))
+        with written(path) as temporary:
+            table.to_parquet(temporary, index=False)
+    else:
+        raise BadCall(f"{path}: a {form.kind} is saved as .json, .csv or .parquet")
+    return path
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Lend a temporary path beside `path`, and move it there only when it is whole.
+
+    Raises
+    ------
+    BadFile
+        The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+_UNFIT = (
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(IndexError, MemoryError),
+)
+
+
+def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
+    """Return what `parts` takes from a document that `save` wrote.
+
+    Raises
+    ------
+    BadFile
+        The file is no such document, or its parts do not fit each other.
+    """
+    try:
+        stamp(path)
+        document = json.loads(path.read_bytes())
+        if document["format"] != form.tag:
+            given = str(document["format"])[:40]
+            raise BadFile(f"{path}: written in format {given!r}, this is {form.tag!r}")
+        return parts(document)
+    except Unfit as error:
+        raise BadFile(f"{path}: not a {form.kind} saved by ftdiff: {error}") from error
+    except _UNFIT as error:
+        name = type(error).__name__
+        raise BadFile(f"{path}: not a {form.kind} saved by ftdiff ({name})") from error
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+_TAG = re.compile(rb'\s*\{\s*"format"\s*:\s*"ftdiff\.([a-z]+)/')
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind of result that a file says it holds; "" for a file of others.
+
+    Raises
+    ------
+    BadFile
+        There is no such file, or it cannot be read.
+    """
+    try:
+        stamp(path)
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if match := _TAG.match(head):
+            return match[1].decode()
+        if path.suffix.lower() != ".json":
+            return ""
+        document = json.loads(path.read_bytes())  # keys in another order
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError, MemoryError):
+        return ""
+    tag = document.get("format") if isinstance(document, dict) else None
+    found = re.fullmatch(r"ftdiff\.([a-z]+)/.*", tag) if isinstance(tag, str) else None
+    return found[1] if found else ""
