@@ -1,4 +1,8 @@
-"""From adapter files to recipes: one file per family, one front door for every fine-tune."""
+"""From adapter files to recipes: one file per family, one front door for every fine-tune.
+
+To add an adapter type of another tool: `<family>.py` here with `recognises` and `open_`, and its
+line in `ADAPTERS`, before the families that would take its files too. A PEFT type: see `peft`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ __all__ = ["ADAPTERS", "AdapterFiles", "open_tuned"]
 
 
 class AdapterFiles(Protocol):
-    """What a family of adapter files answers."""
+    """What a module that reads one tool's adapter files defines."""
 
     def recognises(self, path: Path) -> bool:
         """Say whether `path` is of this family, from names and small files alone."""

@@ -11,7 +11,7 @@ from ftdiff.adapters import single_file as lonefile
 from ftdiff.adapters.peft import folder as peft
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
-from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.checkpoint import read_json
 
 _FACTOR = re.compile(r".+\.lora_(embedding_)?[AB](\.[^.]+)??(\.weight)?")
@@ -33,7 +33,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     file = lonefile.find(path)
     assert file is not None
-    opened = safetensors.open_(file)
+    opened = open_stored(file)
     return peft.read(configured(file, opened), opened, base, file.parent / peft.CONFIG)
 
 

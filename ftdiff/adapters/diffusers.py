@@ -15,7 +15,7 @@ from ftdiff.adapters.family import Target
 from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
-from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.tensors import LazyTensor
 
 #: Where diffusers keeps the LoRA configuration of every component, as JSON.
@@ -61,7 +61,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     file = lonefile.find(path)
     assert file is not None
-    opened = safetensors.open_(file)
+    opened = open_stored(file)
     configs = _configs(opened.metadata, file)
     modules, unmatched = group(opened.tensors, _split)
     assembly = Assembly(base, unmatched=unmatched)

@@ -11,7 +11,7 @@ from ftdiff.adapters.assembly import Assembly, group
 from ftdiff.adapters.lycoris.flattened_names import TOWERS, Flattened
 from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
-from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats import Checkpoint, open_stored
 
 _TOLD = {
     "ss_network_module": "trained with {}",
@@ -37,7 +37,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     file = lonefile.find(path)
     assert file is not None
-    opened = safetensors.open_(file)
+    opened = open_stored(file)
     target = Flattened(base)
     modules, unmatched = group(opened.tensors, split)
     assembly = Assembly(base, unmatched=unmatched)

@@ -21,12 +21,12 @@ from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added, Maker, Rebuilt, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.deltas.recipes.added import matrix
 from ftdiff.errors import BadAdapter
-from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats import Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.tensors import LazyTensor, numel
 
 CONFIG = "adapter_config.json"
-WEIGHTS = "adapters.safetensors"
+_WEIGHTS = "adapters"
 _PARTS = ("lora_a", "lora_b", "m")
 
 
@@ -59,16 +59,13 @@ class Transposed:
 
 def recognises(path: Path) -> bool:
     """Say whether `path` is a folder of MLX-LM's, or the weights file in one."""
-    folder = path if path.is_dir() else path.parent
-    if path.name != WEIGHTS and not path.is_dir():
-        return False
-    here = {entry.name for entry in folder.iterdir()}
-    return WEIGHTS in here and peft.WEIGHTS not in here and _ours(folder)
+    weights = find(path, _WEIGHTS)
+    return weights is not None and find(weights.parent, peft.WEIGHTS) is None and _ours(weights)
 
 
-def _ours(folder: Path) -> bool:
-    return (folder / CONFIG).is_file() or any(
-        name.endswith((".lora_a", ".lora_b")) for name in lonefile.names(folder / WEIGHTS)
+def _ours(weights: Path) -> bool:
+    return weights.with_name(CONFIG).is_file() or any(
+        name.endswith((".lora_a", ".lora_b")) for name in lonefile.names(weights)
     )
 
 
@@ -82,7 +79,9 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     folder = path if path.is_dir() else path.parent
     config = read_json(folder / CONFIG)
-    opened = safetensors.open_(folder / WEIGHTS)
+    weights = find(path, _WEIGHTS)
+    assert weights is not None
+    opened = open_stored(weights)
     kind = config.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora", "full"):
         raise BadAdapter(f"{folder / CONFIG}: fine_tune_type {kind!r} is not lora, dora or full")

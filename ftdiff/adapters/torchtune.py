@@ -15,7 +15,7 @@ from ftdiff.adapters.peft.closed_forms import lora_factors
 from ftdiff.adapters.peft.closed_forms.dora import Dora
 from ftdiff.adapters.rotary_rows import Halved, heads
 from ftdiff.deltas.recipes import Added, Product, Rebuilt, Tuned, Unreadable
-from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.tensors import LazyTensor, numel
 
 _KEY = re.compile(r"(?P<path>.+)\.(?P<part>lora_a|lora_b|magnitude)(?P<param>\.weight)?")
@@ -52,7 +52,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     file = lonefile.find(path)
     assert file is not None
-    opened = safetensors.open_(file)
+    opened = open_stored(file)
     config = configured(file, opened)
     modules, unmatched = group(opened.tensors, split)
     assembly = Assembly(base, unmatched=unmatched)

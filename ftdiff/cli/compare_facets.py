@@ -76,7 +76,11 @@ def names(paths: Sequence[str]) -> list[str]:
 
 def _plain(part: str) -> str:
     """Return what is left of a path's part in letters that every file system takes."""
-    kept = re.sub(r"[^\w.-]+", "_", part.removesuffix(".safetensors")).strip("._")
+    from ftdiff.formats import format_of
+
+    known = format_of(Path(part))
+    stem = part if known is None else part.removesuffix(known.suffix)
+    kept = re.sub(r"[^\w.-]+", "_", stem).strip("._")
     return kept[:60] or "tuned"
 
 

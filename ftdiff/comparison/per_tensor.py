@@ -25,7 +25,8 @@ from ftdiff.metrics import Metric
 from ftdiff.metrics.records.absolutes import absolutes
 from ftdiff.metrics.records.crossings import crossings
 from ftdiff.metrics.records.merge_rounding import merged
-from ftdiff.metrics.records.spectra_names import geometry, spectrum
+from ftdiff.metrics.records.spectra import spectrum
+from ftdiff.metrics.records.subspaces import geometry
 from ftdiff.tensors import LazyTensor, matrices
 
 #: What travels: by metric name, what it needs and its function, ours by reference alone.

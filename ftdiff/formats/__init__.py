@@ -1,33 +1,62 @@
-"""From a path, a torch module or a state dict to a `Checkpoint`; one file a format."""
+"""From a path, a torch module or a state dict to a `Checkpoint`; one file a format.
+
+To add a format: its file here with a `FORMAT`, which says how its files' names end and reads the
+header of one, and its line in `FORMATS`. Models, shards and adapters in it are then found too.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ftdiff.errors import BadFile
 from ftdiff.formats import memory, safetensors
 from ftdiff.formats.checkpoint import Checkpoint
+from ftdiff.formats.container import Format, Header
 from ftdiff.formats.quantised import Broken, Quantised, dequantising
 from ftdiff.registry import Registry
 
-__all__ = ["FORMATS", "Broken", "Checkpoint", "Format", "Quantised", "open_checkpoint"]
+__all__ = [
+    "FORMATS",
+    "Broken",
+    "Checkpoint",
+    "Format",
+    "Header",
+    "Quantised",
+    "find",
+    "format_of",
+    "lone_file",
+    "open_checkpoint",
+    "open_stored",
+]
+
+#: Asked in this order: of a folder's files, those of the first format that has any.
+FORMATS: Registry[Format] = Registry("checkpoint format", {"safetensors": safetensors.FORMAT})
 
 
-class Format(Protocol):
-    """What a format's file answers."""
-
-    def recognises(self, path: Path) -> bool:
-        """Say whether `path` is of this format, from names alone."""
-
-    def open_(self, path: Path) -> Checkpoint:
-        """Read the headers of `path`."""
+def format_of(path: Path) -> Format | None:
+    """Return the format of a file, by its name; None for one that holds no weights."""
+    return next((known for known in FORMATS.values() if known.stem(path) is not None), None)
 
 
-#: Asked in this order.
-FORMATS: Registry[Format] = Registry("checkpoint format", {"safetensors": safetensors})
+def find(path: Path, stem: str) -> Path | None:
+    """Return the file of that name, whatever its suffix: `path` itself, or the one in that folder.
+
+    None where there is none: of `stem` "adapter_model", adapter_model.safetensors would be one.
+    """
+    if not path.is_dir():
+        known = format_of(path)
+        return path if known is not None and known.stem(path) == stem else None
+    named = (path / f"{stem}{known.suffix}" for known in FORMATS.values())
+    return next((file for file in named if file.is_file()), None)
+
+
+def lone_file(folder: Path) -> Path | None:
+    """Return the only file of weights in a folder; None where there is none, or several."""
+    files = next(filter(None, (known.files(folder) for known in FORMATS.values())), [])
+    return files[0] if len(files) == 1 else None
 
 
 def open_checkpoint(
@@ -58,14 +87,24 @@ def open_checkpoint(
         return source
     if not isinstance(source, str | os.PathLike):
         return dequantising(memory.open_(source))
-    path = Path(source)
     if not os.fspath(source):  # an unset variable of the shell, not this folder
         raise BadFile("'': an empty path; this folder is called .")
+    return dequantising(open_stored(Path(source)))
+
+
+def open_stored(path: Path) -> Checkpoint:
+    """Open a file or a folder with every tensor as it is stored, quantised ones too.
+
+    Raises
+    ------
+    BadFile
+        The path does not exist, is of no known format, or contradicts itself.
+    """
     if not path.exists():
         raise BadFile(f"{path}: no such file or folder")
     for known in FORMATS.values():
         if known.recognises(path):
-            return dequantising(known.open_(path))
+            return known.open_(path)
     raise BadFile(_unrecognised(path))
 
 
@@ -78,7 +117,9 @@ def _unrecognised(path: Path) -> str:
             f"{path}: {pickled[0]} is a pickle, which can run code when it is read; save it as "
             "safetensors (save_pretrained(..., safe_serialization=True))"
         )
+    suffixes = [known.suffix for known in FORMATS.values()]
     if path.is_dir():
+        looked = ", ".join(f"*{suffix}" for suffix in suffixes)
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        return f"{path}: no weights here (looked for *.safetensors; found {shown or 'nothing'})"
-    return f"{path}: not a .safetensors file or a folder with one"
+        return f"{path}: no weights here (looked for {looked}; found {shown or 'nothing'})"
+    return f"{path}: not a {' or '.join(suffixes)} file or a folder with one"

@@ -2,6 +2,9 @@
 
 The format is a magic word, a version, two counts, typed key-value pairs, tensor records, and the
 data, aligned (ggml's `docs/gguf.md`). Lengths are little-endian 64-bit numbers.
+
+It is not in `FORMATS`, which would open whole models: their names and the order of their rows are
+llama.cpp's, so that only its adapters are read, by `adapters/llama_cpp`.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ class Header:
         Lazy tensors by name, shapes in row-major order; the type's number is in the dtype where
         the values are packed in blocks ("ggml type 8"), which cannot be read.
     record
-        Name and size, for provenance.
+        Name, size and header digest, for provenance.
     """
 
     fields: Mapping[str, Any]
@@ -99,6 +102,7 @@ class _Reader:
                 raise BadFile(f"{self.path}: the key {key!r} occurs twice")
             fields[key] = self.value(self.number("I"))
         records = [self.record() for _ in range(count)]
+        digest = hashlib.sha256(self.data[: self.at]).hexdigest()
         alignment = fields.get("general.alignment", _ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise BadFile(f"{self.path}: general.alignment is {alignment}, not a power of two")
@@ -111,7 +115,6 @@ class _Reader:
             if name in tensors:
                 raise BadFile(f"{self.path}: the tensor {name!r} occurs twice")
             tensors[name] = FileTensor(str(self.path), begin + offset, shape, dtype, marks)
-        digest = hashlib.sha256(self.data[: self.at]).hexdigest()
         record = {"name": self.path.name, "bytes": marks[2], "header_sha256": digest}
         return Header(fields, tensors, record)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from ftdiff.kernels.lanes import FLOAT, LANES, Body
 
 
@@ -38,66 +41,94 @@ def product_tiles(rows: int, vectors: int, fused: bool) -> str:
 
 def gram_tiles(scalar: str, rows: int, fused: bool) -> str:
     """Write the Gram matrix in square tiles of `rows` rows."""
-    exact = scalar == "float"
     width = LANES // 2
-    vector, stored = f"<{width} x double>", f"<{width} x {scalar}>"
+    lane, single = _Terms(scalar, width, fused), _Terms(scalar, 1, fused)
     tile = [(i, j) for i in range(rows) for j in range(rows)]
     top, body, last, rest = Body("p"), Body(), Body("x"), Body("r")
     x, y = (
         [_row(top, scalar, base, top.put(f"add i64 {index}, {i}"), stride) for i in range(rows)]
         for base, index, stride in (("%X", "%i", "%ldx"), ("%Y", "%j", "%ldy"))
     )
+    lanes = lane.tile(body, x, y, "%k", "%t")
+    reduce = f"call double @llvm.vector.reduce.fadd.v{width}f64"
+    sums = {(i, j): last.put(f"{reduce}(double 0.0, {lane.wide} %l{i}.{j})") for i, j in tile}
+    tails = single.tile(rest, x, y, "%q", "%s")
+    zeros = dict.fromkeys(tile, "zeroinitializer")
+    return _GRAM.format(
+        vector=lane.wide, width=width, whole=-width, rows=rows,
+        top=top.text(), body=body.text(), last=last.text(), rest=rest.text(),
+        end=_stores(tile).text(),
+        lanes=_phis("t", lane.wide, column=zeros, step=lanes),
+        ends=_phis("l", lane.wide, column=zeros, step=lanes),
+        tails=_phis("s", "double", reduce=sums, tail=tails),
+        done=_phis("d", "double", reduce=sums, tail=tails),
+    )  # fmt: skip
 
-    def add(code: Body, kind: str, left: str, right: str, total: str, suffix: str) -> str:
-        if exact and fused:  # the products are exact, so one rounding is what two are
+
+@dataclass(frozen=True)
+class _Terms:
+    """Products of entries that are stored as `scalar`, `width` at a time, summed in float64."""
+
+    scalar: str
+    width: int
+    fused: bool
+
+    @property
+    def stored(self) -> str:
+        """The type of what is loaded."""
+        return self.scalar if self.width == 1 else f"<{self.width} x {self.scalar}>"
+
+    @property
+    def wide(self) -> str:
+        """The type that is computed in."""
+        return "double" if self.width == 1 else f"<{self.width} x double>"
+
+    def tile(
+        self, code: Body, x: Sequence[str], y: Sequence[str], index: str, totals: str
+    ) -> dict[tuple[int, int], str]:
+        """Add, to the total of each pair of rows, the product of their entries at `index`."""
+        left, right = ([self._load(code, row, index) for row in side] for side in (x, y))
+        return {
+            (i, j): self._add(code, a, b, f"{totals}{i}.{j}")
+            for i, a in enumerate(left)
+            for j, b in enumerate(right)
+        }
+
+    def _load(self, code: Body, row: str, index: str) -> str:
+        value = code.load(self.stored, row, self.scalar, index)
+        if self.scalar == "double":
+            return value
+        return code.put(f"fpext {self.stored} {value} to {self.wide}")
+
+    def _add(self, code: Body, left: str, right: str, total: str) -> str:
+        kind = self.wide
+        if self.scalar == "float" and self.fused:  # the product is exact: one rounding
+            suffix = "f64" if self.width == 1 else f"v{self.width}f64"
             call = f"call {kind} @llvm.fma.{suffix}"
             return code.put(f"{call}({kind} {left}, {kind} {right}, {kind} {total})")
         term = code.put(f"fmul {kind} {left}, {right}")
         return code.put(f"fadd {kind} {total}, {term}")
 
-    def load(code: Body, kind: str, wide: str, row: str, index: str) -> str:
-        value = code.load(kind, row, scalar, index)
-        return code.put(f"fpext {kind} {value} to {wide}") if exact else value
 
-    sides = [[load(body, stored, vector, row, "%k") for row in side] for side in (x, y)]
-    lanes = {
-        (i, j): add(body, vector, sides[0][i], sides[1][j], f"%t{i}.{j}", f"v{width}f64")
-        for i, j in tile
-    }
-    sums = {
-        at: last.put(
-            f"call double @llvm.vector.reduce.fadd.v{width}f64"
-            f"(double 0.0, {vector} %l{at[0]}.{at[1]})"
-        )
-        for at in tile
-    }
-    sides = [[load(rest, scalar, "double", row, "%q") for row in side] for side in (x, y)]
-    tails = {
-        (i, j): add(rest, "double", sides[0][i], sides[1][j], f"%s{i}.{j}", "f64") for i, j in tile
-    }
-    end = Body("e")
+def _stores(tile: Sequence[tuple[int, int]]) -> Body:
+    """Return the code that stores a tile's sums."""
+    code = Body("e")
     for i, j in tile:
-        row = _row(end, "double", "%out", end.put(f"add i64 %i, {i}"), "%ldo")
-        place = end.put(f"add i64 %j, {j}")
-        at = end.put(f"getelementptr double, ptr {row}, i64 {place}")
-        end.do(f"store double %d{i}.{j}, ptr {at}, align 1")
+        row = _row(code, "double", "%out", code.put(f"add i64 %i, {i}"), "%ldo")
+        place = code.put(f"add i64 %j, {j}")
+        at = code.put(f"getelementptr double, ptr {row}, i64 {place}")
+        code.do(f"store double %d{i}.{j}, ptr {at}, align 1")
+    return code
 
-    def phis(name: str, kind: str, *edges: tuple[dict[tuple[int, int], str] | str, str]) -> str:
-        return "\n".join(
-            f"  %{name}{i}.{j} = phi {kind} "
-            + ", ".join(f"[ {v if isinstance(v, str) else v[i, j]}, %{b} ]" for v, b in edges)
-            for i, j in tile
-        )
 
-    zero = "zeroinitializer"
-    return _GRAM.format(
-        vector=vector, width=width, whole=-width, rows=rows,
-        top=top.text(), body=body.text(), last=last.text(), rest=rest.text(), end=end.text(),
-        lanes=phis("t", vector, (zero, "column"), (lanes, "step")),
-        ends=phis("l", vector, (zero, "column"), (lanes, "step")),
-        tails=phis("s", "double", (sums, "reduce"), (tails, "tail")),
-        done=phis("d", "double", (sums, "reduce"), (tails, "tail")),
-    )  # fmt: skip
+def _phis(name: str, kind: str, **edges: Mapping[tuple[int, int], str]) -> str:
+    """Return a tile's values at the start of a block, by the block that each one comes from."""
+    tile = next(iter(edges.values()))
+    return "\n".join(
+        f"  %{name}{i}.{j} = phi {kind} "
+        + ", ".join(f"[ {values[i, j]}, %{block} ]" for block, values in edges.items())
+        for i, j in tile
+    )
 
 
 def _row(body: Body, scalar: str, base: str, index: str, stride: str) -> str:

@@ -17,7 +17,8 @@ import torch
 
 from ftdiff.deltas.forms import LowRank
 from ftdiff.metrics import METRICS
-from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.metrics.linalg.lanczos import leading
+from ftdiff.metrics.linalg.row_matrices import Held
 from ftdiff.metrics.records.spectra import Spectrum, of_matrix
 from ftdiff.tensors import Array
 
@@ -63,7 +64,7 @@ def of_values(values: Array, shape: tuple[int, int], method: str) -> Spectrum:
 def dense(rows: int, columns: int) -> None:
     """Print the table of a dense change."""
     dW = change(rows, columns)
-    shape, held, double = dW.shape, spectra.Held(dW), dW.astype(np.float64)
+    shape, held, double = dW.shape, Held(dW), dW.astype(np.float64)
     took, values = timed(lambda: np.linalg.svd(double, compute_uv=False))
     exact = of_values(values, shape, "LAPACK, float64")
     print(f"\nΔW dense, {rows} × {columns}\n")
@@ -77,7 +78,7 @@ def dense(rows: int, columns: int) -> None:
     took, record = timed(lambda: of_matrix(held, whole=False))
     top = ("spectral_norm", "stable_rank")
     row("**lanczos** (the largest)", took, record.bound, errors(record, exact, top))
-    took, found = timed(lambda: spectra.leading(held, 10))
+    took, found = timed(lambda: leading(held, 10))
     far = float(np.abs(found.values / exact.values[:10] - 1).max())
     row("**lanczos**, ten and their vectors", took, found.bound.max(), [f"{far:.0e} (all ten)"])
     took, low = timed(lambda: torch.svd_lowrank(torch.from_numpy(dW), q=16, niter=4)[1].numpy())
@@ -107,7 +108,7 @@ def low_rank(rows: int, columns: int, ranks: tuple[int, ...]) -> None:
         norm, _ = timed(delta.sumsq)
         core, values = timed(delta.singular_values)
         out, dW = timed(lambda delta=delta: delta.rows(0, delta.shape[0]))
-        whole, record = timed(lambda dW=dW: of_matrix(spectra.Held(dW)))
+        whole, record = timed(lambda dW=dW: of_matrix(Held(dW)))
         far = abs(record.largest / values[0] - 1)
         cells = [f"{1000 * norm:.2f} ms", f"{1000 * core:.1f} ms", f"{1000 * out:.0f} ms"]
         print(f"| {r} | {' | '.join(cells)} | {whole:.2f} s | {far:.0e} |", flush=True)

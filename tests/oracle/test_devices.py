@@ -19,7 +19,8 @@ from ftdiff.errors import BadCall, MissingExtra
 from ftdiff.metrics import resolve
 from ftdiff.metrics.linalg import devices
 from ftdiff.metrics.linalg import svd as whole
-from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.metrics.linalg.row_matrices import Held
+from ftdiff.metrics.linalg.svd import singular_values
 from ftdiff.reports.per_tensor import methods
 from ftdiff.tensors import Array
 
@@ -39,9 +40,9 @@ def test_a_device_gives_the_numbers_that_numpy_gives(
 ) -> None:
     if block is not None:
         monkeypatch.setattr(whole, "_BLOCK", block)
-    M = spectra.Held(np.random.default_rng(1).normal(size=shape))
-    near, bound, _ = spectra.singular_values(M)
-    far, far_bound, method = spectra.singular_values(M, "cpu")
+    M = Held(np.random.default_rng(1).normal(size=shape))
+    near, bound, _ = singular_values(M)
+    far, far_bound, method = singular_values(M, "cpu")
     assert method == "gram"
     assert far == pytest.approx(near, rel=1e-10, abs=1e-10 * near[0])
     assert far_bound == pytest.approx(bound, rel=1e-10)
@@ -106,7 +107,7 @@ def test_an_entry_that_is_not_finite_leaves_no_spectrum_on_a_device_either() -> 
         M = np.ones((520, 515))
         M[3, 4] = bad
         for device in (None, "cpu"):
-            assert np.isnan(spectra.singular_values(spectra.Held(M), device)[0]).all()
+            assert np.isnan(singular_values(Held(M), device)[0]).all()
 
 
 ABSENT = ["nonsense", "cuda:x", "meta", "", "mps", "cuda:99", "a\nb"]

@@ -21,7 +21,8 @@ from ftdiff.deltas.recipes import Added, Recipe, Replaced
 from ftdiff.metrics import resolve
 from ftdiff.metrics.geometry import EPSILON
 from ftdiff.metrics.linalg.alignment_bounds import largest_share
-from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.metrics.linalg.lanczos import Leading, leading
+from ftdiff.metrics.linalg.row_matrices import Held, Matrix, Stored
 from ftdiff.metrics.records import subspaces
 from ftdiff.tensors import Array, ArrayTensor
 from tests.oracle.test_spectra import Given, measured, random
@@ -147,7 +148,7 @@ def test_no_share_exceeds_its_bound(seed: int, steps: int, mixed: float) -> None
     full = np.linalg.svd(M)[0]
     left = (1 - mixed) * full[:, [seed % 20]] + mixed * random(seed + 1, 24, 1)
     left /= np.linalg.norm(left)
-    bound = largest_share(spectra.Held(M), left, 0.0, steps)[0]
+    bound = largest_share(Held(M), left, 0.0, steps)[0]
     assert np.square(full[:, :20].T @ left).max() <= bound * (1 + 1e-6)
     assert bound <= 1 + 1e-9
 
@@ -219,10 +220,10 @@ def test_the_bases_decomposition_is_made_once_and_kept(
 ) -> None:
     made: list[object] = []
 
-    def counted(matrix: spectra.Matrix, *rest: int) -> spectra.Leading:
-        if isinstance(matrix, spectra.Stored):
+    def counted(matrix: Matrix, *rest: int) -> Leading:
+        if isinstance(matrix, Stored):
             made.append(matrix)
-        return spectra.leading(matrix, *rest)
+        return leading(matrix, *rest)
 
     monkeypatch.setattr(subspaces, "leading", counted)
     base, tuned = tmp_path / "base.safetensors", tmp_path / "tuned.safetensors"

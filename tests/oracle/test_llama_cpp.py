@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ def test_the_header_is_what_the_package_wrote(tmp_path: Path, dtype: str) -> Non
     assert header.fields["numbers"] == [1.5, 2.5]
     assert header.fields["general.architecture"] == "llama"
     assert [tensor.name for tensor in theirs.tensors] == list(header.tensors)
+    first = min(tensor.data_offset for tensor in theirs.tensors)
+    headers = {sha256(path.read_bytes()[:end]).hexdigest() for end in range(first - 32, first + 1)}
+    assert header.record["header_sha256"] in headers  # it ends before the padding, if there is some
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(header.tensors[name].read(), tensor)
 

@@ -31,7 +31,10 @@ from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS, metric, resolve
 from ftdiff.metrics.linalg import lanczos
 from ftdiff.metrics.linalg import svd as whole
-from ftdiff.metrics.records import spectra_names as spectra
+from ftdiff.metrics.linalg.lanczos import leading
+from ftdiff.metrics.linalg.row_matrices import Held
+from ftdiff.metrics.linalg.svd import singular_values
+from ftdiff.metrics.records.spectra import Spectrum
 from ftdiff.naming import locate
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor
 
@@ -208,7 +211,7 @@ def test_what_is_not_finite_has_no_spectrum(bad: float, names: list[str]) -> Non
 def test_lanczos_is_within_the_bound_that_it_states(shape: tuple[int, int], scale: float) -> None:
     M = scale * random(0, *shape)
     exact = scipy.linalg.svdvals(M)
-    found = spectra.leading(spectra.Held(M), 3)
+    found = leading(Held(M), 3)
     k = min(3, *shape)
     assert found.bound.max() <= 1e-4
     assert (found.values <= exact[:k] * (1 + 1e-12)).all()
@@ -222,7 +225,7 @@ def test_lanczos_that_is_cut_short_states_a_bound_that_holds() -> None:
     M = random(0, 300, 200)
     exact = scipy.linalg.svdvals(M)[0]
     for steps in (2, 4, 8, 16):
-        found = spectra.leading(spectra.Held(M), steps=steps)
+        found = leading(Held(M), steps=steps)
         nearest = np.abs(scipy.linalg.svdvals(M) - found.values[0]).min()
         assert nearest / exact <= found.bound[0] * 1.001
         assert found.values[0] <= exact
@@ -231,10 +234,10 @@ def test_lanczos_that_is_cut_short_states_a_bound_that_holds() -> None:
 def test_a_matrix_too_large_to_hold_is_read_again_to_the_same_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    matrix = spectra.Held(random(0, 70, 50))
-    held = spectra.leading(matrix, 2)
+    matrix = Held(random(0, 70, 50))
+    held = leading(matrix, 2)
     monkeypatch.setattr(lanczos, "HELD", 10)
-    assert spectra.leading(matrix, 2).values == pytest.approx(held.values, rel=1e-12)
+    assert leading(matrix, 2).values == pytest.approx(held.values, rel=1e-12)
 
 
 @given(
@@ -252,7 +255,7 @@ def test_the_gram_of_any_runs_is_lapacks(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whole, "SMALL_SIDE", 0)
         patch.setattr(whole, "_BLOCK", block)
-        values, bound, method = spectra.singular_values(spectra.Held(M))
+        values, bound, method = singular_values(Held(M))
     exact = scipy.linalg.svdvals(M)
     assert method == "gram"
     assert np.abs(values - exact).max() <= max(bound, 1e-12) * max(exact[0], 1e-300)
@@ -324,7 +327,7 @@ def test_a_lora_and_its_merge_have_one_spectrum(fixtures: Path) -> None:
 
 def test_a_metric_is_not_given_a_part_of_the_spectrum() -> None:
     @metric("tail", label="t", formula="t", range="t", null="0", needs="top")
-    def tail(s: spectra.Spectrum) -> float:
+    def tail(s: Spectrum) -> float:
         return float(s.values[-1])
 
     try:

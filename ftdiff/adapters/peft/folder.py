@@ -1,4 +1,4 @@
-"""PEFT's folders: `adapter_config.json`, `adapter_model.safetensors`, a family for each type."""
+"""PEFT's folders: `adapter_config.json`, the weights `adapter_model`, a family for each type."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ from ftdiff.adapters.peft.closed_forms import (
 from ftdiff.adapters.peft.unmergeable import BesideFamily
 from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadAdapter, BadFile
-from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
 CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
+#: How the weights are called, before the suffix of their format.
+WEIGHTS = "adapter_model"
 
 #: PEFT's `peft_type` and the family that reads it.
 FAMILIES: Registry[Family] = Registry(
@@ -62,7 +63,7 @@ _SHARED = "base_model."
 def recognises(path: Path) -> bool:
     """Say whether `path` is an adapter folder, or the weights file in one."""
     folder = path if path.is_dir() else path.parent
-    return (path.is_dir() or path.name == WEIGHTS) and (folder / CONFIG).is_file()
+    return (path.is_dir() or find(path, WEIGHTS) is not None) and (folder / CONFIG).is_file()
 
 
 def open_(path: Path, base: Checkpoint | None) -> Tuned:
@@ -75,7 +76,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     folder = path if path.is_dir() else path.parent
     config = read_json(folder / CONFIG)
-    return replace(read(config, _open_weights(folder), base, folder / CONFIG), source=str(path))
+    return replace(read(config, _open_weights(path), base, folder / CONFIG), source=str(path))
 
 
 def read(
@@ -159,16 +160,17 @@ def _each(adapter: Adapter, family: Family) -> Reading:
     return Reading(recipes, scalings, unmatched, tuple(notes))
 
 
-def _open_weights(folder: Path) -> Checkpoint:
-    weights = folder / WEIGHTS
-    if weights.is_file():
-        return safetensors.open_(weights)
-    if (folder / "adapter_model.bin").is_file():
+def _open_weights(path: Path) -> Checkpoint:
+    weights = find(path, WEIGHTS)
+    if weights is not None:
+        return open_stored(weights)
+    if (path / "adapter_model.bin").is_file():
         raise BadFile(
-            f"{folder}: adapter_model.bin is a pickle, which can run code when it is read; save it "
+            f"{path}: adapter_model.bin is a pickle, which can run code when it is read; save it "
             "again with a recent peft, which writes adapter_model.safetensors"
         )
-    raise BadFile(f"{folder}: {CONFIG} is here, but no {WEIGHTS}")
+    wanted = " or ".join(f"{WEIGHTS}{known.suffix}" for known in FORMATS.values())
+    raise BadFile(f"{path}: {CONFIG} is here, but no {wanted}")
 
 
 def _sort(

@@ -8,7 +8,7 @@ from ftdiff.analyses.pairwise import Line
 from ftdiff.analyses.similarity.formulas import SPACES
 from ftdiff.deltas.recipes import Recipe
 from ftdiff.errors import FtdiffError
-from ftdiff.metrics.records.spectra_names import leading_directions
+from ftdiff.metrics.records.subspaces import leading_directions
 from ftdiff.tensors import Array, matrices
 
 #: Leading directions of each change.

@@ -19,7 +19,7 @@ from ftdiff.metrics.linalg.spectrum_curve import curve
 from ftdiff.metrics.linalg.svd import singular_values
 from ftdiff.tensors import Array, LazyTensor
 
-# Fewer singular values have no bulk to speak of.
+# With fewer singular values, the edge of the noise's bulk is not estimated.
 _LEAST_BULK = 8
 
 

@@ -1,4 +1,4 @@
-"""LoRA: ΔW = scaling · B A, with the scaling that the configuration asks for, and where it does.
+"""LoRA: ΔW = scaling · B A; the scaling and its origin follow from the configuration.
 
 It is a module and no `ClosedForm`: its kind depends on the configuration (lora, dora, …), its keys
 nest in each other, and a number that is no number refuses the whole adapter, not one module.

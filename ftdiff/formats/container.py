@@ -1,0 +1,173 @@
+"""A format: how its files are called, and how the header of one is read; the rest is the same.
+
+Files of every format lie in the same ways: one alone, shards with an index, or a folder of either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftdiff.errors import BadFile
+from ftdiff.formats.checkpoint import Checkpoint, read_config, read_json
+from ftdiff.tensors import LazyTensor
+
+#: How PEFT calls an adapter's weights, before the suffix.
+ADAPTER = "adapter_model"
+_INDEX = ".index.json"
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What one file says before its data.
+
+    Attributes
+    ----------
+    tensors
+        Lazy tensors by name.
+    metadata
+        The file's own metadata, where the format has some.
+    record
+        Its "name", "bytes" and "header_sha256", for provenance.
+    """
+
+    tensors: Mapping[str, LazyTensor]
+    record: Mapping[str, Any]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format whose every file holds whole tensors.
+
+    Attributes
+    ----------
+    name
+        As in `FORMATS`.
+    suffix
+        How its files' names end: ".safetensors".
+    read_header
+        Reads and checks one file's header; raises `BadFile` for one that lies.
+    models
+        How the weights of a whole model are called, before the suffix.
+    """
+
+    name: str
+    suffix: str
+    read_header: Callable[[Path], Header]
+    models: tuple[str, ...] = ("model", "diffusion_pytorch_model")
+
+    def stem(self, path: Path) -> str | None:
+        """Return a file's name without the suffix; None for a file of another format."""
+        name = path.name
+        return name.removesuffix(self.suffix) if name.endswith(self.suffix) else None
+
+    def holds_model(self, path: Path) -> bool:
+        """Say whether a file is called as the weights of a whole model are."""
+        return self.stem(path) in self.models
+
+    def files(self, folder: Path) -> list[Path]:
+        """Return the files of this format in a folder (never its sub-folders), sorted by name."""
+        return sorted(folder.glob(f"*{self.suffix}"))
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether `path` is a file, an index of shards, or a folder with either."""
+        if path.is_dir():
+            return bool(self.files(path)) or any(path.glob(f"*{self.suffix}{_INDEX}"))
+        return path.name.endswith((self.suffix, f"{self.suffix}{_INDEX}"))
+
+    def open_(self, path: Path) -> Checkpoint:
+        """Open a file, an index or a folder (never its sub-folders); no tensor is read.
+
+        Raises
+        ------
+        BadFile
+            A header lies, a shard is missing or truncated, or the folder holds several models.
+        """
+        if path.is_dir():
+            return self._open_folder(path)
+        config = read_config(path.parent)
+        if path.name.endswith(_INDEX):
+            return self._open_index(path, str(path), config)
+        return self._open_files([path], str(path), config)
+
+    def _open_folder(self, folder: Path) -> Checkpoint:
+        config = read_config(folder)
+        for stem in (*self.models, ADAPTER):
+            single = folder / f"{stem}{self.suffix}"
+            index = folder / f"{stem}{self.suffix}{_INDEX}"
+            if single.is_file():
+                ignored = (f"{index.name} is ignored: {single.name} comes first",)
+                notes = ignored if index.is_file() else ()
+                return self._open_files([single], str(folder), config, notes)
+            if index.is_file():
+                return self._open_index(index, str(folder), config)
+        files = self.files(folder)
+        shards = [_SHARD.fullmatch(self.stem(file) or "") for file in files]
+        if len(files) > 1 and not (all(shards) and len({m["stem"] for m in shards if m}) == 1):
+            names = ", ".join(file.name for file in files[:5])
+            count = f"{len(files)} {self.name} files"
+            raise BadFile(f"{folder}: {count} and no index ({names}); name one")
+        missing = _missing_shards([m for m in shards if m])
+        if missing:
+            lost = f"{missing[0]}{self.suffix} is missing"
+            raise BadFile(f"{folder}: {lost} ({len(files)} shards are here)")
+        return self._open_files(files, str(folder), config)
+
+    def _open_index(self, index: Path, source: str, config: dict[str, Any]) -> Checkpoint:
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise BadFile(f"{index}: no weight_map")
+        for shard in weight_map.values():
+            named = isinstance(shard, str) and shard == Path(shard).name and "\0" not in shard
+            if not named or shard in ("", ".", ".."):
+                raise BadFile(f"{index}: {shard!r} is not the name of a file beside it")
+        files = [index.parent / shard for shard in sorted(set(weight_map.values()))]
+        opened = self._open_files(files, source, config, weight_map=weight_map)
+        for name, shard in weight_map.items():
+            if name not in opened.tensors:
+                raise BadFile(f"{index}: {name} should be in {shard}, which does not hold it")
+        return opened
+
+    def _open_files(
+        self,
+        files: Iterable[Path],
+        source: str,
+        config: dict[str, Any],
+        notes: tuple[str, ...] = (),
+        weight_map: dict[str, str] | None = None,
+    ) -> Checkpoint:
+        tensors: dict[str, LazyTensor] = {}
+        homes: dict[str, str] = {}
+        records: list[Mapping[str, Any]] = []
+        metadata: dict[str, str] = {}
+        unindexed = 0
+        for file in files:
+            header = self.read_header(file)
+            records.append(header.record)
+            metadata.update(header.metadata)
+            for name, tensor in header.tensors.items():
+                home = (weight_map or {}).get(name)
+                if home not in (None, file.name):
+                    continue  # a stale copy: the index names another shard
+                if name in tensors:
+                    raise BadFile(f"{file}: {name} is also in {homes[name]}")
+                unindexed += weight_map is not None and home is None
+                tensors[name], homes[name] = tensor, file.name
+        if unindexed:
+            notes = (*notes, f"{unindexed} tensors are in the shards but not in the index; kept")
+        return Checkpoint(tensors, source, self.name, config, tuple(records), metadata, notes)
+
+
+def _missing_shards(shards: list[re.Match[str]]) -> list[str]:
+    """Return the stems of the shards that a count promises and that are not here."""
+    if not shards:
+        return []
+    stem, count = shards[0]["stem"], shards[0]["count"]
+    here = {match["number"] for match in shards}
+    wanted = (f"{i:05d}" for i in range(1, int(count) + 1))
+    return [f"{stem}-{n}-of-{count}" for n in wanted if n not in here]
