@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.comparison.result import MOVED, Diff
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.metrics import faint
 from ftdiff.naming import component_order
 

@@ -39,6 +39,7 @@ IDENTITY: Mapping[str, str] = {
     "base_dtype": "string",
     "tuned_dtype": "string",
     "note": "string",
+    "reason": "string",
 }
 #: What tells parts of a tensor apart, in frames that have a row for each part.
 PARTS: Mapping[str, str] = {
@@ -158,7 +159,7 @@ _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("files", "adapter", "versions", "spectra"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
-    "notes": list,
+    **dict.fromkeys(("notes", "reasons"), list),
 }
 
 
@@ -199,6 +200,8 @@ def _about(path: Path, found: Any) -> dict[str, Any]:
         if name in found and not isinstance(found[name], wanted):
             held = type(found[name]).__name__
             raise BadFile(f"{path}: not a diff saved by ftdiff: about.{name} is {held}")
+    if not all(isinstance(reason, dict) for reason in found.get("reasons", ())):
+        raise BadFile(f"{path}: not a diff saved by ftdiff: about.reasons has no records")
     float(found.get("coverage", 0))  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
         raise BadFile(f"{path}: not a diff saved by ftdiff: about.files has no records")
