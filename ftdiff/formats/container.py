@@ -13,6 +13,7 @@ from typing import Any
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import Checkpoint, read_config, read_json
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
 
 #: How PEFT calls an adapter's weights, before the suffix.
@@ -101,7 +102,8 @@ class Format:
             single = folder / f"{stem}{self.suffix}"
             index = folder / f"{stem}{self.suffix}{_INDEX}"
             if single.is_file():
-                ignored = (f"{index.name} is ignored: {single.name} comes first",)
+                text = f"{index.name} is ignored: {single.name} comes first"
+                ignored = (Note("index-ignored", text),)
                 notes = ignored if index.is_file() else ()
                 return self._open_files([single], str(folder), config, notes)
             if index.is_file():
@@ -159,7 +161,8 @@ class Format:
                 unindexed += weight_map is not None and home is None
                 tensors[name], homes[name] = tensor, file.name
         if unindexed:
-            notes = (*notes, f"{unindexed} tensors are in the shards but not in the index; kept")
+            text = f"{unindexed} tensors are in the shards but not in the index; kept"
+            notes = (*notes, Note("unindexed", text, tensors=unindexed))
         return Checkpoint(tensors, source, self.name, config, tuple(records), metadata, notes)
 
 
