@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ftdiff.analyses.finding import Finding, findings
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.saved import load
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
     from ftdiff.analyses.verification import Verification, verify
@@ -35,6 +36,7 @@ __all__ = [
     "compare",
     "findings",
     "lineage",
+    "load",
     "metric",
     "open_checkpoint",
     "open_tuned",
@@ -60,6 +62,7 @@ _HOMES = {
     "compare": "comparison.engine",
     "findings": "analyses.findings",
     "lineage": "analyses.lineage",
+    "load": "analyses.saved",
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",

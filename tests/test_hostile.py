@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 import ftdiff
 from ftdiff.adapters.peft.config_numbers import matches
 from ftdiff.analyses.inspection import inspect
-from ftdiff.comparison import matrix_files as sheets
+from ftdiff.analyses.saved import load_for
 from ftdiff.comparison.result import Diff
 from ftdiff.deltas.forms import LowRank
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
@@ -123,9 +123,9 @@ def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path, name: str) ->
     if name == "f/model":
         call = f"ftdiff.compare({str(pipe.parent)!r}, {str(pipe.parent)!r})"
     elif pipe.suffix in (".json", ".csv"):
-        call = f"ftdiff.comparison.matrix_files.read({str(pipe)!r})"
+        call = f"ftdiff.analyses.saved.load_for('plot', {str(pipe)!r})"
     code = (
-        "import ftdiff, ftdiff.comparison.matrix_files\nfrom ftdiff.errors import BadFile\n"
+        "import ftdiff, ftdiff.analyses.saved\nfrom ftdiff.errors import BadFile\n"
         f"try:\n    {call}\nexcept BadFile as error:\n    print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
@@ -138,7 +138,7 @@ def test_an_endless_device_is_no_matrix(tmp_path: Path) -> None:
         if name != "/dev/zero":
             (tmp_path / "z.json").symlink_to("/dev/zero")
         with pytest.raises(BadFile, match="a pipe or a device"):
-            sheets.read(name)
+            load_for("plot", name)
 
 
 @pytest.mark.parametrize("side", [0, 1])

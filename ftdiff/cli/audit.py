@@ -55,10 +55,13 @@ def audit(
 
 
 def _diff(base: str, tuned: str | None, workers: options.Workers) -> Diff:
+    from ftdiff.analyses.saved import load_for
     from ftdiff.comparison import engine
     from ftdiff.comparison.result import Diff
 
     if tuned is None:
-        return Diff.load(base)
+        held = load_for("audit", base)
+        assert isinstance(held, Diff)
+        return held
     with workers.lent() as (executor, progress):
         return engine.compare(base, tuned, (), executor, progress)

@@ -37,6 +37,7 @@ def card(
     ftdiff card out/diff.json my-lora/README.md --base-model org/model
     ftdiff card out/diff.json --to latex > table.tex
     """
+    from ftdiff.analyses.saved import load_for
     from ftdiff.comparison.result import Diff
     from ftdiff.reports import card as cards
     from ftdiff.reports.markup import WRITERS
@@ -46,7 +47,8 @@ def card(
         raise BadCall("card takes a README to write, or --to FORMAT to print; one of them")
     if format_ is not None and base_model is not None:
         raise BadCall("--base-model is for the front matter of a README, not for --to")
-    loaded = Diff.load(diff)
+    loaded = load_for("card", diff)
+    assert isinstance(loaded, Diff)
     if format_ is not None:
         click.echo(WRITERS[format_](section(loaded, metric), ""))
         return

@@ -1,4 +1,4 @@
-"""`ftdiff plot`: draw a saved diff, or a matrix, as any kind of figure."""
+"""`ftdiff plot`: draw a saved result, or a matrix, as any kind of figure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAPS = ("modules", "importance", "tokens")
 
 
 @click.command()
-@click.argument("source", metavar="DIFF|MATRIX", type=click.Path(path_type=Path))
+@click.argument("source", metavar="RESULT|MATRIX", type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -27,12 +27,11 @@ _MAPS = ("modules", "importance", "tokens")
 )
 @click.option(
     "--style",
-    default="modules",
-    show_default=True,
     metavar="STYLE",
-    help="Maps: modules, importance, tokens (of a matrix). Charts: profile (lines over layers), "
-    "scatter (rescaling against rotation), spectrum (after compare -m spectral), energy (shares "
-    "and lift). Of `ftdiff parts --format json`: heads, strips (rows, columns, tokens).",
+    help="Maps: modules (the default), importance, tokens (of a matrix). Charts: profile (lines "
+    "over layers), scatter (rescaling against rotation), spectrum (after compare -m spectral), "
+    "energy (shares and lift). Of `ftdiff parts --format json`: heads, strips (rows, columns, "
+    "tokens). Of a similarity: similarity, similarities; of a trajectory: trajectory, courses.",
 )
 @click.option(
     "--normalise",
@@ -79,25 +78,28 @@ def plot(
     source: Path,
     output: Path | None,
     metric: str | None,
-    style: str,
+    style: str | None,
     outline: bool,
     trend: bool,
     tensors: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Draw a saved diff, or a matrix (CSV or JSON: a row per layer). No weight is read.
+    """Draw a saved diff, similarity or trajectory, or a matrix (CSV or JSON: a row per layer).
+
+    No weight is read.
 
     \b
     ftdiff plot out/diff.json -m rotation -o rotation.svg
     ftdiff plot out/diff.json --outline --title "my fine-tune"
     ftdiff plot out/diff.json --style profile --by block
     ftdiff plot published.csv --style importance
+    ftdiff plot out/similarity.json -o similarity.svg
     """
     from ftdiff import plots
     from ftdiff.analyses.findings import findings
-    from ftdiff.comparison import matrix_files as sheets
+    from ftdiff.analyses.saved import load_for
 
-    data = sheets.read(source)
+    data: Any = load_for("plot", source)
     options = {name: value for name, value in given.items() if value is not None}
     if tensors:
         options["tensors"] = tensors
@@ -105,5 +107,6 @@ def plot(
         if asked:
             options[name] = findings(data, metric)
     drawn = plots.draw(data, metric, style=style, **options)
-    path = output or Path("heatmap.png" if style in _MAPS else f"{style}.png")
+    name = style or next(iter(plots.figures_of(data)))
+    path = output or Path("heatmap.png" if name in _MAPS else f"{name}.png")
     click.echo(plots.save(drawn, path))

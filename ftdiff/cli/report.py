@@ -1,8 +1,9 @@
-"""`ftdiff report`: a page of a saved diff."""
+"""`ftdiff report`: a page of a saved result."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,20 +11,26 @@ from ftdiff.cli import options
 
 
 @click.command()
-@click.argument("diff", type=click.Path(path_type=Path))
+@click.argument("result", metavar="RESULT", type=click.Path(path_type=Path))
 @options.output(
     "The page, one file that needs no network.", default=Path("report.html"), show_default=True
 )
-@options.METRIC
-def report(diff: Path, output: Path, metric: str) -> None:
+@click.option(
+    "-m",
+    "--metric",
+    help="The metric to draw; the relative norm by default, of a similarity the cosine.",
+)
+def report(result: Path, output: Path, metric: str | None) -> None:
     """Make a page of a saved diff: heatmaps that answer, every tensor, how it was made.
 
-    No weight is read.
+    Of a saved similarity or trajectory: its figures, findings and tables. No weight is read.
 
     \b
     ftdiff report out/diff.json -o report.html
+    ftdiff report out/trajectory.json -o run.html
     """
-    from ftdiff.comparison.result import Diff
+    from ftdiff.analyses.saved import load_for
     from ftdiff.reports import html
 
-    click.echo(html.save(Diff.load(diff), output, metric))
+    held: Any = load_for("report", result)
+    click.echo(html.save(held, output, metric))

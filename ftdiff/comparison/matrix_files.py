@@ -1,4 +1,4 @@
-"""Read what was saved: a diff, or a published matrix of layers × components, in CSV or JSON."""
+"""Read a published matrix of layers × components, in CSV or JSON."""
 
 from __future__ import annotations
 
@@ -12,36 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadFile, one_line
 from ftdiff.tensors import stamp
 
 # What a first column of layers is called, and how a missing cell is written.
 _LAYER = ("", "layer", "layers", "index")
 _BLANK = ("", "na", "n/a", "nan", "null", "none", "-")
-
-
-def read(path: str | Path) -> Diff | pd.DataFrame:
-    """Read a saved diff or a matrix, whichever the file holds: both may be JSON.
-
-    Raises
-    ------
-    BadFile
-        The file is neither.
-    """
-    path = Path(path)
-    return Diff.load(path) if _is_diff(path) else read_matrix(path)
-
-
-def _is_diff(path: Path) -> bool:
-    if path.suffix != ".json":
-        return False
-    try:
-        stamp(path)
-        with path.open("rb") as file:
-            return b"ftdiff.diff/" in file.read(4096)
-    except OSError:
-        return True  # loading it names the problem
 
 
 def read_matrix(path: str | Path) -> pd.DataFrame:
@@ -112,7 +88,7 @@ def _of_json(document: Any) -> _Parts:
         if isinstance(columns, list) and isinstance(index, (list, range)):
             return columns, index, [_row(row, len(columns)) for row in rows]
     elif isinstance(document, dict) and "tensors" in document:
-        raise _Unfit("a saved diff, not a matrix; open it with ftdiff.Diff.load")
+        raise _Unfit("a saved diff, not a matrix; open it with ftdiff.load")
     elif isinstance(document, dict) and document:
         return _of_columns(document)
     raise _Unfit("JSON of a matrix is a list of records, or an object of columns")

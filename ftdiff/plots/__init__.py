@@ -13,9 +13,10 @@ from ftdiff.plots.charts.profile import profile
 from ftdiff.plots.charts.scatter import scatter
 from ftdiff.plots.charts.spectrum import spectrum
 from ftdiff.plots.charts.strips import strips
-from ftdiff.plots.elements.saving import save
+from ftdiff.plots.elements.saving import save, svg
+from ftdiff.plots.figures.drawing import OF_RUNS, draw, figures_of
 from ftdiff.plots.figures.facets import facets, limits
-from ftdiff.plots.figures.registry import FIGURES, draw
+from ftdiff.plots.figures.registry import FIGURES
 from ftdiff.plots.figures.similarity import similarities, similarity
 from ftdiff.plots.figures.trajectory import courses, trajectory
 from ftdiff.plots.heatmaps import STYLES
@@ -23,11 +24,13 @@ from ftdiff.plots.heatmaps.heatmap import heatmap
 
 __all__ = [
     "FIGURES",
+    "OF_RUNS",
     "STYLES",
     "courses",
     "draw",
     "energy",
     "facets",
+    "figures_of",
     "heads",
     "heatmap",
     "limits",
@@ -39,5 +42,6 @@ __all__ = [
     "similarity",
     "spectrum",
     "strips",
+    "svg",
     "trajectory",
 ]

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from ftdiff.analyses.similarity import Similarity
+from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
+from ftdiff.reports import runs_page
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric, shown_metrics
 from ftdiff.reports.page_data import WORDS, island, table_metrics, words
 from ftdiff.reports.page_marks import marked
 from ftdiff.reports.svg import figure, number
+from ftdiff.reports.templates import PAGES, hash_of, source
 
-
-def _inert(value: Any) -> Any:
-    """Show what would reorder or break text escaped: names come from files."""
-    return one_line(value) if type(value) is str else value
-
-
-_PAGE = jinja2.Environment(
-    loader=jinja2.PackageLoader("ftdiff", "reports/page"),
-    autoescape=True,  # names come from files: a tensor called <script> stays text
-    finalize=_inert,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
 _SCRIPTS = ("numbers.js", "spectrum.js", "heatmap.js", "tensors.js", "start.js")
 # What is there without scripts, and of each list: a page of names is no report.
 _ROWS, _LISTED = 50, 300
@@ -64,8 +50,8 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
     choice = shown_metrics(diff)
     drawn = maps(diff, choice) if choice else ()
     report = document(diff, words=True)
-    style, script = _source("page.css"), _script()
-    return _PAGE.get_template("page.html.jinja").render(
+    style, script = source("page.css"), _script()
+    return PAGES.get_template("page.html.jinja").render(
         report=report,
         headline=[(name, report.overall[name]) for name in _headline(report, metric)],
         metric=METRICS[metric],
@@ -78,15 +64,22 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
         most_listed=_LISTED,
         provenance=list(_provenance(report.about)),
         style=Markup(style),
-        style_hash=_hash(style),
+        style_hash=hash_of(style),
         script=Markup(script),
-        script_hash=_hash(script),
+        script_hash=hash_of(script),
         island=Markup(island(diff, drawn, choice, metric)),
     )
 
 
-def save(diff: Diff, path: Path, metric: str = "relative_norm") -> Path:
-    """Write the page whole, or not at all.
+def save(result: Diff | Similarity | Trajectory, path: Path, metric: str | None = None) -> Path:
+    """Write the page of a diff, a similarity or a trajectory whole, or not at all.
+
+    Parameters
+    ----------
+    result, path
+        What is reported, and where to.
+    metric
+        The metric shown first; by default the relative norm, of a similarity the cosine.
 
     Raises
     ------
@@ -95,7 +88,10 @@ def save(diff: Diff, path: Path, metric: str = "relative_norm") -> Path:
     UnknownName
         There is no metric of that name.
     """
-    text = render(diff, metric)
+    if isinstance(result, Diff):
+        text = render(result, metric or "relative_norm")
+    else:
+        text = runs_page.render(result, metric)
     with written(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -106,18 +102,9 @@ def _headline(report: Document, metric: str) -> list[str]:
     return [name for name in dict.fromkeys(wanted) if name in report.overall]
 
 
-def _source(name: str) -> str:
-    return (files("ftdiff") / "reports" / "page" / name).read_text(encoding="utf-8")
-
-
 def _script() -> str:
-    parts = "\n".join(_source(name) for name in _SCRIPTS)
+    parts = "\n".join(source(name) for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\n{parts}}})();\n'
-
-
-def _hash(text: str) -> str:
-    """Name a script as a browser does that runs no other."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _tensors(diff: Diff, metric: str) -> dict[str, Any]:

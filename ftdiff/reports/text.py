@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -18,14 +19,15 @@ FORMAT = "ftdiff.findings/1"
 
 
 def findings(
-    data: Diff | pd.DataFrame,
+    data: Any,
     found: Sequence[Finding],
     title: str,
     format_: str = "table",
     metric: str | None = None,
 ) -> str:
     """Write a summary and findings as "table", "json" or "markdown"."""
-    lines = summary(data, found, metric)
+    spoken = isinstance(data, Diff | pd.DataFrame)
+    lines = summary(data, found, metric) if spoken else (repr(data),)
     if format_ == "markdown":
         return markdown.words(title, lines, found)
     if format_ == "json":

@@ -446,3 +446,8 @@ def test_the_purpose_of_every_rule_is_a_sentence() -> None:
     for rule in AUDIT.values():
         assert rule.purpose.endswith("."), rule.name
     assert policy.AUDIT is AUDIT
+
+
+def test_a_rule_is_understood_with_underscores_too(tmp_path: Path) -> None:
+    held = read_policy(write(tmp_path, '[rules]\nunder_the_floor = "off"\n'))
+    assert held.rules == {"under-the-floor": None}

@@ -210,9 +210,9 @@ def test_rounding_is_said_where_a_change_is_under_its_floor(tmp_path: Path) -> N
     near = [nudge(base, by=0.002, seed=seed) for seed in (1, 2)]
     result = ftdiff.similarity(near, base)
     assert (result.by()["snr"] < 10).all()
-    assert [one.rule for one in result.findings()].count("under_the_floor") == 2
+    assert [one.rule for one in result.findings()].count("under-the-floor") == 2
     far = ftdiff.similarity([nudge(base, by=0.5, seed=seed) for seed in (1, 2)], base)
-    assert "under_the_floor" not in {one.rule for one in far.findings()}
+    assert "under-the-floor" not in {one.rule for one in far.findings()}
 
 
 def test_the_floor_is_that_of_compare(fixtures: Path) -> None:

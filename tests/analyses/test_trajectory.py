@@ -251,9 +251,9 @@ def planted(lengths: list[float]) -> Trajectory:
 @pytest.mark.parametrize(
     ("lengths", "rule"),
     [
-        ([0.9, 0.97, 0.98, 0.99, 1.0, 1.0001], "early_saturation"),
+        ([0.9, 0.97, 0.98, 0.99, 1.0, 1.0001], "early-saturation"),
         ([1.0, 2.0, 2.0, 3.0], "standstill"),
-        ([1.0, 2.0, 1.5, 1.7], "turned_back"),
+        ([1.0, 2.0, 1.5, 1.7], "turned-back"),
         ([0.1, 0.2, 0.3, 1.0, 1.1], "jump"),
         ([1.0, 2.0, 3.0, 4.0], "growth"),
         ([1.0, -1.0, 1.0, -0.5, 0.1], "wander"),
@@ -271,7 +271,7 @@ def test_a_steady_run_is_no_jump_standstill_or_turn() -> None:
 def test_a_change_under_the_floor_is_said() -> None:
     base = llama(dtype=torch.bfloat16)
     near = [nudge(base, by=0.002, seed=seed) for seed in (1, 2)]
-    assert "under_the_floor" in {one.rule for one in ftdiff.trajectory(base, near).findings()}
+    assert "under-the-floor" in {one.rule for one in ftdiff.trajectory(base, near).findings()}
 
 
 def test_checkpoints_stand_in_the_order_of_training(fixtures: Path, tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def _policy(told: Mapping[str, Any], source: str) -> Policy:
     unlisted = told.get("unlisted", "may move")
     if unlisted not in ("may move", "may not move"):
         raise _Unfit(f"unlisted is {unlisted!r}; it is 'may move' or 'may not move'")
-    rules = {name: _severity(name, value) for name, value in _table(told, "rules").items()}
+    given = {_spelled(name): value for name, value in _table(told, "rules").items()}
+    rules = {name: _severity(name, value) for name, value in given.items()}
     for name in rules:
         AUDIT[name]
     expect = told.get("expect", [])
@@ -116,6 +117,15 @@ def _expectation(told: Mapping[str, Any], number: int) -> Expectation:
         most=_limits(told, "max"),
         severity=severity,
     )
+
+
+def _spelled(rule: str) -> str:
+    """Return a rule's name as it is spelled: under_the_floor is under-the-floor.
+
+    >>> _spelled("under_the_floor")
+    'under-the-floor'
+    """
+    return rule.replace("_", "-")
 
 
 def _severity(name: str, value: Any) -> Severity | None:

@@ -50,7 +50,7 @@ def _under_the_floor(found: Similarity) -> Iterator[Finding]:
     for name, value in zip(found.names, snr, strict=True):
         if value < TRUSTED_SNR:
             yield Finding(
-                "under_the_floor",
+                "under-the-floor",
                 "caution",
                 f"{name}: its change is {value:.2g} times what rounding to its dtype gives alone, "
                 "squared: its cosines are of rounding in part, and pulled towards 0",
@@ -124,7 +124,7 @@ def _conflicts(found: Similarity) -> Iterator[Finding]:
     opposed = float(found.sums["signs.disagreeing"].sum())
     if several and opposed / several >= _OPPOSED:
         yield Finding(
-            "sign_conflict",
+            "sign-conflict",
             "caution",
             f"of the entries that two or more move most, {opposed / several:.0%} are pulled in "
             "opposite directions: an average cancels them",

@@ -39,7 +39,7 @@ def _floor(whole: pd.DataFrame) -> Iterator[Finding]:
     if len(under):
         names = [*map(str, under["checkpoint"])]
         yield Finding(
-            "under_the_floor",
+            "under-the-floor",
             "caution",
             f"{listed(names)}: the change does not stand above what rounding to the storage dtype "
             f"gives (snr {under['snr'].min():.2g}, trusted from {TRUSTED_SNR:g})",
@@ -66,7 +66,7 @@ def _turned(whole: pd.DataFrame) -> Iterator[Finding]:
     if len(back):
         names = [*map(str, back["checkpoint"])]
         yield Finding(
-            "turned_back",
+            "turned-back",
             "note",
             f"{listed(names)}: the step goes against the one before, cosine down to "
             f"{back['step_cosine'].min():.2f}",
@@ -118,7 +118,7 @@ def _share(rows: pd.DataFrame) -> float:
 def _saturated(what: str, rows: pd.DataFrame, share: float) -> Finding:
     last = int(rows["step"].iloc[-1])
     return Finding(
-        "early_saturation",
+        "early-saturation",
         "note",
         f"{what} had {_SATURATED:.0%} of its final length by step {round(share * last)} of "
         f"{last} ({share:.0%})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
@@ -43,17 +44,41 @@ def save(drawn: Axes | Figure, path: str | Path) -> Path:
     ending = path.suffix.lower()
     if ending not in _SILENT:
         raise BadCall(f"{path}: a figure is saved as {', '.join(_SILENT)}")
+    figure = _whole(drawn, path)
+    with written(path) as temporary:
+        _write(figure, temporary, ending)
+    return path
+
+
+def svg(drawn: Axes | Figure) -> str:
+    """Return a figure as an SVG element, to stand in a page.
+
+    Raises
+    ------
+    BadCall
+        The Axes are on no figure any more.
+    """
+    held = BytesIO()
+    _write(_whole(drawn, "svg"), held, ".svg")
+    text = held.getvalue().decode("utf-8")
+    return text[text.index("<svg") :]
+
+
+def _whole(drawn: Axes | Figure, what: object) -> Figure:
     on = drawn if isinstance(drawn, Figure) else drawn.get_figure()
     if on is None:
-        raise BadCall(f"{path}: these Axes are on no figure any more")
-    figure = on.figure  # of a sub-figure, the whole one
-    with written(path) as temporary, _SETTINGS, mpl.rc_context({"svg.hashsalt": "ftdiff"}):
+        raise BadCall(f"{what}: these Axes are on no figure any more")
+    figure: Figure = on.figure  # of a sub-figure, the whole one
+    return figure
+
+
+def _write(figure: Figure, to: Path | BytesIO, ending: str) -> None:
+    with _SETTINGS, mpl.rc_context({"svg.hashsalt": "ftdiff"}):
         figure.savefig(
-            temporary,
+            to,
             format=ending[1:],
             dpi=200,
             metadata=_SILENT[ending],
             bbox_inches="tight",
             pad_inches=0.06,
         )
-    return path

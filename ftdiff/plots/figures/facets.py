@@ -22,7 +22,7 @@ from ftdiff.plots.elements.axes import FAINT, FONT, LETTER, SMALL
 from ftdiff.plots.elements.cells import dress_bar
 from ftdiff.plots.elements.colours import extended
 from ftdiff.plots.elements.labels import shown
-from ftdiff.plots.figures.registry import FIGURES, draw
+from ftdiff.plots.figures.registry import FIGURES, draw_as
 
 #: Inches: letters stay readable in a column of 380 pixels.
 WIDTH = 4.6
@@ -63,7 +63,9 @@ def limits(
     if style == "importance" and options.get("normalise", "max") in ("max", "none"):
         options = {**options, "normalise": "none"}
     bare = {**options, "bare": True}
-    drawn = [mesh_of(draw(one, metric, style=style, ax=_unseen(), **bare)) for one in diffs]
+    function = FIGURES[style]
+    axes = (draw_as(style, function, one, metric, ax=_unseen(), **bare) for one in diffs)
+    drawn = [mesh_of(ax) for ax in axes]
     ends = np.array([mesh.get_clim() for mesh in drawn], float)
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     middle = 1.0 if options.get("normalise") in ("component", "row") else (low + high) / 2
@@ -136,7 +138,8 @@ def facets(
         spare.remove()
     maps = spots[: len(diffs)]
     for one, title, ax in zip(diffs, titles, maps, strict=True):
-        draw(one, metric, style=style, ax=ax, title=_fitting(title, across), **options)
+        named = {**options, "title": _fitting(title, across)}
+        draw_as(style, FIGURES[style], one, metric, ax=ax, **named)
     _shared_labels(figure, maps, across, shared=shared)
     if shared:
         _one_bar(figure, maps)

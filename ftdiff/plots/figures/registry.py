@@ -1,15 +1,13 @@
-"""Every kind of figure by its name, and one door to draw any of them."""
+"""Every kind of figure of a diff or a matrix by its name."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-import pandas as pd
 from matplotlib.axes import Axes
 
-from ftdiff.comparison.result import Diff
 from ftdiff.plots.charts.energy import energy
 from ftdiff.plots.charts.heads import heads
 from ftdiff.plots.charts.profile import profile
@@ -18,6 +16,8 @@ from ftdiff.plots.charts.spectrum import spectrum
 from ftdiff.plots.charts.strips import strips
 from ftdiff.plots.heatmaps import STYLES
 from ftdiff.registry import Registry
+
+D = TypeVar("D")
 
 #: The styles of a heatmap, and the figures that are none.
 FIGURES: Registry[Callable[..., Axes]] = Registry(
@@ -34,37 +34,17 @@ FIGURES: Registry[Callable[..., Axes]] = Registry(
 )
 
 
-def draw(
-    diff: Diff | pd.DataFrame,
-    metric: str | None = None,
-    *,
-    style: str = "modules",
-    ax: Axes | None = None,
-    **options: Any,
-) -> Axes:
-    """Draw a diff, or a plain matrix, as a figure of any kind.
-
-    Parameters
-    ----------
-    diff
-        What the figure draws.
-    metric
-        A metric's name; by default the figure's own.
-    style
-        A name of `FIGURES`: a style of the heatmap, "profile", "scatter", "spectrum", "energy",
-        "heads" or "strips".
-    ax, **options
-        As the figure's function takes them.
+def draw_as(
+    style: str, function: Callable[..., D], data: Any, metric: str | None = None, **options: Any
+) -> D:
+    """Call a figure's function, once all options are known to be its own.
 
     Raises
     ------
     UnknownName
-        No figure, metric or option of the figure has that name.
-    BadCall
-        An option that does not fit, or nothing to draw.
+        An option is none of the function's.
     """
-    function = FIGURES[style]
     known = Registry(f"option of style {style!r}", inspect.signature(function).parameters)
     for option in options:
         known[option]
-    return function(diff, *([] if metric is None else [metric]), ax=ax, **options)
+    return function(data, *([] if metric is None else [metric]), **options)

@@ -1,0 +1,115 @@
+"""Open any file that ftdiff writes: what kind of result it holds, and which commands take it.
+
+To make another kind of result a file that commands take: its line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ftdiff.comparison import storage
+from ftdiff.errors import BadCall, BadFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.similarity import Similarity
+    from ftdiff.analyses.trajectory import Trajectory
+    from ftdiff.analyses.verification import Verification
+    from ftdiff.comparison.result import Diff
+
+    Result: TypeAlias = Diff | Similarity | Trajectory | Verification | Lineage
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of saved result.
+
+    Attributes
+    ----------
+    home, name
+        The module of its class, imported when a file of this kind is opened, and the class.
+    commands
+        The commands that take such a file.
+    """
+
+    home: str
+    name: str
+    commands: tuple[str, ...]
+
+    def load(self, path: Path) -> Any:
+        """Read a file of this kind."""
+        return getattr(importlib.import_module(f"ftdiff.{self.home}"), self.name).load(path)
+
+
+_DRAWN = ("findings", "plot", "report")
+#: By the word in a file's format tag.
+KINDS: Mapping[str, Kind] = {
+    "diff": Kind("comparison.result", "Diff", (*_DRAWN, "audit", "card")),
+    "similarity": Kind("analyses.similarity", "Similarity", _DRAWN),
+    "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
+    "verification": Kind("analyses.verification", "Verification", ("findings",)),
+    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
+}
+#: Commands that take a published matrix, in CSV or JSON, too.
+MATRICES = ("findings", "plot")
+
+
+def load(path: str | Path) -> Result:
+    """Open a file that ftdiff wrote: a diff (of tensors or of parts), a similarity, a trajectory,
+    a verification or a lineage.
+
+    Parameters
+    ----------
+    path
+        JSON, as `save` of the result and `--format json` of its command write it.
+
+    Raises
+    ------
+    BadFile
+        The file is none of these, cannot be read, or contradicts itself.
+
+    Examples
+    --------
+    >>> ftdiff.load("out/similarity.json").findings()  # doctest: +SKIP
+    """
+    path = Path(path)
+    found: Result = _known(path, storage.kind_of(path)).load(path)
+    return found
+
+
+def load_for(command: str, path: str | Path) -> Result | pd.DataFrame:
+    """Open a file for a command: a result that it takes, or a matrix where it takes one.
+
+    Raises
+    ------
+    BadFile
+        The file is nothing that the command takes, cannot be read, or contradicts itself.
+    BadCall
+        It holds another kind of result; the message names which, and the commands that take it.
+    """
+    path = Path(path)
+    word = storage.kind_of(path)
+    if not word and command in MATRICES:
+        from ftdiff.comparison.matrix_files import read_matrix
+
+        return read_matrix(path)
+    kind = _known(path, word)
+    if command not in kind.commands:
+        takes = " or ".join(f"a {one}" for one, held in KINDS.items() if command in held.commands)
+        others = ", ".join(kind.commands)
+        raise BadCall(f"{path}: a saved {word}; {command} takes {takes}, and a {word} {others}")
+    found: Result = kind.load(path)
+    return found
+
+
+def _known(path: Path, word: str) -> Kind:
+    if word in KINDS:
+        return KINDS[word]
+    what = f"{word} written by ftdiff, which are not read again" if word else "no result of ftdiff"
+    raise BadFile(f"{path}: {what}; what is opened is a saved {', '.join(KINDS)}")
