@@ -16,6 +16,7 @@ from ftdiff.comparison import provenance
 from ftdiff.comparison.per_tensor import Progress as Progress
 from ftdiff.comparison.per_tensor import Say
 from ftdiff.comparison.plan import Change, Plan, pair
+from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import row_of, rows
 from ftdiff.comparison.threads import cores, pool
@@ -133,7 +134,8 @@ def gathered(
 
 def measure(change: Change) -> dict[str, Any]:
     """Measure one change whole: a row of the frame."""
-    return {"tensor": change.address.name, **row_of(change, _moments(change))}
+    (outcome,) = refined([change], [_moments(change)])
+    return {"tensor": change.address.name, **row_of(change, outcome)}
 
 
 def run(
@@ -141,9 +143,10 @@ def run(
 ) -> list[Moments | str]:
     """Measure a plan: for each change its moments, or why it could not be read."""
     if executor is not None:
-        return _gather(plan, executor, FAR_BYTES, progress)
+        found = _gather(plan, executor, FAR_BYTES, progress)
+        return refined(plan.changes, found, executor.map)
     with pool() as threads:
-        return _gather(plan, threads, NEAR_BYTES, progress)
+        return refined(plan.changes, _gather(plan, threads, NEAR_BYTES, progress), threads.map)
 
 
 def _gather(

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, exact
+from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, TURNED, exact
+from ftdiff.deltas.rescaling import turned_sq
 from ftdiff.errors import BadCall, BadFile, one_line, require
 from ftdiff.metrics.linalg import spectrum_curve as curve
 from ftdiff.tensors import Array, stamp
@@ -49,6 +50,8 @@ PARTS: Mapping[str, str] = {
 }
 _COLUMNS = {**IDENTITY, **{c: "Int64" if c in COUNTS else "Float64" for c in COLUMNS}}
 _TYPES = {**_COLUMNS, **PARTS}
+#: Counts of entries that are not finite: a tensor that has one has no sums.
+BROKEN = ("nonfinite_base", "nonfinite_tuned")
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -66,26 +69,47 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({name: _TYPES.get(str(name), "Float64") for name in frame})
 
 
+def measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the same without sums of what has entries that are not finite: its counts stay.
+
+    A sum over the rest is none of the tensor: of one that is all NaN it would be 0.
+    """
+    broken = _broken(frame)
+    if not broken.any():
+        return frame
+    sums = [name for name in COLUMNS if name not in COUNTS or name == "sign_flips"]
+    return frame.assign(**{name: frame[name].mask(broken) for name in sums})
+
+
+def _broken(frame: pd.DataFrame) -> pd.Series[bool]:
+    return (frame[[*BROKEN]].fillna(0) > 0).any(axis=1)
+
+
 def group(frame: pd.DataFrame, columns: Sequence[str], moved: Sequence[str]) -> pd.DataFrame:
     """Add up the sums of each group exactly, over the tensors that moved.
 
-    A group in which nothing moved has the sums of its unmoved tensors. `numel` counts the entries
-    that the sums are over, `params` those of every tensor given.
+    A tensor with entries that are not finite is left out. A group in which nothing moved has the
+    sums of its unmoved tensors; one in which nothing else moved has none. `numel` counts the
+    entries that the sums are over, `params` those of every tensor given.
     """
     keys = list(columns)
     members: Mapping[Any, Any] = {(): np.arange(len(frame))}
     if keys:
         members = frame.groupby(keys, dropna=False, sort=True).indices
-    active = (frame["status"].isin(moved) & frame["delta_sq"].notna()).to_numpy(bool)
-    still = (frame["status"] == "identical").to_numpy(bool)
+    moving_at_all = frame["status"].isin(moved).to_numpy(bool)
+    measured_at_all = frame["delta_sq"].notna().to_numpy(bool)
+    active = moving_at_all & measured_at_all
+    still = (frame["status"] == "identical").to_numpy(bool) & measured_at_all
+    lost = moving_at_all & _broken(frame).to_numpy(bool)
     sums = {name: frame[name].to_numpy(object) for name in COLUMNS}
     sizes = frame["numel"].to_numpy(np.int64, na_value=0)
     rows = []
     for key, here in members.items():
         moving = here[active[here]]
-        measured = moving if len(moving) else here[still[here]]
+        measured = moving if len(moving) or lost[here].any() else here[still[here]]
         row = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
         row |= {name: _total(values[measured], name) for name, values in sums.items()}
+        row[TURNED] = _turned({name: values[measured] for name, values in sums.items()})
         row |= {"numel": int(sizes[measured].sum()), "params": int(sizes[here].sum())}
         row |= {"tensors": len(here), "moved": len(moving)}
         rows.append(row)
@@ -101,6 +125,16 @@ def _total(values: Array, name: str) -> float | int | None:
     if name in MAXIMA:
         return float(max(values))
     return int(sum(values)) if name in COUNTS else exact(values)[0]
+
+
+def _turned(sums: Mapping[str, Array]) -> float | None:
+    """Return what is left beside the group's own rescaling; missing where the sums tell it."""
+    turned = [None if value is pd.NA else float(value) for value in sums[TURNED]]
+    parts: list[list[float]] = [sums[name].tolist() for name in ("base_sq", "inner", "delta_sq")]
+    if turned.count(None) == len(turned) or pd.isna(np.array(parts, object)).any():
+        return None
+    base_sq, inner, delta_sq = parts
+    return turned_sq(base_sq, inner, delta_sq, turned)
 
 
 def save(frame: pd.DataFrame, about: Mapping[str, Any], path: Path) -> Path:

@@ -74,8 +74,9 @@ def adding(
     apart = [metric for metric in metrics if metric.needs != "sums"]
     if not apart:
         return diff
-    moved = {*diff.frame.loc[diff.frame["status"].isin(MOVED), "tensor"]}
-    changes = [change for change in plan.changes if change.address.name in moved]
+    moved = diff.frame["status"].isin(MOVED) & diff.frame["delta_sq"].notna()
+    names = {*diff.frame.loc[moved, "tensor"]}
+    changes = [change for change in plan.changes if change.address.name in names]
     if executor is not None:
         workers = int(getattr(executor, "_max_workers", 1))
         return diff.adding(*run(changes, apart, executor, workers, progress, say, device))

@@ -36,7 +36,8 @@ class Diff:
         A row per tensor of either side. Columns: what the tensor is (`tensor, stack, layer, block,
         role, component, module, param, expert, status, form, shape, numel, base_dtype,
         tuned_dtype`, and `note`: what is odd about it, in words), the sums, and one column for
-        each metric. A value that was not measured is missing, never 0.
+        each metric. A value that was not measured is missing, never 0: a tensor with NaN or Inf
+        has counts, and no sums.
     about
         Sources, kind, coverage, what was left out and why, versions.
     """
@@ -52,6 +53,7 @@ class Diff:
     @classmethod
     def of_frame(cls, frame: pd.DataFrame, about: dict[str, Any]) -> Diff:
         """Add every metric of sums to a frame of identity and sums."""
+        frame = frames.measured(frame)
         return cls(_with_metrics(frame, frame, resolve(())), about)
 
     def adding(
@@ -85,7 +87,8 @@ class Diff:
         """Regroup exactly, from sums: √Σ‖ΔW‖² / √Σ‖W‖², never the mean of ratios.
 
         A group's ratio is over its tensors that moved, so that an adapter, its merged checkpoint
-        and a linked copy agree; `tensors`, `moved` and `params` count what there is.
+        and a linked copy agree; `tensors`, `moved` and `params` count what there is. A tensor with
+        NaN or Inf is left out; a group in which nothing else moved has no value.
         `energy_share` and `lift` are against everything that is on both sides. A metric that does
         not come from sums, as a spectral norm, is given where a group holds one tensor that moved.
 
@@ -115,7 +118,7 @@ class Diff:
         summed = frames.group(frame[frame["status"].isin(PAIRED)], columns, MOVED)
         apart = [m for m in chosen if m.needs != "sums"]
         self._require([m.name for m in apart])
-        moved = frame[frame["status"].isin(MOVED)]
+        moved = frame[frame["status"].isin(MOVED) & frame["delta_sq"].notna()]
         ways = {m.name: m.pool for m in apart if m.pool}
         summed = pools.with_pooled(summed, moved, columns, ways)
         alone = [m.name for m in apart if not m.pool]
@@ -194,7 +197,12 @@ class Diff:
         BadFile
             The file is not a saved diff.
         """
-        return cls(*frames.load(Path(path)))
+        saved, about = frames.load(Path(path))
+        frame = frames.measured(saved)
+        if frame is not saved:  # sums over the rest of what is not finite were kept once
+            kept = [m for m in resolve(()) if m.name in saved]
+            frame = _with_metrics(frame, frame, kept)
+        return cls(frame, about)
 
     def _require(self, names: Sequence[str]) -> None:
         for name in names:

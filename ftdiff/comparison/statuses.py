@@ -84,7 +84,7 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[str]:
     broken = {side: sums[f"nonfinite_{side}"] for side in ("base", "tuned")}
     if any(broken.values()):
         counts = " and ".join(f"{count} in {side}" for side, count in broken.items() if count)
-        said.append(f"NaN or Inf: {counts}")
+        said.append(f"NaN or Inf: {counts}; it has no sums, and no group counts it")
     tuned = change.recipe.tensor if isinstance(change.recipe, Replaced) else None
     if tuned is not None and change.base is not None and status != "identical":
         coarse = {stored_as(side) for side in (change.base, tuned) if is_quantised(side)}

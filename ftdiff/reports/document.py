@@ -120,7 +120,8 @@ def _cautions(diff: Diff) -> list[str]:
             f"{_number(len(broken), 'tensor holds', 'tensors hold')} NaN or Inf "
             f"({broken['nonfinite_base'].sum()} entries in "
             f"base, {broken['nonfinite_tuned'].sum()} in tuned; {broken['tensor'].iloc[0]}, …): "
-            "those entries are left out of every sum."
+            f"{'it has' if len(broken) == 1 else 'they have'} no number but counts, "
+            "and groups are over the others."
         )
     said += _precision(moved) if "snr" in moved else []
     return said + _pairing(diff)
