@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ftdiff.comparison.frame import Columns, among, floats, length, there, typed
-from ftdiff.comparison.statuses import IDENTICAL
-from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, exact
+from ftdiff.comparison.frame import Columns, among, broken, floats, length, there, typed
+from ftdiff.comparison.statuses import MOVED
+from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, TURNED, exact
+from ftdiff.deltas.rescaling import turned_sq
+from ftdiff.errors import BadCall
 from ftdiff.tensors import Array
 
 #: What tells a group apart: its value of each column, None where that is missing.
 Key: TypeAlias = tuple[Any, ...]
+#: What a group's number may be over.
+Over: TypeAlias = Literal["all", "moved"]
+OVERS = get_args(Over)
 
 
 def groups(columns: Columns, keys: Sequence[str]) -> dict[Key, Array]:
@@ -28,24 +34,99 @@ def groups(columns: Columns, keys: Sequence[str]) -> dict[Key, Array]:
     return {key: np.array(members[key]) for key in ordered}
 
 
-def summed(columns: Columns, keys: Sequence[str], moved: Sequence[str]) -> dict[str, Array]:
-    """Add up the sums of each group exactly, over the tensors that moved.
+@dataclass(frozen=True)
+class Group:
+    """Some tensors, and those of them that a number of the group is over.
 
-    A group in which nothing moved has the sums of its unmoved tensors. `numel` counts the entries
-    that the sums are over, `params` those of every tensor given.
+    Attributes
+    ----------
+    key
+        Its value of each column.
+    rows
+        All of its tensors.
+    counted
+        Those that the number is over.
+    of
+        What these are: "matrices", "vectors", or "tensors" of both kinds.
     """
-    active = among(columns["status"], moved) & there(columns["delta_sq"])
-    still = columns["status"] == IDENTICAL
+
+    key: Key
+    rows: Array
+    counted: Array
+    of: str
+
+
+def chosen(
+    columns: Columns, keys: Sequence[str], over: Over = "all", vectors: bool = False
+) -> list[Group]:
+    """Return groups of paired tensors, and which of each a number is over.
+
+    Parameters
+    ----------
+    columns
+        Tensors that are on both sides.
+    keys
+        What they are grouped by.
+    over
+        "all": every tensor whose change is known, moved or not (of an adapter, what it targets);
+        "moved": those in which an entry differs, or where none moved, those that did not.
+    vectors
+        Whether norms and biases count beside matrices and kernels. If not, a group in which no
+        matrix moved and vectors did, or that has no matrix, is of its vectors.
+
+    Raises
+    ------
+    BadCall
+        `over` is neither.
+    """
+    if over not in OVERS:
+        raise BadCall(f"over={over!r}: it is 'all' or 'moved'")
+    moved, known = among(columns["status"], MOVED), there(columns["delta_sq"])
+    lost = moved & broken(columns)
+    matrix = np.fromiter((len(shape or ()) > 1 for shape in columns["shape"]), bool, len(moved))
+    found = []
+    for key, rows in groups(columns, keys).items():
+        pool, of = rows, "tensors"
+        if not vectors:
+            matrices, others = rows[matrix[rows]], rows[~matrix[rows]]
+            only = not len(matrices) or (moved[others].any() and not moved[matrices].any())
+            pool, of = (others, "vectors") if only else (matrices, "matrices")
+        moving, measured = pool[(moved & known)[pool]], pool[known[pool]]
+        none_else = not len(moving) and lost[pool].any()
+        counted = moving if over == "moved" and len(moving) else measured
+        found.append(Group(key, rows, rows[:0] if none_else else counted, of))
+    return found
+
+
+def summed(columns: Columns, keys: Sequence[str], chosen: Sequence[Group]) -> dict[str, Array]:
+    """Add up the sums of each group exactly.
+
+    A tensor with entries that are not finite is left out; a group in which nothing else moved has
+    no sums. `numel` and `counted` are the entries and the number of the tensors that the sums are
+    over, and `of` what these are; `params`, `tensors` and `moved` are of all in the group.
+    """
+    moved = among(columns["status"], MOVED)
     sizes = np.array([size or 0 for size in columns["numel"]], np.int64)
     rows: list[list[Any]] = []
-    for key, here in groups(columns, keys).items():
-        moving = here[active[here]]
-        measured = moving if len(moving) else here[still[here]]
-        sums = [_total(columns[name][measured], name) for name in COLUMNS]
-        counts = [int(sizes[measured].sum()), int(sizes[here].sum()), len(here), len(moving)]
-        rows.append([*key, *sums, *counts])
-    names = [*keys, *COLUMNS, "numel", "params", "tensors", "moved"]
+    for group in chosen:
+        here = {name: columns[name][group.counted] for name in COLUMNS}
+        sums = {name: _total(values, name) for name, values in here.items()}
+        sums[TURNED] = _turned(here)
+        counts = [int(sizes[group.counted].sum()), len(group.counted), int(sizes[group.rows].sum())]
+        counts += [len(group.rows), int(moved[group.rows].sum())]
+        rows.append([*group.key, *sums.values(), *counts, group.of])
+    names = [*keys, *COLUMNS, "numel", "counted", "params", "tensors", "moved", "of"]
     return typed({name: [row[i] for row in rows] for i, name in enumerate(names)})
+
+
+def _turned(sums: Columns) -> float | None:
+    """Return ‖W₁ − c* W‖² of several tensors; missing where no tensor had a second pass."""
+    parts = [floats(sums[name]) for name in ("base_sq", "inner", "delta_sq")]
+    if not all(there(part).all() for part in parts):
+        return None
+    turned = [None if value != value else value for value in floats(sums[TURNED]).tolist()]
+    base_sq, inner, delta_sq = (part.tolist() for part in parts)
+    return turned_sq(base_sq, inner, delta_sq, turned)
 
 
 def _total(values: Array, name: str) -> float | int | None:
@@ -57,48 +138,34 @@ def _total(values: Array, name: str) -> float | int | None:
     return int(sum(values)) if name in COUNTS else exact(values)[0]
 
 
-def apart(
-    grouped: Columns, moved: Columns, keys: Sequence[str], pools: Mapping[str, str]
-) -> dict[str, Array]:
-    """Return columns that do not add up, for groups that are there.
+def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -> dict[str, Array]:
+    """Return columns that do not add up.
 
     Parameters
     ----------
-    grouped
-        The groups, as from `summed`.
-    moved
-        The tensors that moved.
-    keys
-        What they are grouped by.
+    columns, chosen
+        Tensors and the groups of them; a number is over those that moved.
     pools
         By metric, how a group has it from its tensors (see `ftdiff.metrics.Metric`). Where no mean
         is right, a group has the value of its one moved tensor, or none.
     """
-    if not pools:
-        return {}
-    members = groups(moved, keys)
-    if not keys:
-        here = [members[()]]
-    else:
-        none = np.arange(0)
-        found = zip(*(grouped[name].tolist() for name in keys), strict=True)
-        here = [members.get(tuple(None if v != v else v for v in key), none) for key in found]
-    return typed(
-        {name: [_pooled(moved, rows, name, pool) for rows in here] for name, pool in pools.items()}
-    )
+    moved = among(columns["status"], MOVED)
+    here = [group.counted[moved[group.counted]] for group in chosen]
+    values = {m: [_pooled(columns, rows, m, pool) for rows in here] for m, pool in pools.items()}
+    return typed(values)
 
 
-def _pooled(moved: Columns, rows: Array, name: str, pool: str) -> float | None:
+def _pooled(columns: Columns, rows: Array, name: str, pool: str) -> float | None:
     """Return the mean over tensors; missing where one of them has no value."""
-    values = moved[name][rows]
+    values = columns[name][rows]
     if not pool:
         return float(values[0]) if len(values) == 1 else None
     if not len(values) or not there(values).all():
         return None
     if pool == "quotient":
-        return _quotient(values, moved["delta_abs"][rows], moved["base_abs"][rows])
+        return _quotient(values, columns["delta_abs"][rows], columns["base_abs"][rows])
     power, weight = (2, "delta_sq") if pool == "energy" else (1, "numel")
-    pairs = list(zip(values, floats(moved[weight][rows]), strict=True))
+    pairs = list(zip(values, floats(columns[weight][rows]), strict=True))
     whole = math.fsum(w for _, w in pairs)
     return (math.fsum(v**power * w for v, w in pairs) / whole) ** (1 / power) if whole else None
 

@@ -18,6 +18,7 @@ from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress, Say
+from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.deltas.moments import Moments
@@ -140,7 +141,8 @@ def gathered(
 
 def measure(change: Change) -> dict[str, Any]:
     """Measure one change whole: a row of the frame."""
-    return {"tensor": change.address.name, **row_of(change, _moments(change))}
+    (outcome,) = refined([change], [_moments(change)])
+    return {"tensor": change.address.name, **row_of(change, outcome)}
 
 
 def run(
@@ -162,7 +164,7 @@ def run(
         sofar = found[span.index]
         if isinstance(sofar, Moments):
             found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
-    return found
+    return refined(plan.changes, found, executor, progress)
 
 
 def measure_span(span: Span) -> Moments | str:

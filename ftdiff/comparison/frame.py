@@ -50,7 +50,11 @@ PARTS: Mapping[str, str] = {
     "token": "string",
 }
 _COLUMNS = {**IDENTITY, **{c: "Int64" if c in COUNTS else "Float64" for c in COLUMNS}}
-_TYPES = {**_COLUMNS, **PARTS, "params": "Int64", "tensors": "Int64", "moved": "Int64"}
+#: What is counted of a group.
+COUNTED = ("tensors", "moved", "params", "counted", "numel")
+_TYPES = {**_COLUMNS, **PARTS, **dict.fromkeys(COUNTED, "Int64"), "of": "string"}
+#: Counts of entries that are not finite: a tensor that has one has no sums.
+BROKEN = ("nonfinite_base", "nonfinite_tuned")
 
 
 def type_of(name: str) -> str:
@@ -81,6 +85,30 @@ def typed(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, Array]:
         A value does not fit its column.
     """
     return {name: _typed(values, type_of(name)) for name, values in columns.items()}
+
+
+def broken(columns: Columns) -> Array:
+    """Say which rows have entries that are not finite."""
+    counts = [floats(columns[name]) for name in BROKEN if name in columns]
+    masks = [count > 0 for count in counts]
+    return np.logical_or.reduce(masks) if masks else np.zeros(length(columns), bool)
+
+
+def measured(columns: Columns) -> Columns:
+    """Return the same without sums of what has entries that are not finite: its counts stay.
+
+    A sum over the rest is none of the tensor: of one that is all NaN it would be 0.
+    """
+    lost = broken(columns)
+    if not lost.any():
+        return columns
+    blank: dict[str, Array] = {}
+    for name in COLUMNS:
+        if name not in COUNTS:
+            blank[name] = np.where(lost, np.nan, floats(columns[name]))
+        elif name == "sign_flips":
+            blank[name] = _objects([None if lost[i] else v for i, v in enumerate(columns[name])])
+    return {**columns, **blank}
 
 
 def _typed(values: Sequence[Any] | Array, kind: str) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work, Workplace
-from ftdiff.comparison.frame import among
+from ftdiff.comparison.frame import among, there
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
@@ -63,8 +63,9 @@ def adding(diff: Diff, plan: Plan, metrics: Sequence[Metric], at: Workplace | No
     apart = [metric for metric in metrics if metric.needs != "sums"]
     if not apart:
         return diff
-    moved = {*diff.columns["tensor"][among(diff.columns["status"], MOVED)]}
-    changes = [change for change in plan.changes if change.address.name in moved]
+    moved = among(diff.columns["status"], MOVED) & there(diff.columns["delta_sq"])
+    names = {*diff.columns["tensor"][moved]}
+    changes = [change for change in plan.changes if change.address.name in names]
     return diff.adding(*run(changes, apart, at or Workplace()))
 
 

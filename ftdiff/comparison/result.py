@@ -13,6 +13,7 @@ import numpy as np
 from ftdiff.comparison import aggregation, diff_document, storage
 from ftdiff.comparison import frame as frames
 from ftdiff.comparison import notebook_html as notebook
+from ftdiff.comparison.aggregation import Over
 from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
 from ftdiff.comparison.metric_columns import sums_of, with_metrics
 from ftdiff.comparison.statuses import MOVED, PAIRED
@@ -36,7 +37,8 @@ class Diff:
         either side. They are what the tensor is (`tensor, stack, layer, block, role, component,
         module, param, expert, status, form, shape, numel, base_dtype, tuned_dtype`, and `note` and
         `reason`: what is odd about it, in words and as codes), the sums, and one column for each
-        metric. A value that was not measured is missing, never 0.
+        metric. A value that was not measured is missing, never 0: a tensor with NaN or Inf has
+        counts, and no sums.
     about
         Sources, kind, coverage, what was left out and why, versions.
     """
@@ -67,6 +69,7 @@ class Diff:
     @classmethod
     def of_columns(cls, columns: Columns, about: dict[str, Any]) -> Diff:
         """Add every metric of sums to columns of identity and sums."""
+        columns = frames.measured(columns)
         return cls(with_metrics(columns, columns, resolve(())), about)
 
     def adding(
@@ -95,11 +98,15 @@ class Diff:
         *columns: str,
         metrics: Sequence[str] = ("relative_norm",),
         param: str | None = None,
+        over: Over = "all",
+        vectors: bool = False,
     ) -> pd.DataFrame:
         """Regroup exactly, from sums: √Σ‖ΔW‖² / √Σ‖W‖², never the mean of ratios.
 
-        A group's ratio is over its tensors that moved, so that an adapter, its merged checkpoint
-        and a linked copy agree; `tensors`, `moved` and `params` count what there is.
+        A number is over weight matrices and kernels; a group that has none, or in which none of
+        them moved and vectors did, is of its vectors. `of` says which, `counted` and `numel` over
+        how many tensors and parameters; `tensors`, `moved` and `params` count all of the group. A
+        tensor with NaN or Inf is left out; a group in which nothing else moved has no value.
         `energy_share` and `lift` are against everything that is on both sides. A metric that does
         not come from sums, as a spectral norm, is given where a group holds one tensor that moved.
 
@@ -107,45 +114,57 @@ class Diff:
         ----------
         *columns
             Columns of the frame: "layer", "component", "block", "stack", "expert", …; none gives
-            one row for everything.
+            one row for everything. "layer" brings "stack" with it: layers of different towers
+            that have the same number are different layers.
         metrics
             Names of metrics, as in `ftdiff metrics`.
         param
             Only these tensors ("weight", "bias"); all by default.
+        over
+            "all": every paired matrix, moved or not; of an adapter those that it targets.
+            "moved": those in which at least one entry differs, the same for an adapter, its merge
+            in float32, a linked and a real copy.
+        vectors
+            Norms and biases count too.
 
         Raises
         ------
         UnknownName
             A column or a metric does not exist.
         BadCall
-            A metric was not measured.
+            A metric was not measured; `over` is neither.
         """
-        grouped = frames.frame_of(self.grouped(*columns, metrics=metrics, param=param))
-        return grouped.astype(dict.fromkeys(("tensors", "moved", "params"), "int64"))
+        how = {"metrics": metrics, "param": param, "over": over, "vectors": vectors}
+        grouped = frames.frame_of(self.grouped(*columns, **how))  # type: ignore[arg-type]
+        return grouped.astype(dict.fromkeys(frames.COUNTED, "int64"))
 
     def grouped(
         self,
         *columns: str,
         metrics: Sequence[str] = ("relative_norm",),
         param: str | None = None,
+        over: Over = "all",
+        vectors: bool = False,
     ) -> Columns:
         """Return what `by` does, as columns."""
-        chosen = resolve(metrics) if metrics else []
+        metrics_of = resolve(metrics) if metrics else []
         for column in columns:
             if column not in self.columns:
                 known = ", ".join(name for name in (*IDENTITY, *PARTS) if name in self.columns)
                 raise UnknownName(f"no column is called {column!r}; there are: {known}")
+        if "layer" in columns and "stack" not in columns:
+            columns = ("stack", *columns)
         held = self.columns
         if param is not None:
             held = frames.rows_at(held, held["param"] == param)
         paired = frames.rows_at(held, frames.among(held["status"], PAIRED))
-        summed = aggregation.summed(paired, columns, MOVED)
-        pools = {metric.name: metric.pool for metric in chosen if metric.needs != "sums"}
+        chosen = aggregation.chosen(paired, columns, over, vectors)
+        summed = aggregation.summed(paired, columns, chosen)
+        pools = {metric.name: metric.pool for metric in metrics_of if metric.needs != "sums"}
         self._require([*pools])
-        moved = frames.rows_at(held, frames.among(held["status"], MOVED))
-        apart = aggregation.apart(summed, moved, columns, pools)
-        whole = {**with_metrics(summed, self.columns, chosen), **apart}
-        names = [*columns, *(metric.name for metric in chosen), "tensors", "moved", "params"]
+        apart = aggregation.apart(paired, chosen, pools)
+        whole = {**with_metrics(summed, self.columns, metrics_of), **apart}
+        names = [*columns, *(metric.name for metric in metrics_of), *frames.COUNTED, "of"]
         return {name: whole[name] for name in names}
 
     def noise(self, metric: str) -> Array:
@@ -177,6 +196,7 @@ class Diff:
         rows: str = "layer",
         columns: str = "component",
         param: str | None = "weight",
+        over: Over = "all",
     ) -> pd.DataFrame:
         """Return the matrix that a heatmap shows: one metric, rows × columns, missing where NA.
 
@@ -187,11 +207,15 @@ class Diff:
         rows, columns
             Columns of the frame; layers ascend, components stand in the published order.
         param
-            Only these tensors: weights by default (a bias may be far larger than its matrix);
-            None for all.
+            Only these tensors: weights by default; None for all.
+        over
+            As in `by`. Layers of several towers are rows of (stack, layer).
         """
-        long = self.by(rows, columns, metrics=(metric,), param=param).dropna(subset=[rows, columns])
-        wide = long.pivot(index=rows, columns=columns, values=metric).sort_index()
+        long = self.by(rows, columns, metrics=(metric,), param=param, over=over)
+        long = long.dropna(subset=[rows, columns])
+        towers = "layer" in (rows, columns) and long["stack"].nunique() > 1
+        index = ["stack", rows] if towers and rows != "stack" else rows
+        wide = long.pivot(index=index, columns=columns, values=metric).sort_index()
         if columns == "component":
             wide = wide[component_order(wide.columns)]
         return wide.astype(float)
@@ -203,9 +227,13 @@ class Diff:
 
     @cached_property
     def overall(self) -> dict[str, float]:
-        """Every metric of sums over all tensors that moved."""
+        """Every metric of sums over all weight matrices (see `by`)."""
+        return self.whole()
+
+    def whole(self, over: Over = "all", vectors: bool = False) -> dict[str, float]:
+        """Return every metric of sums over one group of everything; arguments are those of `by`."""
         names = [metric.name for metric in resolve(())]
-        row = self.grouped(metrics=names)
+        row = self.grouped(metrics=names, over=over, vectors=vectors)
         return {name: float(row[name][0]) for name in names if not np.isnan(row[name][0])}
 
     def findings(self, metric: str | None = None) -> list[Any]:
@@ -236,7 +264,12 @@ class Diff:
         BadFile
             The file is not a saved diff.
         """
-        return cls(*storage.load(Path(path), diff_document.FORM, diff_document.parts))
+        saved, about = storage.load(Path(path), diff_document.FORM, diff_document.parts)
+        columns = frames.measured(saved)
+        if columns is not saved:  # sums over the rest of what is not finite were kept once
+            kept = [metric for metric in resolve(()) if metric.name in saved]
+            columns = with_metrics(columns, columns, kept)
+        return cls(columns, about)
 
     def _require(self, names: Sequence[str]) -> None:
         for name in names:

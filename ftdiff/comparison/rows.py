@@ -96,7 +96,9 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[Note]:
     broken = {side: sums[f"nonfinite_{side}"] for side in ("base", "tuned")}
     if any(broken.values()):
         counts = " and ".join(f"{count} in {side}" for side, count in broken.items() if count)
-        notes.append(Note(reasons.NONFINITE, f"NaN or Inf: {counts}"))
+        notes.append(
+            Note(reasons.NONFINITE, f"NaN or Inf: {counts}; it has no sums, and no group counts it")
+        )
     tuned = change.recipe.tensor if isinstance(change.recipe, Replaced) else None
     if tuned is not None and change.base is not None and status != IDENTICAL:
         coarse = {stored_as(side) for side in (change.base, tuned) if is_quantised(side)}

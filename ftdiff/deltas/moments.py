@@ -21,8 +21,10 @@ SUMS = ("base_sq", "tuned_sq", "delta_sq", "inner", "base_abs", "delta_abs", "ul
 MAXIMA = ("delta_max",)
 #: Whole numbers of entries.
 COUNTS = ("unequal", "sign_flips", "nonfinite_base", "nonfinite_tuned")
+#: What is left beside a rescaling, where that took a second pass (see `deltas.rescaling`).
+TURNED = "turned_sq"
 #: All of them, as columns: the contract's, then the sum behind the precision floor.
-COLUMNS = (*SUMS[:6], *MAXIMA, *COUNTS, SUMS[6])
+COLUMNS = (*SUMS[:6], *MAXIMA, *COUNTS, SUMS[6], TURNED)
 
 
 def exact(values: Iterable[float]) -> Exact:

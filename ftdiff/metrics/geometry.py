@@ -15,6 +15,8 @@ from ftdiff.tensors import Array
 
 #: A leading direction of W₁ is an intruder if no singular vector of W has a larger cosine with it.
 EPSILON = 0.5
+#: A singular value under this share of the largest is zero but for rounding, as in numerical_rank.
+EMPTY = 1e-6
 
 
 def _k(s: Sums) -> Array:
@@ -131,16 +133,22 @@ def intruder_dimensions(g: Geometry) -> float:
     group="geometry",
     needs="geometry",
     label="amplification",
-    formula="‖ΔW‖ / ‖U_rᵀ W V_r‖, U_r and V_r of ΔW, r at most k",
+    formula="‖ΔW‖ / ‖U_rᵀ W V_r‖, U_r and V_r of ΔW, r at most k, those of σ > 1e-6 σ₁",
     range="[0, ∞)",
     null="relative_norm · √(mn)/r for directions that W does not know",
     source="Hu et al., LoRA (2021), §7.3",
 )
 def amplification(g: Geometry) -> float:
-    """How much larger the change is than what the base has in the change's own directions."""
-    found = g.change_leading
-    within = np.sqrt(np.square(g.base_between(found.left, found.right)).sum())
-    return float(np.sqrt(g.rows[1].sum()) / within)
+    """How much larger the change is than what the base has in the change's own directions.
+
+    A direction of zero σ is none of the change's: what stands there is any basis of the rest.
+    """
+    leading = g.change_leading
+    there = leading.values > EMPTY * leading.values.max(initial=0.0)
+    if not there.any():
+        return np.nan
+    within = np.square(g.base_between(leading.left[:, there], leading.right[:, there])).sum()
+    return float(np.sqrt(g.rows[1].sum() / within))
 
 
 @metric(

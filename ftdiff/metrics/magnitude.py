@@ -32,11 +32,31 @@ def faint(snr: Numbers) -> Numbers:
 
 
 def _one_minus_cosine(s: Sums) -> Array:
-    """1 − cos(W, W1) without cancellation: (‖Δ‖² − (‖W1‖ − ‖W‖)²) / (2 ‖W‖ ‖W1‖)."""
+    """1 − cos(W, W1) without cancellation: (‖Δ‖² − (‖W1‖ − ‖W‖)²) / (2 ‖W‖ ‖W1‖).
+
+    Near a pure rescale, where that is dust, from what is left beside it. None where either is zero.
+    """
     base, tuned = np.sqrt(s.base_sq), np.sqrt(s.tuned_sq)
     longer = (2 * s.inner + s.delta_sq) / (base + tuned)  # ‖W1‖ − ‖W‖
-    turned: Array = np.clip((s.delta_sq - longer**2) / (2 * base * tuned), 0.0, 2.0)
-    return turned
+    both = np.where(base * tuned > 0, base * tuned, np.nan)
+    turned = np.clip((s.delta_sq - longer**2) / (2 * both), 0.0, 2.0)
+    along, whole = _legs(s)
+    beside = np.where(along > 0, s.turned_sq / (whole * (whole + along)), 1 - along / whole)
+    found: Array = np.where(np.isnan(s.turned_sq), turned, beside)
+    return found
+
+
+def _legs(s: Sums) -> tuple[Array, Array]:
+    """Return c* ‖W‖ and ‖W1‖ of the right triangle whose third side is √turned_sq, if W1 ≠ 0."""
+    base = np.sqrt(np.where(s.tuned_sq > 0, s.base_sq, np.nan))
+    along = base + s.inner / base
+    return along, np.hypot(along, np.sqrt(s.turned_sq))
+
+
+def _unmoved(s: Sums) -> Array:
+    """Say what kept its direction: the same entries, of a base that has one; read or not."""
+    still: Array = (s.delta_sq == 0) & ~(s.base_sq == 0)
+    return still
 
 
 def _floor(s: Sums) -> Array:
@@ -146,8 +166,11 @@ def max_abs_change(s: Sums) -> Array:
     expected=lambda s: 1 - s.delta_sq / s.base_sq / 2,
 )
 def cosine(s: Sums) -> Array:
-    """Whether the direction of the weights was kept; 1 − cos is computed without cancellation."""
-    return np.where(s.delta_sq == 0, 1.0, 1.0 - _one_minus_cosine(s))
+    """Whether the direction of the weights was kept; 1 − cos is computed without cancellation.
+
+    Nothing has a direction that is zero: there is then no cosine, and no angle, scale or rotation.
+    """
+    return np.where(_unmoved(s), 1.0, 1.0 - _one_minus_cosine(s))
 
 
 @metric(
@@ -164,7 +187,9 @@ def cosine(s: Sums) -> Array:
 def angle(s: Sums) -> Array:
     """By how many degrees the direction of the weights turned."""
     half = np.sqrt(np.clip(_one_minus_cosine(s) / 2, 0.0, 1.0))
-    return np.where(s.delta_sq == 0, 0.0, np.degrees(2 * np.arcsin(half)))
+    first = np.degrees(2 * np.arcsin(half))
+    beside = np.degrees(np.arctan2(np.sqrt(s.turned_sq), _legs(s)[0]))
+    return np.where(_unmoved(s), 0.0, np.where(np.isnan(s.turned_sq), first, beside))
 
 
 @metric(
@@ -179,7 +204,7 @@ def angle(s: Sums) -> Array:
 )
 def scale(s: Sums) -> Array:
     """By which factor the base was rescaled: the multiple of W nearest to W₁."""
-    return np.where(s.delta_sq == 0, 1.0, 1.0 + s.inner / s.base_sq)
+    return np.where(_unmoved(s), 1.0, 1.0 + s.inner / s.base_sq)
 
 
 @metric(
@@ -195,7 +220,9 @@ def scale(s: Sums) -> Array:
 def rotation(s: Sums) -> Array:
     """How far the direction turned, once any rescaling is taken out."""
     turned = _one_minus_cosine(s)
-    return np.where(s.delta_sq == 0, 0.0, np.sqrt(np.clip(turned * (2.0 - turned), 0.0, 1.0)))
+    sine = np.sqrt(np.clip(turned * (2.0 - turned), 0.0, 1.0))
+    beside = np.sqrt(s.turned_sq) / _legs(s)[1]  # keeps its digits where every sign is flipped too
+    return np.where(_unmoved(s), 0.0, np.where(np.isnan(s.turned_sq), sine, beside))
 
 
 @metric(
@@ -210,7 +237,9 @@ def rotation(s: Sums) -> Array:
 )
 def scale_share(s: Sums) -> Array:
     """How much of the squared change is a uniform rescaling of the base."""
-    share: Array = np.clip(s.inner**2 / (s.base_sq * s.delta_sq), 0.0, 1.0)
+    along = s.inner**2 / s.base_sq
+    whole = np.where(np.isnan(s.turned_sq), s.delta_sq, along + s.turned_sq)
+    share: Array = np.clip(along / whole, 0.0, 1.0)
     return share
 
 

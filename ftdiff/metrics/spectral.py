@@ -262,14 +262,19 @@ def _holding(s: Spectrum, share: float) -> float:
     group="spectral",
     needs="spectrum",
     label="σ above the noise edge",
-    formula="#{σ > edge}, the edge that of noise with the same median σ",
+    formula="#{σ > edge}, the edge that of noise with the same median σ and as uneven",
     range="[0, min(m, n)]",
-    null="0; 1 in one of some thousand noise matrices",
-    source="Marchenko and Pastur (1967); Johnstone (2001) for the edge's width",
+    null="0 for independent entries of variance r_i c_j: rows and columns may differ in size",
+    source="Marchenko and Pastur (1967); Couillet and Hachem (2014) for uneven noise; Johnstone "
+    "(2001), El Karoui (2007) for the edge's width",
     expected=lambda s: np.where(s.rows > 0, 0.0, np.nan),
 )
 def mp_excess(s: Spectrum) -> float:
-    """How many directions stand out of the change's own noise; none for low-rank forms."""
+    """How many directions stand out of the change's own noise; none for low-rank forms.
+
+    Rows or columns that moved more than others are no structure. Where a few directions hold most
+    of the change, they are in its rows' sizes too, and weak ones beside them may go uncounted.
+    """
     bar = s.edge
     return float((s.values > bar).sum()) if np.isfinite(bar) else np.nan
 

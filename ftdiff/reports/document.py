@@ -128,7 +128,8 @@ def _cautions(diff: Diff) -> list[str]:
             f"{_number(len(broken), 'tensor holds', 'tensors hold')} NaN or Inf "
             f"({int(sides[0].sum())} entries in "
             f"base, {int(sides[1].sum())} in tuned; {broken[0]}, …): "
-            "those entries are left out of every sum."
+            f"{'it has' if len(broken) == 1 else 'they have'} no number but counts, "
+            "and groups are over the others."
         )
     said += _precision(moved) if "snr" in moved else []
     return said + _pairing(diff)

@@ -71,7 +71,7 @@ def nonfinite(diff: Diff) -> Iterator[Finding]:
 
 @audit_rule("nonfinite-base", "caution")
 def nonfinite_base(diff: Diff) -> Iterator[Finding]:
-    """NaN or Inf in the base is left out of every sum."""
+    """A base tensor with NaN or Inf has no change that could be measured."""
     frame = diff.frame
     broken = frame[(frame["nonfinite_base"] > 0).fillna(False)]
     if len(broken):

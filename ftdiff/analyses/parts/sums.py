@@ -9,7 +9,7 @@ import numpy as np
 
 from ftdiff import kernels
 from ftdiff.comparison.plan import Change
-from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, SUMS
+from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, SUMS, TURNED
 from ftdiff.deltas.recipes import TILE, Added, Recipe, Replaced
 from ftdiff.tensors import Array, LazyTensor, is_quantised, matrices, precision
 
@@ -49,7 +49,8 @@ class Lines:
 
     def columns(self) -> dict[str, Array]:
         """Return the frame's columns, `numel` among them."""
-        return {**{name: self.column(name) for name in COLUMNS}, "numel": self.numel}
+        known = {name: self.column(name) for name in COLUMNS if name in _ORDER}
+        return {TURNED: np.full(len(self), np.nan), **known, "numel": self.numel}
 
     def grouped(self, labels: Array, groups: int) -> Lines:
         """Add up the parts that have the same label, from 0 to `groups` − 1."""

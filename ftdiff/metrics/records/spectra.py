@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from ftdiff.metrics.linalg.noise_spectrum import edge, noise
 from ftdiff.metrics.linalg.row_matrices import Changed, Matrix, Stored
 from ftdiff.metrics.linalg.spectrum_curve import curve
 from ftdiff.metrics.linalg.svd import singular_values
+from ftdiff.metrics.linalg.uneven_noise import unevenness
 from ftdiff.tensors import Array, LazyTensor
 
 # With fewer singular values, the edge of the noise's bulk is not estimated.
@@ -47,6 +48,8 @@ class Spectrum:
         The device of torch's that the Gram matrix was on; None for NumPy.
     base_bound
         Of the relative error of the base's σ₁, once that was asked for.
+    change
+        ΔW by rows, where its rows and columns are looked at for noise that is uneven.
     """
 
     shape: tuple[int, int]
@@ -58,6 +61,7 @@ class Spectrum:
     base: Matrix | None = None
     whole: Array | None = field(default=None, repr=False)
     device: str | None = None
+    change: Matrix | None = None
     base_bound: float | None = field(default=None, init=False)
 
     @property
@@ -82,16 +86,22 @@ class Spectrum:
         self.base_bound = float(found.bound[0])
         return float(found.values[0])
 
-    @property
+    @cached_property
     def edge(self) -> float:
         """What a singular value of noise with the same median would not exceed.
 
-        NaN where there is no bulk of noise to tell it from: low-rank forms, and small matrices.
+        Noise as uneven as the change's rows and columns are, where that matters: it only raises
+        the edge. NaN where there is no bulk of noise: low-rank forms, and small matrices.
         """
         least = min(self.shape)
         if least < _LEAST_BULK or len(self.values) < least or not np.median(self.values) > 0:
             return float("nan")
-        return float(np.median(self.values)) / noise(*self.shape).median * edge(*self.shape)
+        median = float(np.median(self.values))
+        even = median / noise(*self.shape).median * edge(*self.shape)
+        if self.change is None or self.largest <= even:
+            return even
+        sizes = unevenness(self.change)
+        return median / sizes.median * sizes.edge
 
     def note(self) -> dict[str, Any]:
         """Return how it was measured: the method, its error bound, and the base's where used.
@@ -149,10 +159,11 @@ def of_matrix(
     if whole:
         values, bound, method = singular_values(matrix, device)
         where = device if method == "gram" else None
-        return _of_values(matrix.shape, values, method, bound, base, None, where)
-    found = leading(matrix)
-    largest, bound = float(found.values[0]), float(found.bound[0])
-    return Spectrum(matrix.shape, largest, found.sumsq, "lanczos", bound, base=base)
+        found = _of_values(matrix.shape, values, method, bound, base, None, where)
+        return replace(found, change=matrix)
+    top = leading(matrix)
+    largest, bound = float(top.values[0]), float(top.bound[0])
+    return Spectrum(matrix.shape, largest, top.sumsq, "lanczos", bound, base=base)
 
 
 def _of_values(

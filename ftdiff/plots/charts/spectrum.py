@@ -91,7 +91,7 @@ def spectrum(
     -------
     Axes
         A line for each tensor, labelled by its name, against its index from 1. Dashed lines of
-        the gid "noise-edge" are the edge of Marchenko and Pastur for noise with the same median.
+        the gid "noise-edge" are the edge of noise that has the same median and is as uneven.
 
     Raises
     ------
