@@ -226,6 +226,8 @@ def test_a_path_that_is_not_utf8_is_saved_and_read_back(tmp_path: Path) -> None:
         (("about", "files", "base"), 5),
         (("about", "files", "base"), ["x"]),
         (("about", "base"), {}),
+        (("about", "reasons"), {}),
+        (("about", "reasons"), ["x"]),
         (("format",), "9" * 5000),
         (("tensors", 0), None),
         (("tensors", 0, "delta_sq"), 10**400),

@@ -11,6 +11,7 @@ from ftdiff.adapters.family import Module, Reading, Target
 from ftdiff.adapters.lycoris import module as lycoris
 from ftdiff.deltas.recipes import Recipe, Tuned, Unreadable
 from ftdiff.formats import Checkpoint
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
 
 Split = Callable[[str], tuple[str, str] | None]
@@ -116,7 +117,8 @@ class Assembly:
         """Return what was put together."""
         if len(self._kinds) > 1:
             counted = ", ".join(f"{count} {name}" for name, count in self._kinds.most_common())
-            self.note(f"several kinds of modules: {counted}")
+            text = f"several kinds of modules: {counted}"
+            self.note(Note("several-kinds", text, kinds=dict(self._kinds)))
         return Tuned(
             recipes=self.recipes,
             source=opened.source,

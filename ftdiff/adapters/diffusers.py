@@ -16,6 +16,7 @@ from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
 
 #: Where diffusers keeps the LoRA configuration of every component, as JSON.
@@ -67,7 +68,8 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     assembly = Assembly(base, unmatched=unmatched)
     assembly.read(modules, Dotted(base), _lost, lambda path: configs.get(_component(path), {}))
     if configs:
-        assembly.note(f"scales are from the file's metadata ({METADATA})")
+        text = f"scales are from the file's metadata ({METADATA})"
+        assembly.note(Note("scales-in-metadata", text))
     return assembly.tuned(opened, {})
 
 

@@ -12,6 +12,7 @@ from ftdiff.adapters.lycoris.flattened_names import TOWERS, Flattened
 from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats.note import Note
 
 _TOLD = {
     "ss_network_module": "trained with {}",
@@ -52,4 +53,4 @@ def _config(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _notes(metadata: Mapping[str, str]) -> tuple[str, ...]:
     told = [text.format(metadata[key]) for key, text in _TOLD.items() if metadata.get(key)]
-    return (f"the file says: {', '.join(told)}",) if told else ()
+    return (Note("trainer-metadata", f"the file says: {', '.join(told)}"),) if told else ()

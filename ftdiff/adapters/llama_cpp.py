@@ -20,6 +20,7 @@ from ftdiff.deltas.recipes import Added, Maker, Product, Recipe, Tuned, Unreadab
 from ftdiff.deltas.recipes.added import matrix
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, gguf
+from ftdiff.formats.note import Note
 from ftdiff.tensors import DTYPES, LazyTensor
 
 _PARTS = (".lora_a", ".lora_b")
@@ -82,7 +83,8 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         found = names.find(module_path)
         assembly.add(module, _read(module, found, arch, float(alpha)), names.why_lost)
     if fields.get("adapter.alora.invocation_tokens"):
-        assembly.note("the change applies only after the invocation tokens (aLoRA)")
+        text = "the change applies only after the invocation tokens (aLoRA)"
+        assembly.note(Note("conditional", text))
     config = {"lora_alpha": alpha, "general.architecture": arch}
     return assembly.tuned(opened, config, kind="lora")
 
@@ -140,9 +142,9 @@ def _ordered(
             "them with the base's rows (cosine, scale) may not be; config.json beside the base "
             f"tells the heads where {arch} is known"
         )
-        return B, (note,)
+        return B, (Note("row-order-unknown", note),)
     note = "rows of q and k were put back from llama.cpp's order, by the heads in config.json"
-    return Halved(B, count), (note,)
+    return Halved(B, count), (Note("row-order-restored", note),)
 
 
 def _refused(module: Module, names: tuple[str, ...], recipe: Unreadable) -> Reading:

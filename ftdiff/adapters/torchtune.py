@@ -16,6 +16,7 @@ from ftdiff.adapters.peft.closed_forms.dora import Dora
 from ftdiff.adapters.rotary_rows import Halved, heads
 from ftdiff.deltas.recipes import Added, Product, Rebuilt, Tuned, Unreadable
 from ftdiff.formats import Checkpoint, safetensors
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor, numel
 
 _KEY = re.compile(r"(?P<path>.+)\.(?P<part>lora_a|lora_b|magnitude)(?P<param>\.weight)?")
@@ -124,10 +125,10 @@ def _reordered(
             "with the base's rows (cosine, scale) is not; a base in torchtune's names, or with a "
             "config.json that tells the heads, would settle it"
         )
-        return B, magnitude, (note,)
+        return B, magnitude, (Note("row-order-unknown", note),)
     note = "rows of q and k were put back from torchtune's order, by the heads in config.json"
     turned = Halved(magnitude, count) if magnitude is not None else None
-    return Halved(B, count), turned, (note,)
+    return Halved(B, count), turned, (Note("row-order-restored", note),)
 
 
 def _lost(name: str) -> str:

@@ -21,7 +21,7 @@ _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
-    "notes": list,
+    **dict.fromkeys(("notes", "reasons"), list),
 }
 
 
@@ -60,6 +60,8 @@ def _about(found: Any) -> dict[str, Any]:
     for name, wanted in _ABOUT.items():
         if name in found and not isinstance(found[name], wanted):
             raise Unfit(f"about.{name} is {type(found[name]).__name__}")
+    if not all(isinstance(reason, dict) for reason in found.get("reasons", ())):
+        raise Unfit("about.reasons has no records")
     float(found.get("coverage", 0))  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
         raise Unfit("about.files has no records")

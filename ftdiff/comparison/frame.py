@@ -39,6 +39,7 @@ IDENTITY: Mapping[str, str] = {
     "base_dtype": "string",
     "tuned_dtype": "string",
     "note": "string",
+    "reason": "string",
 }
 #: What tells parts of a tensor apart, in frames that have a row for each part.
 PARTS: Mapping[str, str] = {

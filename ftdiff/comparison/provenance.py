@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
+from ftdiff.formats.note import Note
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
@@ -86,12 +87,15 @@ def about(
         Adapter keys without a recipe and tensors that could not be read, each with the reason.
     scalings
         The factor of each adapted tensor and where it came from.
+    notes, reasons
+        What is odd in the files, in sentences, and as records of a code and its data.
     adapter, config
         What an adapter's configuration, and each side's model configuration, say that an audit
         holds against the files.
     sources, versions, created
         See `made_of`.
     """
+    notes = [*(base.notes if base is not None else ()), *tuned.notes]
     return {
         "base": base.source if base is not None else None,
         "tuned": tuned.source,
@@ -109,7 +113,8 @@ def about(
         "unmatched": dict(tuned.unmatched),
         "unreadable": dict(unreadable),
         "scalings": dict(tuned.scalings),
-        "notes": [*(base.notes if base is not None else ()), *tuned.notes],
+        "notes": list(map(str, notes)),
+        "reasons": [note.record() for note in notes if isinstance(note, Note)],
         "files": {
             "base": [dict(file) for file in (base.files if base is not None else ())],
             "tuned": [dict(file) for file in tuned.files],

@@ -34,9 +34,9 @@ class Diff:
     data
         Columns (see `ftdiff.comparison.frame`), or a frame to take them from: a row per tensor of
         either side. They are what the tensor is (`tensor, stack, layer, block, role, component,
-        module, param, expert, status, form, shape, numel, base_dtype, tuned_dtype`, and `note`:
-        what is odd about it, in words), the sums, and one column for each metric. A value that was
-        not measured is missing, never 0.
+        module, param, expert, status, form, shape, numel, base_dtype, tuned_dtype`, and `note`
+        and `reason`: what is odd about it, in words and as codes), the sums, and one column for
+        each metric. A value that was not measured is missing, never 0.
     about
         Sources, kind, coverage, what was left out and why, versions.
     """

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftdiff.comparison import reasons
 from ftdiff.comparison.plan import Change, Plan
+from ftdiff.comparison.reasons import noted
 from ftdiff.comparison.statuses import (
     ADDED,
     CHANGED,
@@ -18,10 +20,8 @@ from ftdiff.comparison.statuses import (
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import one_line
+from ftdiff.formats.note import Note
 from ftdiff.tensors import is_quantised, numel, stored_as
-
-#: Said of a change of which a side is stored quantised.
-COARSE = "its own rounding is in the change"
 
 
 def rows(
@@ -53,15 +53,20 @@ def rows(
         if name in measured:
             row |= row_of(*measured[name], status or CHANGED)
         elif status == RESHAPED:
-            row["note"] = "another shape than the base's: nothing of it could be compared"
+            told = "another shape than the base's: nothing of it could be compared"
+            row |= noted([Note(reasons.OTHER_SHAPE, told)])
         made.append(row)
-    return made + [{"tensor": key, "status": ADDED, "note": why} for key, why in unmatched.items()]
+    return made + [
+        {"tensor": key, "status": ADDED, **noted([Note(reasons.UNMATCHED, why)])}
+        for key, why in unmatched.items()
+    ]
 
 
 def row_of(change: Change, outcome: Moments | str, status: str = CHANGED) -> dict[str, Any]:
-    """Return the columns that measuring fills: status, sums, note."""
+    """Return the columns that measuring fills: status, sums, note and reason."""
     if isinstance(outcome, str):
-        return {"status": UNREADABLE, "note": one_line(outcome, 2000)}
+        why = Note(reasons.UNREADABLE, one_line(outcome, 2000))
+        return {"status": UNREADABLE, **noted([why])}
     sums = outcome.row()
     if change.base is None and sums["delta_sq"] is None:
         status = ADDED
@@ -70,7 +75,7 @@ def row_of(change: Change, outcome: Moments | str, status: str = CHANGED) -> dic
     return {
         "status": status,
         "numel": outcome.numel,
-        "note": "; ".join(_notes(change, status, sums)) or None,
+        **noted(_notes(change, status, sums)),
         **sums,
     }
 
@@ -81,23 +86,25 @@ def _moved(change: Change, sums: Mapping[str, Any]) -> bool:
     return bool(sums["unequal"] or sums["delta_sq"])
 
 
-def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[str]:
-    said = []
+def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[Note]:
+    notes = []
     if status == IDENTICAL and not change.recipe.dtype:
-        said.append("dead: the adapter names it, and ΔW is exactly zero")
+        notes.append(Note(reasons.DEAD, "dead: the adapter names it, and ΔW is exactly zero"))
     if status == RESHAPED:
-        common = change.recipe.shape[0]
-        said.append(f"another shape than the base's: {common} common rows were compared")
+        common = f"{change.recipe.shape[0]} common rows were compared"
+        notes.append(Note(reasons.COMMON_ROWS, f"another shape than the base's: {common}"))
     broken = {side: sums[f"nonfinite_{side}"] for side in ("base", "tuned")}
     if any(broken.values()):
         counts = " and ".join(f"{count} in {side}" for side, count in broken.items() if count)
-        said.append(f"NaN or Inf: {counts}")
+        notes.append(Note(reasons.NONFINITE, f"NaN or Inf: {counts}"))
     tuned = change.recipe.tensor if isinstance(change.recipe, Replaced) else None
     if tuned is not None and change.base is not None and status != IDENTICAL:
         coarse = {stored_as(side) for side in (change.base, tuned) if is_quantised(side)}
         if coarse:
             names = " and ".join(sorted(coarse))
-            said.append(f"stored as {names}: {COARSE}, floor unknown")
+            told = f"stored as {names}: its own rounding is in the change, floor unknown"
+            notes.append(Note(reasons.COARSE, told))
     if status == CHANGED and sums["base_sq"] == 0:
-        said.append("the base is all zero: there is no relative change")
-    return said
+        told = "the base is all zero: there is no relative change"
+        notes.append(Note(reasons.ZERO_BASE, told))
+    return notes

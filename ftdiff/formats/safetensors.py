@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import Checkpoint, parse_json, read_config, read_json
+from ftdiff.formats.note import Note
 from ftdiff.tensors import DTYPES, FileTensor, numel, stamp
 
 _LARGEST_HEADER = 100_000_000  # the limit of the reference reader
@@ -50,9 +51,8 @@ def _open_folder(folder: Path) -> Checkpoint:
         single = folder / f"{stem}.safetensors"
         index = folder / f"{stem}.safetensors.index.json"
         if single.is_file():
-            notes = (
-                (f"{index.name} is ignored: {single.name} comes first",) if index.is_file() else ()
-            )
+            text = f"{index.name} is ignored: {single.name} comes first"
+            notes = (Note("index-ignored", text),) if index.is_file() else ()
             return _open_files([single], str(folder), config, notes)
         if index.is_file():
             return _open_index(index, str(folder), config)
@@ -116,7 +116,8 @@ def _open_files(
             unindexed += weight_map is not None and home is None
             tensors[name] = tensor
     if unindexed:
-        notes = (*notes, f"{unindexed} tensors are in the shards but not in the index; kept")
+        text = f"{unindexed} tensors are in the shards but not in the index; kept"
+        notes = (*notes, Note("unindexed", text, tensors=unindexed))
     return Checkpoint(tensors, source, "safetensors", config, tuple(opened), metadata, notes)
 
 

@@ -11,6 +11,7 @@ import pytest
 from ftdiff.adapters import open_tuned
 from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter
+from ftdiff.formats.note import Note
 from tests.adapters.files import base, change, close, random, write
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -106,6 +107,7 @@ def test_the_scale_is_that_of_the_configuration_in_the_metadata(
     tuned = open_tuned(_peft(tmp_path, _told(**config)), BASE)
     assert close(change(tuned, f"{Q}.weight", BASE), scaling * UP @ DOWN)
     assert tuned.scalings[f"{Q}.weight"].endswith("the file's metadata")
+    assert "scales-in-metadata" in [note.code for note in tuned.notes if isinstance(note, Note)]
 
 
 def test_dora_has_the_norm_of_the_sum(tmp_path: Path) -> None:

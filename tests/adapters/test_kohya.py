@@ -14,6 +14,7 @@ from ftdiff.adapters import open_tuned
 from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats.note import Note
 from ftdiff.tensors import Array
 
 Tensors = dict[str, Array]
@@ -243,6 +244,7 @@ def test_dora_names_its_convention(tmp_path: Path) -> None:
     tuned = open_tuned(_write(tmp_path, {MODULE: tensors}), base)
     assert "norm of W + ΔW for each output row" in tuned.notes[0]
     assert "ComfyUI" in tuned.notes[0]
+    assert [note.code for note in tuned.notes if isinstance(note, Note)] == ["dora-of-trainer"]
 
 
 def test_without_a_base_the_adapter_shows_its_own_keys(tmp_path: Path) -> None:
@@ -253,6 +255,7 @@ def test_without_a_base_the_adapter_shows_its_own_keys(tmp_path: Path) -> None:
     assert row["delta_sq"] == pytest.approx(np.square(want).sum(), rel=1e-5)
     assert row["shape"] == CONV
     assert "the file says: rank 3, for sd_v1" in diff.about["notes"]
+    assert {"code": "trainer-metadata"} in diff.about["reasons"]
 
 
 def test_a_key_that_the_base_lacks_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -401,6 +404,8 @@ def test_several_kinds_are_counted(tmp_path: Path) -> None:
     tuned = open_tuned(_write(tmp_path, modules))
     assert tuned.kind == "lora"
     assert "several kinds of modules: 2 lora, 1 loha" in tuned.notes
+    counted = {"code": "several-kinds", "kinds": {"lora": 2, "loha": 1}}
+    assert counted in compare(None, tuned).about["reasons"]
 
 
 def test_a_model_is_no_adapter(tmp_path: Path) -> None:

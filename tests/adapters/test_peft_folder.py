@@ -20,13 +20,18 @@ from ftdiff.adapters.peft.closed_forms.lora_resumed import Copied
 from ftdiff.adapters.peft.closed_forms.token_rows import TokenRows
 from ftdiff.adapters.peft.targets import absent
 from ftdiff.comparison.plan import pair
-from ftdiff.deltas.recipes import Product
+from ftdiff.deltas.recipes import Product, Tuned
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
+from ftdiff.formats.note import Note
 from ftdiff.tensors import ArrayTensor, FileTensor
 
 Q = "model.layers.0.self_attn.q_proj"
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": ["q_proj"]}
 Tensors = dict[str, np.ndarray]
+
+
+def _codes(tuned: Tuned) -> list[str]:
+    return [note.code for note in tuned.notes if isinstance(note, Note)]
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
@@ -195,6 +200,7 @@ def test_what_acts_in_training_alone_is_noted_and_ignored(tmp_path: Path) -> Non
     tuned = ftdiff.open_tuned(write(tmp_path, factors() | extra))
     assert set(tuned.recipes) == {f"{Q}.weight"} and not tuned.unmatched
     assert [note.split("'")[0] for note in tuned.notes] == ["MonteCLoRA", "VeLoRA"]
+    assert _codes(tuned) == ["training-only", "training-only"]
 
 
 def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
@@ -219,6 +225,17 @@ def test_ranks_and_targets_that_the_file_contradicts_are_noted_once(tmp_path: Pa
         "for them",
         "factors of rank 3 where adapter_config.json says 2: the factors' own is used",
     )
+    assert ftdiff.compare(None, tuned).about["reasons"] == [
+        {"code": "target-missing", "targets": ["mlp.experts.down_proj", "v_proj"]},
+        {"code": "rank-differs", "rank": 3, "configured": 2},
+    ]
+
+
+def test_what_a_configuration_lacks_has_a_code(tmp_path: Path) -> None:
+    unnamed = ftdiff.open_tuned(write(tmp_path / "a", factors(), r=None))
+    assert _codes(unnamed) == ["rank-unnamed"]
+    resumed = factors() | {f"{Q}.base_layer.weight": random(5, 4)}
+    assert "copy-not-compared" in _codes(ftdiff.open_tuned(write(tmp_path / "b", resumed)))
 
 
 def test_targets_are_found_by_the_end_of_a_path() -> None:

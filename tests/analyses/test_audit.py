@@ -73,6 +73,13 @@ def adapter(**about: Any) -> ftdiff.Diff:
     return ftdiff.Diff(diff.frame, {**diff.about, **about})
 
 
+def uncoded(*notes: str) -> ftdiff.Diff:
+    """Return the diff of the real LoRA as one that was saved without codes."""
+    diff = adapter(notes=list(notes))
+    about = {name: value for name, value in diff.about.items() if name != "reasons"}
+    return ftdiff.Diff(diff.frame.drop(columns="reason"), about)
+
+
 def dead(every: bool) -> ftdiff.Diff:
     """Return the real LoRA with one dead module, or nothing but dead ones."""
     diff = adapter()
@@ -159,9 +166,15 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "dead-module": (lambda: dead(every=False), adapter),
     "target-missing": (
         lambda: adapter(
+            reasons=[{"code": "rank-differs"}, {"code": "target-missing", "targets": ["x"]}]
+        ),
+        lambda: adapter(
             notes=["adapter_config.json targets x, but the file has no tensor for them"]
         ),
-        adapter,
+    ),
+    "unjudged-notes": (
+        lambda: uncoded("adapter_config.json targets x, but the file has no tensor for them"),
+        lambda: uncoded(),
     ),
     "nonfinite": (lambda: edited(q0=nan), plain),
     "nonfinite-base": (
@@ -213,6 +226,16 @@ def test_a_rule_speaks_where_there_is_a_fault_and_is_silent_where_there_is_none(
     assert found and all(one.severity == AUDIT[name].severity for one in found)
     assert all(one.message.endswith(".") for one in found)
     assert name not in {one.rule for one in ftdiff.audit(sound()).findings}
+
+
+def test_a_rule_reads_codes_and_no_sentence() -> None:
+    about = {"notes": ["no sentence at all"]}
+    about |= {"reasons": [{"code": "target-missing", "targets": ["x", "y"]}]}  # type: ignore[dict-item]
+    (found,) = (one for one in ftdiff.audit(adapter(**about)).findings if one.severity == "alarm")
+    assert found.evidence["targets"] == ["x", "y"]
+    for odd in (None, 3, "x", {}):  # a file may say anything
+        held = adapter(reasons=[{"code": "target-missing", "targets": odd}])
+        assert not ftdiff.audit(held).ok
 
 
 def test_findings_name_the_tensors_and_cells_at_fault() -> None:

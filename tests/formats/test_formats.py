@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import open_checkpoint
+from ftdiff.formats.note import Note
 from tests.conftest import llama, write_model
 
 _ENTRY = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
@@ -197,6 +198,7 @@ def test_a_single_file_comes_before_an_index_and_says_so(tmp_path: Path) -> None
     opened = open_checkpoint(tmp_path)
     assert set(opened.tensors) == {"only"}
     assert "ignored" in opened.notes[0]
+    assert [note.code for note in opened.notes if isinstance(note, Note)] == ["index-ignored"]
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "x.ckpt"])

@@ -195,13 +195,21 @@ def test_findings_say_that_few_bits_may_be_all_of_a_change(tmp_path: Path) -> No
     said = [one.message for one in ftdiff.findings(ftdiff.compare(folder, BASE))]
     told = "196 changes of 196 may be no more than the rounding of a side that is stored quantised"
     assert any(message.startswith(told) for message in said)
+    saved = ftdiff.compare(folder, BASE)
+    (told_,) = (one for one in ftdiff.findings(saved) if one.evidence.get("quantised"))
+    before = {name: value for name, value in saved.about.items() if name != "reasons"}
+    frame = saved.frame.drop(columns="reason").assign(note=None)
+    older = ftdiff.findings(ftdiff.Diff(frame, before))
+    assert told_ in older  # what is stored as a scheme is told from the columns
     unmerged = [one.message for one in ftdiff.findings(ftdiff.compare(folder, LORA))]
     assert not any("stored quantised" in message for message in unmerged)
 
 
 def test_a_diff_says_that_its_base_was_dequantised(tmp_path: Path) -> None:
     folder, _ = quantise(tmp_path / "q", four_bits("nf4"))
-    notes = ftdiff.compare(folder, LORA).about["notes"]
+    about = ftdiff.compare(folder, LORA).about
+    notes = about["notes"]
+    assert {"code": "dequantised", "tensors": 196, "scheme": "NF4"} in about["reasons"]
     said = "196 tensors are stored as NF4 (bitsandbytes), read dequantised to BF16"
     assert [note for note in notes if note.endswith(said)]
 

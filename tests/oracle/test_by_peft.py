@@ -70,6 +70,7 @@ def test_without_a_base_each_module_says_what_it_needs_one_for(hira: Path) -> No
     assert set(diff.frame["status"]) == {"unreadable"}
     assert len(diff.frame) == 6
     assert all("give the base" in why for why in diff.about["unreadable"].values())
+    assert {"code": "merged-by-peft"} in diff.about["reasons"]
 
 
 def test_a_missing_half_is_named(benches: Benches, hira: Path) -> None:

@@ -14,6 +14,7 @@ import ftdiff
 from ftdiff.deltas.forms import Hadamard, Kronecker, LowRank
 from ftdiff.deltas.recipes import Added, Rebuilt
 from ftdiff.errors import BadAdapter
+from ftdiff.formats.note import Note
 from ftdiff.tensors import matrix_shape
 from tests.oracle import models
 from tests.oracle.agreement import (
@@ -105,6 +106,7 @@ def test_a_rank_that_the_configuration_does_not_name_is_said(shelf: Shelf) -> No
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rank_pattern": None}))
     _, tuned = opened(base, adapter)
     assert "factors of rank 4 where init_r says 6: the factors' own is used" in tuned.notes
+    assert {n.code for n in tuned.notes if isinstance(n, Note)} == {"rank-differs"}
 
 
 @pytest.mark.parametrize("name", ["ia3", "ia3 Conv1D", "ia3 convolutions", "ia3 grouped outputs"])

@@ -15,6 +15,7 @@ from ftdiff.adapters import open_tuned
 from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter, BadFile, MissingExtra
 from ftdiff.formats.gguf import read_header
+from ftdiff.formats.note import Note
 from ftdiff.tensors import Array
 from tests.adapters.files import base, change, close, random
 
@@ -83,7 +84,8 @@ def test_names_and_rows_are_those_of_hugging_face(
     assert (list(tuned.recipes), dict(tuned.unmatched)) == ([f"{ours}.weight"], {})
     assert close(change(tuned, f"{ours}.weight", opened), 2 * B @ A)
     assert tuned.scalings[f"{ours}.weight"] == "α/r = 4/2, adapter.lora.alpha in the file"
-    assert any("put back" in note for note in tuned.notes) == bool(heads)
+    codes = [note.code for note in tuned.notes if isinstance(note, Note)]
+    assert codes == ["row-order-restored"] * bool(heads)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,8 @@ def test_an_order_of_rows_that_is_not_known_is_said(
     opened = base(config, **{name.replace(".", "__"): (16, 6)})
     tuned = open_tuned(_write(tmp_path / "a.gguf", _pair("blk.0.attn_q"), arch), opened)
     assert close(change(tuned, name, opened), 2 * B @ A)
-    assert any("their norms are right" in note for note in tuned.notes) == said
+    codes = [note.code for note in tuned.notes if isinstance(note, Note)]
+    assert codes == ["row-order-unknown"] * said
 
 
 def test_a_token_embedding_has_its_first_factor_transposed(tmp_path: Path) -> None:
@@ -178,6 +181,7 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
         "blk.0.strange": "not a part of any adapter that is known",
     }
     assert any("aLoRA" in note for note in diff.about["notes"])
+    assert {"code": "conditional"} in diff.about["reasons"]
 
 
 def test_a_tensor_that_the_base_lacks_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from ftdiff.formats.note import Note
 from tests.oracle import models
 from tests.oracle.agreement import (
     assert_agrees,
@@ -231,4 +232,6 @@ def save(tmp_path: Path) -> Callable[[Case], tuple[nn.Module, Path, Path]]:
 @pytest.mark.parametrize("name", CASES)
 def test_change_is_that_of_the_merge(name: str, save: Any) -> None:
     model, base, adapter = save(CASES[name])
-    assert_agrees(base, adapter, merge_difference(model, adapter))
+    tuned = assert_agrees(base, adapter, merge_difference(model, adapter))
+    codes = [note.code for note in tuned.notes if isinstance(note, Note)]
+    assert ("added-twice" in codes) == (name == "multi-head attention")

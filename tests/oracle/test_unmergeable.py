@@ -47,6 +47,7 @@ def test_what_works_beside_the_base_has_norms_and_no_change(
     assert not diff.about["unreadable"]
     tuned = open_tuned(adapter, bench.opened)
     assert any("no base weight changes" in note for note in tuned.notes)
+    assert {"code": "no-base-change"} in diff.about["reasons"]
     with pytest.raises(BadAdapter, match="no weight changes"):
         next(iter(tuned.recipes.values())).delta(None)
 

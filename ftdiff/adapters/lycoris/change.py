@@ -12,6 +12,7 @@ from ftdiff.adapters.peft.closed_forms.dora import Dora
 from ftdiff.adapters.peft.closed_forms.lora_factors import times
 from ftdiff.deltas.recipes import Added, Maker, Rebuilt, Recipe
 from ftdiff.errors import BadAdapter
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor, matrix_shape, numel
 
 
@@ -96,7 +97,7 @@ def finished(module: Module, weight: str, change: Change) -> Reading:
     note = f"DoRA as its trainer computes it: by the norm of W + ΔW for each {told}"
     if "dora_scale" in module.tensors and not columns:
         note += "; ComfyUI divides by the norm of W alone, which makes another change"
-    return Reading({weight: recipe}, scalings, notes=(note,))
+    return Reading({weight: recipe}, scalings, notes=(Note("dora-of-trainer", note),))
 
 
 def fitted(shape: tuple[int, ...], base: LazyTensor | None) -> tuple[int, ...]:

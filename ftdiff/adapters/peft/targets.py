@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ftdiff.formats.note import Note
 
-def absent(config: Mapping[str, Any], paths: Iterable[str]) -> tuple[str, ...]:
-    """Return a sentence for the listed targets of which the file has no module.
+#: The code of a note on targets that the file has no tensor for; its data are the `targets`.
+TARGET_MISSING = "target-missing"
+
+
+def absent(config: Mapping[str, Any], paths: Iterable[str]) -> tuple[Note, ...]:
+    """Return a note on the listed targets of which the file has no module.
 
     Parameters
     ----------
@@ -25,7 +30,8 @@ def absent(config: Mapping[str, Any], paths: Iterable[str]) -> tuple[str, ...]:
     if not missing:
         return ()
     told = ", ".join(sorted(missing)[:8]) + (", …" if len(missing) > 8 else "")
-    return (f"adapter_config.json targets {told}, but the file has no tensor for them",)
+    text = f"adapter_config.json targets {told}, but the file has no tensor for them"
+    return (Note(TARGET_MISSING, text, targets=sorted(missing)),)
 
 
 def _names(told: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from ftdiff.adapters.family import Adapter, Module, Reading
 from ftdiff.adapters.peft.capabilities import Capability
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced
+from ftdiff.formats.note import Note
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,4 @@ class BesideFamily:
         for name, tensor in adapter.shared.items():
             recipes[f"base_model.{name}"] = Beside(tensor, self.row.why)
         note = f"no base weight changes: {self.row.why}; norms are of the adapter's own tensors"
-        return Reading(recipes, notes=(note,))
+        return Reading(recipes, notes=(Note("no-base-change", note),))

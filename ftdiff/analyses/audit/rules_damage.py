@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ftdiff.adapters.peft.targets import TARGET_MISSING
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.comparison.reasons import knows_reasons, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, UNREADABLE
 
@@ -36,9 +38,23 @@ def dead_module(diff: Diff) -> Iterator[Finding]:
 @audit_rule("target-missing", "alarm")
 def target_missing(diff: Diff) -> Iterator[Finding]:
     """A module that an adapter's configuration targets, and its file lacks, does nothing."""
-    for note in diff.about.get("notes", ()):
-        if "the file has no tensor for them" in note:
-            yield finding("target-missing", f"{note}.")
+    for reason in reasons(diff.about, TARGET_MISSING):
+        named = reason.get("targets")
+        targets = [str(name) for name in named] if isinstance(named, list) else []
+        message = f"adapter_config.json targets {listed(targets, 8)}, but the file has no tensor"
+        yield finding("target-missing", f"{message} for them.", targets=targets)
+
+
+@audit_rule("unjudged-notes", "caution")
+def unjudged_notes(diff: Diff) -> Iterator[Finding]:
+    """What a diff that was saved without codes says of its files in words alone is not judged."""
+    notes = [str(note) for note in diff.about.get("notes", ())]
+    if notes and not knows_reasons(diff.about):
+        message = (
+            f"The diff has {counted(len(notes), 'note')} on its files and no codes for them, so "
+            f"that no rule judged them: {notes[0]}; compare again."
+        )
+        yield finding("unjudged-notes", message, notes=notes)
 
 
 @audit_rule("nonfinite", "alarm")

@@ -9,8 +9,8 @@ from ftdiff.analyses.findings.depth import LEAST
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid
+from ftdiff.comparison.reasons import coarse
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.rows import COARSE
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.metrics import TRUSTED_SNR
 
@@ -60,11 +60,11 @@ def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Findi
         )
         yield Finding("precision-control", "caution", message, found, cells)
     every = diff.frame[diff.frame["status"].isin(MOVED)]
-    coarse = every[every["note"].str.contains(COARSE, regex=False).fillna(False)]
-    if len(coarse):
-        names = [str(name) for name in coarse["tensor"]]
+    hidden = every[coarse(every, diff.about)]
+    if len(hidden):
+        names = [str(name) for name in hidden["tensor"]]
         message = (
-            f"{counted(len(coarse), 'change')} of {len(every):,} may be no more than the rounding "
+            f"{counted(len(hidden), 'change')} of {len(every):,} may be no more than the rounding "
             f"of a side that is stored quantised: no floor of theirs is known ({listed(names)})."
         )
         found = evidence(tensors=names, of=len(every), quantised=True)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ftdiff.errors import FtdiffError
 from ftdiff.formats.checkpoint import Checkpoint
+from ftdiff.formats.note import Note
 from ftdiff.formats.quantised import bits4, bits8, float8, integers
 from ftdiff.formats.quantised.tensor import Broken, Quantised
 from ftdiff.registry import Registry
@@ -78,8 +79,13 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     kept = {name: made.pop(name, tensor) for name, tensor in tensors.items()} | made
     notes = [
-        f"{checkpoint.source}: {count:,} tensors are stored as {scheme} ({owner}), read "
-        f"dequantised to {dtype}"
+        Note(
+            "dequantised",
+            f"{checkpoint.source}: {count:,} tensors are stored as {scheme} ({owner}), read "
+            f"dequantised to {dtype}",
+            tensors=count,
+            scheme=scheme,
+        )
         for (scheme, owner, dtype), count in stored.items()
     ]
     return replace(checkpoint, tensors=kept, notes=(*checkpoint.notes, *notes))

@@ -16,6 +16,7 @@ from ftdiff.adapters.peft.closed_forms.token_rows import token_rows
 from ftdiff.adapters.peft.orientation import turned
 from ftdiff.deltas.recipes import Rebuilt, Recipe, Replaced, Unreadable
 from ftdiff.errors import Irreproducible
+from ftdiff.formats.note import Note
 from ftdiff.naming import locate
 from ftdiff.tensors import LazyTensor
 
@@ -119,7 +120,7 @@ class OneModule:
             {target.name(n, tensor.shape): Replaced(tensor) for n, tensor in plain.items()}
         )
         note = f"the change of each module is what peft's own merge adds to it: {self.row.why}"
-        return Reading(recipes, {}, unmatched, (note,))
+        return Reading(recipes, {}, unmatched, (Note("merged-by-peft", note),))
 
     def _parts(self, saved: Mapping[str, LazyTensor | None]) -> Iterator[str]:
         if self.row.weight or saved["weight"] is not None:

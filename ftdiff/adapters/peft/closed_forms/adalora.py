@@ -17,6 +17,7 @@ from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added
 from ftdiff.deltas.recipes.added import matrix
 from ftdiff.errors import BadAdapter
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
 
 _PARTS = ("lora_A", "lora_B", "lora_E")
@@ -101,7 +102,8 @@ def _notes(module: Module, rank: int) -> tuple[str, ...]:
     if told == rank:
         return ()
     said = "rank_pattern" if isinstance(kept, list) else "init_r"
-    return (f"factors of rank {rank} where {said} says {told}: the factors' own is used",)
+    text = f"factors of rank {rank} where {said} says {told}: the factors' own is used"
+    return (Note("rank-differs", text, rank=rank),)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ftdiff.adapters.peft.closed_forms.token_rows import token_rows
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added, Recipe, Replaced, Unreadable
 from ftdiff.errors import BadAdapter
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
 
 #: Where PEFT nests the output projection of a `MultiheadAttention`.
@@ -128,7 +129,8 @@ def _layer(module: Module, param: str, times: float = 1.0) -> Reading:
     copy = module.tensors.get("base_layer.weight")
     notes = list(found.notes)
     if module.config.get("alora_invocation_tokens"):
-        notes.append("conditional: the change acts only after the adapter's invocation tokens")
+        text = "conditional: the change acts only after the adapter's invocation tokens"
+        notes.append(Note("conditional", text))
     recipe: Recipe
     if module.config.get("use_dora"):
         used |= {"lora_magnitude_vector"}
@@ -170,7 +172,8 @@ def _attention(module: Module) -> Reading:
         else:
             inner[rest if rest.startswith("lora_") else f"base_layer.{rest}"] = tensor
     output = replace(module, path=f"{module.path}.out_proj", tensors=inner)
-    twice = ("MultiheadAttention: PEFT adds the change of out_proj twice, in training and merging",)
+    text = "MultiheadAttention: PEFT adds the change of out_proj twice, in training and merging"
+    twice = (Note("added-twice", text),)
     made = _merged(
         _layer(replace(module, tensors=outer), "in_proj_weight"), _layer(output, "weight", 2.0)
     )
@@ -189,7 +192,11 @@ def _with_rest(module: Module, made: Reading, used: set[str]) -> Reading:
             saved = f"{module.path}.{suffix.removeprefix('base_layer.')}"
             recipes[module.target.name(saved, tensor.shape)] = Replaced(tensor)
             continue
-        ignored = [note for start, note in _TRAINING_ONLY.items() if suffix.startswith(start)]
+        ignored = [
+            Note("training-only", text)
+            for start, text in _TRAINING_ONLY.items()
+            if suffix.startswith(start)
+        ]
         notes += ignored
         if not ignored:
             unmatched[f"{module.path}.{suffix}"] = _why_unused(suffix)

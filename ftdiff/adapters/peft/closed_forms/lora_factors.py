@@ -13,6 +13,7 @@ from ftdiff.adapters.peft.config_numbers import number
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas.recipes import Product, Unreadable
 from ftdiff.errors import BadAdapter
+from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor, numel
 
 
@@ -154,11 +155,13 @@ def _ranks(module: Module, rank: int) -> tuple[str, ...]:
     try:
         told, where = number(module, "r", "rank_pattern")
     except BadAdapter:
-        return (f"factors of rank {rank}, and adapter_config.json names no r",)
+        text = f"factors of rank {rank}, and adapter_config.json names no r"
+        return (Note("rank-unnamed", text, rank=rank),)
     if told == rank:
         return ()
     said = f"{where} in adapter_config.json" if where else "adapter_config.json"
-    return (f"factors of rank {rank} where {said} says {told:g}: the factors' own is used",)
+    text = f"factors of rank {rank} where {said} says {told:g}: the factors' own is used"
+    return (Note("rank-differs", text, rank=rank, configured=told),)
 
 
 def _block_diagonal(module: Module, A: LazyTensor, B: LazyTensor) -> tuple[LazyTensor, LazyTensor]:

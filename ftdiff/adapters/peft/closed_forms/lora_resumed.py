@@ -9,6 +9,7 @@ import numpy as np
 from ftdiff.adapters.family import Module
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.recipes import Added, Maker, Rebuilt, Recipe, Unreadable
+from ftdiff.formats.note import Note
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 
@@ -24,7 +25,8 @@ def resumed(
         reason = f"{module.path}: the saved base_layer and the adapter's change differ in shape"
         return Unreadable(copy.shape, f"{reason}: {copy.shape} against {added.shape}"), []
     if module.target.find(f"{module.path}.{param}") is None:
-        return added, [f"{module.path}: its saved base_layer is not compared without a base"]
+        text = f"{module.path}: its saved base_layer is not compared without a base"
+        return added, [Note("copy-not-compared", text)]
     needs = f"{module.path}: the adapter saved a base_layer, and how it differs from the base"
     recipe = Rebuilt(added.shape, Copied(copy, added.maker), "resumed", needs, rowwise=True)
     return recipe, []
