@@ -130,6 +130,17 @@ def test_one_place_gathers_futures() -> None:
     assert [_name(path) for path in FILES if _hands_out(path)] == ["ftdiff.comparison.executors"]
 
 
+def test_results_are_saved_and_loaded_in_one_place() -> None:
+    texts = {str(path.relative_to(PACKAGE)): path.read_text() for path in FILES}
+    home = "comparison/storage.py"
+    atomic = [name for name, text in texts.items() if "os.replace(" in text]
+    assert {*atomic} - {"metrics/linalg/cache.py"} == {home}  # a cache of numbers is no result
+    assert [name for name, text in texts.items() if '["format"]' in text] == [home]
+    for result in ("Diff", "Similarity", "Trajectory", "Verification", "Lineage"):
+        (text,) = (text for text in texts.values() if f"\nclass {result}:" in text)
+        assert "storage.save(Path(path), " in text and "storage.load(Path(path), " in text, result
+
+
 def _prose(node: ast.expr) -> bool:
     """Say whether an expression is what a person reads: a note, a sentence, a message."""
     words = {"note", "notes", "said", "message", "messages", "sentence", "sentences"}

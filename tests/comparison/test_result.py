@@ -58,6 +58,27 @@ def test_every_float_survives_to_the_bit(tmp_path: Path, values: list[float]) ->
     json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
 
 
+def test_columns_and_their_frame_are_the_same_diff(diff: ftdiff.Diff) -> None:
+    made = ftdiff.Diff(diff.frame, diff.about)
+    assert diff.frame is diff.frame and made.frame is diff.frame
+    for name, values in diff.columns.items():
+        np.testing.assert_array_equal(made.columns[name], values)
+        assert (values.dtype == np.float64) == (diff.frame[name].dtype == "Float64")
+    pd.testing.assert_frame_equal(made.by("layer", "component"), diff.by("layer", "component"))
+
+
+@pytest.mark.parametrize("value", ["3", 2.5, 1 << 63, [1]])
+def test_what_is_no_whole_number_is_no_layer(value: object, tmp_path: Path) -> None:
+    document = {
+        "format": "ftdiff.diff/1",
+        "about": {},
+        "tensors": [{"tensor": "x", "layer": value}],
+    }
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    with pytest.raises(BadFile, match=r"x\.json: not a diff saved by ftdiff"):
+        ftdiff.Diff.load(tmp_path / "x.json")
+
+
 def test_csv_and_parquet_hold_the_same_numbers(diff: ftdiff.Diff, tmp_path: Path) -> None:
     with diff.save(tmp_path / "d.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -29,7 +29,7 @@ class Audit:
     policy
         Where the policy was read, or "built-in rules".
     about
-        What was compared: base, tuned, kind.
+        What was compared: base, tuned, kind; sources, versions and when, as the diff has them.
     """
 
     findings: tuple[Finding, ...]
@@ -92,6 +92,8 @@ def audit(diff: Diff, policy: Policy | str | Path | None = None) -> Audit:
     _measured(diff, held)
     found = [*_by_rules(diff, held), *_by_expectations(diff, held)]
     about = {name: diff.about.get(name) for name in ("base", "tuned", "kind")}
+    made = ("sources", "versions", "created")
+    about |= {name: diff.about[name] for name in made if name in diff.about}
     return Audit(tuple(gravest_first(found)), held.source, about)
 
 
