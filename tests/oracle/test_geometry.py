@@ -18,6 +18,7 @@ import ftdiff
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.forms.stacked import Stacked
 from ftdiff.deltas.recipes import Added, Recipe, Replaced
+from ftdiff.deltas.recipes.stored import StoredDelta
 from ftdiff.metrics import resolve
 from ftdiff.metrics.geometry import EPSILON
 from ftdiff.metrics.linalg.alignment_bounds import largest_share
@@ -101,6 +102,26 @@ def test_experts_have_the_mean_of_their_geometries() -> None:
     dense = measured(Replaced(ArrayTensor(W + dW)), ArrayTensor(W), GEOMETRY, name)
     known = {k: v for k, v in expected.items() if k != "amplification"}  # that looks at ten
     assert {k: dense[k] for k in known} == pytest.approx(known, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["dense", "low-rank", "padded"])
+@pytest.mark.parametrize("rank", [1, 4])
+def test_only_directions_of_the_change_amplify(form: str, rank: int) -> None:
+    W, zeros = _decaying(0, 40, 30), {"padded": 12 - rank}.get(form, 0)
+    B = np.pad(random(1, 40, rank), ((0, 0), (0, zeros))).astype(np.float32)
+    A = np.pad(random(2, rank, 30), ((0, zeros), (0, 0)), mode="edge").astype(np.float32)
+    low = LowRank(B, A, 0.1)
+    recipe: Recipe = Added(W.shape, Given(low))
+    if form == "dense":
+        recipe = StoredDelta(ArrayTensor(low.dense()))
+    found = measured(recipe, ArrayTensor(W), ["amplification"])["amplification"]
+    assert found == pytest.approx(_expected(W, low.dense(), rank)["amplification"], rel=1e-4)
+
+
+def test_no_change_amplifies_nothing() -> None:
+    low = LowRank(np.zeros((9, 2), np.float32), random(0, 2, 8).astype(np.float32))
+    W = ArrayTensor(random(1, 9, 8))
+    assert math.isnan(measured(Added((9, 8), Given(low)), W, ["amplification"])["amplification"])
 
 
 @pytest.mark.parametrize("planted", [0, 1, 3])
