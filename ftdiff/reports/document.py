@@ -12,6 +12,7 @@ import numpy as np
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
@@ -34,7 +35,9 @@ class Document:
     statuses
         Number of tensors by status.
     overall
-        Every metric over all that moved.
+        Every metric over all matrices.
+    headlines
+        For the metrics that are shown, the number and over which tensors it is, in words.
     components, layers
         A row per group: its name, the metrics of `SHOWN`, and how many of its tensors moved.
     apart, methods
@@ -53,6 +56,7 @@ class Document:
     coverage: float
     statuses: Mapping[str, int]
     overall: Mapping[str, float]
+    headlines: Mapping[str, str]
     components: tuple[Mapping[str, Any], ...]
     layers: tuple[Mapping[str, Any], ...]
     apart: tuple[Mapping[str, Any], ...]
@@ -74,6 +78,7 @@ def document(diff: Diff, *, words: bool = False) -> Document:
         coverage=float(diff.about.get("coverage", float("nan"))),
         statuses={name: counts[name] for name in STATUSES if name in counts},
         overall=diff.overall,
+        headlines={name: headline(diff, name) for name in ("relative_norm", "rms_change")},
         components=_groups(diff, "component"),
         layers=_groups(diff, "layer"),
         apart=apart(diff),
@@ -103,9 +108,15 @@ def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
         rows.sort(key=lambda row: places[row[column]])
     return tuple(
         {name: row[name] for name in (column, *shown)}
-        | {"moved": f"{row['moved']}/{row['tensors']}"}
+        | {"moved": f"{row['moved']}/{row['tensors']}", **_scope(row)}
         for row in rows
     )
+
+
+def _scope(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a group's number is over, where that is not all of the group's matrices."""
+    plain = row["of"] != "vectors" and row["counted"] in (row["tensors"], row["moved"])
+    return {"over": "" if plain else f"{row['counted']} {row['of']}"}
 
 
 def _cautions(diff: Diff) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
@@ -94,7 +95,7 @@ def _sentences(diff: Diff) -> list[str]:
     said = f"Compared with {base}, {_named(about.get('tuned'))}{kind} moved {moved:,} of "
     said += f"{len(diff.frame):,} tensors"
     if "relative_norm" in overall:
-        said += f" by ‖ΔW‖/‖W‖ = {number(overall['relative_norm'])} over all of them"
+        said += f": ‖ΔW‖/‖W‖ = {headline(diff)}"
         if "precision_floor" in overall:
             said += f"; rounding alone would give {number(overall['precision_floor'])}"
     coverage = float(about.get("coverage", math.nan))

@@ -11,6 +11,7 @@ from ftdiff.analyses.findings import findings
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, STILL, UNREADABLE
 
 #: Findings of one kind that a line holds.
@@ -61,7 +62,7 @@ def _overall(diff: Diff, said: Sequence[Finding]) -> str:
     size = diff.overall.get("rms_change")
     if regime or size is None:
         return " ".join(regime)
-    return f"Over all that moved, the root-mean-square change of an entry is {size:.3g}."
+    return f"The root-mean-square change of an entry is {headline(diff, 'rms_change')}."
 
 
 def _patterns(said: Sequence[Finding], read: Sequence[Grid]) -> list[str]:

@@ -50,7 +50,11 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
         counts = f"{report.coverage:.1%} of the parameters compared · {counts}"
     console.print(counts, soft_wrap=True)
     names = dict.fromkeys([metric, "relative_norm", "precision_floor", "scale_share", "cosine"])
-    facts = [f"{name} {number(report.overall[name])}" for name in names if name in report.overall]
+    facts = [
+        f"{name} {report.headlines.get(name) or number(report.overall[name])}"
+        for name in names
+        if name in report.overall
+    ]
     if facts:
         console.print("overall  " + " · ".join(facts), soft_wrap=True)
     for line in drawn:

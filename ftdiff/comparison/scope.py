@@ -1,0 +1,81 @@
+"""Over which tensors a number of everything is, in words: it is never given without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ftdiff.comparison.aggregation import Over
+from ftdiff.comparison.result import Diff
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a number of everything is over.
+
+    Attributes
+    ----------
+    of
+        "matrices", or "vectors" where no matrix was compared.
+    over
+        "all" or "moved"; see `Diff.by`.
+    targeted
+        Whether all of them are what an adapter targets.
+    counted, tensors
+        Of how many tensors the number is, and how many are on both sides.
+    share
+        Their share of these tensors' parameters.
+    """
+
+    of: str
+    over: Over
+    targeted: bool
+    counted: int
+    tensors: int
+    share: float
+
+    @property
+    def words(self) -> str:
+        """Say which tensors: "all 30 matrices", "the 12 that moved", "the 12 that it targets"."""
+        one = {"matrices": "matrix", "vectors": "vector"}.get(self.of, self.of)
+        what = f"{self.counted:,} {self.of if self.counted != 1 else one}"
+        if self.over == "moved":
+            return f"the {self.counted:,} that moved"
+        if self.targeted:
+            return f"the {what} that it targets"
+        return f"all {what}" if self.counted != 1 else f"its only {one}"
+
+    @property
+    def parts(self) -> str:
+        """Say how much that is: "30 of 39 tensors, 99.6% of the parameters"."""
+        return f"{self.counted:,} of {self.tensors:,} tensors, {self.share:.1%} of the parameters"
+
+
+def scope(diff: Diff, over: Over = "all") -> Scope:
+    """Return what a number of everything is over."""
+    row = {name: values[0] for name, values in diff.grouped(metrics=(), over=over).items()}
+    params = int(row["params"])
+    return Scope(
+        of=str(row["of"]),
+        over=over,
+        targeted=diff.about.get("kind") != "full" and int(row["counted"]) < int(row["tensors"]),
+        counted=int(row["counted"]),
+        tensors=int(row["tensors"]),
+        share=int(row["numel"]) / params if params else 0.0,
+    )
+
+
+def headline(diff: Diff, metric: str = "relative_norm") -> str:
+    """Return a metric of everything and what it is over; over what moved too where that differs.
+
+    Empty where there is no value, as of a relative norm without a base.
+    """
+    whole, moved = (diff.whole(over).get(metric) for over in ("all", "moved"))
+    every, some = scope(diff), scope(diff, "moved")
+    if whole is None and moved is None:
+        return ""
+    parts = f"({every.parts})"
+    if whole is None:
+        return f"{moved:.4g} over {some.words} ({some.parts})"
+    if moved is None or some.counted == every.counted or not whole:
+        return f"{whole:.4g} over {every.words} {parts}"
+    return f"{whole:.4g} over {every.words}; {moved:.4g} over {some.words} {parts}"
