@@ -24,8 +24,8 @@ from transformers import Qwen2ForCausalLM
 import ftdiff
 from ftdiff.adapters import open_tuned
 from ftdiff.analyses.verification.claims import claims
-from ftdiff.analyses.verification.counts import RUN
 from ftdiff.analyses.verification.replay import Replay, replays
+from ftdiff.analyses.verification.stored import RUN
 from ftdiff.analyses.verification.verdicts import judge
 from ftdiff.errors import BadCall, Mismatch
 from ftdiff.formats import open_checkpoint
@@ -466,7 +466,7 @@ def test_every_replay_is_torchs_arithmetic(base: torch.dtype, stored: torch.dtyp
     for way in replays(codes[base], codes[stored]):
         working = names[way.working]
         total = W.clone().to(working)
-        total += dW.to(working) if way.change else dW
+        total += dW.to(working) if way.formed.rounded else dW
         expected = total.to(stored).float().numpy()
         found = way.expected(W.float().numpy(), dW.numpy()).astype(np.float32)
         np.testing.assert_array_equal(found, expected, err_msg=way.said)

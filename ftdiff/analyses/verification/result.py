@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftdiff.analyses.verification.scales import TWICE
+from ftdiff.analyses.verification.sentences import HELD, SILENT, reach
 from ftdiff.comparison import notebook_html as notebook
 
 if TYPE_CHECKING:
@@ -15,31 +15,12 @@ if TYPE_CHECKING:
 
 FORMAT = "ftdiff.verification/1"
 
-#: What is right, what is wrong, and what says nothing either way.
-HELD = ("equal", "rounding", "untouched")
-SILENT = ("inconclusive", "beside")
-#: The verdict that each wrong status leads to.
-_VERDICTS = {
-    "unreadable": "unreadable",
-    "skipped": "partly_merged",
-    "partial": "partly_merged",
-    "replacement_missing": "replacement_missing",
-    "twice": "other_scale",
-    "scaled": "other_scale",
-    "unexplained": "other_change",
-    "unquantised": "unquantised_base",
-    "changed": "changed_elsewhere",
-    "missing": "other_tensors",
-    "added": "other_tensors",
-    "reshaped": "other_tensors",
-    "unmatched": "unmatched",
-}
 _COLUMNS = {
     "tensor": "string", "stack": "string", "layer": "Int64", "block": "string", "role": "string",
     "component": "string", "module": "string", "param": "string", "expert": "Int64",
     "status": "string", "said": "string", "form": "string", "shape": "object", "numel": "Int64",
     "base_dtype": "string", "merged_dtype": "string", "replay": "string", "onto": "string",
-    "unequal": "Int64",
+    "unequal": "Int64", "unexplained": "Int64",
     "moved": "Int64", "due": "Int64", "ulps": "Float64", "scale": "Float64",
     "scale_error": "Float64", "cosine": "Float64", "residual": "Float64", "readings": "object",
 }  # fmt: skip
@@ -98,7 +79,7 @@ class Verification:
         import pandas as pd
 
         frame = pd.DataFrame({c: [row.get(c) for row in rows] for c in _COLUMNS}, dtype="object")
-        verdict, sentences = reach(rows, bool(about.get("unmatched")))
+        verdict, sentences = reach(rows, about)
         return cls(verdict, sentences, frame.astype(_COLUMNS), dict(about))
 
     def _repr_html_(self) -> str:
@@ -117,89 +98,3 @@ class Verification:
         }
         document |= {"about": self.about, "tensors": rows}
         return json.dumps(document, ensure_ascii=False, indent=1)
-
-
-def reach(rows: Sequence[Mapping[str, Any]], unmatched: bool) -> tuple[str, tuple[str, ...]]:
-    """Return the verdict and its sentences."""
-    by: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by.setdefault(row["status"], []).append(row)
-    others = [*by.get("twice", ()), *by.get("scaled", ())]
-    if _common(others) == {TWICE}:  # where one tensor tells, the others need not
-        by = {status: found for status, found in by.items() if status != "scaled"}
-        by["twice"] = others
-    targets = [row for row in rows if row["form"] is not None and row["status"] != "beside"]
-    good = sum(row["status"] in ("equal", "rounding") for row in targets)
-    wrong = [status for status in _VERDICTS if status in by]
-    verdict = _verdict(by, wrong, len(targets), good)
-    if unmatched and verdict in ("merged", "merged_within_rounding"):
-        verdict = "unmatched"
-    bits = sum(row["status"] == "equal" for row in targets)
-    whole = f"{good:,} of {len(targets):,} targets are base + adapter ({bits:,} bit for bit); "
-    whole += f"{len(by.get('untouched', ())):,} other tensors are the base's"
-    onto = sorted({row["onto"] for row in rows if row.get("onto")})
-    if onto:
-        whole += f"; the base is {' and '.join(onto)}"
-    said = [whole] + [_sentence(status, by[status]) for status in wrong]
-    if verdict == "other_base":
-        said.insert(1, "no tensor is the base's: is this the right base?")
-    if "inconclusive" in by:
-        said.append(_sentence("inconclusive", by["inconclusive"]))
-    return verdict, tuple(said)
-
-
-def _verdict(
-    by: Mapping[str, Sequence[Mapping[str, Any]]], wrong: Sequence[str], targets: int, good: int
-) -> str:
-    if not wrong:
-        if not good:
-            return "inconclusive"
-        return "merged_within_rounding" if "rounding" in by else "merged"
-    if "unreadable" in by:
-        return "unreadable"
-    lost = len(by.get("skipped", ())) + len(by.get("replacement_missing", ()))
-    silent = len(by.get("inconclusive", ()))
-    if lost == targets - silent and set(wrong) <= {"skipped", "replacement_missing"}:
-        return "not_merged"
-    if "changed" in by and not good and "untouched" not in by:
-        return "other_base"
-    verdicts = {_VERDICTS[status] for status in wrong}
-    if len(verdicts) > 1:
-        return "several"
-    return "merged_twice" if wrong == ["twice"] else verdicts.pop()
-
-
-def _common(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return the readings that every one of these tensors allows."""
-    return set.intersection(*(set(row["readings"]) for row in rows)) if rows else set()
-
-
-_SAID = {
-    "unreadable": "cannot be read",
-    "skipped": "the base's values: the merge skipped them",
-    "partial": "merged in part, the rest of their entries the base's",
-    "replacement_missing": "the base's values where the adapter saved its own (modules_to_save)",
-    "twice": "merged twice",
-    "unexplained": "neither the base's nor base + adapter",
-    "unquantised": "on weights from before the base was quantised, not on its dequantised values",
-    "changed": "changed, though the adapter does not target them",
-    "missing": "not in the merged file",
-    "added": "in the merged file alone",
-    "reshaped": "of another shape",
-    "unmatched": "changed by the adapter, and not in the base",
-    "inconclusive": "inconclusive: the file's rounding hides ΔW",
-}
-
-
-def _sentence(status: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    names = ", ".join(row["tensor"] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
-    said = _scaled(rows) if status == "scaled" else _SAID[status]
-    return f"{len(rows):,} × {said} ({names})"
-
-
-def _scaled(rows: Sequence[Mapping[str, Any]]) -> str:
-    scales = [row["scale"] for row in rows]
-    low, high = f"{min(scales):.4g}", f"{max(scales):.4g}"
-    said = f"merged with {low if low == high else f'{low} to {high}'} times the adapter's scale"
-    names = [name for name in rows[0]["readings"] if name in _common(rows)]
-    return f"{said}: looks like {' or '.join(names)}" if names else said

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ftdiff.analyses.verification.claims import Claim
-from ftdiff.analyses.verification.counts import compare_stored
 from ftdiff.analyses.verification.dequantised import onto_dequantised, stored_dequantised
 from ftdiff.analyses.verification.merged_tensor import Row, added, row
 from ftdiff.analyses.verification.replay import FLOATS
+from ftdiff.analyses.verification.stored import compare_stored
 from ftdiff.deltas.recipes import Beside, Replaced, Unreadable
 from ftdiff.errors import attempt
 from ftdiff.formats import Broken, Quantised
