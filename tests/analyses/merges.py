@@ -156,12 +156,14 @@ def _ten_bits(values: torch.Tensor) -> torch.Tensor:
     return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
 
 
+#: The order whose base is stored in float32, whatever the file.
+FROM_F32 = "peft in float32, then cast"
 #: Orders in which a merge may be made, into a file of the dtype.
 ORDERS: Mapping[str, Callable[[Pair, torch.dtype], State]] = {
     "peft": lambda p, d: by_peft(p, d),
     "peft, safe_merge": lambda p, d: by_peft(p, d, safe=True),
     "peft, adapter in the model's dtype": lambda p, d: by_peft(p, d, cast=False),
-    "peft in float32, then cast": lambda p, d: {k: W.to(d) for k, W in by_peft(p, F32).items()},
+    FROM_F32: lambda p, d: {k: W.to(d) for k, W in by_peft(p, F32).items()},
     "(scaling·B)·A in float32": lambda p, d: by_hand(p, p.base(d), scaled_first, d),
     "product in bf16, added": lambda p, d: by_hand(p, p.base(d), low(BF16), d),
     "product in f16, added": lambda p, d: by_hand(p, p.base(d), low(F16), d),
@@ -172,6 +174,10 @@ ORDERS: Mapping[str, Callable[[Pair, torch.dtype], State]] = {
     "factors in bf16, product in float32": lambda p, d: by_hand(p, p.base(d), low_factors(BF16), d),
     "TensorFloat-32 product": lambda p, d: by_hand(p, p.base(d), tensor_float, d),
 }
+
+
+def base_of(order: str, pair: Pair, dtype: torch.dtype) -> State:
+    return pair.base(F32 if order == FROM_F32 else dtype)
 
 
 def scaled(factor: float) -> Callable[[Pair, torch.dtype], State]:

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 import ftdiff
-from tests.analyses.merges import DTYPES, ORDERS, WRONG, Pair, llama, lora
+from tests.analyses.merges import DTYPES, ORDERS, WRONG, Pair, base_of, llama, lora
 
 CHANGES = (0.003, 0.01, 0.03, 0.1)
 GOOD = ("merged", "merged_within_rounding")
@@ -37,7 +37,7 @@ def main() -> None:
             for name, dtype in DTYPES.items():
                 cells = []
                 for pair in pairs.values():
-                    text, right = accepted(pair, pair.base(dtype), make(pair, dtype))
+                    text, right = accepted(pair, base_of(order, pair, dtype), make(pair, dtype))
                     cells.append(text)
                     bad += not right
                 line([order, name, *cells])

@@ -34,23 +34,28 @@ class Verification:
     ----------
     verdict
         "merged" (bit for bit) and "merged_within_rounding" are good. "not_merged", "partly_merged",
-        "merged_twice", "other_scale", "replacement_missing", "other_change", "changed_elsewhere",
-        "other_base", "unquantised_base" (the weights that were quantised, not what they became),
-        "other_tensors", "unmatched" and "several" say what is wrong; "inconclusive" that the
-        numbers cannot tell; "unreadable" that a file could not be read.
+        "merged_twice", "other_scale", "replacement_missing", "other_change", "corrupted" (single
+        entries), "changed_elsewhere", "other_base", "merged_onto_grid" (onto the base's values,
+        rounded to NF4 or another grid of few bits), "unquantised_base" (the weights that were
+        quantised, not what they became), "other_tensors", "unmatched" and "several" say what is
+        wrong; "inconclusive" that the numbers cannot tell; "unreadable" that a file could not be
+        read.
     sentences
         The verdict in words: first the whole, then each thing that is wrong.
     frame
         A row per tensor. `status` is equal, rounding, untouched; inconclusive, beside; or one of
-        what is wrong: skipped, partial, scaled, twice, replacement_missing, unexplained,
-        unquantised, changed, missing, added, reshaped, unmatched, unreadable. `said` says so,
-        `onto` which values of a quantised base. `unequal` counts entries that are not the replay's
-        to the bit, `moved` those that are not the base's, `due` those
-        that should not be; `ulps` is the largest distance from the replay; `scale` how much of ΔW
-        is in the file, ± `scale_error`; `cosine` that of merged − base and ΔW; `residual` what is
-        left, over ‖ΔW‖; `readings` the mistakes that would give this scale.
+        what is wrong: skipped, partial, scaled, twice, replacement_missing, unexplained, corrupted,
+        gridded, unquantised, changed, missing, added, reshaped, unmatched, unreadable. `said` says
+        so, `onto` which values of a quantised base. `unequal` counts entries that are not the
+        replay's to the bit, `unexplained` those that another order of the product's sum does not
+        give either, `moved` those that are not the base's, `due` those that should not be; `ulps`
+        is the largest distance from the replay; `scale` how much of ΔW is in the file, ±
+        `scale_error`; `cosine` that of merged − base and ΔW; `residual` what is left, over ‖ΔW‖;
+        `readings` the mistakes that would give this scale.
     about
-        Sources, the adapter's kind, and keys of it that have no recipe.
+        Sources, the adapter's kind, and keys of it that have no recipe; `strengths` where there are
+        several adapters or one is not 1; `left`, what no replay explains of the targets, and its
+        projection on ΔW.
     """
 
     verdict: str

@@ -23,6 +23,7 @@ _VERDICTS = {
     "unexplained": "other_change",
     "unquantised": "unquantised_base",
     "corrupted": "corrupted",
+    "gridded": "merged_onto_grid",
     "changed": "changed_elsewhere",
     "missing": "other_tensors",
     "added": "other_tensors",
@@ -128,7 +129,6 @@ _SAID = {
     "partial": "merged in part, the rest of their entries the base's",
     "replacement_missing": "the base's values where the adapter saved its own (modules_to_save)",
     "twice": "merged twice",
-    "unexplained": "neither the base's nor base + adapter",
     "unquantised": "on weights from before the base was quantised, not on its dequantised values",
     "corrupted": "merged but for single entries, which are not what the merge gives: corrupted",
     "changed": "changed, though the adapter does not target them",
@@ -142,15 +142,22 @@ _SAID = {
 
 def _sentence(status: str, rows: Sequence[Mapping[str, Any]]) -> str:
     names = ", ".join(row["tensor"] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
-    said = _scaled(rows) if status == "scaled" else _SAID[status]
-    cosines = [row.get("cosine") for row in rows]
-    if status == "unexplained" and all(
-        cosine is not None and cosine >= _NEAR for cosine in cosines
-    ):
-        low, high = f"{min(cosines):.4g}", f"{max(cosines):.4g}"
-        said = f"{low if low == high else f'{low} to {high}'} is the cosine of what was added and "
-        said += "the adapter's ΔW: another checkpoint of it, or something more"
+    words = {"scaled": _scaled, "gridded": _gridded, "unexplained": _unexplained}
+    said = words[status](rows) if status in words else _SAID[status]
     return f"{len(rows):,} × {said} ({names})"
+
+
+def _gridded(rows: Sequence[Mapping[str, Any]]) -> str:
+    grids = " and ".join(sorted({row["grid"] for row in rows}))
+    return f"merged onto the {grids} grid of this base, not onto its own weights"
+
+
+def _unexplained(rows: Sequence[Mapping[str, Any]]) -> str:
+    cosines: list[float] = [row.get("cosine") or 0.0 for row in rows]
+    if min(cosines) < _NEAR:
+        return "neither the base's nor base + adapter"
+    said = "not the adapter's ΔW, yet near it: another checkpoint of it, or more was done (cosine "
+    return f"{said}{min(cosines):.6g} at least)"
 
 
 def _scaled(rows: Sequence[Mapping[str, Any]]) -> str:

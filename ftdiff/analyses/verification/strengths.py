@@ -158,9 +158,9 @@ class Sums:
             keep = np.isfinite(off) & np.isfinite(X).all(axis=0)
             X, off = X[:, keep], off[keep]
             gram, along = np.zeros_like(total.gram), np.zeros(self.many)
-            gram[np.ix_(recipe.owners, recipe.owners)] = X @ X.T
-            along[list(recipe.owners)] = X @ off
-            total += Normal(gram, along, float(off @ off), int(keep.sum()))
+            gram[np.ix_(recipe.owners, recipe.owners)] = np.einsum("ik,jk->ij", X, X)
+            along[list(recipe.owners)] = np.einsum("ik,k->i", X, off)
+            total += Normal(gram, along, float(np.einsum("k,k->", off, off)), int(keep.sum()))
         return total
 
 
