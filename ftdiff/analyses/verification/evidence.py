@@ -21,7 +21,7 @@ ONE, ALL = 5.0, 4.0
 #: A projection that is no more than so many times what replays have among each other is a rounding.
 _AMONG = 2.0
 #: A residual with more than so many times the squares of the furthest replay's is no rounding's.
-_SQUARES = 2.0
+_SQUARES = 4.0
 #: Fewer entries have no size to speak of.
 _ENTRIES = 16
 _COUNTS = ("unequal", "unexplained", "outside")

@@ -143,7 +143,7 @@ def explained(
     fitting: dict[tuple[float, int], int | None] = {}
     names: dict[str, int] = {}
     for reading in readings(claim):
-        if not found.allows(reading.factor * reading.times):
+        if not _possible(reading, found):
             continue
         key = reading.factor, reading.times
         if key not in fitting:
@@ -154,6 +154,15 @@ def explained(
             names[reading.name] = unequal
     least = min(names.values(), default=0)
     return tuple(name for name, unequal in names.items() if unequal <= 2 * least)
+
+
+def _possible(reading: Reading, found: Estimate) -> bool:
+    """Say whether a reading may leave this scale.
+
+    Roundings in between swallow a part of several small changes: only a replay can tell.
+    """
+    whole = reading.factor * reading.times
+    return found.allows(whole) or (reading.times > 1 and 1.2 < found.factor < 1.1 * whole)
 
 
 def _unequal(

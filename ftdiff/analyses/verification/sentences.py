@@ -121,6 +121,8 @@ def _common(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     return set.intersection(*(set(row["readings"]) for row in rows)) if rows else set()
 
 
+#: Scales are told apart beyond four times this share, however small their errors.
+_SCALE = 2e-4
 #: Changes with at least this cosine are of one training.
 _NEAR = 0.7
 _SAID = {
@@ -163,6 +165,21 @@ def _unexplained(rows: Sequence[Mapping[str, Any]]) -> str:
 def _scaled(rows: Sequence[Mapping[str, Any]]) -> str:
     scales = [row["scale"] for row in rows]
     low, high = f"{min(scales):.4g}", f"{max(scales):.4g}"
+    common = _one_scale(rows)
+    if common is not None:
+        low = high = f"{common:.4g}"
     said = f"merged with {low if low == high else f'{low} to {high}'} times the adapter's scale"
     names = [name for name in rows[0]["readings"] if name in _common(rows)]
     return f"{said}: looks like {' or '.join(names)}" if names else said
+
+
+def _one_scale(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the scale that all these tensors share, each weighed by its error; None without."""
+    errors = [max(row.get("scale_error") or 0.0, _SCALE * abs(row["scale"])) for row in rows]
+    weights = [1 / (error * error) for error in errors if error]
+    if len(weights) < len(rows):
+        return None
+    whole: float = sum(w * row["scale"] for w, row in zip(weights, rows, strict=True))
+    mean = whole / sum(weights)
+    far = (abs(row["scale"] - mean) > 4 * e for row, e in zip(rows, errors, strict=True))
+    return None if any(far) else mean
