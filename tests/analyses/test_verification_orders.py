@@ -119,7 +119,7 @@ def test_what_no_replay_explains_is_told_with_where_it_points(pairs: dict[float,
 SAID = {
     "×1.002": "merged with 1.002 times the adapter's scale",
     "×1.01": "merged with 1.01 times the adapter's scale",
-    "×0.5": "merged with 0.5 times the adapter's scale",
+    "×0.5": "merged with 0.5",
     "another checkpoint (factors 1 % apart)": "another checkpoint of it, or more was done",
     "another checkpoint (factors 5 % apart)": "another checkpoint of it, or more was done",
     "one corrupted entry": "merged but for single entries, which are not what the merge gives",
