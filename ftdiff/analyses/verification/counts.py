@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -121,10 +122,9 @@ def hold(
         E = tile.expected(way, factor)
         wrong, due = differ(E, tile.M), differ(E, still)
         dW = tile.change(factor)
-        finite = np.where(np.isfinite(dW), dW, 0).astype(np.float64)
         counts = dict.fromkeys(("unexplained", "outside", "broken", "neither"), 0)
         counts |= {"unequal": int(wrong.sum()), "due": int(due.sum())}
-        sums = {"change_sq": exact([_dot(finite, finite)])}
+        sums = {"change_sq": exact([_square(dW)])}
         sums |= dict.fromkeys(("off_sq", "off_change", "off_change_sq"), (0.0,))
         moved = due
         if counts["unequal"]:
@@ -233,6 +233,13 @@ def weigh(
         return Moments(len(keep), sums, tops)
 
     return _over(base, recipe, merged, (way,), one)
+
+
+def _square(values: Array) -> float:
+    """Return the sum of squares of the finite entries."""
+    wide = values.astype(np.float64)
+    total = _dot(wide, wide)
+    return total if math.isfinite(total) else _dot(*(np.nan_to_num(wide, posinf=0, neginf=0),) * 2)
 
 
 def _dot(a: Array, b: Array) -> float:
