@@ -119,11 +119,12 @@ def tied(by: float) -> ftdiff.Diff:
     return ftdiff.compare(base, tuned)
 
 
-def untied(ties: bool) -> ftdiff.Diff:
+def untied(ties: bool, side: str = "base", head: str = HEAD, rows: int = 12) -> ftdiff.Diff:
+    """Return a fine-tune that stores a head, where a configuration ties it or does not."""
     base = model()
-    head = base.pop(HEAD)
-    diff = ftdiff.compare(base, {**trained(base), HEAD: head})
-    config = {"base": {"tie_word_embeddings": ties}, "tuned": {}}
+    stored = base.pop(HEAD)[:rows]
+    diff = ftdiff.compare(base, {**trained(base), head: stored})
+    config = {"base": {}, "tuned": {}, side: {"tie_word_embeddings": ties}}
     return ftdiff.Diff(diff.frame, {**diff.about, "config": config})
 
 
@@ -139,11 +140,43 @@ def copied() -> ftdiff.Diff:
     return ftdiff.compare(base, tuned)
 
 
-def strange() -> ftdiff.Diff:
+def strange(kept: float = 0.0, *copied: str) -> ftdiff.Diff:
+    """Return a checkpoint of this cosine with the base in every tensor, but for those copied."""
     rng = np.random.default_rng(9)
-    return ftdiff.compare(
-        model(), {name: rng.normal(size=W.shape).astype("f4") for name, W in model().items()}
-    )
+    base, tuned = model(), {}
+    for name, W in base.items():
+        noise = rng.normal(size=W.shape)
+        noise -= W * (noise * W).sum() / (W * W).sum()
+        noise *= np.linalg.norm(W) / np.linalg.norm(noise)
+        tuned[name] = (kept * W + np.sqrt(1 - kept**2) * noise).astype("f4")
+    return ftdiff.compare(base, {**tuned, **{name: base[name] for name in copied}})
+
+
+def beside(W: Any, share: float, seed: int = 3) -> Any:
+    """Return noise at right angles to a matrix, of this share of its norm."""
+    noise = np.random.default_rng(seed).normal(size=W.shape)
+    noise -= W * (noise * W).sum() / (W * W).sum()
+    return share * noise * np.linalg.norm(W) / np.linalg.norm(noise)
+
+
+def of_q0(change: Callable[[Any], Any]) -> Callable[[], ftdiff.Diff]:
+    """Return the plain fine-tune in which one matrix is made of the base's."""
+    return lambda: edited(q0=lambda _: change(model()[Q.format(0)]).astype("f4"))
+
+
+def zeros(W: Any, count: int) -> Any:
+    """Return a matrix with its first entries set to zero."""
+    W = W.copy()
+    W.flat[:count] = 0
+    return W
+
+
+def without_layers(count: int) -> ftdiff.Diff:
+    """Return a fine-tune of a part of the base, so that much of it has no counterpart."""
+    tuned = {n: W for n, W in trained(model(8)).items() if not n.startswith("model.layers.")}
+    kept = {n: W for n, W in trained(model(8)).items() if n.startswith("model.layers.")}
+    kept = {n: W for n, W in kept.items() if int(n.split(".")[2]) < count}
+    return ftdiff.compare(model(8), {**tuned, **kept})
 
 
 def odd_layer(times: float) -> ftdiff.Diff:
@@ -194,6 +227,12 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: ftdiff.compare({**model(), "x.weight": np.ones(3)}, trained(model())),
         plain,
     ),
+    "mostly-uncompared": (lambda: without_layers(2), lambda: without_layers(6)),
+    "zeroed": (of_q0(lambda W: 0 * W), of_q0(lambda W: 1e-30 * W)),
+    "sign-flipped": (of_q0(lambda W: -W), of_q0(lambda W: W)),
+    "replaced": (of_q0(lambda W: beside(W, 1.0)), of_q0(lambda W: W + beside(W, 1.0))),
+    "pruned": (of_q0(lambda W: zeros(W, 32)), of_q0(lambda W: W)),
+    "multiplied": (of_q0(lambda W: 2 * W), of_q0(lambda W: 1.001 * W)),
     "duplicate": (copied, plain),
     "embeddings-moved": (lambda: edited(embed=lambda W: W + 1), plain),
     "head-moved": (lambda: edited(head=lambda W: W + 1), plain),
@@ -208,6 +247,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "untied": (lambda: untied(True), lambda: untied(False)),
     "under-the-floor": (faint, plain),
     "wrong-base": (strange, plain),
+    "far-from-base": (lambda: strange(0.7), plain),
     "base-name": (lambda: told({"base_model_name_or_path": "acme/other"}), adapter),
     "residual-initialisation": (lambda: told({"init_lora_weights": "pissa"}), adapter),
     "scale": (adapter, plain),
