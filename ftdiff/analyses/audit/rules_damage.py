@@ -101,6 +101,12 @@ def multiplied(diff: Diff) -> Iterator[Finding]:
     yield from _of_kind(diff, "multiplied")
 
 
+@audit_rule("overwritten", "caution")
+def overwritten(diff: Diff) -> Iterator[Finding]:
+    """A matrix that moved by more than its norm, where the rest moved little, was fitted anew."""
+    yield from _of_kind(diff, "overwritten")
+
+
 def _of_kind(diff: Diff, kind: str) -> Iterator[Finding]:
     told = tell(diff, damage_of(diff), kind)
     if told is not None:

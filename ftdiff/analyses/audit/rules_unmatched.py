@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
 
 import pandas as pd
 
@@ -64,7 +65,7 @@ def unaccounted(diff: Diff) -> frozenset[str]:
     keys = [str(key) for key in (*diff.about.get("unmatched", {}), *_homeless(diff)["tensor"])]
     if not keys:
         return frozenset()
-    frame = diff.frame[diff.frame["component"].notna() & diff.frame["module"].notna()]
+    frame = diff.frame[diff.frame["component"].notna() & (diff.frame["status"] != ADDED)]
     modules = frame.groupby("component")["module"].unique()
     found: set[str] = set()
     for key in keys:
@@ -95,9 +96,11 @@ def _homeless(diff: Diff) -> pd.DataFrame:
 
 
 def _nearest(diff: Diff, key: str) -> str:
-    """Name the tensor of the base that shares most words with a key."""
+    """Name the base's tensor that shares most words with a key, and is spelled most like it."""
     words = {*key.split(".")} - {"weight", "bias"}
     names = [str(name) for name in diff.frame.loc[diff.frame["status"] != ADDED, "tensor"]]
-    shared = {name: len(words & {*name.split(".")}) for name in names}
-    best = max(shared, key=shared.__getitem__, default="")
-    return f"; the base has, for example, {best}" if best and shared[best] else ""
+    shared = [len(words & {*name.split(".")}) for name in names]
+    most = max(shared, default=0)
+    best = [name for name, count in zip(names, shared, strict=True) if count == most > 0]
+    near = max(best, key=lambda name: SequenceMatcher(None, key, name).ratio(), default="")
+    return f"; the base has, for example, {near}" if near else ""

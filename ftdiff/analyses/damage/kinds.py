@@ -21,7 +21,7 @@ from ftdiff.tensors import Array
 #: From the gravest: what is not finite has no other kind, and so on.
 KINDS = (
     *("unreadable", "nonfinite", "nonfinite-base", "zeroed"),
-    *("sign-flipped", "replaced", "pruned", "multiplied"),
+    *("sign-flipped", "replaced", "pruned", "multiplied", "overwritten"),
 )
 #: Entries under which a direction is chance: 64 independent ones have a cosine of ±0.125.
 _MATRIX, _VECTOR = 64, 16
@@ -39,9 +39,11 @@ class Damage:
     ----------
     kinds
         By kind, which rows are of it.
-    cosine, scale
-        cos(W, W₁) and c* of tensors that are stored and finite on both sides; NaN for others, and
-        where a side is zero.
+    cosine, scale, relative
+        cos(W, W₁), c* and ‖Δ‖/‖W‖ of tensors that are stored and finite on both sides; NaN for
+        others, and where a side is zero.
+    usual
+        The median relative norm of matrices that are not broken; NaN where there are none.
     chance
         Standard deviation of the cosine of independent entries, 1/√N.
     zeroed_share
@@ -51,6 +53,8 @@ class Damage:
     kinds: Mapping[str, Array]
     cosine: Array
     scale: Array
+    relative: Array
+    usual: float
     chance: Array
     zeroed_share: Array
 
@@ -68,6 +72,7 @@ def damage_of(
     replaced: float = 0.1,
     pruned: float = 0.01,
     multiplied: float = 0.05,
+    overwritten: float = 10.0,
 ) -> Damage:
     """Sort out what is broken.
 
@@ -85,6 +90,9 @@ def damage_of(
     multiplied
         The least |c − 1| of a multiple; it is also above the median relative norm of the other
         matrices, so that the weight decay of what had no gradient is none.
+    overwritten
+        A matrix that moved by more than its own norm, and by so many times what the median of the
+        other matrices did, was not trained as they were.
     """
     sums = _Sums(diff.columns)
     tests = {
@@ -100,10 +108,16 @@ def damage_of(
     for kind, mask in tests.items():
         kinds[kind] = free & mask
         free &= ~kinds[kind]
-    kinds["multiplied"] = free & sums.multiplied(multiplied, free)
+    multiples = free & sums.multiples()
+    usual = sums.usual(free & ~multiples)
+    far = np.abs(sums.scale - 1) >= np.fmax(multiplied, usual) * (1 - _EXACT)
+    kinds["multiplied"] = multiples & far
+    free &= ~multiples & sums.matrix & (sums.n >= _MATRIX)
+    kinds["overwritten"] = free & (sums.relative >= np.fmax(1.0, overwritten * usual))
     entries = np.maximum(sums.n, 1)
-    chance = 1 / np.sqrt(entries)
-    return Damage(kinds, sums.cosine, sums.scale, chance, sums["unequal"] / entries)
+    share = sums["unequal"] / entries
+    numbers = (sums.cosine, sums.scale, sums.relative, usual, 1 / np.sqrt(entries), share)
+    return Damage(kinds, *numbers)
 
 
 class _Sums:
@@ -122,7 +136,9 @@ class _Sums:
             self.cosine = np.clip(
                 along / np.sqrt(np.where(length_sq > 0, length_sq, np.nan)), -1, 1
             )
-            self.scale = along / np.where(length_sq > 0, self["base_sq"], np.nan)
+            base_sq = np.where(length_sq > 0, self["base_sq"], np.nan)
+            self.scale = along / base_sq
+            self.relative = np.sqrt(self["delta_sq"] / base_sq)
 
     def __getitem__(self, name: str) -> Array:
         return floats(self.columns[name])
@@ -144,15 +160,15 @@ class _Sums:
         kept &= self.judged & some & (self["sign_flips"] == 0) & (self["delta_sq"] > 0)
         return kept
 
-    def multiplied(self, least: float, free: Array) -> Array:
+    def multiples(self) -> Array:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             beside = 1 - self["inner"] ** 2 / (self["base_sq"] * self["delta_sq"])
             rounding = _ROUNDED * self["ulp_sq"] / 12 / self["delta_sq"]
-            relative = np.sqrt(self["delta_sq"] / self["base_sq"])
         rounding = np.where(np.isnan(rounding), 0.0, np.minimum(rounding, _MOST_ROUNDED))
         close: Array = beside <= _EXACT + rounding
         close &= self.judged & (self.scale > 0) & (self.n >= _VECTOR)
-        rest = relative[free & self.judged & self.matrix & ~close & np.isfinite(relative)]
-        limit = max(least, float(np.median(rest)) if len(rest) else 0.0)
-        close &= np.abs(self.scale - 1) >= limit * (1 - _EXACT)
         return close
+
+    def usual(self, sound: Array) -> float:
+        rest = self.relative[sound & self.matrix & np.isfinite(self.relative)]
+        return float(np.median(rest)) if len(rest) else float("nan")

@@ -106,6 +106,17 @@ def _multiplied(diff: Diff, damage: Damage, rows: Array) -> Told:
     return Told(message, rows, {"scale": _plain(scale)})
 
 
+def _overwritten(diff: Diff, damage: Damage, rows: Array) -> Told:
+    size = damage.relative[rows]
+    it_was, its = ("it was", "its") if len(rows) == 1 else ("they were", "their")
+    message = (
+        f"{_named(diff, rows)} moved by {_span(size, '.3g')} times {its} own norm, and the median "
+        f"matrix by {damage.usual:.3g} of its: {it_was} fitted anew, or nearly zero in "
+        "the base."
+    )
+    return Told(message, rows, {"relative_norm": _plain(size), "median": damage.usual})
+
+
 _SENTENCES: Mapping[str, Callable[[Diff, Damage, Array], Told]] = {
     "unreadable": _unreadable,
     "nonfinite": _nonfinite,
@@ -115,6 +126,7 @@ _SENTENCES: Mapping[str, Callable[[Diff, Damage, Array], Told]] = {
     "replaced": _replaced,
     "pruned": _pruned,
     "multiplied": _multiplied,
+    "overwritten": _overwritten,
 }
 
 

@@ -81,6 +81,12 @@ def multiplied(diff: Diff, *, change: float = 0.05) -> Iterator[Finding]:
     yield from _told(diff, "multiplied", multiplied=change)
 
 
+@rule("overwritten", kind="damage", of="diff")
+def overwritten(diff: Diff, *, times: float = 10.0) -> Iterator[Finding]:
+    """Say what moved by more than its norm, where the rest moved little."""
+    yield from _told(diff, "overwritten", "caution", overwritten=times)
+
+
 def _told(
     diff: Diff, kind: str, severity: Severity = "alarm", **limits: float
 ) -> Iterator[Finding]:
