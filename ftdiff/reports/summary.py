@@ -1,4 +1,4 @@
-"""What a careful colleague would write under the figure: ten lines, each with its numbers."""
+"""What a careful colleague would write under the figure: what is broken, then ten lines at most."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted, listed
-from ftdiff.analyses.findings import findings
+from ftdiff.analyses.findings import broken, findings
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
@@ -26,6 +26,8 @@ def summary(
 ) -> tuple[str, ...]:
     """Say in at most ten lines what was compared, how far it moved, where, and what explains it.
 
+    Where something is broken, one more line before these says so.
+
     Parameters
     ----------
     data
@@ -40,7 +42,8 @@ def summary(
     read = grids(data, metric or ("rms_change" if absolute else "relative_norm"))
     if not isinstance(data, Diff):
         return tuple(_patterns(said, read) + _all(said, "left-out"))
-    lines = [_compared(data), _overall(data, said), *_patterns(said, read)]
+    broken_parts = " ".join(one.message for one in broken(said))
+    lines = [broken_parts, _compared(data), _overall(data, said), *_patterns(said, read)]
     lines += _explained(data, said)
     return tuple([line for line in lines if line] + [_still(data), _lost(data)])
 

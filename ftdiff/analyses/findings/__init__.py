@@ -17,6 +17,7 @@ from ftdiff.analyses.findings import (
     concentration,
     contrasts,
     controls,
+    damage,
     depth,
     groups,
     outliers,
@@ -36,6 +37,7 @@ __all__ = [
     "concentration",
     "contrasts",
     "controls",
+    "damage",
     "depth",
     "findings",
     "groups",
@@ -64,12 +66,18 @@ def of_diff(
         found += _said("diff", data, options)
     for grid in grids(data, metric):
         found += _said("grid", grid, options)
-    return found
+    lead = broken(found)
+    return [*lead, *(one for one in found if one not in lead)]
 
 
 def structural(found: Iterable[Finding]) -> list[Finding]:
     """Return those that claim a pattern."""
     return [one for one in found if one.rule in RULES and RULES[one.rule].kind in STRUCTURAL]
+
+
+def broken(found: Iterable[Finding]) -> list[Finding]:
+    """Return those that say what is broken."""
+    return [one for one in found if one.rule in RULES and RULES[one.rule].kind == "damage"]
 
 
 def _said(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from ftdiff.analyses.finding import Finding
 from ftdiff.registry import Registry
 
-#: "depth" and "structure" claim a pattern, and are tested against a null. "uniform" is said where
-#: none was found. "control" says what else explains a number; "context" what it stands beside.
-Kind: TypeAlias = Literal["structure", "depth", "uniform", "control", "context"]
+#: "damage" says what is broken, and leads. "depth" and "structure" claim a pattern, and are tested
+#: against a null. "uniform" is said where none was found. "control" says what else explains a
+#: number; "context" what it stands beside.
+Kind: TypeAlias = Literal["damage", "structure", "depth", "uniform", "control", "context"]
 Generator: TypeAlias = Callable[..., Iterator[Finding]]
 G = TypeVar("G", bound=Generator)
 
