@@ -78,8 +78,8 @@ def limit(folder: Path) -> int:
     print("A wrong scale shows by the entries that it rounds to the other side, k of them: each")
     print("points along ΔW, against the standard error of the pooled projection. Where tensors are")
     print("too small to show their own order of roundings, an order of few bits hides some of it.")
-    print("×1.002 is told in every case above change × entries = 500, and from 75 on where the")
-    print("targets have 73,728 entries or more; a scale within 1e-4 of 1 is not told. In float32")
+    print("×1.002 is told in every case from change × entries = 75 on (for other scales, times")
+    print("0.002 / |scale − 1|); a scale within 1e-4 of 1 is not told. In float32")
     print("every entry shows it, at any size. Here ×1.002: change × entries, k, and the verdict.\n")
     head(["entries", *(f"{c:.1%}" for c in LIMITS)])
     wrong = 0
@@ -94,7 +94,7 @@ def limit(folder: Path) -> int:
             k = sum(int((right[name] != more[name]).sum()) for name in pair.changes)
             found = ftdiff.verify(base, pair.adapter, more)
             cells.append(f"{change * entries:.3g}: {k:,}, {found.verdict}")
-            wrong += change * entries > 500 and found.verdict != "other_scale"
+            wrong += change * entries > 75 and found.verdict != "other_scale"
         line([f"{entries:,}", *cells])
     return wrong
 
