@@ -238,6 +238,7 @@ WRONG: Mapping[str, tuple[Callable[[Pair, torch.dtype], State], tuple[str, ...]]
     "×1.002": (scaled(1.002), ("other_scale",)),
     "×1.01": (scaled(1.01), ("other_scale",)),
     "×0.5": (scaled(0.5), ("other_scale",)),
+    "another checkpoint (factors 0.5 % apart)": (checkpoint(0.005), ("other_change", "several")),
     "another checkpoint (factors 1 % apart)": (checkpoint(0.01), ("other_change", "several")),
     "another checkpoint (factors 5 % apart)": (checkpoint(0.05), ("other_change", "several")),
     "one corrupted entry": (corrupted, ("corrupted",)),

@@ -284,8 +284,8 @@ def test_what_the_adapter_holds_for_nothing_is_not_passed_over(tmp_path: Path) -
     assert "layers.99.self_attn.q_proj" in found.sentences[1]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 40])
-def test_one_entry_a_unit_away_is_corrupted_and_not_rounding(tmp_path: Path, steps: int) -> None:
+@pytest.mark.parametrize("steps", [2, 3, 40])  # one may be a product in 16 bits
+def test_one_entry_two_units_away_is_corrupted_and_not_rounding(tmp_path: Path, steps: int) -> None:
     W = weights(FIXTURES / "merged")[Q].clone()
     place = np.unravel_index(int(W.abs().argmax()), W.shape)
     sign = -1 if math.log2(abs(float(W[place]))) % 1 > 0.5 else 1  # away from the next power of 2

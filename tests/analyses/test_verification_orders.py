@@ -120,6 +120,7 @@ SAID = {
     "×1.002": "merged with 1.002 times the adapter's scale",
     "×1.01": "merged with 1.01 times the adapter's scale",
     "×0.5": "merged with 0.5",
+    "another checkpoint (factors 0.5 % apart)": "another checkpoint of it, or more was done",
     "another checkpoint (factors 1 % apart)": "another checkpoint of it, or more was done",
     "another checkpoint (factors 5 % apart)": "another checkpoint of it, or more was done",
     "one corrupted entry": "merged but for single entries, which are not what the merge gives",
@@ -149,11 +150,13 @@ def test_every_wrong_merge_is_rejected_in_its_own_words(
 
 def test_a_scale_that_no_tensor_shows_is_told_by_all_of_them(tmp_path: Path) -> None:
     pair = lora(tmp_path, llama(layers=6), 0.01)
-    found = verify(pair, BF16, scaled(1.004)(pair, BF16))
+    more = scaled(1.0003)(pair, BF16)
+    found = verify(pair, BF16, more)
     assert found.verdict == "other_scale", found.sentences
-    state = by_hand(pair, pair.base(BF16), full, BF16)
-    state[Q] = scaled(1.004)(pair, BF16)[Q]
-    assert verify(pair, BF16, state).frame.set_index("tensor")["status"][Q] == "rounding"
+    assert found.wrong["said"].str.startswith("of all targets together: 1.000").all()
+    assert found.wrong["scale"].iloc[0] == pytest.approx(1.0003, abs=1e-4)
+    alone = by_hand(pair, pair.base(BF16), full, BF16) | {Q: more[Q]}
+    assert verify(pair, BF16, alone).frame.set_index("tensor")["status"][Q] == "rounding"
 
 
 def test_one_corrupted_entry_is_named_with_its_tensor(pairs: dict[float, Pair]) -> None:

@@ -18,14 +18,14 @@ from ftdiff.deltas.moments import Moments
 #: Standard errors beyond which a projection is not a rounding's: of one tensor among thousands, and
 #: of all of them together.
 ONE, ALL = 5.0, 4.0
-#: A projection that is no more than so many times what replays have among each other is a rounding.
-_AMONG = 2.0
 #: A residual with more than so many times the squares of the furthest replay's is no rounding's.
-_SQUARES = 4.0
+_SQUARES = 6.0
 #: Fewer entries have no size to speak of.
 _ENTRIES = 16
 _COUNTS = ("unequal", "unexplained", "outside")
 _SUMS = ("change_sq", "off_sq", "off_change", "off_change_sq")
+#: A scale this near 1 is not told from the rounding of factors, whose errors go along whole rows.
+_FACTORS = 1e-4
 #: A change that cannot be replayed to the bit has its scale told to this share alone.
 _SHARE = 0.01
 
@@ -81,15 +81,22 @@ class Evidence:
         return math.sqrt(self.off_change_sq) / self.change_sq if self.change_sq else math.inf
 
     @property
-    def among(self) -> float:
-        """The largest projection that replays have among each other."""
-        most = max((abs(x) for x in self.apart), default=0.0)
-        return most / self.change_sq if self.change_sq else 0.0
+    def among(self) -> tuple[float, float]:
+        """The least and the largest projection of the other replays, and 0.
 
-    def along(self, errors: float, share: float = 0.0) -> bool:
+        Where ΔW is rounded before it is added, less of a small change is left.
+        """
+        if not self.change_sq:
+            return 0.0, 0.0
+        known = [0.0, *(x / self.change_sq for x in self.apart)]
+        return min(known), max(known)
+
+    def along(self, errors: float, share: float = _FACTORS) -> bool:
         """Say whether the residual points along ΔW beyond what roundings do."""
-        beyond = max(errors * self.error, _AMONG * self.among, share)
-        return self.unexplained > 0 and abs(self.projection) > beyond
+        least, most = self.among
+        beyond = max(errors * self.error, share)
+        low, high = min(-beyond, least), max(beyond, most)
+        return self.unexplained > 0 and not low <= self.projection <= high
 
     @property
     def large(self) -> bool:
@@ -125,9 +132,12 @@ def pooled(rows: Iterable[Evidence]) -> Evidence | None:
 
 
 def others(way: Replay, factors: bool) -> tuple[Replay, ...]:
-    """Return the replays that a residual is held against: ΔW in float32, and made in 16 bits."""
-    forms = [Formed(), Formed("BF16"), Formed("F16")]
+    """Return the replays that a residual is held against: ΔW in float32, and made in 16 bits.
+
+    In float16 only where it is on the way: small changes are its subnormal numbers.
+    """
+    low = "F16" if "F16" in (way.stored, way.working, way.formed.rounded) else "BF16"
+    forms = [Formed(), Formed("BF16"), Formed(low)]
     if factors:
         forms.append(Formed("BF16", Source("BF16", "nothing")))
-    ways = [Replay(way.stored, way.working, form, way.times, way.order) for form in forms]
-    return tuple(other for other in ways if other != way)
+    return tuple(Replay(way.stored, way.working, form, way.times, way.order) for form in forms)
