@@ -13,10 +13,13 @@ from ftdiff.analyses.findings import (
     concentration,
     contrasts,
     controls,
+    crossings,
     depth,
     groups,
     outliers,
     regime,
+    runs,
+    tensors_apart,
     uniform,
 )
 from ftdiff.analyses.findings.registry import RULES, STRUCTURAL, Rule, rule
@@ -32,12 +35,16 @@ __all__ = [
     "concentration",
     "contrasts",
     "controls",
+    "crossings",
     "depth",
     "findings",
     "groups",
     "outliers",
     "regime",
     "rule",
+    "runs",
+    "structural",
+    "tensors_apart",
     "uniform",
 ]
 
@@ -77,26 +84,31 @@ def findings(
     if metric is None:
         absolute = isinstance(data, Diff) and not data.about.get("base")
         metric = "rms_change" if absolute else "relative_norm"
-    found: list[Finding] = []
-    if isinstance(data, Diff):
-        found += _said("diff", data, options)
-    for grid in grids(data, metric):
-        found += _said("grid", grid, options)
-    return found
+    of_grids = [one for grid in grids(data, metric) for one in _of("grid", grid, options)]
+    of_diff = _of("diff", data, options) if isinstance(data, Diff) else []
+    apart = {one.evidence["component"] for one in of_grids if one.rule == "outlier-component"}
+    once = [one for one in of_diff if one.rule != "lift" or one.evidence["component"] not in apart]
+    return once + of_grids
 
 
-def structural(found: Iterable[Finding]) -> list[Finding]:
+def structural(rows: Iterable[Finding]) -> list[Finding]:
     """Return those that claim a pattern."""
-    return [one for one in found if one.rule in RULES and RULES[one.rule].kind in STRUCTURAL]
+    return [one for one in rows if _kind(one) in STRUCTURAL]
 
 
-def _said(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
-    found: list[Finding] = []
+def _of(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    rows: list[Finding] = []
     for name, one in RULES.items():
-        if one.of != of or (one.kind == "uniform" and structural(found)):
-            continue
-        found += one.generate(subject, **options.get(name, {}))
-    return found
+        kinds = {_kind(row) for row in rows}
+        even = not kinds & {*STRUCTURAL, "contrast"}
+        silent = {"uniform": not even, "power": bool(kinds & {"depth", "uniform"})}
+        if one.of == of and not silent.get(one.kind):
+            rows += one.generate(subject, **options.get(name, {}))
+    return rows
+
+
+def _kind(row: Finding) -> str:
+    return RULES[row.rule].kind if row.rule in RULES else ""
 
 
 def _checked(limits: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
