@@ -49,6 +49,10 @@ __all__ = [
 ]
 
 
+#: Kinds that speak where others have not.
+_LAST = {"uniform": 1, "power": 2}
+
+
 def findings(
     data: Diff | pd.DataFrame,
     metric: str | None = None,
@@ -98,7 +102,7 @@ def structural(rows: Iterable[Finding]) -> list[Finding]:
 
 def _of(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     rows: list[Finding] = []
-    for name, one in RULES.items():
+    for name, one in sorted(RULES.items(), key=lambda item: _LAST.get(item[1].kind, 0)):
         kinds = {_kind(row) for row in rows}
         even = not kinds & {*STRUCTURAL, "contrast"}
         silent = {"uniform": not even, "power": bool(kinds & {"depth", "uniform"})}

@@ -47,7 +47,7 @@ def crossing(
     grid: Grid, *, p: float = 0.05, ratio: float = 1.15, layers: int = LEAST
 ) -> Iterator[Finding]:
     """Say which component overtakes which, and at which layer."""
-    rest = list(crossings(grid, p=p, ratio=ratio, layers=layers))
+    rest = list(crossings(grid, p, ratio, layers))
     while rest:
         names = [name for one in rest for name in (one.up, one.down)]
         mover = max(names, key=names.count)
@@ -56,11 +56,15 @@ def crossing(
         yield _finding(grid, mover, mine)
 
 
-@lru_cache(maxsize=16)
 def crossings(
-    grid: Grid, *, p: float = 0.05, ratio: float = 1.15, layers: int = LEAST
+    grid: Grid, p: float = 0.05, ratio: float = 1.15, layers: int = LEAST
 ) -> tuple[Crossing, ...]:
     """Return the pairs that change places once and for good, by more than chance."""
+    return _kept(grid, p, ratio, layers)
+
+
+@lru_cache(maxsize=16)
+def _kept(grid: Grid, p: float, ratio: float, layers: int) -> tuple[Crossing, ...]:
     tested = components(curves(grid, layers))
     pairs = list(combinations([one.name for one in tested], 2))
     found = []

@@ -98,9 +98,13 @@ def columns(log: pd.DataFrame, least: int = LEAST) -> dict[str, pd.Series[float]
     return {name: column for name, column in kept.items() if len(column) >= enough}
 
 
-@lru_cache(maxsize=16)
 def curves(grid: Grid, least: int = LEAST) -> tuple[Curve, ...]:
     """Test every component of a grid, and all of them together, which comes last."""
+    return _kept(grid, least)
+
+
+@lru_cache(maxsize=16)
+def _kept(grid: Grid, least: int) -> tuple[Curve, ...]:
     return of_columns(grid.log, least)
 
 

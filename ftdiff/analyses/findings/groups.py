@@ -76,7 +76,8 @@ def change_points(curve: Curve) -> list[int]:
     errors = errors + n * 1e-4
     counts = np.arange(1, len(errors) + 1)
     count = int(np.argmin(worth * np.log(errors / n) + 2 * counts * np.log(worth + 1)))
-    starts, end = [], n
+    starts: list[int] = []
+    end = n
     for k in range(count, -1, -1):
         end = int(begins[k][end])
         starts.insert(0, end)

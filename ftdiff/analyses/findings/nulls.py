@@ -11,13 +11,13 @@ import numpy as np
 from ftdiff.tensors import Array
 
 #: Noise of which nulls are drawn: so many curves, and as many for the bias of φ.
-DRAWS, BIAS_DRAWS = 2_000, 400
+DRAWS, BIAS_DRAWS = 1_500, 200
 #: The least number of layers in a run, and beside it.
 SEGMENT = 3
 #: Curves are held to so many robust deviations, of 2 % at least: no single layer makes a pattern.
 CLIP, SPREAD = 3.0, 0.02
 _SEED = 20_240_917
-_PHIS = np.array([0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95])
+_PHIS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 0.95])
 _STEP = 0.05
 _RAISE = 0.6
 #: Under this chance, a curve's shape is taken out of it before φ is told.
@@ -120,8 +120,9 @@ def lag_one(curves: Array, shaped: Array) -> Array:
     """
     n = curves.shape[1]
     plain = shapes(n, 0.0)
-    best = ((curves @ plain.gains.T) ** 2).argmax(axis=1)
-    direction = plain.gains[np.where(shaped, best, 0)]
+    best = np.zeros(len(curves), int)
+    best[shaped] = np.abs(curves[shaped] @ plain.gains.T).argmax(axis=1)
+    direction = plain.gains[best]
     left = curves @ plain.whiten.T
     left = left - (left * direction).sum(axis=1, keepdims=True) * direction
     whole = np.maximum((left**2).sum(axis=1), n * LEAST_SQ)

@@ -60,7 +60,7 @@ def outlying(
     at = int(np.argmax(np.abs(levels - levels.mean())))
     score, component = float(robust_z(levels)[at]), str(log.columns[at])
     sign = 1.0 if score > 0 else -1.0
-    first = float(((sign * log).idxmax(axis=1) == component).mean())
+    first = float(np.mean((sign * log.to_numpy()).argmax(axis=1) == at))
     times = float(np.exp(levels[at] - np.median(np.delete(levels, at))))
     chance = grubbs(levels)
     if abs(score) < z or first < consistency or max(times, 1 / times) < ratio or chance >= p:

@@ -35,8 +35,9 @@ def depth_peak(
             alone = [one for one in alone if not (_alike(one, common) and _near(one, common))]
     while alone:
         members = [one for one in alone if _near(one, alone[0])]
-        yield _several(grid, members)
         alone = [one for one in alone if not _near(one, alone[0])]
+        rest = [one for one in components(tested) if one not in members and one not in alone]
+        yield _several(grid, members, rest)
 
 
 def is_bump(curve: Curve, *, q: float = 0.01, percent: float = 15.0) -> bool:
@@ -44,7 +45,7 @@ def is_bump(curve: Curve, *, q: float = 0.01, percent: float = 15.0) -> bool:
     if curve.step or not is_run(curve, q=q) or groups_of(curve):
         return False
     least = np.log1p(percent / 100)
-    return abs(curve.difference()) >= _AVERAGE * least and curve.span() >= least
+    return bool(abs(curve.difference()) >= _AVERAGE * least and curve.span() >= least)
 
 
 def _near(one: Curve, other: Curve) -> bool:
@@ -71,7 +72,8 @@ def _all(grid: Grid, common: Curve, members: Sequence[Curve]) -> Finding:
     return _finding(grid, message, [common, *members], common.run)
 
 
-def _several(grid: Grid, members: Sequence[Curve]) -> Finding:
+def _several(grid: Grid, passed: Sequence[Curve], rest: Sequence[Curve]) -> Finding:
+    members = [*passed, *_whole_block(passed, rest, _joint(passed))]
     run = _joint(members)
     members = sorted(members, key=lambda one: -abs(one.difference(run)))
     place = _layers(members[0], run)
@@ -88,6 +90,19 @@ def _several(grid: Grid, members: Sequence[Curve]) -> Finding:
             "the median of their other layers."
         )
     return _finding(grid, message, members, run)
+
+
+def _whole_block(
+    passed: Sequence[Curve], rest: Sequence[Curve], run: tuple[int, int]
+) -> list[Curve]:
+    """Return what else a block has, where two of it passed and all others do half as much."""
+    blocks = {one.name.partition(".")[0] for one in passed}
+    others = [one for one in rest if one.name.partition(".")[0] in blocks]
+    least = np.median([one.difference(run) for one in passed]) / 2
+    alike = all(
+        one.layers == passed[0].layers and one.difference(run) / least >= 1 for one in others
+    )
+    return others if len(blocks) == 1 and len(passed) > 1 and alike else []
 
 
 def _joint(members: Sequence[Curve]) -> tuple[int, int]:

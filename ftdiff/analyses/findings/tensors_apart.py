@@ -20,12 +20,13 @@ _ROUNDS = 6
 
 @rule("tensor-apart", kind="structure")
 def tensor_apart(
-    grid: Grid, *, z: float = 6.0, ratio: float = 1.5, p: float = 0.015, cells: int = 12
+    grid: Grid, *, z: float = 6.0, ratio: float = 1.5, p: float = 0.012, cells: int = 12
 ) -> Iterator[Finding]:
     """Name the tensors that are apart: far out, and with a gap to all others.
 
-    Noise with heavy tails has far cells too: of cells with tails as heavy as Student's t with
-    three degrees of freedom, the k-th largest is c times the next with a chance of c^(−3k).
+    Noise with heavy tails has far cells too: where tails are as heavy as those of Student's t
+    with three degrees of freedom, the k-th largest is c times the next with a chance of c^(−3k).
+    The first may have a chance of p, each further one half of it.
     """
     log = grid.log.to_numpy()
     if np.isfinite(log).sum() < cells or min(log.shape) < 1 or log.shape[0] < 4:
@@ -37,7 +38,8 @@ def tensor_apart(
     spread = 1.4826 * max(float(np.nanmedian(np.abs(rest))), SPREAD / 1.4826)
     for count in range(1, MOST + 1):
         gap = ranked[count - 1] / max(ranked[count], 2 * spread)
-        if ranked[count - 1] < max(z * spread, np.log(ratio)) or gap < p ** (-1 / (3 * count)):
+        least = (p / 2 ** (count - 1)) ** (-1 / (3 * count))
+        if ranked[count - 1] < max(z * spread, np.log(ratio)) or gap < least:
             continue
         for at in order[:count]:
             yield _finding(grid, divmod(int(at), log.shape[1]), rest, spread)
@@ -71,7 +73,7 @@ def _median(values: Array, axis: int) -> Array:
 
 def _finding(grid: Grid, place: tuple[int, int], rest: Array, spread: float) -> Finding:
     layer, name = grid.values.index[place[0]], str(grid.values.columns[place[1]])
-    value, off = float(grid.values.iloc[place]), float(rest[place])
+    value, off = float(grid.values.to_numpy()[place]), float(rest[place])
     message = (
         f"{name} of layer {layer}{grid.where} stands apart: its {grid.metric.replace('_', ' ')} of "
         f"{value:.3g} is {np.exp(off):.3g} times what its layer and its component would have it be."
