@@ -90,7 +90,7 @@ TELLS = {
     "hump": ("depth-peak", "layer-groups", "depth-trend"),
     "step": ("layer-groups", "depth-peak", "depth-trend"),
     "crossing": ("crossing",),
-    "contrast": ("contrast",),
+    "contrast": ("contrast", "outlier-component"),
     "outlier": ("outlier-component",),
     "tensor": ("tensor-apart",),
 }

@@ -80,7 +80,7 @@ def grubbs(levels: Array) -> float:
     if g_sq >= most * (1 - 1e-12):
         return 0.0
     t_sq = g_sq * m * (m - 2) / ((m - 1) ** 2 - g_sq * m)
-    return float(min(1.0, m * student(t_sq, m - 2)))
+    return min(1.0, m * float(student(t_sq, m - 2)))
 
 
 @rule("outlier-layer", kind="structure")

@@ -85,9 +85,8 @@ def _several(grid: Grid, passed: Sequence[Curve], rest: Sequence[Curve]) -> Find
         parts = [_signed(one.name, one.difference(run)) for one in members]
         most = "most" if members[0].difference(run) > 0 else "least"
         message = (
-            f"{_block(grid, members)}{', '.join(parts[:-1])} and {parts[-1]}"
-            f"{')' if _block(grid, members) else ''}{grid.where} moved {most} in {place}, against "
-            "the median of their other layers."
+            f"{_subject(grid, members)}{grid.where} moved {most} in {place}: {_and(parts)} against "
+            "the median of the other layers."
         )
     return _finding(grid, message, members, run)
 
@@ -118,13 +117,17 @@ def _joint(members: Sequence[Curve]) -> tuple[int, int]:
     return int(start), int(end)
 
 
-def _block(grid: Grid, members: Sequence[Curve]) -> str:
-    """Open the sentence with a block that the members are all of."""
+def _subject(grid: Grid, members: Sequence[Curve]) -> str:
+    """Name the block that the members are, or each of them."""
     names = {one.name for one in members}
     for block, words in (("attn", "Attention"), ("mlp", "The MLP")):
         if names == {name for name in map(str, grid.values) if name.startswith(f"{block}.")}:
-            return f"{words} ("
-    return ""
+            return words
+    return _and([one.name for one in members])
+
+
+def _and(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _layers(curve: Curve, run: tuple[int, int]) -> str:

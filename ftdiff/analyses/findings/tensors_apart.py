@@ -37,9 +37,10 @@ def tensor_apart(
     ranked = sizes.ravel()[order]
     spread = 1.4826 * max(float(np.nanmedian(np.abs(rest))), SPREAD / 1.4826)
     for count in range(1, MOST + 1):
-        gap = ranked[count - 1] / max(ranked[count], 2 * spread)
-        least = (p / 2 ** (count - 1)) ** (-1 / (3 * count))
-        if ranked[count - 1] < max(z * spread, np.log(ratio)) or gap < least:
+        if ranked[count - 1] < max(z * spread, np.log(ratio)):
+            return
+        chance = float(max(ranked[count], 2 * spread) / ranked[count - 1]) ** (3 * count)
+        if chance > p / 2 ** (count - 1):
             continue
         for at in order[:count]:
             yield _finding(grid, divmod(int(at), log.shape[1]), rest, spread)
@@ -52,7 +53,7 @@ def residual(log: Array) -> Array:
     One or two components have no layer effect of their own: there it is the median of five
     neighbours that is taken out.
     """
-    rest = log - np.nanmedian(log, axis=0, keepdims=True) if np.isfinite(log).any() else log
+    rest = log - _median(log, 0)
     if log.shape[1] < 3:
         padded = np.pad(rest, ((2, 2), (0, 0)), mode="reflect")
         near = np.stack([padded[i : i + len(rest)] for i in range(5)])

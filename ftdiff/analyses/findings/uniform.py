@@ -51,8 +51,8 @@ def depth_power(grid: Grid, *, trend: float = 30.0) -> Iterator[Finding]:
     if least <= trend:
         return
     message = (
-        f"{counted(layers, 'layer')}{grid.where} that vary as these do are too few for a trend "
-        f"with depth under {_rounded(least)} %: smaller ones would not be seen."
+        f"{counted(layers, 'layer')}{grid.where} that vary as these do are too few to show a trend "
+        f"with depth under {_rounded(least)} %."
     )
     found = evidence(layers=layers, least_trend=least, phi=tested[0].phi, stack=grid.stack)
     yield Finding("depth-power", "note", message, found)
