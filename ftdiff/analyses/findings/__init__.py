@@ -49,8 +49,8 @@ __all__ = [
 ]
 
 
-#: Kinds that speak where others have not.
-_LAST = {"uniform": 1, "power": 2}
+#: Kinds in the order in which they speak; some only where others have not.
+_ORDER = ("context", "depth", "structure", "contrast", "uniform", "power", "control")
 
 
 def findings(
@@ -75,7 +75,8 @@ def findings(
     Returns
     -------
     list of Finding
-        In the order of `RULES`, a stack after the other; deterministic.
+        What is of the whole, then depth, structure and contrasts, a stack after the other;
+        deterministic.
 
     Raises
     ------
@@ -88,11 +89,20 @@ def findings(
     if metric is None:
         absolute = isinstance(data, Diff) and not data.about.get("base")
         metric = "rms_change" if absolute else "relative_norm"
-    of_grids = [one for grid in grids(data, metric) for one in _of("grid", grid, options)]
-    of_diff = _of("diff", data, options) if isinstance(data, Diff) else []
-    apart = {one.evidence["component"] for one in of_grids if one.rule == "outlier-component"}
-    once = [one for one in of_diff if one.rule != "lift" or one.evidence["component"] not in apart]
-    return once + of_grids
+    rows = _of("diff", data, options) if isinstance(data, Diff) else []
+    for grid in grids(data, metric):
+        rows = _once(rows, _of("grid", grid, options))
+    return rows
+
+
+def _once(rows: list[Finding], more: list[Finding]) -> list[Finding]:
+    """Put findings together, a pattern once: no share of an outlier, no layers of a told run."""
+    apart = {one.evidence["component"] for one in more if one.rule == "outlier-component"}
+    layers = any(one.rule in ("depth-peak", "layer-groups", "outlier-layer") for one in more)
+    return [
+        *(one for one in rows if one.rule != "lift" or one.evidence["component"] not in apart),
+        *(one for one in more if one.rule != "concentrated" or not layers),
+    ]
 
 
 def structural(rows: Iterable[Finding]) -> list[Finding]:
@@ -102,7 +112,7 @@ def structural(rows: Iterable[Finding]) -> list[Finding]:
 
 def _of(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     rows: list[Finding] = []
-    for name, one in sorted(RULES.items(), key=lambda item: _LAST.get(item[1].kind, 0)):
+    for name, one in sorted(RULES.items(), key=lambda item: _ORDER.index(item[1].kind)):
         kinds = {_kind(row) for row in rows}
         even = not kinds & {*STRUCTURAL, "contrast"}
         silent = {"uniform": not even, "power": bool(kinds & {"depth", "uniform"})}

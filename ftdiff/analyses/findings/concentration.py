@@ -23,7 +23,7 @@ DRAWS = 499
 
 @rule("concentrated", kind="structure")
 def concentrated(
-    grid: Grid, *, gini: float = 0.3, p: float = 0.01, layers: int = LEAST
+    grid: Grid, *, gini: float = 0.3, p: float = 0.01, few: float = 0.2, layers: int = LEAST
 ) -> Iterator[Finding]:
     """Say in how few layers the squared change sits: Gini over layers, weighed by parameters."""
     kept = grid.full(layers)
@@ -38,6 +38,8 @@ def concentrated(
         return
     by_layer = pd.Series(energy.sum(axis=1), kept.index).sort_values(ascending=False)
     half = int((by_layer.cumsum() / by_layer.sum()).searchsorted(0.5)) + 1
+    if half > few * len(kept):
+        return
     effective = float(by_layer.sum() ** 2 / (by_layer**2).sum())
     names = [*by_layer.index[:half]]
     message = (

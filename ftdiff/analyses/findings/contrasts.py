@@ -12,8 +12,9 @@ import pandas as pd
 from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings import nulls
 from ftdiff.analyses.findings.crossings import crossings
-from ftdiff.analyses.findings.curves import LEAST, components, curves
+from ftdiff.analyses.findings.curves import LEAST, components, curves, holds
 from ftdiff.analyses.findings.depth import is_line
+from ftdiff.analyses.findings.groups import is_run
 from ftdiff.analyses.findings.outliers import outlying
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.grid import Grid
@@ -40,6 +41,7 @@ def contrast(
     """Say which of two components of a block moves more, in layers that resemble each other."""
     phi = _phi(grid, layers)
     apart = {one.component for one in outlying(grid)}
+    shaped = {one.name for one in curves(grid, layers) if is_line(one) or is_run(one)}
     crossed = {frozenset((one.up, one.down)) for one in crossings(grid)}
     tested = [
         (block, _compared(grid.log[a], grid.log[b], phi))
@@ -55,6 +57,7 @@ def contrast(
         and pair.ratio >= ratio
         and not apart & {pair.more, pair.less}
         and frozenset((pair.more, pair.less)) not in crossed
+        and (not shaped & {pair.more, pair.less} or _holds(grid, pair))
     ]
     for block, pair, q in _nearest(grid, shown):
         absolute = _absolute(grid, pair.more, pair.less)
@@ -118,6 +121,11 @@ def layer_dependent(
         f"the component's ({parts['component']:.0%})."
     )
     yield Finding("layer-dependent", "note", message, evidence(**parts, stack=grid.stack))
+
+
+def _holds(grid: Grid, pair: Pair) -> bool:
+    """Whether a difference is no trend of one of the two: it is there at all depths."""
+    return holds((grid.log[pair.more] - grid.log[pair.less]).dropna().to_numpy())
 
 
 def two_way(log: Array) -> tuple[dict[str, float], Array]:

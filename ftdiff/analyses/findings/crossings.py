@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.finding import Finding, listed
 from ftdiff.analyses.findings import nulls
 from ftdiff.analyses.findings.curves import LEAST, components, curves
 from ftdiff.analyses.findings.registry import evidence, rule
@@ -22,6 +22,8 @@ SIDE, DRAWS = 3, 20_000
 _SEED = 20_240_918
 #: Names that one sentence holds.
 _MOST = 3
+#: With fewer draws that turn, the tail is taken to begin where the last of them is.
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def _chance(gap: Array, at: int, phi: float) -> float:
     n = len(gap)
     share, scores = _null(n, phi)
     score = _score(gap, at, phi)
-    if len(scores) < 20:
-        return share
+    if len(scores) < _FEW:
+        beyond = max(score - float(scores[-1]), 0.0) if len(scores) else 0.0
+        return share * float(np.exp(-beyond / 1.5))
     start = float(np.quantile(scores, 0.8))
     if score <= start:
         return share * float((scores >= score).mean())
@@ -135,9 +138,10 @@ def _finding(grid: Grid, mover: str, mine: list[Crossing]) -> Finding:
         ("falls behind", [(one.up, one.layer) for one in mine if one.down == mover]),
     ):
         if rows:
-            named = [f"{name} at layer {layer}" for name, layer in rows[:_MOST]]
-            more = f" and {len(rows) - _MOST} more" if len(rows) > _MOST else ""
-            parts.append(f"{verb} {', '.join(named)}{more}")
+            at = {layer for _, layer in rows}
+            where = "" if len(at) > 1 else f" at layer {rows[0][1]}"
+            named = [name if where else f"{name} at layer {layer}" for name, layer in rows]
+            parts.append(f"{verb} {listed(named, _MOST)}{where}")
     message = f"{mover}{grid.where} {' and '.join(parts)}."
     if len(mine) == 1:
         one = mine[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from ftdiff.tensors import Array
 LEAST = 6
 #: The curve of all components: its name, and how many components it takes.
 ALL, MEMBERS = "", 3
+#: Share of a difference of levels that has to be there in each third of the layers.
+_KEPT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,10 +147,43 @@ def _tested(
     shapes = nulls.shapes(n, phi)
     scores = shapes.scores(nulls.clipped(column.to_numpy())[None])[0]
     best = 1 + int(scores[1:].argmax())
-    first, last = (int(place) for place in shapes.runs[best - 1])
+    run = edges(column.to_numpy(), *map(int, shapes.runs[best - 1]))
     line_p = float(nulls.student(scores[0], n - 2))
     run_p = nulls.run_chance(float(scores[best]), n, phi)
-    ends = 1 if first == 0 or last == n else 2
+    ends = 1 if run[0] == 0 or run[1] == n else 2
     line_bic = n * np.log1p(scores[0] / (n - 2)) - np.log(n)
     run_bic = n * np.log1p(scores[best] / (n - 2)) - (1 + ends) * np.log(n)
-    return name, column, line_p, run_p, (first, last), float(line_bic), float(run_bic)
+    return name, column, line_p, run_p, run, float(line_bic), float(run_bic)
+
+
+def edges(curve: Array, first: int, last: int) -> tuple[int, int]:
+    """Return the run near one that was found which least squares prefers, to the layer.
+
+    The scan knows fewer runs than there are, and of a smooth hump only its upper half. What is
+    beyond the medians of both sides is held to them: a layer belongs to the nearer one.
+    """
+    n, near = len(curve), max(2, (last - first) // 3)
+    outer = np.concatenate([curve[:first], curve[last:]])
+    held = np.clip(curve, *sorted((np.median(curve[first:last]), np.median(outer))))
+    sums = np.concatenate([[0.0], (held - held.mean()).cumsum()])
+    starts = [0] if first == 0 else range(max(1, first - near), first + near + 1)
+    ends = [n] if last == n else range(max(nulls.SEGMENT, last - near), min(n, last + near + 1))
+    best, least = (first, last), -1.0
+    for a, b in product(starts, ends):
+        inside, outside = b - a, n - b + a
+        if min(inside, outside) < nulls.SEGMENT:
+            continue
+        gain = (sums[b] - sums[a]) ** 2 * (1 / inside + 1 / outside)
+        if gain > least * (1 + 1e-9):
+            best, least = (a, b), gain
+    return best
+
+
+def holds(gap: Array) -> bool:
+    """Whether a difference of two curves is there in each third of the layers, by half of it."""
+    middle = float(np.median(gap))
+    return (
+        all(np.median(part) / middle >= _KEPT for part in np.array_split(gap, 3))
+        if middle
+        else False
+    )

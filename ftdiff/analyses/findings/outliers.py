@@ -9,12 +9,17 @@ from functools import lru_cache
 import numpy as np
 
 from ftdiff.analyses.finding import Finding
-from ftdiff.analyses.findings.nulls import student
+from ftdiff.analyses.findings.curves import holds
+from ftdiff.analyses.findings.nulls import SEGMENT, student
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.grid import Grid, robust_z
 from ftdiff.tensors import Array
 
 TEST = "robust z of the median, and Grubbs' test of the components' levels"
+
+
+#: The most layers that stand apart together.
+_LAYERS = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def outlying(
     chance = grubbs(levels)
     if abs(score) < z or first < consistency or max(times, 1 / times) < ratio or chance >= p:
         return ()
+    if not holds((log.iloc[:, at] - log.drop(columns=component).median(axis=1)).to_numpy()):
+        return ()
     return (Outlier(component, score, times, first, chance),)
 
 
@@ -87,25 +94,38 @@ def grubbs(levels: Array) -> float:
 def outlier_layer(
     grid: Grid, *, z: float = 6.0, consistency: float = 0.8, ratio: float = 1.5, layers: int = 8
 ) -> Iterator[Finding]:
-    """Say which layer is apart in most of its components: robust z of its median."""
+    """Say which layers, up to three, are apart in most components: robust z of their medians."""
     log = grid.full(layers)
     if log.shape[1] < 2 or not len(log):
         return
-    centred = log - log.median()
-    profile = centred.median(axis=1)
-    for layer, score in zip(log.index, robust_z(profile.to_numpy()), strict=True):
-        if abs(score) < z:
+    centred = (log - log.median()).to_numpy()
+    profile = np.median(centred, axis=1)
+    scores = robust_z(profile)
+    for sign in (1.0, -1.0):
+        places = np.flatnonzero(sign * scores >= z)
+        if not 1 <= len(places) <= _LAYERS or _neighbours(places):
             continue
-        sign = 1.0 if score > 0 else -1.0
-        first = float(((sign * centred).idxmax() == layer).mean())
-        times = float(np.exp(profile[layer] - profile.drop(layer).median()))
+        ranks = (-sign * centred).argsort(axis=0).argsort(axis=0)
+        first = float((ranks[places].max(axis=0) < len(places)).mean())
+        times = float(np.exp(np.median(profile[places]) - np.median(np.delete(profile, places))))
         if first < consistency or max(times, 1 / times) < ratio:
             continue
+        names = [log.index[int(place)] for place in places]
+        one = len(names) == 1
         message = (
-            f"Layer {layer}{grid.where} stands apart: it moves {times:.3g} times as much as the "
-            f"median layer (robust z {score:+.1f}) and is {'highest' if sign > 0 else 'lowest'} in "
-            f"{first:.0%} of {log.shape[1]} components."
+            f"Layer{'' if one else 's'} {' and '.join(map(str, names))}{grid.where} "
+            f"stand{'s' if one else ''} apart: {'it moves' if one else 'they move'} {times:.3g} "
+            f"times as much as the median layer, and {'is' if one else 'are'} the "
+            f"{'highest' if sign > 0 else 'lowest'} in {first:.0%} of {log.shape[1]} components."
         )
-        found = evidence(layer=layer, z=score, ratio=times, consistency=first, stack=grid.stack)
-        cells = tuple((layer, name) for name in log.columns)
+        found = evidence(
+            layer=names[0], layers=names, z=[scores[place] for place in places], ratio=times,
+            consistency=first, stack=grid.stack,
+        )  # fmt: skip
+        cells = tuple((layer, name) for layer in names for name in log.columns)
         yield Finding("outlier-layer", "note", message, found, cells)
+
+
+def _neighbours(places: Array) -> bool:
+    """Whether layers are so many neighbours that they are a run, which has its own rule."""
+    return len(places) >= SEGMENT and bool((np.diff(places) == 1).all())

@@ -8,7 +8,7 @@ import numpy as np
 
 from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings import nulls
-from ftdiff.analyses.findings.curves import ALL, LEAST, Curve, components, curves, percent
+from ftdiff.analyses.findings.curves import ALL, LEAST, Curve, components, curves, edges, percent
 from ftdiff.analyses.findings.groups import TEST, groups_of, is_run
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.grid import Grid
@@ -114,7 +114,7 @@ def _joint(members: Sequence[Curve]) -> tuple[int, int]:
     scores = shapes.scores(nulls.clipped(mean)[None])[0][1:]
     inner = (shapes.runs[:, 0] > 0) & (shapes.runs[:, 1] < len(mean))
     start, end = shapes.runs[np.where(inner, scores, -1.0).argmax()]
-    return int(start), int(end)
+    return edges(mean, int(start), int(end))
 
 
 def _subject(grid: Grid, members: Sequence[Curve]) -> str:

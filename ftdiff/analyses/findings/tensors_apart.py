@@ -75,15 +75,20 @@ def _median(values: Array, axis: int) -> Array:
 def _finding(grid: Grid, place: tuple[int, int], rest: Array, spread: float) -> Finding:
     layer, name = grid.values.index[place[0]], str(grid.values.columns[place[1]])
     value, off = float(grid.values.to_numpy()[place]), float(rest[place])
+    times = f"{_number(np.exp(abs(off)))} times {'as much as' if off > 0 else 'less than'}"
     message = (
-        f"{name} of layer {layer}{grid.where} stands apart: its {grid.metric.replace('_', ' ')} of "
-        f"{value:.3g} is {np.exp(off):.3g} times what its layer and its component would have it be."
+        f"{name} of layer {layer}{grid.where} stands apart: it moves {times} its layer and its "
+        f"component would have it ({grid.metric.replace('_', ' ')} {value:.3g})."
     )
     found = evidence(
         component=name, layer=layer, tensors=_tensors(grid, layer, name), ratio=np.exp(off),
         z=off / spread, test=TEST, stack=grid.stack,
     )  # fmt: skip
     return Finding("tensor-apart", "caution", message, found, ((layer, name),))
+
+
+def _number(times: float) -> str:
+    return f"{times:,.0f}" if times >= 1000 else f"{times:.3g}"
 
 
 def _tensors(grid: Grid, layer: object, component: str) -> list[str]:
