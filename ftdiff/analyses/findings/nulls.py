@@ -17,9 +17,11 @@ SEGMENT = 3
 #: Curves are held to so many robust deviations, of 2 % at least: no single layer makes a pattern.
 CLIP, SPREAD = 3.0, 0.02
 _SEED = 20_240_917
+#: φ for which noise is drawn to know the bias, and the grid of φ for which nulls are kept.
 _PHIS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 0.95])
 _STEP = 0.05
-_RAISE = 0.6
+#: By so many standard errors φ is raised: too low a φ makes patterns of noise.
+_RAISE = 0.5
 #: Under this chance, a curve's shape is taken out of it before φ is told.
 _SHAPED = 0.05
 #: A noise of 1 % is taken to be in every curve, so that equal numbers divide by something.
@@ -131,7 +133,7 @@ def lag_one(curves: Array, shaped: Array) -> Array:
 
 
 def pooled_phi(curves: Sequence[Array]) -> float:
-    """Return one AR(1) φ for curves of one model, unbiased and raised by a standard error.
+    """Return one AR(1) φ for curves of one model, unbiased and raised by half a standard error.
 
     What each layer resembles the next by is averaged over curves and looked up among that of
     noise with a known φ. At first the best shape is taken out of every curve, then only of those
