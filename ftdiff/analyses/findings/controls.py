@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ftdiff.analyses.damage import damage_of
 from ftdiff.analyses.finding import Finding, counted, listed
-from ftdiff.analyses.findings.depth import LEAST
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.frame import records, rows_at
 from ftdiff.comparison.grid import Grid
@@ -86,13 +85,6 @@ def left_out(grid: Grid) -> Iterator[Finding]:
         )
         found = evidence(cells=len(grid.drowned), snr=TRUSTED_SNR, stack=grid.stack)
         yield Finding("left-out", "caution", message, found, grid.drowned)
-    if len(grid.values) < LEAST:
-        message = (
-            f"There are {counted(len(grid.values), 'layer')}{grid.where}: under {LEAST}, nothing "
-            "is said of depth, groups or contrasts."
-        )
-        found = evidence(layers=len(grid.values), stack=grid.stack)
-        yield Finding("left-out", "note", message, found)
     if grid.diff is None:
         message = (
             "A plain matrix has no base norms, scale shares or storage precision: the norm, scale "

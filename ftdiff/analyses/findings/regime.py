@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,21 @@ CALIBRATION = (
     Calibration("chat fine-tuning of 8B models", 0.015, 0.05),
     Calibration("heavy fine-tuning on long reasoning, 7B", 0.13, 0.26),
 )
+#: Layers as decoders of language name them, from the first word or inside a wrapper's names.
+_DECODER = re.compile(
+    r"(?:^|^model\.|language_model\.(?:model\.)?|^base_model\.model\.(?:model\.)?)"
+    r"layers\.\d+\.(?:self_attn|attention|linear_attn|mixer|mlp\.(?:up|gate|down)_proj)\."
+    r"|^(?:transformer\.)?h\.\d+\.(?:attn|mlp|self_attention)\."
+    r"|^transformer\.(?:blocks|encoder\.layers)\.\d+\."
+    r"|gpt_neox\.layers\.\d+\.|^blk\.\d+\.(?:attn|ffn|ssm)|^backbone\.layers\.\d+\.mixer\."
+)
+#: Types of configurations that use such names and are no decoders of language.
+_OTHERS = {
+    "modernbert", "nomic_bert", "vit", "clip_vision_model", "siglip_vision_model", "dinov2",
+    "esm", "bart", "mbart", "t5", "pegasus", "marian", "whisper", "wav2vec2", "hubert", "bert",
+    "roberta", "deberta", "deberta-v2", "electra", "albert", "distilbert", "xlm-roberta",
+    "unet", "flux", "sd3",
+}  # fmt: skip
 #: A single published number stands for its neighbourhood, up to this factor.
 _NEAR = 1.1
 
@@ -42,7 +58,7 @@ def regime(diff: Diff) -> Iterator[Finding]:
     """Say which calibration rows the overall change is consistent with, and its neighbours."""
     overall = diff.overall
     size = overall.get("relative_norm")
-    if size is None or not diff.about.get("base") or not size > 0:
+    if size is None or not diff.about.get("base") or not size > 0 or not of_language(diff):
         return
     inside = [row for row in CALIBRATION if row.low / _NEAR <= size <= row.high * _NEAR]
     below = [row for row in CALIBRATION if row.high * _NEAR < size]
@@ -66,6 +82,15 @@ def regime(diff: Diff) -> Iterator[Finding]:
         log10=math.log10(size),
     )
     yield Finding("regime", "note", message, found)
+
+
+def of_language(diff: Diff) -> bool:
+    """Whether this is a decoder of language, by its configuration's type and its tensors' names."""
+    configs = diff.about.get("config") or {}
+    kinds = {str((config or {}).get("model_type")) for config in configs.values()}
+    named = bool(diff.frame["tensor"].astype(str).str.contains(_DECODER).any())
+    encoders = bool(diff.frame["stack"].fillna("").isin(("encoder",)).any())
+    return named and not kinds & _OTHERS and not encoders
 
 
 def _shape(overall: dict[str, float]) -> str:
