@@ -62,10 +62,12 @@ def _compared(diff: Diff) -> str:
 
 def _overall(diff: Diff, said: Sequence[Finding]) -> str:
     regime = _all(said, "regime")
-    size = diff.overall.get("rms_change")
-    if regime or size is None:
+    if regime:
         return " ".join(regime)
-    return f"The root-mean-square change of an entry is {headline(diff, 'rms_change')}."
+    if size := headline(diff):
+        return f"The relative change is {size}."
+    absolute = headline(diff, "rms_change")
+    return f"The root-mean-square change of an entry is {absolute}." if absolute else ""
 
 
 def _patterns(said: Sequence[Finding], read: Sequence[Grid], diff: Diff | None) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.scope import headline
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def regime(diff: Diff) -> Iterator[Finding]:
     told = f"consistent with {fits}; {beside}" if inside else f"between published sizes; {beside}"
     if not inside and None in near.values():
         told = f"{'above' if below else 'below'} every published size; {beside}"
-    message = f"The overall relative change is {size:.3g}{_shape(overall)}: {told}."
+    message = f"The relative change is {headline(diff)}{_shape(overall)}: {told}."
     found = evidence(
         relative_norm=size,
         consistent=[row.name for row in inside],
@@ -99,4 +100,4 @@ def _shape(overall: dict[str, float]) -> str:
         parts.append(f"{overall['changed_fraction']:.0%} of the entries changed")
     if "scale_share" in overall:
         parts.append(f"{overall['scale_share']:.1%} of its square is a rescale")
-    return f" ({', '.join(parts)})" if parts else ""
+    return f"; {', '.join(parts)}" if parts else ""
