@@ -109,7 +109,7 @@ def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
         return [_joined(_all(said, "left-out"))]
     faint = _all(said, "precision-control", "left-out")
     scale = _all(said, "scale-control")
-    lines = [_joined([*scale, *_all(said, "norm-control")])]
+    lines = [" ".join([_joined(scale), *_all(said, "norm-control")[:_MOST]]).strip()]
     if faint or "snr" not in diff.frame:
         lines.append(_joined(faint))
     elif diff.frame["snr"].notna().any():
