@@ -22,6 +22,7 @@ from ftdiff.deltas.recipes import Replaced, Tuned, Unreadable
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge, write_model
+from tests.formats.quantised_models import four_bits
 
 State = Mapping[str, torch.Tensor]
 
@@ -563,6 +564,14 @@ def test_the_same_rounding_of_the_base_pulls_unrelated_ones_towards_1_and_says_s
             assert f"as large as {one.evidence['base_rounding']:.0%}" in one.message
 
 
+def test_a_dequantised_base_is_off_the_grid_of_what_is_stored_after_it() -> None:
+    parts, values = four_bits("nf4")(UP, weights())
+    assert values.dtype == torch.float32
+    tuned = rounded(values, 1e-4, 0.0, BF16, BF16)[1]
+    row = ftdiff.similarity(tuned, dict(parts)).by().iloc[0]
+    assert row["rounding_cosine"] > 0.9 and row["cosine"] > 0.8 and row["snr"] < 10
+
+
 def test_above_the_floor_no_rounding_is_spoken_of() -> None:
     for W in (weights(), weights().to(BF16)):
         base, tuned = rounded(W, 8e-3, 0.3, BF16, BF16, BF16)
@@ -620,3 +629,14 @@ def test_a_file_that_does_not_know_the_base_rounding_is_read_and_says_so(tmp_pat
     assert old.matrix.equals(whole.matrix) and old.by()["rounding_cosine"].isna().all()
     said = next(one for one in old.findings() if one.rule == "under-the-floor")
     assert said.evidence["towards"] is None and "if the base has a wider dtype" in said.message
+
+
+def test_what_no_one_else_is_like_under_the_floor_may_be_more_alike_than_stored() -> None:
+    base, tuned = rounded(weights().to(BF16), 1e-3, 0.0, BF16, BF16)
+    said = [one for one in ftdiff.similarity(tuned, base).findings() if one.rule == "unrelated"]
+    assert len(said) == 2
+    assert all(one.message.endswith("alike ones are pulled towards 0)") for one in said)
+    mirrored = {UP: (2 * base[UP].double() - tuned[0][UP].double()).to(BF16)}
+    result = ftdiff.similarity([tuned[0], mirrored], base)
+    against = next(one for one in result.findings() if one.rule == "opposed")
+    assert against.message.endswith("alike ones are pulled towards 0)")

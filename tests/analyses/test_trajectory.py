@@ -450,3 +450,13 @@ def test_the_rounding_of_a_base_is_no_early_saturation() -> None:
     length = found.by()["displacement"].to_numpy()
     assert length[0] > 0.9 * length[-1]  # by the base's own rounding
     assert "early-saturation" not in {one.rule for one in found.findings()}
+
+
+def test_a_jump_out_of_steps_under_the_floor_says_that_those_are_blurred() -> None:
+    base, states, steps = stored(0.02, 1e-3, 5)
+    far = sum(steps) + base[UP].double() + 2 * steps[0]
+    run = [*states, {UP: far.to(BF16)}]
+    jump = next(one for one in ftdiff.trajectory(base, run).findings() if one.rule == "jump")
+    assert "the usual one is blurred by rounding)" in jump.message
+    plain = next(one for one in planted([0.1, 0.2, 0.3, 1.0, 1.1]).findings() if one.rule == "jump")
+    assert "rounding" not in plain.message
