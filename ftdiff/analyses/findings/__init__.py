@@ -66,8 +66,7 @@ def of_diff(
         found += _said("diff", data, options)
     for grid in grids(data, metric):
         found += _said("grid", grid, options)
-    lead = broken(found)
-    return [*lead, *(one for one in found if one not in lead)]
+    return _led(found)
 
 
 def structural(found: Iterable[Finding]) -> list[Finding]:
@@ -78,6 +77,14 @@ def structural(found: Iterable[Finding]) -> list[Finding]:
 def broken(found: Iterable[Finding]) -> list[Finding]:
     """Return those that say what is broken."""
     return [one for one in found if one.rule in RULES and RULES[one.rule].kind == "damage"]
+
+
+def _led(found: list[Finding]) -> list[Finding]:
+    """Put what is broken first; beside another base nothing else tells of training."""
+    lead = broken(found)
+    if any(one.rule == "another-base" for one in lead):
+        return lead
+    return [*lead, *(one for one in found if one not in lead)]
 
 
 def _said(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
