@@ -92,8 +92,8 @@ def findings(
     Returns
     -------
     list of Finding
-        Of a diff in the order of its rules, a stack after the other; of other results alarms
-        first. Deterministic.
+        Of a diff what is broken, and then in the order of its rules, a stack after the other; of
+        other results alarms first. Deterministic.
 
     Raises
     ------

@@ -88,6 +88,12 @@ def pruned(W: Any, share: float) -> Any:
     return W
 
 
+def low_rank(W: Any, rank: int) -> Any:
+    """Return the nearest matrix of a rank: at right angles to what it lacks, as a pruned one is."""
+    U, S, Vh = np.linalg.svd(W.astype(np.float64))
+    return (U[:, :rank] * S[:rank]) @ Vh[:rank]
+
+
 def with_nan(W: Any, count: int) -> Any:
     W = W.copy()
     W.flat[:count] = np.nan
@@ -185,6 +191,8 @@ def test_training_of_any_size_is_no_damage(by: float, dtype: str) -> None:
         pytest.param(lambda W: pruned(W, 0.5) + beside(W, 0.01), id="pruned, then trained"),
         pytest.param(lambda W: 1e-20 * renewed(W) + W, id="nothing"),
         pytest.param(lambda W: np.where(np.abs(W) < 0.02, 1e-9, W), id="small, and no zeros"),
+        pytest.param(lambda W: np.where(np.abs(W) < 0.02, 0.001 * W, W), id="shrunk, and no zeros"),
+        pytest.param(lambda W: low_rank(W, 20), id="its largest singular values"),
     ],
 )
 def test_a_near_miss_is_not_told(change: Callable[[Any], Any]) -> None:
@@ -230,8 +238,9 @@ def test_a_multiple_is_told_where_it_is_large_against_the_rest() -> None:
 
 
 def test_a_vector_has_no_direction_to_lose_and_a_scalar_nothing() -> None:
-    base = {**model(), "model.layers.0.gate": np.float32([2.0])}
-    bias = "model.layers.3.self_attn.q_proj.bias"
+    bias = "model.layers.3.mlp.up_proj.bias"
+    wide = 1e-3 * np.random.default_rng(4).normal(size=256)
+    base = {**model(), "model.layers.0.gate": np.float32([2.0]), bias: wide.astype("f4")}
     for W in ([4.0], [-2.0]):
         tuned = {**trained(base), "model.layers.0.gate": np.float32(W), bias: renewed(base[bias])}
         assert not said(ftdiff.compare(base, tuned))
@@ -283,7 +292,7 @@ def test_what_could_not_be_read_leads() -> None:
 def test_an_unrelated_model_is_told_whatever_was_copied(copied: tuple[str, ...]) -> None:
     base = model()
     diff = ftdiff.compare(base, {**model(seed=9), **{name: base[name] for name in copied}})
-    (one,) = said(diff)
+    (one,) = findings(diff)
     assert one.rule == "another-base" and one.evidence["matrices"] == 3 * LAYERS
     assert abs(one.evidence["cosine"]) < 0.05
     alarms = [f.rule for f in ftdiff.audit(diff).findings if f.severity == "alarm"]
@@ -298,6 +307,8 @@ def test_half_a_model_initialised_anew_is_named_tensor_by_tensor() -> None:
     assert one.rule == "replaced" and len(one.evidence["tensors"]) == LAYERS
     known = kinship(diff)
     assert known is not None and known.cosine > 0.99 and known.matrices == 3 * LAYERS
+    frozen = {**base, **{V.format(i): tuned[V.format(i)] for i in range(LAYERS)}}
+    assert [one.rule for one in said(ftdiff.compare(base, frozen))] == ["replaced"]
 
 
 @pytest.mark.parametrize(
@@ -321,6 +332,21 @@ def test_only_what_keeps_its_direction_is_called_a_rescale(
     assert [one.evidence["component"] for one in rows] == (["attn.v"] if rescaled else [])
 
 
-def test_one_multiplied_tensor_makes_no_rescale_of_its_component() -> None:
-    diff = with_one(lambda W: 100 * W)
+def test_a_large_rescale_that_lost_the_direction_is_none() -> None:
+    base = model()
+    tuned = trained(base, 0.8)
+    tuned |= {V.format(i): turned(8 * base[V.format(i)], 0.8).astype("f4") for i in range(LAYERS)}
+    diff = ftdiff.compare(base, tuned)
+    assert not said(diff)
+    rows = diff.by("component", metrics=("scale_share", "cosine"), param="weight")
+    v = rows.set_index("component").loc["attn.v"]
+    assert v["scale_share"] > 0.5 and v["cosine"] < 0.9
     assert not [one for one in findings(diff) if one.rule == "scale-control"]
+
+
+@pytest.mark.parametrize("name", [V.format(3), EMBED])
+def test_one_multiplied_tensor_makes_no_rescale_of_its_component(name: str) -> None:
+    found = findings(with_one(lambda W: 2 * W, name))
+    assert [one.rule for one in found if one.rule in ("multiplied", "scale-control")] == [
+        "multiplied"
+    ]

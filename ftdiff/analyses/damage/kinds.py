@@ -40,8 +40,8 @@ class Damage:
     kinds
         By kind, which rows are of it.
     cosine, scale, relative
-        cos(W, W₁), c* and ‖Δ‖/‖W‖ of tensors that are stored and finite on both sides; NaN for
-        others, and where a side is zero.
+        cos(W, W₁), c* and ‖Δ‖/‖W‖ of tensors that are stored on both sides, over entries that are
+        finite there; NaN for others, and where a side is zero.
     usual
         The median relative norm of matrices that are not broken; NaN where there are none.
     chance
@@ -127,9 +127,8 @@ class _Sums:
         self.columns = columns
         self.n = floats(columns["numel"])
         self.matrix = np.array([s is not None and len(s) > 1 for s in columns["shape"]], bool)
-        finite = (self["nonfinite_tuned"] == 0) & (self["nonfinite_base"] == 0)
         stored = there(columns["base_dtype"]) & there(columns["tuned_dtype"])
-        self.judged = finite & stored & among(columns["status"], MOVED)
+        self.judged = stored & among(columns["status"], MOVED)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             length_sq = np.where(self.judged, self["base_sq"] * self["tuned_sq"], np.nan)
             along = self["base_sq"] + self["inner"]

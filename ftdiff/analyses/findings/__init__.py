@@ -79,9 +79,7 @@ def of_diff(
     rows = _of("diff", data, options) if isinstance(data, Diff) else []
     for grid in grids(data, metric):
         rows = _once(rows, _of("grid", grid, options))
-    lead = broken(rows)
-    rest = [one for one in rows if one not in lead]
-    return [*lead, *(one for one in rest if not lead or one.rule != "uniform")]
+    return _led(rows)
 
 
 def _once(rows: list[Finding], more: list[Finding]) -> list[Finding]:
@@ -102,6 +100,15 @@ def structural(rows: Iterable[Finding]) -> list[Finding]:
 def broken(rows: Iterable[Finding]) -> list[Finding]:
     """Return those that say what is broken."""
     return [one for one in rows if _kind(one) == "damage"]
+
+
+def _led(rows: list[Finding]) -> list[Finding]:
+    """Put what is broken first; nothing is even beside it, and another base says nothing else."""
+    lead = broken(rows)
+    if any(one.rule == "another-base" for one in lead):
+        return lead
+    rest = [one for one in rows if one not in lead]
+    return [*lead, *(one for one in rest if not lead or one.rule != "uniform")]
 
 
 def _of(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
