@@ -273,7 +273,7 @@ def test_an_even_change_is_uniform_and_a_pattern_is_not() -> None:
         (0.2, "heavy fine-tuning on long reasoning, 7B", "chat fine-tuning"),
         (0.08, None, "heavy fine-tuning"),
         (1e-5, None, "on-policy distillation"),
-        (2.0, None, "heavy fine-tuning"),
+        (1.5, None, "heavy fine-tuning"),
     ],
 )
 def test_the_regime_names_its_neighbours_and_never_says_is(
