@@ -458,7 +458,7 @@ def test_the_least_trend_that_could_be_seen_is_seen_that_often() -> None:
         (0.2, "heavy fine-tuning on long reasoning, 7B", "chat fine-tuning"),
         (0.08, None, "heavy fine-tuning"),
         (1e-5, None, "on-policy distillation"),
-        (2.0, None, "heavy fine-tuning"),
+        (1.5, None, "heavy fine-tuning"),
     ],
 )
 def test_the_regime_names_its_neighbours_and_never_says_is(
