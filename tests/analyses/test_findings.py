@@ -640,7 +640,7 @@ def test_wording_says_movement_never_importance() -> None:
 
 
 def test_wrong_data_and_wrong_limits_are_told() -> None:
-    with pytest.raises(BadCall, match=r"Diff, .*this is list"):
+    with pytest.raises(BadCall, match=r"a Diff, .*this is list"):
         findings([])  # type: ignore[arg-type]
     with pytest.raises(BadCall, match="no number"):
         findings(pd.DataFrame({"a": ["x"]}))

@@ -830,7 +830,7 @@ def test_without_a_column_of_layers_they_are_counted(tmp_path: Any) -> None:
         ('{"columns": ["a"], "data": [[1, 2]]}', "a list of 1 numbers"),
         ('{"columns": ["a"], "index": [1, 2], "data": [[1]]}', "1 rows, 2 layers"),
         ('{"data": [[1]]}', "JSON of a matrix"),
-        ('{"format": "ftdiff.diff/1", "about": {}, "tensors": []}', "ftdiff.Diff.load"),
+        ('{"format": "ftdiff.diff/1", "about": {}, "tensors": []}', "ftdiff.load"),
         ("[" * 100_000, "not a matrix"),
         ("a,b\n1,\0\n", ""),
     ],
