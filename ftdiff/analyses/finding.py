@@ -104,8 +104,8 @@ def findings(
     """
     kind = next((kind for kind in type(result).__mro__ if kind in SPEAKERS), None)
     if kind is None:
-        given = type(result).__name__
-        raise BadCall(f"findings are of a Diff, a DataFrame or another result; this is {given}")
+        other = type(result).__name__
+        raise BadCall(f"findings are of a Diff, a DataFrame or another result; this is {other}")
     speaker = SPEAKERS[kind]
     given = {"metric": metric, "limits": limits}
     options = {name: value for name, value in given.items() if value is not None}
