@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ftdiff.comparison.frame import Columns, length
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.formats.note import Note
-from ftdiff.tensors import DTYPES
+from ftdiff.tensors import DTYPES, Array
 
 #: The adapter names it, and ΔW is exactly zero.
 DEAD = "dead"
@@ -23,6 +25,8 @@ COMMON_ROWS, OTHER_SHAPE = "common-rows", "other-shape"
 NONFINITE = "nonfinite"
 #: A side is stored quantised: its own rounding is in the change, by how much is unknown.
 COARSE = "coarse"
+#: It is the base's, rounded to few bits; of the files, how many tensors are, and to what.
+FEW_BITS = "few-bits"
 #: The base is all zero: there is no relative change.
 ZERO_BASE = "zero-base"
 #: A key of the fine-tune's files that led to no change.
@@ -31,7 +35,8 @@ UNMATCHED = "unmatched"
 UNREADABLE = "unreadable"
 #: Codes of tensors.
 TENSOR_REASONS = (
-    *(DEAD, COMMON_ROWS, OTHER_SHAPE, NONFINITE, COARSE, ZERO_BASE, UNMATCHED, UNREADABLE),
+    *(DEAD, COMMON_ROWS, OTHER_SHAPE, NONFINITE, COARSE, FEW_BITS, ZERO_BASE),
+    *(UNMATCHED, UNREADABLE),
 )
 
 
@@ -48,6 +53,12 @@ def has_reason(frame: pd.DataFrame, code: str) -> pd.Series[bool]:
         return pd.Series(False, frame.index)
     words = frame["reason"].fillna("").str.split(" ")
     return words.map(lambda held: code in held).astype(bool)
+
+
+def with_code(columns: Columns, code: str) -> Array:
+    """Say which rows of columns have a code."""
+    held = (str(codes or "").split(" ") for codes in columns["reason"])
+    return np.fromiter((code in codes for codes in held), bool, length(columns))
 
 
 def coarse(frame: pd.DataFrame, about: Mapping[str, Any]) -> pd.Series[bool]:

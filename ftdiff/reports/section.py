@@ -96,8 +96,9 @@ def _sentences(diff: Diff) -> list[str]:
     said += f"{len(diff.frame):,} tensors"
     if "relative_norm" in overall:
         said += f": ‖ΔW‖/‖W‖ = {headline(diff)}"
-        if "precision_floor" in overall:
-            said += f"; rounding alone would give {number(overall['precision_floor'])}"
+        if "snr" in overall and about.get("kind") == "full":
+            rounding = overall["relative_norm"] / math.sqrt(overall["snr"])
+            said += f"; rounding alone would give {number(rounding)}"
     coverage = float(about.get("coverage", math.nan))
     more = f" {coverage:.1%} of the parameters were compared." if not math.isnan(coverage) else ""
     return [f"{said}.{more}"]

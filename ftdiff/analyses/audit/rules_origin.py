@@ -10,7 +10,9 @@ import numpy as np
 
 from ftdiff.analyses.audit.registry import audit_rule, finding
 from ftdiff.analyses.finding import Finding, counted
+from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.grid import grids, robust_z
+from ftdiff.comparison.reasons import FEW_BITS, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import IDENTICAL, MOVED
 
@@ -33,6 +35,15 @@ def wrong_base(diff: Diff, *, cosine: float = 0.5) -> Iterator[Finding]:
             "same: is this the right base? See ftdiff lineage."
         )
         yield finding("wrong-base", message, cosine=found)
+
+
+@audit_rule("few-bits-base", "caution")
+def few_bits_base(diff: Diff) -> Iterator[Finding]:
+    """A merge onto a base of few bits carries its rounding in every matrix that was not trained."""
+    rows = diff.frame[has_reason(diff.frame, FEW_BITS)]
+    for one in reasons(diff.about, FEW_BITS):
+        data = {name: one[name] for name in ("scheme", "block", "others")}
+        yield finding("few-bits-base", sentence(one), rows, **data)
 
 
 @audit_rule("base-name", "note")
