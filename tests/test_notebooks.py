@@ -25,7 +25,7 @@ def test_every_verdict_shows_itself_with_its_rows() -> None:
     assert unmerged._repr_html_().count("<tr>") == 1 + 40  # a heading, and what fits
     assert "… and 156 more" in unmerged._repr_html_()
     parent = ftdiff.lineage(merged, [base])._repr_html_()
-    assert parent.startswith("<p><b>parent</b></p>") and "fixtures/base" in parent
+    assert parent.startswith("<p><b>nearest</b></p>") and "fixtures/base" in parent
     audited = ftdiff.audit(ftdiff.compare(base, lora))._repr_html_()
     assert audited.startswith("<p><b>passed: ") and ">scale<" in audited
 

@@ -1,4 +1,4 @@
-"""Which of these checkpoints a fine-tune was made from: a sample of all, then the best in full."""
+"""Which of these checkpoints a fine-tune is nearest to: a sample of all, then the best in full."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from ftdiff.adapters import open_tuned
 from ftdiff.analyses import judgement
 from ftdiff.analyses.lineage_result import COLUMNS, Lineage
-from ftdiff.analyses.lineage_sample import Row, Sample, sample
+from ftdiff.analyses.lineage_sample import Sample, sample
+from ftdiff.analyses.lineage_verdict import FOUND, Row, key, reach
 from ftdiff.comparison import engine
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
@@ -21,13 +22,6 @@ from ftdiff.tensors import matrix_shape
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.
 _FINALISTS, _OPEN = 2, 1.5
-#: Below this cosine of the matrices, and without a tensor in common, two models are strangers:
-#: those of independent starts have 0 ± 1/√n.
-_STRANGER = 0.5
-#: A candidate that shares fewer of the parameters is no parent.
-_SHARED = 0.5
-#: Two candidates that are as far away, up to this share, cannot be told apart.
-_TIE = 1e-3
 
 
 def lineage(
@@ -37,6 +31,8 @@ def lineage(
     progress: Progress | None = None,
 ) -> Lineage:
     """Rank candidates by how little was changed to get from them to a fine-tune.
+
+    What was compared in full stands before what was compared in part, however near that is.
 
     Parameters
     ----------
@@ -61,22 +57,23 @@ def lineage(
     if not opened:
         raise BadCall("lineage needs at least one candidate")
     sampled = map(_of_sample, opened, sample(opened, fine, executor, progress))
-    ranked = sorted(zip(sampled, opened, strict=True), key=lambda x: _key(x[0]))
+    ranked = sorted(zip(sampled, opened, strict=True), key=lambda x: key(x[0]))
     final = [
         _in_full(candidate, fine, executor, progress) if row["tensors"] else row
         for i, (row, candidate) in enumerate(ranked)
         if i < _FINALISTS or _open(row, ranked[0][0])
     ]
-    rows = sorted(final, key=_key) + [row for row, _ in ranked[len(final) :]]
-    verdict, sentences = _reach(fine, rows)
-    parent = rows[0]["candidate"] if verdict == "parent" else None
+    rows = sorted(final, key=key) + [row for row, _ in ranked[len(final) :]]
+    verdict, sentences = reach(fine, rows)
+    parent = rows[0]["candidate"] if verdict in FOUND else None
     frame = judgement.typed(rows, COLUMNS)
     return Lineage(verdict, parent, sentences, frame, made_of(tuned=[fine], candidates=opened))
 
 
 def _open(row: Row, best: Row) -> bool:
     """Say whether a candidate may win yet."""
-    return _key(row) <= (_key(best)[0], _OPEN * _key(best)[1]) and bool(row["tensors"])
+    *first, norm = key(best)
+    return key(row) <= (*first, _OPEN * norm) and bool(row["tensors"])
 
 
 def _whole(tuned: Tuned) -> Tuned:
@@ -164,63 +161,3 @@ def _equal(row: Row) -> bool:
     spacing = row.get("ulp_sq")
     cast = row["base_dtype"] != row["tuned_dtype"]
     return bool(cast and spacing and row["delta_sq"] <= spacing / 4)
-
-
-def _key(row: Row) -> tuple[bool, float]:
-    norm = row["relative_norm"]
-    return row["coverage"] < _SHARED, math.inf if norm is None else norm
-
-
-def _reach(tuned: Tuned, rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
-    best, rest = rows[0], rows[1:]
-    evidence = [_evidence(row) for row in rows]
-    named = tuned.config.get("_name_or_path")
-    hint = [f"its config.json names {named!r}"] if isinstance(named, str) and named else []
-    if not _related(best):
-        said = f"{tuned.source} was made from none of these, as far as their weights tell"
-        return "nobody", (said, *evidence, *hint)
-    tied = [row for row in rest if _related(row) and _as_near(best, row)]
-    if tied:
-        names = ", ".join(row["candidate"] for row in (best, *tied))
-        return "tie", (f"the weights cannot tell which: {names} are as near", *evidence, *hint)
-    caution = "a distance has no direction: the weights alone do not say which came first"
-    said = f"{best['candidate']} is the nearest, by {_by(best, rest)}"
-    return "parent", (said, *evidence, caution, *hint)
-
-
-def _related(row: Row) -> bool:
-    if row["coverage"] < _SHARED or not row["tensors"]:
-        return False
-    return bool(row["equal"]) or (row["cosine"] or 0.0) >= _STRANGER
-
-
-def _as_near(best: Row, row: Row) -> bool:
-    near, far = best["relative_norm"] or 0.0, row["relative_norm"] or 0.0
-    return bool(far - near <= _TIE * far and row["equal"] == best["equal"])
-
-
-def _by(best: Row, rest: Sequence[Row]) -> str:
-    following = next((row for row in rest if row["relative_norm"] is not None), None)
-    if following is None:
-        return "itself: there is no other to compare it with"
-    if not best["relative_norm"]:
-        return "being the same"
-    return f"{following['relative_norm'] / best['relative_norm']:.3g} times less change"
-
-
-def _evidence(row: Row) -> str:
-    if not row["tensors"]:
-        return f"{row['candidate']}: {row['said'] or 'nothing that tells models apart'}"
-    numbers = [f"{row['equal']:,} of {row['tensors']:,} tensors the same"]
-    numbers += [
-        f"{word} {row[name]:.4g}"
-        for word, name in (("cosine", "cosine"), ("change / norm", "relative_norm"))
-        if row[name] is not None
-    ]
-    if row["coverage"] < 1:
-        numbers.append(f"{row['coverage']:.1%} of the parameters compared")
-    if row["measured"] == "sample":
-        numbers.append("from a sample")
-    if row["said"]:
-        numbers.append(str(row["said"]))
-    return f"{row['candidate']}: {', '.join(numbers)}"

@@ -1,4 +1,4 @@
-"""`Lineage`: which candidate is the parent, in words, and a row of evidence for each."""
+"""`Lineage`: which candidate is the nearest, in words, and a row of evidence for each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.finding import Finding, Severity, speaks_for
+from ftdiff.analyses.lineage_verdict import FOUND
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 
@@ -26,14 +27,16 @@ COLUMNS = {
 
 @dataclass(frozen=True, eq=False)
 class Lineage:
-    """Which candidate is the parent.
+    """Which candidate a fine-tune is nearest to.
 
     Attributes
     ----------
     verdict
-        "parent", "tie" (the numbers cannot tell) or "nobody".
+        "parent" (the nearest, and config.json names it), "nearest" (another fine-tune of the same
+        base would look the same), "tie" (the numbers cannot tell) or "nobody".
     parent
-        The source of the parent, if there is one.
+        The source of the nearest candidate, if there is one: the parent, if the parent is one of
+        the candidates.
     sentences
         The verdict in words, with its evidence.
     frame
@@ -53,8 +56,8 @@ class Lineage:
 
     @property
     def exit_code(self) -> int:
-        """0 where a parent was found, 1 where none was."""
-        return 0 if self.verdict == "parent" else 1
+        """0 where one candidate is the nearest, 1 where none is."""
+        return 0 if self.verdict in FOUND else 1
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: the verdict in words, and a row per candidate."""
@@ -109,7 +112,7 @@ class Lineage:
 @speaks_for(Lineage)
 def findings(result: Lineage) -> list[Finding]:
     """Return the verdict with its evidence, a finding for each candidate."""
-    severity: Severity = "note" if result.verdict == "parent" else "caution"
+    severity: Severity = "note" if result.verdict in FOUND else "caution"
     evidence = {"verdict": result.verdict, "parent": result.parent}
     first = Finding("verdict", severity, result.sentences[0], evidence)
     return [first, *(Finding("evidence", "note", said) for said in result.sentences[1:])]

@@ -8,8 +8,20 @@ import click
 
 from ftdiff.cli import options
 
+#: Written by `tests/bench/findings_power.py`.
+_POWER = Path(__file__).parents[1] / "analyses" / "findings" / "power.txt"
 
-@click.command()
+
+def _seen() -> str:
+    """Return what can be seen at all, for the end of the help."""
+    return (
+        "What can be seen, in percent of models: a structure in one of 7 components, told by its "
+        "rule, where cells vary by 10 % and neighbouring layers by an autocorrelation of 0.4. Of "
+        "noise, at most 5 % of models show any pattern.\n\n\b\n" + _POWER.read_text("utf-8")
+    )
+
+
+@click.command(epilog=_seen())
 @click.argument("source", metavar="RESULT|MATRIX", type=click.Path(path_type=Path))
 @click.option(
     "-m", "--metric", help="Where to look for patterns; the relative norm, or without a base RMS."

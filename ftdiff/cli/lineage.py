@@ -1,4 +1,4 @@
-"""`ftdiff lineage`: which of these was a model made from?"""
+"""`ftdiff lineage`: which of these is a model nearest to, and was it made from that one?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from ftdiff.cli import options
 def lineage(
     tuned: str, candidates: tuple[str, ...], workers: options.Workers, format_: str
 ) -> None:
-    """Say which CANDIDATE TUNED was made from, by what evidence.
+    """Say which CANDIDATE TUNED is nearest to, by what evidence.
+
+    It is called the parent where the model's config.json names it: another fine-tune of the same
+    base would look the same.
 
     A sample of all of them is read first, the best in full. Exit 1 says that it is none of them,
     or that the numbers cannot tell.

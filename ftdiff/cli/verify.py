@@ -11,7 +11,7 @@ from ftdiff.cli import options
 
 @click.command()
 @click.argument("base")
-@click.argument("adapter")
+@click.argument("adapters", metavar="ADAPTER...", nargs=-1, required=True)
 @click.argument("merged")
 @click.option(
     "--quantised",
@@ -21,9 +21,17 @@ from ftdiff.cli import options
 @options.WORKERS
 @options.FORMAT
 def verify(
-    base: str, adapter: str, merged: str, quantised: bool, workers: options.Workers, format_: str
+    base: str,
+    adapters: tuple[str, ...],
+    merged: str,
+    quantised: bool,
+    workers: options.Workers,
+    format_: str,
 ) -> None:
     """Say whether MERGED is BASE with ADAPTER merged into it, and how exactly.
+
+    Of several adapters, the strengths are found by least squares where they are not given, as in
+    ADAPTER:0.8.
 
     Every tensor is judged: equal bit for bit or within rounding, skipped, merged twice or with
     another scale, changed though untargeted, a saved module left out. Exit 1 says that it is no
@@ -32,12 +40,16 @@ def verify(
     \b
     ftdiff verify base/ my-lora/ merged/
     ftdiff verify base/ my-lora/ merged/ --format csv > verify.csv
+    ftdiff verify base/ style:0.8 words:0.5 merged/
     ftdiff verify base-nf4/ my-qlora/ merged/ --quantised
     """
     from ftdiff.analyses import verification
+    from ftdiff.analyses.verification import strengths
     from ftdiff.reports.terminal import verify as terminal
 
+    pairs = [strengths.spelled(adapter) for adapter in adapters]
+    asked = [path if strength is None else (path, strength) for path, strength in pairs]
     with workers.lent() as (executor, progress):
-        result = verification.verify(base, adapter, merged, executor, progress, quantised=quantised)
+        result = verification.verify(base, asked, merged, executor, progress, quantised=quantised)
     terminal.show_verification(result, format_)
     sys.exit(result.exit_code)

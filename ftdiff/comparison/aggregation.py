@@ -103,9 +103,10 @@ def summed(columns: Columns, keys: Sequence[str], chosen: Sequence[Group]) -> di
 
     A tensor with entries that are not finite is left out; a group in which nothing else moved has
     no sums. `numel` and `counted` are the entries and the number of the tensors that the sums are
-    over, and `of` what these are; `params`, `tensors` and `moved` are of all in the group.
+    over, and `of` what these are; `params`, `tensors`, `moved` and `energy`, the squared change,
+    are of all in the group.
     """
-    moved = among(columns["status"], MOVED)
+    moved, known = among(columns["status"], MOVED), there(columns["delta_sq"])
     sizes = np.array([size or 0 for size in columns["numel"]], np.int64)
     rows: list[list[Any]] = []
     for group in chosen:
@@ -114,8 +115,10 @@ def summed(columns: Columns, keys: Sequence[str], chosen: Sequence[Group]) -> di
         sums[TURNED] = _turned(here)
         counts = [int(sizes[group.counted].sum()), len(group.counted), int(sizes[group.rows].sum())]
         counts += [len(group.rows), int(moved[group.rows].sum())]
-        rows.append([*group.key, *sums.values(), *counts, group.of])
-    names = [*keys, *COLUMNS, "numel", "counted", "params", "tensors", "moved", "of"]
+        energy = _total(columns["delta_sq"][group.rows[known[group.rows]]], "delta_sq")
+        energy = energy if len(group.counted) else None
+        rows.append([*group.key, *sums.values(), *counts, energy, group.of])
+    names = [*keys, *COLUMNS, "numel", "counted", "params", "tensors", "moved", "energy", "of"]
     return typed({name: [row[i] for row in rows] for i, name in enumerate(names)})
 
 

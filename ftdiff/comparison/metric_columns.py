@@ -38,7 +38,9 @@ def sums_of(columns: Columns, whole: Columns) -> Sums:
         "numel": float(sum(size for size in whole["numel"][paired] if size is not None)),
     }
     params = columns["params"] if "params" in columns else columns["numel"]
-    held = {"params": params, **{c: columns[c] for c in ("numel", *COLUMNS)}}
+    energy = columns["energy"] if "energy" in columns else columns["delta_sq"]
+    held = {"params": params, "energy": energy}
+    held |= {name: columns[name] for name in ("numel", *COLUMNS)}
     return Sums({**{c: floats(v) for c, v in held.items()}, **_sides(columns)}, totals)
 
 

@@ -7,15 +7,17 @@ of `about["reasons"]`, each with its data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ftdiff.comparison.frame import Columns, length
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.formats.note import Note
 from ftdiff.tensors import DTYPES, Array
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: The adapter names it, and ΔW is exactly zero.
 DEAD = "dead"
@@ -50,7 +52,7 @@ def noted(notes: Iterable[Note]) -> dict[str, str | None]:
 def has_reason(frame: pd.DataFrame, code: str) -> pd.Series[bool]:
     """Say which rows have a code."""
     if "reason" not in frame:
-        return pd.Series(False, frame.index)
+        return frame["tensor"].map(lambda _: False).astype(bool)
     words = frame["reason"].fillna("").str.split(" ")
     return words.map(lambda held: code in held).astype(bool)
 

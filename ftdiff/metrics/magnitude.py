@@ -1,8 +1,4 @@
-"""How far, in which way and where weights moved: metrics of sums, so that any group has them.
-
-A metric takes `Sums`, columns of one value per tensor or per group, and returns a column. The same
-function serves a tensor, a layer and a whole model.
-"""
+"""How far, in which way and where weights moved: metrics of sums, so that any group has them."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ftdiff.metrics.angle import legs, one_minus_cosine, unmoved
 from ftdiff.metrics.registry import Sums, metric
 from ftdiff.tensors import Array
 
@@ -29,34 +26,6 @@ def faint(snr: Numbers) -> Numbers:
     array([False,  True, False, False])
     """
     return (snr > 0) & (snr < TRUSTED_SNR)
-
-
-def _one_minus_cosine(s: Sums) -> Array:
-    """1 − cos(W, W1) without cancellation: (‖Δ‖² − (‖W1‖ − ‖W‖)²) / (2 ‖W‖ ‖W1‖).
-
-    Near a pure rescale, where that is dust, from what is left beside it. None where either is zero.
-    """
-    base, tuned = np.sqrt(s.base_sq), np.sqrt(s.tuned_sq)
-    longer = (2 * s.inner + s.delta_sq) / (base + tuned)  # ‖W1‖ − ‖W‖
-    both = np.where(base * tuned > 0, base * tuned, np.nan)
-    turned = np.clip((s.delta_sq - longer**2) / (2 * both), 0.0, 2.0)
-    along, whole = _legs(s)
-    beside = np.where(along > 0, s.turned_sq / (whole * (whole + along)), 1 - along / whole)
-    found: Array = np.where(np.isnan(s.turned_sq), turned, beside)
-    return found
-
-
-def _legs(s: Sums) -> tuple[Array, Array]:
-    """Return c* ‖W‖ and ‖W1‖ of the right triangle whose third side is √turned_sq, if W1 ≠ 0."""
-    base = np.sqrt(np.where(s.tuned_sq > 0, s.base_sq, np.nan))
-    along = base + s.inner / base
-    return along, np.hypot(along, np.sqrt(s.turned_sq))
-
-
-def _unmoved(s: Sums) -> Array:
-    """Say what kept its direction: the same entries, of a base that has one; read or not."""
-    still: Array = (s.delta_sq == 0) & ~(s.base_sq == 0)
-    return still
 
 
 def _floor(s: Sums) -> Array:
@@ -185,7 +154,7 @@ def cosine(s: Sums) -> Array:
 
     Nothing has a direction that is zero: there is then no cosine, and no angle, scale or rotation.
     """
-    return np.where(_unmoved(s), 1.0, 1.0 - _one_minus_cosine(s))
+    return np.where(unmoved(s), 1.0, 1.0 - one_minus_cosine(s))
 
 
 @metric(
@@ -201,10 +170,10 @@ def cosine(s: Sums) -> Array:
 )
 def angle(s: Sums) -> Array:
     """By how many degrees the direction of the weights turned."""
-    half = np.sqrt(np.clip(_one_minus_cosine(s) / 2, 0.0, 1.0))
+    half = np.sqrt(np.clip(one_minus_cosine(s) / 2, 0.0, 1.0))
     first = np.degrees(2 * np.arcsin(half))
-    beside = np.degrees(np.arctan2(np.sqrt(s.turned_sq), _legs(s)[0]))
-    return np.where(_unmoved(s), 0.0, np.where(np.isnan(s.turned_sq), first, beside))
+    beside = np.degrees(np.arctan2(np.sqrt(s.turned_sq), legs(s)[0]))
+    return np.where(unmoved(s), 0.0, np.where(np.isnan(s.turned_sq), first, beside))
 
 
 @metric(
@@ -219,7 +188,7 @@ def angle(s: Sums) -> Array:
 )
 def scale(s: Sums) -> Array:
     """By which factor the base was rescaled: the multiple of W nearest to W₁."""
-    return np.where(_unmoved(s), 1.0, 1.0 + s.inner / s.base_sq)
+    return np.where(unmoved(s), 1.0, 1.0 + s.inner / s.base_sq)
 
 
 @metric(
@@ -234,10 +203,10 @@ def scale(s: Sums) -> Array:
 )
 def rotation(s: Sums) -> Array:
     """How far the direction turned, once any rescaling is taken out."""
-    turned = _one_minus_cosine(s)
+    turned = one_minus_cosine(s)
     sine = np.sqrt(np.clip(turned * (2.0 - turned), 0.0, 1.0))
-    beside = np.sqrt(s.turned_sq) / _legs(s)[1]  # keeps its digits where every sign is flipped too
-    return np.where(_unmoved(s), 0.0, np.where(np.isnan(s.turned_sq), sine, beside))
+    beside = np.sqrt(s.turned_sq) / legs(s)[1]  # keeps its digits where every sign is flipped too
+    return np.where(unmoved(s), 0.0, np.where(np.isnan(s.turned_sq), sine, beside))
 
 
 @metric(
@@ -299,7 +268,7 @@ def sign_flip_fraction(s: Sums) -> Array:
 )
 def energy_share(s: Sums) -> Array:
     """The share of the whole squared change that is here."""
-    return s.delta_sq / s.whole["delta_sq"]
+    return s.energy / s.whole["delta_sq"]
 
 
 @metric(
@@ -313,7 +282,7 @@ def energy_share(s: Sums) -> Array:
 )
 def lift(s: Sums) -> Array:
     """How much more of the change is here than the number of parameters explains."""
-    return (s.delta_sq / s.whole["delta_sq"]) / (s.params / s.whole["numel"])
+    return (s.energy / s.whole["delta_sq"]) / (s.params / s.whole["numel"])
 
 
 @metric(

@@ -33,7 +33,8 @@ class Sums:
     ----------
     columns
         The columns of `ftdiff.moments.COLUMNS`, `numel` (entries they are over) and `params`
-        (entries of the group, with what did not move), all of one length. `rows` and `columns` are
+        (entries of the group, with what did not move), `energy` (‖ΔW‖² of all of the group, vectors
+        too), all of one length. `rows` and `columns` are
         the sides of the matrix, NaN for a group and for what is no matrix.
     whole
         Totals over everything compared: `delta_sq`, and `numel` with what did not move.
@@ -44,7 +45,7 @@ class Sums:
         self.whole = whole
 
     def __getattr__(self, name: str) -> Array:
-        if name not in ("numel", "params", "rows", "columns", *COLUMNS):
+        if name not in ("numel", "params", "energy", "rows", "columns", *COLUMNS):
             raise AttributeError(f"there is no sum called {name!r}; there are numel, {COLUMNS}")
         return self._columns[name]
 

@@ -108,8 +108,9 @@ def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
     if column == "component":
         places = {word: i for i, word in enumerate(component_order(row[column] for row in rows))}
         rows.sort(key=lambda row: places[row[column]])
+    towers = ("stack",) if column == "layer" and any(row["stack"] for row in rows) else ()
     return tuple(
-        {name: row[name] for name in (column, *shown)}
+        {name: row[name] for name in (*towers, column, *shown)}
         | {"moved": f"{row['moved']}/{row['tensors']}", **_scope(row)}
         for row in rows
     )
@@ -118,7 +119,8 @@ def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
 def _scope(row: Mapping[str, Any]) -> dict[str, str]:
     """Return what a group's number is over, where that is not all of the group's matrices."""
     plain = row["of"] != "vectors" and row["counted"] in (row["tensors"], row["moved"])
-    return {"over": "" if plain else f"{row['counted']} {row['of']}"}
+    of = {"matrices": "matrix", "vectors": "vector"} if row["counted"] == 1 else {}
+    return {"over": "" if plain else f"{row['counted']} {of.get(row['of'], row['of'])}"}
 
 
 def _cautions(diff: Diff) -> list[str]:

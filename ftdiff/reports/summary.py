@@ -1,4 +1,4 @@
-"""What a careful colleague would write under the figure: ten lines, each with its numbers."""
+"""What a careful colleague would write under the figure: what is broken, then ten lines at most."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted, listed
-from ftdiff.analyses.findings import findings
+from ftdiff.analyses.findings import broken, findings
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
@@ -16,7 +16,7 @@ from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, 
 
 #: Findings of one kind that a line holds.
 _MOST = 3
-_DEPTH = ("depth-trend", "depth-peak", "layer-groups", "layer-dependent", "concentrated")
+_DEPTH = ("depth-trend", "depth-peak", "layer-groups", "crossing", "concentrated")
 
 
 def summary(
@@ -25,6 +25,8 @@ def summary(
     metric: str | None = None,
 ) -> tuple[str, ...]:
     """Say in at most ten lines what was compared, how far it moved, where, and what explains it.
+
+    Where something is broken, one more line before these says so.
 
     Parameters
     ----------
@@ -39,10 +41,11 @@ def summary(
     absolute = isinstance(data, Diff) and not data.about.get("base")
     read = grids(data, metric or ("rms_change" if absolute else "relative_norm"))
     if not isinstance(data, Diff):
-        return tuple(_patterns(said, read) + _all(said, "left-out"))
-    lines = [_compared(data), _overall(data, said), *_patterns(said, read)]
+        return tuple(_patterns(said, read, None) + _all(said, "left-out"))
+    broken_parts = " ".join(one.message for one in broken(said))
+    lines = [broken_parts, _compared(data), _overall(data, said), *_patterns(said, read, data)]
     lines += _explained(data, said)
-    return tuple([line for line in lines if line] + [_still(data), _lost(data)])
+    return tuple(line for line in [*lines, _still(data), _lost(data)] if line)
 
 
 def _compared(diff: Diff) -> str:
@@ -59,37 +62,45 @@ def _compared(diff: Diff) -> str:
 
 def _overall(diff: Diff, said: Sequence[Finding]) -> str:
     regime = _all(said, "regime")
-    size = diff.overall.get("rms_change")
-    if regime or size is None:
+    if regime:
         return " ".join(regime)
-    return f"The root-mean-square change of an entry is {headline(diff, 'rms_change')}."
+    if size := headline(diff):
+        return f"The relative change is {size}."
+    absolute = headline(diff, "rms_change")
+    return f"The root-mean-square change of an entry is {absolute}." if absolute else ""
 
 
-def _patterns(said: Sequence[Finding], read: Sequence[Grid]) -> list[str]:
+def _patterns(said: Sequence[Finding], read: Sequence[Grid], diff: Diff | None) -> list[str]:
     """Where: depth, components, what stands apart."""
-    layers = max((len(grid.values) for grid in read), default=0)
-    depth = _all(said, *_DEPTH)
-    if not depth and layers:
-        uniform = _all(said, "uniform")
-        depth = uniform or ["No trend, peak or grouping of the layers passed its test."]
-    apart = _all(said, "outlier-component", "outlier-layer")
-    lines = [_joined(depth), _components(read)]
+    lines = [_joined(_all(said, *_DEPTH, "uniform", "depth-power")), _components(read, diff)]
     lines.append(_joined(_all(said, "attention-against-mlp", "contrast", "lift")))
-    lines.append(_joined(apart) if apart or not layers else "No component or layer stands apart.")
+    lines.append(_joined(_all(said, "tensor-apart", "outlier-component", "outlier-layer")))
     return [line for line in lines if line]
 
 
-def _components(read: Sequence[Grid]) -> str:
+def _components(read: Sequence[Grid], diff: Diff | None) -> str:
+    """Name the most and the least of the numbers that the table of components shows."""
     parts = []
     for grid in read:
-        medians = grid.values.median().dropna().sort_values()
-        if len(medians) > 1:
-            low, high = medians.index[0], medians.index[-1]
+        sizes = _of_components(grid, diff)
+        if len(sizes) > 1:
+            which = grid.metric.replace("_", " ")
             parts.append(
-                f"{high} moved most{grid.where} (median {grid.metric} {medians.iloc[-1]:.3g}) and "
-                f"{low} least ({medians.iloc[0]:.3g})"
+                f"{sizes.index[-1]} moved most{grid.where} ({which} {sizes.iloc[-1]:.3g}) and "
+                f"{sizes.index[0]} least ({sizes.iloc[0]:.3g})"
             )
     return f"Of the components, {'; '.join(parts[:_MOST])}." if parts else ""
+
+
+def _of_components(grid: Grid, diff: Diff | None) -> pd.Series[float]:
+    """Return a number for each component, from the least; of a plain matrix its median."""
+    names = list(grid.values)
+    if diff is None or grid.metric not in diff.frame:
+        return grid.values.median().dropna().sort_values()
+    frame = diff.by("stack", "component", metrics=(grid.metric,), param="weight")
+    frame = frame[(frame["stack"] == grid.stack) & frame["component"].isin(names)]
+    sizes = frame.set_index("component")[grid.metric].astype(float).dropna()
+    return sizes.sort_values() if len(sizes) else grid.values.median().dropna().sort_values()
 
 
 def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
@@ -98,8 +109,7 @@ def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
         return [_joined(_all(said, "left-out"))]
     faint = _all(said, "few-bits", "precision-control", "left-out")
     scale = _all(said, "scale-control")
-    rescaled = _joined(scale) if scale else "No component is mostly a rescale of its base."
-    lines = [" ".join([rescaled, *_all(said, "norm-control")[:_MOST]])]
+    lines = [" ".join([_joined(scale), *_all(said, "norm-control")[:_MOST]]).strip()]
     if faint or "snr" not in diff.frame:
         lines.append(_joined(faint))
     else:
@@ -116,7 +126,7 @@ def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
 def _still(diff: Diff) -> str:
     rows = diff.frame[diff.frame["status"].isin(STILL)]
     if not len(rows):
-        return "Nothing stayed as it was."
+        return ""
     names = [f"{row['part']} ({row['n']})" for row in _sizes(rows)]
     return f"{counted(len(rows), 'tensor')} did not move: {listed(names, 6)}."
 

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
 
 import ftdiff
 from ftdiff.analyses import audit as policy
@@ -119,11 +120,12 @@ def tied(by: float) -> ftdiff.Diff:
     return ftdiff.compare(base, tuned)
 
 
-def untied(ties: bool) -> ftdiff.Diff:
+def untied(ties: bool, side: str = "base", head: str = HEAD, rows: int = 12) -> ftdiff.Diff:
+    """Return a fine-tune that stores a head, where a configuration ties it or does not."""
     base = model()
-    head = base.pop(HEAD)
-    diff = ftdiff.compare(base, {**trained(base), HEAD: head})
-    config = {"base": {"tie_word_embeddings": ties}, "tuned": {}}
+    stored = base.pop(HEAD)[:rows]
+    diff = ftdiff.compare(base, {**trained(base), head: stored})
+    config = {"base": {}, "tuned": {}, side: {"tie_word_embeddings": ties}}
     return ftdiff.Diff(diff.frame, {**diff.about, "config": config})
 
 
@@ -139,11 +141,43 @@ def copied() -> ftdiff.Diff:
     return ftdiff.compare(base, tuned)
 
 
-def strange() -> ftdiff.Diff:
+def strange(kept: float = 0.0, *copied: str) -> ftdiff.Diff:
+    """Return a checkpoint of this cosine with the base in every tensor, but for those copied."""
     rng = np.random.default_rng(9)
-    return ftdiff.compare(
-        model(), {name: rng.normal(size=W.shape).astype("f4") for name, W in model().items()}
-    )
+    base, tuned = model(), {}
+    for name, W in base.items():
+        noise = rng.normal(size=W.shape)
+        noise -= W * (noise * W).sum() / (W * W).sum()
+        noise *= np.linalg.norm(W) / np.linalg.norm(noise)
+        tuned[name] = (kept * W + np.sqrt(1 - kept**2) * noise).astype("f4")
+    return ftdiff.compare(base, {**tuned, **{name: base[name] for name in copied}})
+
+
+def beside(W: Any, share: float, seed: int = 3) -> Any:
+    """Return noise at right angles to a matrix, of this share of its norm."""
+    noise = np.random.default_rng(seed).normal(size=W.shape)
+    noise -= W * (noise * W).sum() / (W * W).sum()
+    return share * noise * np.linalg.norm(W) / np.linalg.norm(noise)
+
+
+def of_q0(change: Callable[[Any], Any]) -> Callable[[], ftdiff.Diff]:
+    """Return the plain fine-tune in which one matrix is made of the base's."""
+    return lambda: edited(q0=lambda _: change(model()[Q.format(0)]).astype("f4"))
+
+
+def zeros(W: Any, count: int) -> Any:
+    """Return a matrix with its first entries set to zero."""
+    W = W.copy()
+    W.flat[:count] = 0
+    return W
+
+
+def without_layers(count: int) -> ftdiff.Diff:
+    """Return a fine-tune of a part of the base, so that much of it has no counterpart."""
+    tuned = {n: W for n, W in trained(model(8)).items() if not n.startswith("model.layers.")}
+    kept = {n: W for n, W in trained(model(8)).items() if n.startswith("model.layers.")}
+    kept = {n: W for n, W in kept.items() if int(n.split(".")[2]) < count}
+    return ftdiff.compare(model(8), {**tuned, **kept})
 
 
 def odd_layer(times: float) -> ftdiff.Diff:
@@ -194,6 +228,13 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: ftdiff.compare({**model(), "x.weight": np.ones(3)}, trained(model())),
         plain,
     ),
+    "mostly-uncompared": (lambda: without_layers(2), lambda: without_layers(6)),
+    "zeroed": (of_q0(lambda W: 0 * W), of_q0(lambda W: 1e-30 * W)),
+    "sign-flipped": (of_q0(lambda W: -W), of_q0(lambda W: W)),
+    "replaced": (of_q0(lambda W: beside(W, 1.0)), of_q0(lambda W: W + beside(W, 1.0))),
+    "pruned": (of_q0(lambda W: zeros(W, 32)), of_q0(lambda W: W)),
+    "overwritten": (of_q0(lambda W: 3 * W + beside(W, 1)), of_q0(lambda W: W + beside(W, 0.9))),
+    "multiplied": (of_q0(lambda W: 2 * W), of_q0(lambda W: 1.001 * W)),
     "duplicate": (copied, plain),
     "embeddings-moved": (lambda: edited(embed=lambda W: W + 1), plain),
     "head-moved": (lambda: edited(head=lambda W: W + 1), plain),
@@ -208,11 +249,186 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "untied": (lambda: untied(True), lambda: untied(False)),
     "under-the-floor": (faint, plain),
     "wrong-base": (strange, plain),
+    "far-from-base": (lambda: strange(0.7), plain),
     "base-name": (lambda: told({"base_model_name_or_path": "acme/other"}), adapter),
     "residual-initialisation": (lambda: told({"init_lora_weights": "pissa"}), adapter),
     "scale": (adapter, plain),
     "outlier-layer": (lambda: odd_layer(8), lambda: odd_layer(1)),
 }  # fmt: skip
+
+
+def ulp(W: Any, sign: int = 1) -> Any:
+    """Return a matrix with its first entry one step further."""
+    W = W.copy()
+    W.flat[0] = np.nextafter(W.flat[0], np.float32(sign * np.inf))
+    return W
+
+
+def with_column(name: str, value: float) -> ftdiff.Diff:
+    """Return the plain fine-tune with this number in a column, in one row."""
+    diff = plain()
+    frame = diff.frame.copy()
+    frame.loc[frame["tensor"] == Q.format(0), name] = value
+    return ftdiff.Diff(frame, diff.about)
+
+
+def copied_but(ulps: int) -> ftdiff.Diff:
+    """Return a model whose first two layers have the same change, but for so many steps."""
+    base, tuned = model(), trained(model())
+    for i in (0, 1):
+        base[Q.format(i)] = np.zeros((8, 8), "f4")
+        tuned[Q.format(i)] = np.full((8, 8), np.float32(0.5))
+    for _ in range(ulps):
+        tuned[Q.format(1)] = ulp(tuned[Q.format(1)])
+    return ftdiff.compare(base, tuned)
+
+
+def even(odd: float) -> ftdiff.Diff:
+    """Return a fine-tune that moves alike in each layer, but in one by so many times as much."""
+    base = model(12)
+    tuned = {name: W * np.float32(1.01) for name, W in base.items()}
+    for name, W in base.items():
+        if ".layers.7." in name:
+            tuned[name] = W * np.float32(1 + 0.01 * odd)
+    return ftdiff.compare(base, tuned)
+
+
+def covering(share: float) -> ftdiff.Diff:
+    diff = plain()
+    return ftdiff.Diff(diff.frame, {**diff.about, "coverage": share})
+
+
+def targets(*names: str) -> ftdiff.Diff:
+    modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"]
+    return told({"target_modules": [*modules, *names]})
+
+
+#: By rule, a fault that is just large enough to be told, and one that is just too small.
+NEAR: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = {
+    "nothing-moved": (
+        lambda: ftdiff.compare(model(), model()),
+        lambda: ftdiff.compare(model(), {**model(), NORM: ulp(model()[NORM])}),
+    ),
+    "nonfinite": (
+        of_q0(lambda W: np.where(W.max() == W, np.inf, W)),
+        of_q0(lambda W: np.where(W.max() == W, 3e38, W)),
+    ),
+    "zeroed": (of_q0(lambda W: zeros(W, 64)), of_q0(lambda W: zeros(W, 63))),
+    "sign-flipped": (
+        of_q0(lambda W: -0.91 * W + beside(W, (1 - 0.91**2) ** 0.5)),
+        of_q0(lambda W: -0.89 * W + beside(W, (1 - 0.89**2) ** 0.5)),
+    ),
+    "replaced": (  # 64 entries: three standard deviations are 0.375
+        of_q0(lambda W: 0.37 * W + beside(W, (1 - 0.37**2) ** 0.5)),
+        of_q0(lambda W: 0.38 * W + beside(W, (1 - 0.38**2) ** 0.5)),
+    ),
+    "pruned": (of_q0(lambda W: zeros(W, 8)), of_q0(lambda W: zeros(W, 7))),
+    "multiplied": (of_q0(lambda W: 1.0501 * W), of_q0(lambda W: 1.0499 * W)),
+    "overwritten": (
+        of_q0(lambda W: W + beside(W, 1.001)),
+        of_q0(lambda W: W + beside(W, 0.999)),
+    ),
+    "mostly-uncompared": (lambda: covering(0.499), lambda: covering(0.5)),
+    "duplicate": (lambda: copied_but(0), lambda: copied_but(1)),
+    "embeddings-moved": (lambda: edited(embed=ulp), plain),
+    "head-moved": (lambda: edited(head=ulp), plain),
+    "norms-moved": (lambda: edited(norm=ulp), plain),
+    "untargeted-moved": (lambda: targets("own_proj"), lambda: targets("down_proj")),
+    "frozen": (plain, lambda: edited(embed=ulp, head=ulp, norm=ulp)),
+    "vocabulary": (lambda: edited(embed=lambda W: np.vstack([W, W[:1]])), plain),
+    "dtype-narrowed": (
+        lambda: narrowed(ml_dtypes.bfloat16),
+        lambda: narrowed(np.float64),
+    ),
+    "tied-diverged": (lambda: tied(1e-6), lambda: tied(0.0)),
+    "untied": (lambda: untied(True, rows=12), lambda: untied(True, rows=11)),
+    "under-the-floor": (lambda: with_column("snr", 9.99), lambda: with_column("snr", 10.0)),
+    "wrong-base": (lambda: strange(0.499), lambda: strange(0.501)),
+    "far-from-base": (lambda: strange(0.899), lambda: strange(0.901)),
+    "outlier-layer": (lambda: even(2.01), lambda: even(1.99)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(NEAR))
+def test_a_rule_tells_what_is_just_over_its_limit_and_not_what_is_just_under(name: str) -> None:
+    over, under = NEAR[name]
+    assert [*AUDIT[name].check(over())]
+    assert not [*AUDIT[name].check(under())]
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "side", "ties", "spoken"),
+    [
+        (HEAD, 12, "base", True, True),
+        (HEAD, 12, "tuned", True, True),
+        (HEAD, 12, "tuned", False, False),
+        (HEAD, 3, "base", True, False),
+        ("score.weight", 3, "base", True, False),
+        ("classifier.weight", 3, "tuned", True, False),
+    ],
+)
+def test_a_classifier_is_no_head_that_could_be_tied(
+    head: str, rows: int, side: str, ties: bool, spoken: bool
+) -> None:
+    found = ftdiff.audit(untied(ties, side, head, rows)).findings
+    assert ("untied" in {one.rule for one in found}) == spoken
+    assert "one-sided" in {one.rule for one in found}
+
+
+@pytest.mark.parametrize("copied_too", [(), (EMBED, HEAD), (EMBED, HEAD, NORM)])
+def test_an_unrelated_model_fails_whatever_was_copied(copied_too: tuple[str, ...]) -> None:
+    found = ftdiff.audit(strange(0.0, *copied_too))
+    alarms = [one.rule for one in found.findings if one.severity == "alarm"]
+    assert alarms == ["wrong-base"] and not found.ok
+    near = ftdiff.audit(strange(0.7, *copied_too))
+    assert near.ok and "far-from-base" in {one.rule for one in near.findings}
+
+
+def spelled(folder: Path, rename: Callable[[str], str]) -> ftdiff.Diff:
+    """Return the diff of the real LoRA with its keys spelled otherwise."""
+    folder.mkdir()
+    source = FIXTURES / "lora"
+    (folder / "adapter_config.json").write_bytes((source / "adapter_config.json").read_bytes())
+    state = load_file(source / "adapter_model.safetensors")
+    save_file({rename(k): v for k, v in state.items()}, folder / "adapter_model.safetensors")
+    return ftdiff.compare(BASE, folder)
+
+
+def test_what_an_adapter_changes_and_the_base_lacks_fails_with_an_example(tmp_path: Path) -> None:
+    diff = spelled(tmp_path / "a", lambda key: key.replace("layers.27.", "layers.40."))
+    found = ftdiff.audit(diff)
+    (alarm,) = (one for one in found.findings if one.severity == "alarm")
+    assert alarm.rule == "unmatched" and not found.ok
+    assert "7 tensors that the adapter changes are not in the base" in alarm.message
+    assert "model.layers.40.mlp.down_proj.weight" in alarm.message
+    assert "the base has, for example, model.layers." in alarm.message
+    assert "one-sided" not in {one.rule for one in found.findings}
+
+
+def test_nothing_is_frozen_that_a_lost_key_may_be_of(tmp_path: Path) -> None:
+    def frozen(diff: ftdiff.Diff) -> list[str]:
+        found = ftdiff.audit(diff).findings
+        return [one.message for one in found if one.rule in ("frozen", "partly-frozen")]
+
+    elsewhere = spelled(tmp_path / "a", lambda key: key.replace("layers.27.", "layers.40."))
+    assert not any("attn" in said or "mlp" in said for said in frozen(elsewhere))
+    assert any("norm.final" in said for said in frozen(elsewhere))  # no key is of a norm
+    odd = spelled(tmp_path / "b", lambda k: k.replace("3.self_attn.q_proj", "3.self_attn.q_odd"))
+    assert not frozen(odd)  # it may be of any
+    lost = {"lora_unet_model_layers_2_self_attn_q_proj.alpha": "no such module"}
+    upper = ftdiff.compare(BASE, FIXTURES / "upper_half")
+    told = frozen(ftdiff.Diff(upper.frame, {**upper.about, "unmatched": lost}))
+    assert not any(said.startswith("attn.q") for said in told)
+    assert any(said.startswith("attn.k") for said in told)
+
+
+def test_a_saved_module_without_a_base_is_no_lost_key() -> None:
+    diff = adapter()
+    frame = diff.frame.copy()
+    row = frame.index[frame["tensor"] == NORM]
+    frame.loc[row, ["status", "tuned_dtype"]] = ["added", "F32"]
+    found = ftdiff.audit(ftdiff.Diff(frame, diff.about))
+    assert found.ok and "one-sided" in {one.rule for one in found.findings}
 
 
 def test_every_rule_has_a_case() -> None:

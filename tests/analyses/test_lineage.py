@@ -37,7 +37,7 @@ def test_the_base_of_a_real_training_is_found_in_any_order(tuned: Path, equal: i
     frames = []
     for order in itertools.permutations([BASE, *others]):
         found = ftdiff.lineage(tuned, order)
-        assert (found.verdict, found.parent, found.exit_code) == ("parent", str(BASE), 0)
+        assert (found.verdict, found.parent, found.exit_code) == ("nearest", str(BASE), 0)
         frames.append(found.frame)
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frame, frames[0])
@@ -75,7 +75,7 @@ def test_one_tensor_in_common_makes_a_relative() -> None:
     tuned, candidate = stranger(1), stranger(2)
     candidate["model.embed_tokens.weight"] = tuned["model.embed_tokens.weight"]
     found = ftdiff.lineage(tuned, [candidate])
-    assert (found.verdict, found.frame.iloc[0]["equal"]) == ("parent", 1)
+    assert (found.verdict, found.frame.iloc[0]["equal"]) == ("nearest", 1)
 
 
 def test_copies_are_a_tie_and_a_change_of_one_of_them_is_not() -> None:
@@ -84,8 +84,39 @@ def test_copies_are_a_tie_and_a_change_of_one_of_them_is_not() -> None:
     assert (tied.verdict, tied.parent, tied.exit_code) == ("tie", None, 1)
     assert "cannot tell" in tied.sentences[0]
     told = ftdiff.lineage(tuned, [nudge(base, by=0.03, seed=5), base])
-    assert told.verdict == "parent"
+    assert told.verdict == "nearest"
     assert told.frame["relative_norm"].iloc[0] < told.frame["relative_norm"].iloc[1]
+
+
+def test_a_sibling_is_the_nearest_and_no_parent(tmp_path: Path) -> None:
+    base = llama()
+    tuned, sibling = nudge(base, by=0.1, seed=1), nudge(base, by=0.1, seed=2)
+    found = ftdiff.lineage(tuned, [sibling])
+    assert (found.verdict, found.exit_code) == ("nearest", 0)
+    assert "another child of the same base" in " ".join(found.sentences)
+    assert "parent" not in found.sentences[0]
+    config = {"_name_or_path": "someone/base"}
+    named = write_model(tmp_path / "tuned", tuned, config=config)
+    found = ftdiff.lineage(named, [write_model(tmp_path / "base", base), sibling])
+    assert found.verdict == "parent"
+    assert "its config.json names 'someone/base': this one, the parent" in found.sentences
+    found = ftdiff.lineage(named, [write_model(tmp_path / "other", base), sibling])
+    assert found.verdict == "nearest"
+
+
+def test_what_was_compared_in_part_stands_after_what_was_compared_in_full() -> None:
+    base = llama()
+    tuned, far = nudge(base, by=0.02, seed=1), nudge(base, by=0.2, seed=2)
+    part = {name: W for name, W in tuned.items() if "layers.1." not in name}
+    for order in ([part, far], [far, part]):
+        found = ftdiff.lineage(tuned, order)
+        assert list(found.frame["coverage"] < 1) == [False, True]
+        assert found.frame["relative_norm"].iloc[1] == 0
+        assert "is the nearest of those compared in full" in found.sentences[0]
+    moved = {name: W + 0.01 if W.ndim == 2 else W for name, W in part.items()}
+    assert ftdiff.lineage(tuned, [moved, far]).verdict == "nearest"
+    stranger_first = ftdiff.lineage(part, [stranger(5), base])
+    assert stranger_first.frame["cosine"].iloc[0] > 0.9  # all of it, or not: a stranger is last
 
 
 def test_the_model_itself_is_the_nearest() -> None:
@@ -108,7 +139,7 @@ def test_only_those_that_may_win_are_read_in_full() -> None:
 def test_a_model_of_another_shape_is_listed_with_the_reason(tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", llama(hidden=32))
     found = ftdiff.lineage(nudge(llama()), [other, llama()])
-    assert found.verdict == "parent"
+    assert found.verdict == "nearest"
     assert found.frame.iloc[1]["candidate"] == str(other)
     assert found.frame.iloc[1]["measured"] != "full" or found.frame.iloc[1]["coverage"] < 0.5
     assert ftdiff.lineage(nudge(llama()), [other]).verdict == "nobody"
@@ -134,10 +165,10 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_the_shell_says_who_and_exits_with_it() -> None:
     done = run(MERGED, FULL, BASE)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("parent\n")
+    assert done.stdout.startswith("nearest\n")
     assert f"{BASE}: 142 of 338 tensors the same" in done.stdout
     assert run(MERGED, BASE, BASE).returncode == 1
     wrong = run(FULL, "nowhere")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     document = json.loads(run(MERGED, FULL, BASE, "--format", "json").stdout)
-    assert (document["verdict"], document["parent"]) == ("parent", str(BASE))
+    assert (document["verdict"], document["parent"]) == ("nearest", str(BASE))

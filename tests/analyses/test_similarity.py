@@ -22,6 +22,7 @@ from ftdiff.deltas.recipes import Replaced, Tuned, Unreadable
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.tensors import ArrayTensor
 from tests.conftest import llama, nudge, write_model
+from tests.formats.quantised_models import four_bits
 
 State = Mapping[str, torch.Tensor]
 
@@ -219,7 +220,7 @@ def test_the_floor_is_that_of_compare(fixtures: Path) -> None:
     result = ftdiff.similarity([fixtures / "full", fixtures / "lora"], fixtures / "base")
     snr = result.table("snr").iloc[0, 0]
     assert snr == pytest.approx(
-        ftdiff.compare(fixtures / "base", fixtures / "full").overall["snr"], rel=0.02
+        ftdiff.compare(fixtures / "base", fixtures / "full").whole(vectors=True)["snr"], rel=0.02
     )
 
 
@@ -496,3 +497,146 @@ def test_many_copies_are_each_named_once(base: State) -> None:
     copies = [nudge(base, seed=1) for _ in range(5)]
     said = [one.rule for one in ftdiff.similarity(copies, base).findings()]
     assert said.count("duplicate") == 4
+
+
+UP = "model.layers.0.mlp.up_proj.weight"
+
+
+def rounded(
+    base: torch.Tensor, size: float, cosine: float, *dtypes: torch.dtype
+) -> tuple[State, list[State]]:
+    """A base, and changes of this relative size and true cosine, stored in these dtypes."""
+    draw = torch.Generator().manual_seed(3)
+    common, *own = torch.randn((1 + len(dtypes), *base.shape), generator=draw).double()
+    tuned = []
+    for change, dtype in zip(own, dtypes, strict=True):
+        D = cosine**0.5 * common + (1 - cosine) ** 0.5 * change
+        D *= size * base.double().norm() / D.norm()
+        tuned.append({UP: (base.double() + D).to(dtype)})
+    return {UP: base}, tuned
+
+
+def weights(seed: int = 5) -> torch.Tensor:
+    return 0.02 * torch.randn((300, 400), generator=torch.Generator().manual_seed(seed))
+
+
+BF16, F16 = torch.bfloat16, torch.float16
+
+
+@pytest.mark.parametrize("widened", [False, True])
+@pytest.mark.parametrize("size", [3e-4, 1e-3, 2e-3])
+def test_rounding_of_one_dtype_pulls_a_cosine_towards_0_and_says_so(
+    size: float, widened: bool
+) -> None:
+    grid = weights().to(BF16)
+    W = grid.float() if widened else grid  # a wider dtype whose numbers are on the grid
+    for true in (0.0, 0.3):
+        result = ftdiff.similarity(*reversed(rounded(W, size, true, BF16, BF16)))
+        stored = result.matrix.iloc[0, 1]
+        assert abs(stored) < 0.01 if not true else 0.17 < stored < 0.24
+        assert result.by()["rounding_cosine"].iloc[0] == 0
+        floor = [one for one in result.findings() if one.rule == "under-the-floor"]
+        assert [one.evidence["towards"] for one in floor] == [0, 0]
+        snr = result.by()["snr"].iloc[0]
+        least = min(floor, key=lambda one: one.evidence["snr"])
+        assert f"its squared change is {snr:.2g} times the rounding error" in least.message
+        assert "pulled towards 0" in least.message and "towards 1" not in least.message
+    assert result.table("snr").iloc[0, 0] < 10
+
+
+@pytest.mark.parametrize(("size", "least"), [(1e-5, 0.98), (3e-4, 0.65), (1e-3, 0.2)])
+def test_the_same_rounding_of_the_base_pulls_unrelated_ones_towards_1_and_says_so(
+    size: float, least: float
+) -> None:
+    for true in (0.0, 0.3):
+        base, tuned = rounded(weights(), size, true, BF16, BF16)
+        result = ftdiff.similarity(tuned, base)
+        stored, bound = result.matrix.iloc[0, 1], result.by()["rounding_cosine"].iloc[0]
+        assert stored > true + (least if not true else 0.05)
+        error = (base[UP].to(BF16).double() - base[UP].double()).square().sum()
+        norms = np.sqrt(np.prod(result.sums["inner"][0].diagonal()))
+        assert bound == pytest.approx(float(error) / norms, rel=1e-6)
+        if not true:
+            assert stored < bound + 0.01
+        for one in (one for one in result.findings() if one.rule == "under-the-floor"):
+            assert one.evidence["towards"] == 1
+            assert "unrelated changes towards 1 (up to" in one.message
+            assert f"as large as {one.evidence['base_rounding']:.0%}" in one.message
+
+
+def test_a_dequantised_base_is_off_the_grid_of_what_is_stored_after_it() -> None:
+    parts, values = four_bits("nf4")(UP, weights())
+    assert values.dtype == torch.float32
+    tuned = rounded(values, 1e-4, 0.0, BF16, BF16)[1]
+    row = ftdiff.similarity(tuned, dict(parts)).by().iloc[0]
+    assert row["rounding_cosine"] > 0.9 and row["cosine"] > 0.8 and row["snr"] < 10
+
+
+def test_above_the_floor_no_rounding_is_spoken_of() -> None:
+    for W in (weights(), weights().to(BF16)):
+        base, tuned = rounded(W, 8e-3, 0.3, BF16, BF16, BF16)
+        result = ftdiff.similarity(tuned, base)
+        assert result.matrix.iloc[0, 1] == pytest.approx(0.3, abs=0.03)
+        assert not [one for one in result.findings() if "round" in one.message]
+
+
+def test_the_roundings_of_a_base_to_two_dtypes_have_little_in_common() -> None:
+    base, tuned = rounded(weights(), 1e-6, 0.0, BF16, F16, F16)
+    pairs = ftdiff.similarity(tuned, base).by().set_index(["a", "b"])
+    row, same = pairs.iloc[0], pairs.iloc[2]
+    assert row["rounding_cosine"] == 0 and row["cosine"] == pytest.approx(-1 / 16, abs=0.02)
+    assert same["rounding_cosine"] > 0.99 and same["cosine"] > 0.95
+
+
+def test_changes_that_only_share_a_rounding_are_no_duplicates() -> None:
+    base, tuned = rounded(weights(), 2e-7, 0.0, BF16, BF16)
+    result = ftdiff.similarity(tuned, base)
+    assert 0.999 < result.matrix.iloc[0, 1] < 1
+    assert result.duplicates.empty
+    alike = [one for one in result.findings() if one.rule == "alike-by-rounding"]
+    assert len(alike) == 1 and "does not make them one change" in alike[0].message
+    assert "duplicate" not in {one.rule for one in result.findings()}
+    copies = ftdiff.similarity([tuned[0], tuned[0]], base)
+    said = next(one for one in copies.findings() if one.rule == "duplicate")
+    assert len(copies.duplicates) == 1 and "the same in both, pulls unrelated ones" in said.message
+    grid = ftdiff.similarity([tuned[0]] * 2, {UP: (base[UP] * 1.001).to(BF16)})
+    assert len(grid.duplicates) == 1
+
+
+def test_groups_of_biased_cosines_are_a_caution() -> None:
+    base, tuned = rounded(weights(), 1e-4, 0.0, BF16, BF16)
+    far = rounded(weights(), 0.05, 0.0, BF16, BF16, BF16)[1][2]
+    result = ftdiff.similarity([*tuned, far], base)
+    said = next(one for one in result.findings() if one.rule == "groups")
+    assert said.severity == "caution"
+    assert [{*pair} for pair in said.evidence["biased"]] == [{*result.names[:2]}]
+    assert "1 pair in them" in said.message and "towards 1" in said.message
+    base, tuned = rounded(weights(), 0.05, 0.8, BF16, BF16)
+    clear = ftdiff.similarity([*tuned, far], base)
+    said = next(one for one in clear.findings() if one.rule == "groups")
+    assert said.severity == "note" and not said.evidence["biased"]
+    assert "round" not in said.message
+
+
+def test_a_file_that_does_not_know_the_base_rounding_is_read_and_says_so(tmp_path: Path) -> None:
+    base, tuned = rounded(weights(), 1e-3, 0.0, BF16, BF16)
+    path = ftdiff.similarity(tuned, base).save(tmp_path / "one.json")
+    whole = Similarity.load(path)
+    document = json.loads(path.read_text())
+    del document["sums"]["base_rounding_sq"]
+    path.write_text(json.dumps(document))
+    old = Similarity.load(path)
+    assert old.matrix.equals(whole.matrix) and old.by()["rounding_cosine"].isna().all()
+    said = next(one for one in old.findings() if one.rule == "under-the-floor")
+    assert said.evidence["towards"] is None and "if the base has a wider dtype" in said.message
+
+
+def test_what_no_one_else_is_like_under_the_floor_may_be_more_alike_than_stored() -> None:
+    base, tuned = rounded(weights().to(BF16), 1e-3, 0.0, BF16, BF16)
+    said = [one for one in ftdiff.similarity(tuned, base).findings() if one.rule == "unrelated"]
+    assert len(said) == 2
+    assert all(one.message.endswith("alike ones are pulled towards 0)") for one in said)
+    mirrored = {UP: (2 * base[UP].double() - tuned[0][UP].double()).to(BF16)}
+    result = ftdiff.similarity([tuned[0], mirrored], base)
+    against = next(one for one in result.findings() if one.rule == "opposed")
+    assert against.message.endswith("alike ones are pulled towards 0)")

@@ -361,3 +361,102 @@ def test_wrong_calls_say_what_to_do(found: Trajectory, fixtures: Path) -> None:
 def test_without_a_base_there_are_lengths_and_no_ratios(fixtures: Path) -> None:
     found = ftdiff.trajectory(None, [fixtures / "run"]).by()
     assert found["relative_norm"].isna().all() and (found["displacement"] > 0).all()
+
+
+BF16 = torch.bfloat16
+UP = "model.layers.0.mlp.up_proj.weight"
+
+
+def stored(start: float, step: float, count: int) -> tuple[State, list[State], Any]:
+    """A run in bfloat16: a first change, then steps at right angles; relative sizes, true steps."""
+    draw = torch.Generator().manual_seed(1)
+
+    def change(size: float) -> torch.Tensor:
+        D = torch.randn((300, 400), generator=draw).double()
+        return size * norm * D / D.norm()
+
+    W = (0.02 * torch.randn((300, 400), generator=draw)).to(BF16)
+    norm = W.double().norm()
+    at, states, steps = W.double(), [], []
+    for i in range(count):
+        steps.append(change(start if i == 0 else step))
+        at = at + steps[-1]
+        states.append({UP: at.to(BF16)})
+    return {UP: W}, states, steps
+
+
+def test_rounding_turns_steps_back_which_is_not_said() -> None:
+    base, states, steps = stored(0.05, 1.5e-3, 6)
+    assert abs(cos(steps[2].numpy().ravel(), steps[3].numpy().ravel())) < 0.01
+    there = [flat({UP: states[i][UP]}, states[i + 1]) for i in (1, 2)]
+    assert -0.5 < cos(*there) < -0.2  # what the stored steps give
+    found = ftdiff.trajectory(base, states)
+    path = found.by()
+    assert (path["snr"] > 10).all() and (path["step_snr"].iloc[1:] < 10).all()
+    assert path["step_cosine"].isna().all()
+    rules = {one.rule: one for one in found.findings()}
+    assert "turned-back" not in rules
+    floor = rules["under-the-floor"]
+    assert "5 of 6 steps" in floor.message and "checkpoints (" not in floor.message
+    assert floor.evidence["checkpoints"] == [] and len(floor.evidence["steps"]) == 5
+
+
+def test_a_path_is_told_where_steps_under_the_floor_are_little_of_it() -> None:
+    base, states, _ = stored(0.05, 1.5e-3, 6)
+    efficiency = ftdiff.trajectory(base, states).by()["efficiency"].to_numpy()
+    assert efficiency[:2] == pytest.approx(1, abs=0.06) and np.isfinite(efficiency).all()
+    base, states, _ = stored(0.01, 1.5e-3, 6)
+    growing = ftdiff.trajectory(base, states)
+    assert np.isfinite(growing.by()["efficiency"].iloc[0])
+    assert np.isnan(growing.by()["efficiency"].iloc[-1])
+    assert growing.growth()[["efficiency", "dimension"]].isna().all(axis=None)
+
+
+def test_under_the_floor_no_efficiency_turn_or_growth_is_told() -> None:
+    base, states, _ = stored(3e-4, 3e-4, 6)
+    found = ftdiff.trajectory(base, states)
+    path, growth_ = found.by(), found.growth()
+    assert path[["efficiency", "step_cosine"]].isna().all(axis=None)
+    assert growth_[["exponent", "r_squared", "efficiency"]].isna().all(axis=None)
+    assert (path["displacement"] > 0).all()
+    said = found.findings()
+    assert [one.rule for one in said] == ["under-the-floor"]
+    assert "6 of 6 checkpoints" in said[0].message and "1 of 1 component at" in said[0].message
+    assert "no efficiency, turn or growth" in said[0].message
+
+
+def test_growth_is_fitted_to_what_stands_out_of_rounding() -> None:
+    base = stored(0, 0, 1)[0]
+    way = torch.randn((300, 400), generator=torch.Generator().manual_seed(9)).double()
+    way *= base[UP].double().norm() / way.norm()
+    sizes = [1e-4 * 2**i for i in range(10)]
+    run = [{UP: (base[UP].double() + size * way).to(BF16)} for size in sizes]
+    found = ftdiff.trajectory(base, run)
+    clear = found.by()["snr"].to_numpy() > 10
+    assert 3 <= clear.sum() <= 6
+    lengths = found.by()["displacement"].to_numpy()
+    want = growth(np.arange(1.0, 11.0)[clear], lengths[clear])
+    assert found.growth()[["exponent", "r_squared"]].iloc[0].tolist() == [*want]
+    floor = next(one for one in found.findings() if one.rule == "under-the-floor")
+    assert f"{(~clear).sum()} of 10 checkpoints" in floor.message
+
+
+def test_the_rounding_of_a_base_is_no_early_saturation() -> None:
+    base = stored(0, 0, 1)[0]
+    W = 1.0003 * base[UP].double()
+    draw = torch.Generator().manual_seed(2)
+    drift = [W + 4e-5 * i * W.std() * torch.randn(W.shape, generator=draw) for i in range(1, 7)]
+    found = ftdiff.trajectory({UP: W.float()}, [{UP: D.to(BF16)} for D in drift])
+    length = found.by()["displacement"].to_numpy()
+    assert length[0] > 0.9 * length[-1]  # by the base's own rounding
+    assert "early-saturation" not in {one.rule for one in found.findings()}
+
+
+def test_a_jump_out_of_steps_under_the_floor_says_that_those_are_blurred() -> None:
+    base, states, steps = stored(0.02, 1e-3, 5)
+    far = sum(steps) + base[UP].double() + 2 * steps[0]
+    run = [*states, {UP: far.to(BF16)}]
+    jump = next(one for one in ftdiff.trajectory(base, run).findings() if one.rule == "jump")
+    assert "the usual one is blurred by rounding)" in jump.message
+    plain = next(one for one in planted([0.1, 0.2, 0.3, 1.0, 1.1]).findings() if one.rule == "jump")
+    assert "rounding" not in plain.message

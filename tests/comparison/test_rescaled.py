@@ -137,7 +137,7 @@ def test_no_cut_and_no_worker_changes_a_bit(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(rescaled, "_TASK", 300_000)
     assert refined(changes, first) == whole
     with ThreadPoolExecutor(2) as threads:
-        assert refined(changes, first, threads.map) == whole
+        assert refined(changes, first, threads) == whole
     assert all(one.sums["turned_sq"][0] > 0 for one in whole if not isinstance(one, str))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ftdiff
+from ftdiff.comparison.aggregation import Over
 from ftdiff.comparison.frame import IDENTITY
+from ftdiff.comparison.scope import headline
 from ftdiff.deltas.moments import COLUMNS
 from ftdiff.errors import BadCall, BadFile, UnknownName
 from ftdiff.metrics import resolve
@@ -127,15 +130,20 @@ def test_an_interrupted_save_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("over", ["all", "moved"])
 @pytest.mark.parametrize(
     "columns", [(), ("layer",), ("component",), ("layer", "block"), ("status",)]
 )
 def test_groups_are_root_sums_not_means_of_ratios(
-    diff: ftdiff.Diff, columns: tuple[str, ...]
+    diff: ftdiff.Diff, columns: tuple[str, ...], over: Over
 ) -> None:
-    moved = diff.frame[(diff.frame["status"] == "changed") & diff.frame["delta_sq"].notna()]
-    grouped = diff.by(*columns)
-    groups = moved.groupby(list(columns), dropna=False) if columns else [((), moved)]
+    frame = diff.frame[diff.frame["delta_sq"].notna()]
+    frame = frame[
+        frame["status"].isin(["changed"] if over == "moved" else ["changed", "identical"])
+    ]
+    frame = frame[frame["shape"].map(len) > 1]
+    grouped = diff.by(*columns, over=over)
+    groups = frame.groupby(list(columns), dropna=False) if columns else [((), frame)]
     for key, members in groups:
         found = grouped
         for column, value in zip(columns, key if isinstance(key, tuple) else (key,), strict=True):
@@ -178,7 +186,9 @@ def test_a_table_is_of_weights_unless_asked(diff: ftdiff.Diff) -> None:
     tuned["h.0.q_proj.bias"][0] = 101
     both = ftdiff.compare(base, tuned)
     assert both.table().to_numpy().ravel().tolist() == [1.0]
-    assert both.table(param=None).to_numpy().ravel().tolist() == [math.sqrt(5 / 20004)]
+    assert both.table(param=None).to_numpy().ravel().tolist() == [1.0]
+    with_vectors = both.by("component", vectors=True)["relative_norm"]
+    assert with_vectors.to_list() == [math.sqrt(5 / 20004)]
 
 
 def test_an_unknown_column_or_metric_is_named(diff: ftdiff.Diff) -> None:
@@ -199,8 +209,8 @@ def test_an_adapter_and_its_merge_agree_in_every_group(fixtures: Path) -> None:
     merged = ftdiff.compare(fixtures / "base", fixtures / "merged_f32")
     for columns in ((), ("layer",), ("component",), ("block",)):
         names = ("relative_norm", "rotation", "lift")
-        a = adapter.by(*columns, metrics=names)
-        b = merged.by(*columns, metrics=names)
+        a = adapter.by(*columns, metrics=names, over="moved")
+        b = merged.by(*columns, metrics=names, over="moved")
         keys = ["one", *columns]
         joined = a.assign(one=1).merge(b.assign(one=1), on=keys, suffixes=("", "_b"))
         joined = joined[joined["moved"] > 0]
@@ -208,6 +218,75 @@ def test_an_adapter_and_its_merge_agree_in_every_group(fixtures: Path) -> None:
             assert joined[name].to_numpy(float) == pytest.approx(
                 joined[f"{name}_b"].to_numpy(float), rel=1e-5
             )
+
+
+def test_linked_and_real_copies_have_the_same_groups_and_one_word_means_one_number(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    base = fixtures / "base"
+    linked, copied = tmp_path / "linked", tmp_path / "copied"
+    for folder in (linked, copied):
+        folder.mkdir()
+    (linked / "model.safetensors").symlink_to(base / "model.safetensors")
+    shutil.copy(base / "model.safetensors", copied)
+    a, b = (ftdiff.compare(base, folder) for folder in (linked, copied))
+    for over in ("all", "moved"):
+        pd.testing.assert_frame_equal(a.by("layer", over=over), b.by("layer", over=over))
+        assert a.whole(over) == b.whole(over)
+
+
+def test_a_number_says_over_which_matrices_it_is(fixtures: Path) -> None:
+    base = fixtures / "base"
+    merged, adapter = (ftdiff.compare(base, fixtures / x) for x in ("merged_f32", "lora"))
+    whole, some = (merged.whole(over)["relative_norm"] for over in ("all", "moved"))
+    assert whole < some == pytest.approx(adapter.overall["relative_norm"], rel=1e-6)
+    assert headline(merged) == (
+        f"{whole:.4g} over all 197 matrices; {some:.4g} over the 196 that moved "
+        "(197 of 338 tensors, 99.1% of the parameters)"
+    )
+    assert headline(adapter) == (
+        f"{some:.4g} over the 196 matrices that it targets "
+        "(196 of 338 tensors, 96.7% of the parameters)"
+    )
+    assert headline(ftdiff.compare(None, fixtures / "lora")) == ""
+    lineage = ftdiff.lineage(fixtures / "merged_f32", [base])
+    assert lineage.frame["relative_norm"].tolist() == [whole]
+
+
+def test_one_ulp_in_a_frozen_vector_changes_no_number_of_a_layer() -> None:
+    draw = np.random.default_rng(0)
+    base = {f"model.layers.{i}.mlp.up_proj.weight": draw.normal(size=(8, 8)) for i in range(3)}
+    base |= {f"model.layers.{i}.input_layernorm.weight": 9 * np.ones(8) for i in range(3)}
+    tuned = {name: 1.1 * W if W.ndim == 2 else W for name, W in base.items()}
+    touched = {**tuned, "model.layers.1.input_layernorm.weight": np.nextafter(9 * np.ones(8), 10)}
+    plain, ulp = (ftdiff.compare(base, side) for side in (tuned, touched))
+    for over in ("all", "moved"):
+        assert plain.by("layer", over=over)["relative_norm"].tolist() == pytest.approx([0.1] * 3)
+        assert (
+            plain.by("layer", over=over)["relative_norm"]
+            == ulp.by("layer", over=over)["relative_norm"]
+        ).all()
+    norms = ulp.by("component").set_index("component").loc["norm.input"]
+    assert norms["of"] == "vectors" and norms["moved"] == 1
+    assert ulp.by(vectors=True)["relative_norm"].iloc[0] < 0.1
+
+
+def test_layers_of_different_towers_are_never_added() -> None:
+    W = {
+        f"{tower}.layers.{i}.fc1.weight": np.eye(4)
+        for tower in ("encoder", "decoder")
+        for i in (0, 1)
+    }
+    tuned = {name: V * (3 if name.startswith("encoder") else 2) for name, V in W.items()}
+    diff = ftdiff.compare(W, tuned)
+    by = diff.by("layer").set_index(["stack", "layer"])["relative_norm"]
+    assert by.to_dict() == {
+        ("decoder", 0): 1.0,
+        ("decoder", 1): 1.0,
+        ("encoder", 0): 2.0,
+        ("encoder", 1): 2.0,
+    }
+    assert diff.table().index.names == ["stack", "layer"]
 
 
 def test_a_notebook_sees_a_row_per_component_and_names_stay_text() -> None:

@@ -12,6 +12,7 @@ import torch
 
 import ftdiff
 from ftdiff.analyses.parts import columns, rows
+from ftdiff.comparison.batch import compare_each
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.cells import cells
 from ftdiff.comparison.few_bits import FLOORS
@@ -179,7 +180,7 @@ def test_rows_know_it_too() -> None:
     by_row = rows(base, tuned, NAME.format(0, "q"))
     assert by_row.frame["snr"].isna().tolist() == [True] * 10 + [False] * 54
     by_column = columns(base, tuned, NAME.format(0, "q"))
-    assert by_column.frame["null_sq"].sum() == pytest.approx(by_row.frame["null_sq"].sum())
+    assert by_column.frame["snr"].between(50, 1e4).all()
 
 
 def test_an_unmerged_adapter_is_asked_whether_it_would_survive_a_merge(tmp_path: Path) -> None:
@@ -239,8 +240,8 @@ def test_a_merge_onto_a_base_of_few_bits_is_told(kind: str, scheme: str, tmp_pat
     assert not any("cannot be told from rounding to" in one for one in document(diff).cautions)
     again = ftdiff.Diff.load(diff.save(tmp_path / "diff.json"))
     assert ftdiff.findings(again) == ftdiff.findings(diff)
-    (each,) = ftdiff.compare_each(whole, [tmp_path / "merged"])
-    assert each.frame.equals(diff.frame)
+    (each,) = compare_each(whole, [tmp_path / "merged"])
+    assert isinstance(each, ftdiff.Diff) and each.frame.equals(diff.frame)
 
 
 def test_a_change_as_large_as_that_of_few_bits_is_no_rounding(tmp_path: Path) -> None:

@@ -152,12 +152,12 @@ def test_a_depth_trend_that_was_found_is_drawn_with_its_own_slope() -> None:
 
     diff = diff_of(rows(28, move=rising))
     found = ftdiff.findings(diff)
-    told = [one for one in found if one.rule == "depth-trend"]
-    assert [one.evidence["component"] for one in told] == ["mlp.down"]
+    told = [one.evidence["trends"] for one in found if one.rule == "depth-trend"]
+    assert [[one["component"] for one in trends] for trends in told] == [["mlp.down"]]
     (trend,) = marks(plots.profile(diff, trend=found), chart.TREND)
     assert trend.get_label() == "trend of mlp.down"
     steps = np.diff(np.log(trend.get_ydata()))
-    assert steps == pytest.approx(np.full(27, np.log1p(told[0].evidence["percent"] / 100) / 27))
+    assert steps == pytest.approx(np.full(27, np.log1p(told[0][0]["percent"] / 100) / 27))
     assert np.median(np.log(line(plots.profile(diff), "mlp.down").get_ydata())) == pytest.approx(
         np.median(np.log(trend.get_ydata())), abs=0.02
     )

@@ -12,6 +12,9 @@ from ftdiff.analyses.audit import (
 from ftdiff.analyses.audit import (
     rules_special as surprises,
 )
+from ftdiff.analyses.audit import (
+    rules_unmatched as lost,
+)
 from ftdiff.analyses.audit.ci_formats import CI, github, junit, sarif
 from ftdiff.analyses.audit.expectation import Expectation
 from ftdiff.analyses.audit.policy import Policy, policy_of, read_policy, save_policy
@@ -30,6 +33,7 @@ __all__ = [
     "damage",
     "github",
     "junit",
+    "lost",
     "origins",
     "policy_of",
     "read_policy",

@@ -1,4 +1,4 @@
-"""What must not be released: nothing trained, NaN, empty or unreadable tensors, keys unmatched."""
+"""What must not be released: nothing trained, and tensors that are broken, empty or unreadable."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from ftdiff.adapters.peft.targets import TARGET_MISSING
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.damage import damage_of, is_another_base, tell
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.reasons import knows_reasons, reasons
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, UNREADABLE
+from ftdiff.comparison.statuses import IDENTICAL, MOVED
 
 
 @audit_rule("nothing-moved", "alarm")
@@ -60,23 +61,56 @@ def unjudged_notes(diff: Diff) -> Iterator[Finding]:
 @audit_rule("nonfinite", "alarm")
 def nonfinite(diff: Diff) -> Iterator[Finding]:
     """NaN or Inf in tuned weights spreads to every output."""
-    frame = diff.frame
-    broken = frame[(frame["nonfinite_tuned"] > 0).fillna(False)]
-    if len(broken):
-        entries = int(broken["nonfinite_tuned"].sum())
-        hold = "holds" if len(broken) == 1 else "hold"
-        message = f"{tensors(broken, f'{hold} NaN or Inf, in {entries:,} entries')}."
-        yield finding("nonfinite", message, broken, entries=entries)
+    yield from _of_kind(diff, "nonfinite")
 
 
 @audit_rule("nonfinite-base", "caution")
 def nonfinite_base(diff: Diff) -> Iterator[Finding]:
     """A base tensor with NaN or Inf has no change that could be measured."""
-    frame = diff.frame
-    broken = frame[(frame["nonfinite_base"] > 0).fillna(False)]
-    if len(broken):
-        message = f"{tensors(broken, 'of the base with NaN or Inf')}."
-        yield finding("nonfinite-base", message, broken)
+    yield from _of_kind(diff, "nonfinite-base")
+
+
+@audit_rule("zeroed", "alarm")
+def zeroed(diff: Diff) -> Iterator[Finding]:
+    """A tensor of zeros, where the base has none, was never written."""
+    yield from _of_kind(diff, "zeroed")
+
+
+@audit_rule("sign-flipped", "alarm")
+def sign_flipped(diff: Diff) -> Iterator[Finding]:
+    """A tensor that points against the base was subtracted, or added with a negative weight."""
+    yield from _of_kind(diff, "sign-flipped")
+
+
+@audit_rule("replaced", "alarm")
+def replaced(diff: Diff) -> Iterator[Finding]:
+    """A matrix without anything of the base's direction was initialised anew when it was loaded."""
+    if not is_another_base(diff):
+        yield from _of_kind(diff, "replaced")
+
+
+@audit_rule("pruned", "caution")
+def pruned(diff: Diff) -> Iterator[Finding]:
+    """A tensor with new zeros, and otherwise the base's, was pruned and not trained."""
+    yield from _of_kind(diff, "pruned")
+
+
+@audit_rule("multiplied", "alarm")
+def multiplied(diff: Diff) -> Iterator[Finding]:
+    """A tensor that is the base's times one number was scaled by mistake, or by a conversion."""
+    yield from _of_kind(diff, "multiplied")
+
+
+@audit_rule("overwritten", "caution")
+def overwritten(diff: Diff) -> Iterator[Finding]:
+    """A matrix that moved by more than its norm, where the rest moved little, was fitted anew."""
+    yield from _of_kind(diff, "overwritten")
+
+
+def _of_kind(diff: Diff, kind: str) -> Iterator[Finding]:
+    told = tell(diff, damage_of(diff), kind)
+    if told is not None:
+        yield finding(kind, told.message, diff.frame.iloc[told.rows], **told.evidence)
 
 
 @audit_rule("empty", "alarm")
@@ -91,37 +125,7 @@ def empty(diff: Diff) -> Iterator[Finding]:
 @audit_rule("unreadable", "alarm")
 def unreadable(diff: Diff) -> Iterator[Finding]:
     """A tensor that cannot be read cannot be vouched for."""
-    reasons = diff.about.get("unreadable", {})
-    rows = diff.frame[diff.frame["status"] == UNREADABLE]
-    if len(rows):
-        first = next(iter(reasons.values()), "")
-        message = f"{tensors(rows, 'could not be read')}: {first}."
-        yield finding("unreadable", message, rows, reasons=dict(reasons))
-
-
-@audit_rule("unmatched", "alarm")
-def unmatched(diff: Diff) -> Iterator[Finding]:
-    """A key of the adapter that leads to no change is ignored by whoever loads it."""
-    keys = diff.about.get("unmatched", {})
-    if keys:
-        named = [str(key) for key in keys]
-        message = (
-            f"{counted(len(keys), 'key')} of the adapter led to no change ({listed(named)}): "
-            f"{next(iter(keys.values()))}."
-        )
-        yield finding("unmatched", message, keys=dict(keys))
-
-
-@audit_rule("one-sided", "caution")
-def one_sided(diff: Diff) -> Iterator[Finding]:
-    """A tensor of one side only was not compared with anything."""
-    keys = diff.about.get("unmatched", {})
-    for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
-        rows = diff.frame[diff.frame["status"] == status]
-        rows = rows[~rows["tensor"].isin(list(keys))]
-        if len(rows):
-            be = "is" if len(rows) == 1 else "are"
-            yield finding("one-sided", f"{tensors(rows, f'{be} in {side} only')}.", rows, side=side)
+    yield from _of_kind(diff, "unreadable")
 
 
 @audit_rule("duplicate", "caution")

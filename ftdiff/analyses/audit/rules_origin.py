@@ -9,32 +9,41 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from ftdiff.analyses.audit.registry import audit_rule, finding
+from ftdiff.analyses.damage import ANOTHER, kinship
 from ftdiff.analyses.finding import Finding, counted
 from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.grid import grids, robust_z
 from ftdiff.comparison.reasons import FEW_BITS, has_reason, reasons
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.statuses import IDENTICAL, MOVED
+from ftdiff.comparison.statuses import MOVED
 
 #: Initialisations that leave the base as it is.
 _PLAIN = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 
 
 @audit_rule("wrong-base", "alarm")
-def wrong_base(diff: Diff, *, cosine: float = 0.5) -> Iterator[Finding]:
+def wrong_base(diff: Diff) -> Iterator[Finding]:
     """A fine-tune whose matrices point elsewhere than the base's was not made from it."""
-    frame = diff.frame
-    matrix = frame["shape"].map(lambda shape: shape is not None and len(shape) > 1)
-    moved = frame[matrix & (frame["param"] == "weight") & frame["tuned_dtype"].notna()]
-    if not len(moved) or (moved["status"] == IDENTICAL).any() or not diff.about.get("base"):
-        return
-    found = Diff(moved, diff.about).overall.get("cosine")
-    if found is not None and found < cosine:
+    found = kinship(diff)
+    if found is not None and found.cosine < ANOTHER:
         message = (
-            f"The matrices of base and fine-tune have a cosine of {found:.3f}, and not one is the "
-            "same: is this the right base? See ftdiff lineage."
+            f"Another base: the median cosine of {found.matrices:,} weight matrices with the "
+            f"base's is {found.cosine:z.3f}. See ftdiff lineage."
         )
-        yield finding("wrong-base", message, cosine=found)
+        yield finding("wrong-base", message, cosine=found.cosine, matrices=found.matrices)
+
+
+@audit_rule("far-from-base", "caution")
+def far_from_base(diff: Diff, *, cosine: float = 0.9) -> Iterator[Finding]:
+    """A fine-tune that has turned so far may be of a relative of the base, or have diverged."""
+    found = kinship(diff)
+    if found is not None and ANOTHER <= found.cosine < cosine:
+        message = (
+            f"The median cosine of {found.matrices:,} weight matrices with the base's is "
+            f"{found.cosine:z.3f}, and that of heavy fine-tunes is above 0.96: it may be made from "
+            "a relative of this base, or have diverged. See ftdiff lineage."
+        )
+        yield finding("far-from-base", message, cosine=found.cosine, matrices=found.matrices)
 
 
 @audit_rule("few-bits-base", "caution")

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.reasons import FEW_BITS, has_reason
@@ -93,6 +94,7 @@ def untargeted_moved(diff: Diff) -> Iterator[Finding]:
 def partly_frozen(diff: Diff) -> Iterator[Finding]:
     """A component that moved in some layers and is the base's in others was frozen in part."""
     frame = diff.frame[(diff.frame["param"] == "weight") & diff.frame["layer"].notna()]
+    frame = frame[~frame["component"].isin(unaccounted(diff))]
     for (stack, component), rows in frame.groupby(["stack", "component"], sort=False):
         still = rows[rows["status"].isin(STILL)]
         moved = rows[rows["status"].isin(MOVED)]
@@ -109,7 +111,7 @@ def frozen(diff: Diff) -> Iterator[Finding]:
     frame = diff.frame
     moved = {*map(str, _moved(diff)["component"].dropna().unique())}
     still = frame[frame["status"].isin(STILL) & frame["component"].notna()]
-    still = still[~still["component"].isin(list(moved))]
+    still = still[~still["component"].isin([*moved, *unaccounted(diff)])]
     names = component_order(still["component"].unique())
     if moved and names:
         be = "is" if len(names) == 1 else "are"
@@ -172,12 +174,28 @@ def tied_diverged(diff: Diff) -> Iterator[Finding]:
 
 @audit_rule("untied", "caution")
 def untied(diff: Diff) -> Iterator[Finding]:
-    """A head of its own, beside a base that ties its embeddings, is dropped by who ties them."""
-    heads = diff.frame[(diff.frame["block"] == "head") & (diff.frame["status"] == ADDED)]
-    ties = diff.about.get("config", {}).get("base", {}).get("tie_word_embeddings")
-    if ties is True and len(heads):
-        message = f"{tensors(heads, 'stored by the fine-tune alone: the base ties its head')}."
+    """A head of its own, where a configuration ties it to the embeddings, is dropped on loading.
+
+    Only a head of the embeddings' shape can be tied: a classifier's is none.
+    """
+    frame = diff.frame[diff.frame["param"] == "weight"]
+    tied = [side for side in _SIDES if _config(diff, side).get("tie_word_embeddings") is True]
+    embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
+    heads = frame[(frame["block"] == "head") & (frame["status"] == ADDED)]
+    shapes = {*embed["shape"]}
+    heads = heads[[shape in shapes for shape in heads["shape"]]]
+    if tied and len(heads):
+        whose = " and ".join({"base": "the base", "tuned": "the fine-tune"}[side] for side in tied)
+        message = (
+            f"{tensors(heads, 'stored by the fine-tune alone')}: the configuration of {whose} ties "
+            "the head to the embeddings."
+        )
         yield finding("untied", message, heads)
+
+
+def _config(diff: Diff, side: str) -> dict[str, Any]:
+    found = diff.about.get("config", {}).get(side)
+    return found if isinstance(found, dict) else {}
 
 
 @audit_rule("under-the-floor", "caution")

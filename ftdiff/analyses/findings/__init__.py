@@ -17,10 +17,14 @@ from ftdiff.analyses.findings import (
     concentration,
     contrasts,
     controls,
+    crossings,
+    damage,
     depth,
     groups,
     outliers,
     regime,
+    runs,
+    tensors_apart,
     uniform,
 )
 from ftdiff.analyses.findings.registry import RULES, STRUCTURAL, Rule, rule
@@ -36,6 +40,8 @@ __all__ = [
     "concentration",
     "contrasts",
     "controls",
+    "crossings",
+    "damage",
     "depth",
     "findings",
     "groups",
@@ -43,8 +49,15 @@ __all__ = [
     "outliers",
     "regime",
     "rule",
+    "runs",
+    "structural",
+    "tensors_apart",
     "uniform",
 ]
+
+
+#: Kinds in the order in which they speak; some only where others have not.
+_ORDER = ("damage", "context", "depth", "structure", "contrast", "uniform", "power", "control")
 
 
 @speaks_for(Diff, pd.DataFrame)
@@ -54,31 +67,56 @@ def of_diff(
     *,
     limits: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Finding]:
-    """Say what a diff, or a plain matrix, shows; the arguments are those of `findings`."""
+    """Say what a diff, or a plain matrix, shows; the arguments are those of `findings`.
+
+    What is broken comes first, then what is of the whole, then depth, structure and contrasts, a
+    stack after the other; nothing is even while something is broken.
+    """
     options = _checked(limits or {})
     if metric is None:
         absolute = isinstance(data, Diff) and not data.about.get("base")
         metric = "rms_change" if absolute else "relative_norm"
-    found: list[Finding] = []
-    if isinstance(data, Diff):
-        found += _said("diff", data, options)
+    rows = _of("diff", data, options) if isinstance(data, Diff) else []
     for grid in grids(data, metric):
-        found += _said("grid", grid, options)
-    return found
+        rows = _once(rows, _of("grid", grid, options))
+    lead = broken(rows)
+    rest = [one for one in rows if one not in lead]
+    return [*lead, *(one for one in rest if not lead or one.rule != "uniform")]
 
 
-def structural(found: Iterable[Finding]) -> list[Finding]:
+def _once(rows: list[Finding], more: list[Finding]) -> list[Finding]:
+    """Put findings together, a pattern once: no share of an outlier, no layers of a told run."""
+    apart = {one.evidence["component"] for one in more if one.rule == "outlier-component"}
+    layers = any(one.rule in ("depth-peak", "layer-groups", "outlier-layer") for one in more)
+    return [
+        *(one for one in rows if one.rule != "lift" or one.evidence["component"] not in apart),
+        *(one for one in more if one.rule != "concentrated" or not layers),
+    ]
+
+
+def structural(rows: Iterable[Finding]) -> list[Finding]:
     """Return those that claim a pattern."""
-    return [one for one in found if one.rule in RULES and RULES[one.rule].kind in STRUCTURAL]
+    return [one for one in rows if _kind(one) in STRUCTURAL]
 
 
-def _said(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
-    found: list[Finding] = []
-    for name, one in RULES.items():
-        if one.of != of or (one.kind == "uniform" and structural(found)):
-            continue
-        found += one.generate(subject, **options.get(name, {}))
-    return found
+def broken(rows: Iterable[Finding]) -> list[Finding]:
+    """Return those that say what is broken."""
+    return [one for one in rows if _kind(one) == "damage"]
+
+
+def _of(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    rows: list[Finding] = []
+    for name, one in sorted(RULES.items(), key=lambda item: _ORDER.index(item[1].kind)):
+        kinds = {_kind(row) for row in rows}
+        even = not kinds & {*STRUCTURAL, "contrast"}
+        silent = {"uniform": not even, "power": bool(kinds & {"depth", "uniform"})}
+        if one.of == of and not silent.get(one.kind):
+            rows += one.generate(subject, **options.get(name, {}))
+    return rows
+
+
+def _kind(row: Finding) -> str:
+    return RULES[row.rule].kind if row.rule in RULES else ""
 
 
 def _checked(limits: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted
-from ftdiff.analyses.findings.depth import LEAST
-from ftdiff.analyses.findings.nulls import DRAWS, p_value
+from ftdiff.analyses.findings.curves import LEAST
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid
@@ -18,39 +18,35 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import RESHAPED
 from ftdiff.tensors import Array
 
+#: Shuffles behind the chance of a concentration.
+DRAWS = 499
+
 
 @rule("concentrated", kind="structure")
 def concentrated(
-    grid: Grid, *, gini: float = 0.3, p: float = 0.01, layers: int = LEAST
+    grid: Grid, *, gini: float = 0.3, p: float = 0.01, few: float = 0.2, layers: int = LEAST
 ) -> Iterator[Finding]:
     """Say in how few layers the squared change sits: Gini over layers, weighed by parameters."""
     kept = grid.full(layers)
     if not kept.size:
         return
     energy, params = _energy(grid, kept)
-    observed = weighted_gini(energy.sum(axis=1), params.sum(axis=1))
+    observed = float(weighted_gini(energy.sum(axis=1), params.sum(axis=1)))
     if observed < gini:
         return
-    rng = np.random.default_rng(len(kept))
-    density = energy / params
-    null = np.array(
-        [
-            weighted_gini((rng.permuted(density, axis=0) * params).sum(axis=1), params.sum(axis=1))
-            for _ in range(DRAWS)
-        ]
-    )
-    chance = p_value(observed, null)
+    chance = _chance(observed, energy / params, params)
     if chance >= p:
         return
     by_layer = pd.Series(energy.sum(axis=1), kept.index).sort_values(ascending=False)
     half = int((by_layer.cumsum() / by_layer.sum()).searchsorted(0.5)) + 1
+    if half > few * len(kept):
+        return
     effective = float(by_layer.sum() ** 2 / (by_layer**2).sum())
     names = [*by_layer.index[:half]]
     message = (
         f"The change{grid.where} is concentrated: half of its squares sits in "
         f"{counted(half, 'layer')} of {len(kept)} ({', '.join(map(str, sorted(names[:8])))}"
-        f"{', …' if half > 8 else ''}; Gini {observed:.2f}, {effective:.1f} layers by "
-        f"participation, p = {chance:.2g})."
+        f"{', …' if half > 8 else ''})."
     )
     found = evidence(
         gini=observed, layers=names, participation=effective, p=chance, stack=grid.stack
@@ -92,12 +88,23 @@ def new_rows(diff: Diff) -> Iterator[Finding]:
         yield Finding("new-rows", "note", message, found)
 
 
-def weighted_gini(amounts: Array, weights: Array) -> float:
-    """Return Gini's coefficient of amounts over weights: 0 where each has its share."""
-    order = np.argsort(amounts / weights)
-    held = np.concatenate([[0.0], np.cumsum(amounts[order]) / amounts.sum()])
-    steps = weights[order] / weights.sum()
-    return float(1 - (steps * (held[1:] + held[:-1])).sum())
+def weighted_gini(amounts: Array, weights: Array) -> Any:
+    """Return Gini's coefficient of amounts over weights, (…, n): 0 where each has its share."""
+    order = np.argsort(amounts / weights, axis=-1)
+    held = np.take_along_axis(amounts, order, -1).cumsum(axis=-1)
+    held = held / amounts.sum(axis=-1, keepdims=True)
+    before = np.concatenate([np.zeros_like(held[..., :1]), held[..., :-1]], axis=-1)
+    steps = np.take_along_axis(weights, order, -1) / weights.sum(axis=-1, keepdims=True)
+    return 1 - (steps * (held + before)).sum(axis=-1)
+
+
+def _chance(observed: float, density: Array, params: Array) -> float:
+    """Return how often columns that are shuffled apart from each other are as concentrated."""
+    rng = np.random.default_rng(len(density))
+    stacked = np.broadcast_to(density, (DRAWS, *density.shape))
+    drawn = (rng.permuted(stacked, axis=1) * params).sum(axis=2)
+    null = weighted_gini(drawn, np.broadcast_to(params.sum(axis=1), drawn.shape))
+    return float((1 + (null >= observed * (1 - 1e-12)).sum()) / (1 + DRAWS))
 
 
 def _energy(grid: Grid, kept: pd.DataFrame) -> tuple[Array, Array]:

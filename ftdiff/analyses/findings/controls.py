@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ftdiff.analyses.damage import damage_of
 from ftdiff.analyses.finding import Finding, counted, listed
-from ftdiff.analyses.findings.depth import LEAST
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.few_bits import sentence
-from ftdiff.comparison.frame import records
+from ftdiff.comparison.frame import records, rows_at
 from ftdiff.comparison.grid import Grid
 from ftdiff.comparison.reasons import FEW_BITS, coarse, has_reason, reasons
 from ftdiff.comparison.result import Diff
@@ -18,23 +18,26 @@ from ftdiff.metrics import TRUSTED_SNR
 
 
 @rule("scale-control", kind="control", of="diff")
-def scale_control(diff: Diff, *, share: float = 0.5) -> Iterator[Finding]:
-    """Say where most of the squared change is a uniform rescale of the base."""
+def scale_control(diff: Diff, *, share: float = 0.5, cosine: float = 0.9) -> Iterator[Finding]:
+    """Say where most of the squared change is a uniform rescale of the base, direction kept.
+
+    What is broken is left out: a tensor that was multiplied is told by itself, and would make a
+    rescale of its whole component.
+    """
     if not diff.about.get("base"):
         return
-    frame = diff.by(
-        "stack", "component", metrics=("scale", "scale_share", "relative_norm"), param="weight"
-    )
-    frame = frame[(frame["moved"] > 0) & (frame["scale_share"] > share).fillna(False)]
-    for row in records(frame):
+    sound = Diff(rows_at(diff.columns, ~damage_of(diff).broken), diff.about)
+    names = ("scale", "scale_share", "relative_norm", "cosine")
+    frame = sound.by("stack", "component", metrics=names, param="weight")
+    kept = (frame["scale"] > 0) & (frame["cosine"] >= cosine) & (frame["scale_share"] > share)
+    for row in records(frame[(frame["moved"] > 0) & kept.fillna(False)]):
         where = f"{row['component']} of the {row['stack']}" if row["stack"] else row["component"]
         message = (
             f"{where}: {row['scale_share']:.0%} of the squared change is one rescale of the "
             f"base, × {row['scale']:.3f}: its relative norm of {row['relative_norm']:.3g} "
             "is mostly length, not direction."
         )
-        names = ("component", "stack", "scale", "scale_share", "relative_norm")
-        found = evidence(**{name: row[name] for name in names})
+        found = evidence(**{name: row[name] for name in ("component", "stack", *names)})
         yield Finding("scale-control", "caution", message, found)
 
 
@@ -101,13 +104,6 @@ def left_out(grid: Grid) -> Iterator[Finding]:
         )
         found = evidence(cells=len(grid.drowned), snr=TRUSTED_SNR, stack=grid.stack)
         yield Finding("left-out", "caution", message, found, grid.drowned)
-    if len(grid.values) < LEAST:
-        message = (
-            f"There are {counted(len(grid.values), 'layer')}{grid.where}: under {LEAST}, nothing "
-            "is said of depth, groups or contrasts."
-        )
-        found = evidence(layers=len(grid.values), stack=grid.stack)
-        yield Finding("left-out", "note", message, found)
     if grid.diff is None:
         message = (
             "A plain matrix has no base norms, scale shares or storage precision: the norm, scale "

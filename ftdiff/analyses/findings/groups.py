@@ -1,145 +1,185 @@
-"""Groups of neighbouring layers: change points of the rows by penalised least squares."""
+"""Groups of neighbouring layers: change points by penalised least squares, on every curve."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from ftdiff.analyses.finding import Finding
-from ftdiff.analyses.findings.depth import LEAST
-from ftdiff.analyses.findings.nulls import DRAWS, orders, p_value
+from ftdiff.analyses.findings.curves import ALL, LEAST, Curve, components, curves, percent
+from ftdiff.analyses.findings.depth import is_line
+from ftdiff.analyses.findings.nulls import SEGMENT
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.grid import Grid
 from ftdiff.tensors import Array
 
-#: The least number of layers in a group, and the most groups.
-SEGMENT, MOST = 3, 5
-#: Floats that one batch of permutations may hold.
-_ROOM = 4_000_000
+#: The most groups, and the difference of levels that makes two ends of a bump unequal.
+MOST, UNEQUAL = 5, np.log(1.15)
+TEST = "best run of layers, its null simulated under one AR(1), Benjamini-Hochberg over components"
+
+
+def is_run(curve: Curve, *, q: float = 0.01) -> bool:
+    """Whether a run of layers differs from the rest, and no line says as much."""
+    return curve.run_q < q and not is_line(curve, q=q)
 
 
 @rule("layer-groups", kind="depth")
 def layer_groups(
-    grid: Grid, *, p: float = 0.01, r2: float = 0.4, ratio: float = 1.15, layers: int = LEAST
+    grid: Grid, *, q: float = 0.01, r2: float = 0.4, percent: float = 15.0, layers: int = LEAST
 ) -> Iterator[Finding]:
-    """Say which runs of layers form groups, unless a line with depth does as well."""
-    log = grid.full(max(layers, 2 * SEGMENT))
-    if not log.size:
-        return
-    rows = (log - log.mean()).to_numpy()
-    if not (rows**2).sum() > 1e-12 * rows.size:  # even to rounding
-        return
-    costs = segment_costs(rows[None])[0]
-    best, cuts = _best(costs, rows)
-    explained = 1 - best[len(cuts)] / best[1]
-    means = [rows[a:b].mean() for a, b in _spans(cuts, len(rows))]
-    jump = float(np.exp(max(np.abs(np.diff(means)), default=0.0)))
-    if len(cuts) < 2 or explained < r2 or jump < ratio:
-        return
-    score = _score(best, rows.shape)[len(cuts)]
-    if score <= _line_score(rows):
-        return
-    null = _null(rows)
-    chance = p_value(score, null)
-    if chance >= p:
-        return
-    spans = [(log.index[a], log.index[b - 1]) for a, b in _spans(cuts, len(rows))]
-    levels = [float(np.exp(log.to_numpy()[a:b].mean())) for a, b in _spans(cuts, len(rows))]
-    named = ", ".join(f"{a}–{b} ({x:.3g})" for (a, b), x in zip(spans, levels, strict=True))
-    message = (
-        f"Layers {named}{grid.where} form groups, with the mean {grid.metric} in brackets "
-        f"(change points by least squares: R² {explained:.2f}, p = {chance:.2g})."
-    )
-    starts = [a for a, _ in spans[1:]]
-    found = evidence(
-        starts=starts, groups=spans, levels=levels, r2=explained, p=chance, stack=grid.stack
-    )
-    yield Finding("layer-groups", "note", message, found)
+    """Say which layers form groups: in all components, or in single ones."""
+    grouped = [
+        (curve, starts)
+        for curve in curves(grid, layers)
+        if is_run(curve, q=q)
+        and (starts := groups_of(curve))
+        and explained(curve, starts) >= r2
+        and 100 * np.expm1(float(np.ptp(levels(curve, starts)))) >= percent
+    ]
+    common = next(((one, starts) for one, starts in grouped if one.name == ALL), None)
+    if common is not None:
+        alike = [one for one in components(curves(grid, layers)) if _alike(one, *common)]
+        names = {one.name for one in alike}
+        if len(alike) >= 0.8 * len(components(curves(grid, layers))):
+            yield _all(grid, *common)
+            grouped = [(one, starts) for one, starts in grouped if one.name not in names]
+    for curve, starts in grouped:
+        if curve.name != ALL:
+            yield _one(grid, curve, starts)
 
 
-def segment_costs(rows: Array) -> Array:
+def groups_of(curve: Curve) -> list[int]:
+    """Return where groups begin, 0 the first; nothing where a bump says as much.
+
+    A bump is a run whose two sides are level, or whose levels rise to it and fall from it.
+    """
+    starts = change_points(curve)
+    heights = levels(curve, starts)
+    if curve.step:
+        return starts if len(starts) > 2 else [0, curve.run[0] or curve.run[1]]
+    turns = np.count_nonzero(np.diff(np.sign(np.diff(heights))))
+    level = abs(heights[-1] - heights[0]) < UNEQUAL
+    return [] if len(starts) < 3 or (turns == 1 and (level or len(starts) > 3)) else starts
+
+
+def change_points(curve: Curve) -> list[int]:
+    """Return the beginnings of the groups that least squares prefers.
+
+    Each group costs two parameters by Schwarz' criterion (1978); layers that resemble each other
+    by φ count for (1 − φ) / (1 + φ) of as many independent ones.
+    """
+    n = len(curve.log)
+    worth = n * (1 - curve.phi) / (1 + curve.phi)
+    errors, begins = _fits(segment_costs(curve.log))
+    errors = errors + n * 1e-4
+    counts = np.arange(1, len(errors) + 1)
+    count = int(np.argmin(worth * np.log(errors / n) + 2 * counts * np.log(worth + 1)))
+    starts: list[int] = []
+    end = n
+    for k in range(count, -1, -1):
+        end = int(begins[k][end])
+        starts.insert(0, end)
+    return starts
+
+
+def segment_costs(curve: Array) -> Array:
     """Return the squared error of one mean for every run of layers.
-
-    Parameters
-    ----------
-    rows
-        (draws, layers, components).
 
     Returns
     -------
     Array
-        (draws, layers + 1, layers + 1): at [d, i, j] of layers i to j − 1; infinite where a run
-        is shorter than a group may be.
+        (n + 1, n + 1): at [i, j] of layers i to j − 1; infinite where a run is too short.
     """
-    draws, n, _ = rows.shape
-    sums = np.concatenate([np.zeros_like(rows[:, :1]), rows.cumsum(axis=1)], axis=1)
-    squares = np.concatenate([np.zeros((draws, 1)), (rows**2).sum(axis=2).cumsum(axis=1)], axis=1)
-    costs = np.full((draws, n + 1, n + 1), np.inf)
-    for i in range(n - SEGMENT + 1):
-        ends = slice(i + SEGMENT, n + 1)
-        lengths = np.arange(SEGMENT, n - i + 1)
-        mean_sq = ((sums[:, ends] - sums[:, i : i + 1]) ** 2).sum(axis=2) / lengths
-        costs[:, i, ends] = np.maximum(squares[:, ends] - squares[:, i : i + 1] - mean_sq, 0)
-    return costs
+    n = len(curve)
+    sums, squares = (np.concatenate([[0.0], x.cumsum()]) for x in (curve, curve**2))
+    lengths = np.arange(n + 1)[None] - np.arange(n + 1)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        costs = squares[None] - squares[:, None] - (sums[None] - sums[:, None]) ** 2 / lengths
+    return np.where(lengths >= SEGMENT, np.maximum(costs, 0), np.inf)
 
 
 def _fits(costs: Array) -> tuple[Array, list[Array]]:
-    """Return the least error with 1, 2, … groups, (draws, MOST + 1), and where each last began."""
-    draws, size = costs.shape[0], costs.shape[1]
-    least = np.full((draws, MOST + 1), np.inf)
-    reach, begins = costs[:, 0, :], [np.zeros((draws, size), int)]
-    least[:, 1] = reach[:, -1]
-    for k in range(2, MOST + 1):
-        through = reach[:, :, None] + costs  # up to i in k − 1 groups, then one more to j
-        begins.append(through.argmin(axis=1))
-        reach = through.min(axis=1)
-        least[:, k] = reach[:, -1]
-    return least, begins
+    """Return the least error with 1, 2, … groups, and where the last of them begins, by its end."""
+    reach, begins = costs[0], [np.zeros(len(costs), int)]
+    least = [reach[-1]]
+    while len(least) < MOST:
+        through = reach[:, None] + costs
+        begins.append(through.argmin(axis=0))
+        reach = through.min(axis=0)
+        least.append(reach[-1])
+    return np.array(least), begins
 
 
-def _best(costs: Array, rows: Array) -> tuple[Array, list[int]]:
-    """Return the errors by number of groups, and where the groups of the best number begin."""
-    least, begins = _fits(costs[None])
-    scores = _score(least[0], rows.shape)
-    cuts: list[int] = []
-    j = len(rows)
-    for k in range(int(np.argmax(scores)), 0, -1):
-        j = int(begins[k - 1][0, j]) if k > 1 else 0
-        cuts.insert(0, j)
-    return least[0], cuts
+def spans(starts: Sequence[int], n: int) -> list[tuple[int, int]]:
+    """Return first place and one past the last of each group."""
+    return list(pairwise([*starts, n]))
 
 
-def _score(least: Array, shape: tuple[int, ...]) -> Array:
-    """Return by how much groups beat one mean: the difference of BIC, for each number of them."""
-    n, p = shape[-2:]
-    counts = np.arange(least.shape[-1])
-    with np.errstate(all="ignore"):
-        gain = n * p * np.log(least[..., 1:2] / np.maximum(least, 1e-300))
-    gain = gain - np.maximum(counts - 1, 0) * (p + 1) * np.log(n * p)
-    return np.where(np.isfinite(least) & (counts > 0), gain, -np.inf)
+def levels(curve: Curve, starts: Sequence[int]) -> Array:
+    """Return the median of each group, in logarithms."""
+    return np.array([np.median(curve.log[a:b]) for a, b in spans(starts, len(curve.log))])
 
 
-def _line_score(rows: Array) -> float:
-    """Return by how much a line with depth beats one mean, on the same scale."""
-    n, p = rows.shape
-    depth = np.linspace(-1, 1, n)
-    depth /= np.linalg.norm(depth)
-    whole = float((rows**2).sum())
-    left = max(whole - float(((depth @ rows) ** 2).sum()), 1e-300)
-    return float(n * p * np.log(whole / left) - p * np.log(n * p)) if whole else 0.0
+def explained(curve: Curve, starts: Sequence[int]) -> float:
+    """Return the share of the variance that the groups' means explain."""
+    parts = [curve.log[a:b] for a, b in spans(starts, len(curve.log))]
+    within = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
+    whole = float(((curve.log - curve.log.mean()) ** 2).sum())
+    return 1 - within / whole if whole else 0.0
 
 
-def _null(rows: Array) -> Array:
-    """Return the best score of each order of the layers."""
-    permuted = orders(len(rows))
-    step = max(1, _ROOM // (len(rows) + 1) ** 2)
-    found = [
-        _score(_fits(segment_costs(rows[permuted[at : at + step]]))[0], rows.shape).max(axis=1)
-        for at in range(0, DRAWS, step)
+def _alike(one: Curve, common: Curve, starts: Sequence[int]) -> bool:
+    """Whether a component follows the levels of all, by a third of their size or more."""
+    if one.layers != common.layers:
+        return False
+    theirs = levels(common, starts) - levels(common, starts).mean()
+    mine = levels(one, starts) - levels(one, starts).mean()
+    return float(mine @ theirs) >= float(theirs @ theirs) / 3
+
+
+def _all(grid: Grid, curve: Curve, starts: Sequence[int]) -> Finding:
+    values = grid.values.loc[list(curve.layers)].median(axis=1).to_numpy()
+    told = _told(curve, starts, values)
+    message = (
+        f"Layers {', '.join(told)}{grid.where} form groups in all components "
+        f"(in brackets the median {grid.metric.replace('_', ' ')})."
+    )
+    return _finding(grid, curve, starts, message)
+
+
+def _one(grid: Grid, curve: Curve, starts: Sequence[int]) -> Finding:
+    if len(starts) == 2:
+        cut, size = starts[1], float(np.diff(levels(curve, starts))[0])
+        more = "more" if size > 0 else "less"
+        message = (
+            f"{curve.name}{grid.where} moves {abs(percent(size)):.0f} % {more} from layer "
+            f"{curve.layers[cut]} on than in layers {curve.layers[0]}–{curve.layers[cut - 1]}."
+        )
+    else:
+        told = _told(curve, starts, np.exp(curve.log))
+        message = (
+            f"In {curve.name}{grid.where} layers {', '.join(told)} form groups (in brackets the "
+            f"median {grid.metric.replace('_', ' ')})."
+        )
+    return _finding(grid, curve, starts, message)
+
+
+def _told(curve: Curve, starts: Sequence[int], values: Array) -> list[str]:
+    return [
+        f"{curve.layers[a]}–{curve.layers[b - 1]} ({np.median(values[a:b]):.3g})"
+        for a, b in spans(starts, len(curve.log))
     ]
-    return np.concatenate(found)
 
 
-def _spans(cuts: list[int], n: int) -> list[tuple[int, int]]:
-    return list(zip(cuts, [*cuts[1:], n], strict=True))
+def _finding(grid: Grid, curve: Curve, starts: Sequence[int], message: str) -> Finding:
+    places = spans(starts, len(curve.log))
+    found = evidence(
+        component=curve.name, starts=[curve.layers[a] for a in starts[1:]],
+        groups=[[curve.layers[a], curve.layers[b - 1]] for a, b in places],
+        levels=[float(np.exp(x)) for x in levels(curve, starts)], r2=explained(curve, starts),
+        p=curve.run_p, q=curve.run_q, phi=curve.phi, test=TEST, stack=grid.stack,
+    )  # fmt: skip
+    cells = grid.cells(curve.name) if curve.name != ALL else ()
+    return Finding("layer-groups", "note", message, found, cells)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.scope import headline
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,21 @@ CALIBRATION = (
     Calibration("chat fine-tuning of 8B models", 0.015, 0.05),
     Calibration("heavy fine-tuning on long reasoning, 7B", 0.13, 0.26),
 )
+#: Layers as decoders of language name them, from the first word or inside a wrapper's names.
+_DECODER = re.compile(
+    r"(?:^|^model\.|language_model\.(?:model\.)?|^base_model\.model\.(?:model\.)?)"
+    r"layers\.\d+\.(?:self_attn|attention|linear_attn|mixer|mlp\.(?:up|gate|down)_proj)\."
+    r"|^(?:transformer\.)?h\.\d+\.(?:attn|mlp|self_attention)\."
+    r"|^transformer\.(?:blocks|encoder\.layers)\.\d+\."
+    r"|gpt_neox\.layers\.\d+\.|^blk\.\d+\.(?:attn|ffn|ssm)|^backbone\.layers\.\d+\.mixer\."
+)
+#: Types of configurations that use such names and are no decoders of language.
+_OTHERS = {
+    "modernbert", "nomic_bert", "vit", "clip_vision_model", "siglip_vision_model", "dinov2",
+    "esm", "bart", "mbart", "t5", "pegasus", "marian", "whisper", "wav2vec2", "hubert", "bert",
+    "roberta", "deberta", "deberta-v2", "electra", "albert", "distilbert", "xlm-roberta",
+    "unet", "flux", "sd3",
+}  # fmt: skip
 #: A single published number stands for its neighbourhood, up to this factor.
 _NEAR = 1.1
 
@@ -42,7 +59,7 @@ def regime(diff: Diff) -> Iterator[Finding]:
     """Say which calibration rows the overall change is consistent with, and its neighbours."""
     overall = diff.overall
     size = overall.get("relative_norm")
-    if size is None or not diff.about.get("base") or not size > 0:
+    if size is None or not diff.about.get("base") or not size > 0 or not of_language(diff):
         return
     inside = [row for row in CALIBRATION if row.low / _NEAR <= size <= row.high * _NEAR]
     below = [row for row in CALIBRATION if row.high * _NEAR < size]
@@ -56,7 +73,7 @@ def regime(diff: Diff) -> Iterator[Finding]:
     told = f"consistent with {fits}; {beside}" if inside else f"between published sizes; {beside}"
     if not inside and None in near.values():
         told = f"{'above' if below else 'below'} every published size; {beside}"
-    message = f"The overall relative change is {size:.3g}{_shape(overall)}: {told}."
+    message = f"The relative change is {headline(diff)}{_shape(overall)}: {told}."
     found = evidence(
         relative_norm=size,
         consistent=[row.name for row in inside],
@@ -68,10 +85,19 @@ def regime(diff: Diff) -> Iterator[Finding]:
     yield Finding("regime", "note", message, found)
 
 
+def of_language(diff: Diff) -> bool:
+    """Whether this is a decoder of language, by its configuration's type and its tensors' names."""
+    configs = diff.about.get("config") or {}
+    kinds = {str((config or {}).get("model_type")) for config in configs.values()}
+    named = bool(diff.frame["tensor"].astype(str).str.contains(_DECODER).any())
+    encoders = bool(diff.frame["stack"].fillna("").isin(("encoder",)).any())
+    return named and not kinds & _OTHERS and not encoders
+
+
 def _shape(overall: dict[str, float]) -> str:
     parts = []
     if "changed_fraction" in overall:
         parts.append(f"{overall['changed_fraction']:.0%} of the entries changed")
     if "scale_share" in overall:
         parts.append(f"{overall['scale_share']:.1%} of its square is a rescale")
-    return f" ({', '.join(parts)})" if parts else ""
+    return f"; {', '.join(parts)}" if parts else ""

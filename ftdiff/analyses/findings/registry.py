@@ -10,9 +10,13 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from ftdiff.analyses.finding import Finding
 from ftdiff.registry import Registry
 
-#: "depth" and "structure" claim a pattern, and are tested against a null. "uniform" is said where
-#: none was found. "control" says what else explains a number; "context" what it stands beside.
-Kind: TypeAlias = Literal["structure", "depth", "uniform", "control", "context"]
+#: "damage" says what is broken, and leads. "depth" and "structure" claim a pattern, and are tested
+#: against a null; "contrast" that two levels differ in the layers measured. "uniform" is said where
+#: there is none of these, "power" where there is none of depth. "control" says what else explains a
+#: number; "context" what it stands beside.
+Kind: TypeAlias = Literal[
+    "damage", "structure", "depth", "contrast", "uniform", "power", "control", "context"
+]
 Generator: TypeAlias = Callable[..., Iterator[Finding]]
 G = TypeVar("G", bound=Generator)
 

@@ -1,4 +1,4 @@
-"""The honest null: nothing stands out."""
+"""Where nothing stands out: an even change, or what could not have been seen."""
 
 from __future__ import annotations
 
@@ -6,23 +6,59 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.finding import Finding, counted
+from ftdiff.analyses.findings.curves import LEAST, components, curves
+from ftdiff.analyses.findings.power import least_trend
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.grid import Grid
 
 
 @rule("uniform", kind="uniform")
-def uniform(grid: Grid, *, spread: float = 1.25, cells: int = 16) -> Iterator[Finding]:
-    """Say that the change is even: the 95th percentile is near the 5th."""
+def uniform(
+    grid: Grid, *, spread: float = 1.25, whole: float = 1.6, cells: int = 16, trend: float = 30.0
+) -> Iterator[Finding]:
+    """Say that the change is even, where a trend of the size of its spread would have been seen."""
     values = grid.values.to_numpy()
     values = values[np.isfinite(values)]
     if len(values) < cells:
         return
     low, high = np.percentile(values, [5, 95])
-    if high / low >= spread:
+    least = least_trend(curves(grid))
+    if high / low >= spread or values.max() / values.min() >= whole or least > trend:
         return
     message = (
         f"The change is uniform{grid.where}: 90 % of {len(values):,} cells lie between {low:.3g} "
         f"and {high:.3g} (a factor of {high / low:.2f}), and no pattern passed its test."
     )
-    yield Finding("uniform", "note", message, evidence(low=low, high=high, stack=grid.stack))
+    found = evidence(low=low, high=high, least_trend=least, stack=grid.stack)
+    yield Finding("uniform", "note", message, found)
+
+
+@rule("depth-power", kind="power")
+def depth_power(grid: Grid, *, trend: float = 30.0) -> Iterator[Finding]:
+    """Say what depth could not show: where there is no finding, that is no evidence of evenness."""
+    layers = len(grid.values)
+    tested = components(curves(grid))
+    if not tested:
+        few = f"There {'is' if layers == 1 else 'are'} {counted(layers, 'layer')}{grid.where}"
+        why = (
+            f"{few}: under {LEAST}" if layers < LEAST else f"Too few cells{grid.where} have a value"
+        )
+        message = f"{why}, nothing can be said of depth."
+        yield Finding("depth-power", "note", message, evidence(layers=layers, stack=grid.stack))
+        return
+    least = least_trend(curves(grid))
+    if least <= trend:
+        return
+    message = (
+        f"{counted(layers, 'layer')}{grid.where} that vary as these do are too few to show a trend "
+        f"with depth under {_rounded(least)} %."
+    )
+    found = evidence(layers=layers, least_trend=least, phi=tested[0].phi, stack=grid.stack)
+    yield Finding("depth-power", "note", message, found)
+
+
+def _rounded(percent: float) -> str:
+    """Return a percentage as one says it: no digit more than the power of a test has."""
+    step = 10 if percent < 200 else 50
+    return f"{step * np.ceil(percent / step):,.0f}" if percent < 1000 else "1,000"

@@ -12,6 +12,7 @@ import numpy as np
 
 from ftdiff import kernels
 from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.analyses.pairwise.base_rounding import WINDOW, base_rounding_sq
 from ftdiff.analyses.pairwise.distances import from_distances
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
 from ftdiff.deltas.forms import Delta
@@ -23,8 +24,6 @@ from ftdiff.tensors import Array, matrices, nbytes, numel, precision
 
 #: Entries of all fine-tunes that are held at a time, as float64: so many that calls do not count.
 _HELD = 1 << 20
-#: Entries of a base of which one window is lent.
-_WINDOW = 1 << 23
 
 T = TypeVar("T")
 
@@ -59,6 +58,9 @@ class Together:
     base_sq, power_sq
         ‖W‖², and Σ (2^⌊log₂|w|⌋)²: times a dtype's squared spacing at 1, its squared units in the
         last place. NaN where not asked for.
+    base_rounding_sq
+        float64, n: ‖round(W) − W‖², W rounded to each one's storage dtype; see `base_rounding`.
+        None where not asked for.
     probes
         By probe, arrays by name.
     complaints
@@ -69,6 +71,7 @@ class Together:
     nonfinite: Array
     base_sq: float = float("nan")
     power_sq: float = float("nan")
+    base_rounding_sq: Array | None = None
     probes: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     complaints: Mapping[int, str] = field(default_factory=dict)
 
@@ -111,8 +114,11 @@ def _measured(line: Line, asked: Asked) -> Together:
         inner[i, :] = inner[:, i] = np.nan
     lost = [*{*line.unknown, *reading.complaints}]
     base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))
+    rounding_sq = base_rounding_sq(line) if asked.base else None
     found = {name: _known(probe.found(), inner.shape, lost) for name, probe in probes.items()}
-    return Together(inner, reading.nonfinite, base_sq, power_sq, found, reading.complaints)
+    return Together(
+        inner, reading.nonfinite, base_sq, power_sq, rounding_sq, found, reading.complaints
+    )
 
 
 def _known(
@@ -221,8 +227,8 @@ def _base(line: Line) -> tuple[float, float]:
     if line.base is None:
         return float("nan"), float("nan")
     squares, powers = [], []
-    for start in range(0, numel(line.shape), _WINDOW):
-        with line.base.window(start, min(start + _WINDOW, numel(line.shape))) as W:
+    for start in range(0, numel(line.shape), WINDOW):
+        with line.base.window(start, min(start + WINDOW, numel(line.shape))) as W:
             floats, _ = kernels.sums(None, W, "", line.base.dtype)
         squares += floats[:, 1].tolist()
         powers += floats[:, 6].tolist()

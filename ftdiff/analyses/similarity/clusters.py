@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ftdiff.metrics import faint
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
 #: Above this cosine two changes are one.
 SAME = 0.999
+
+
+def alike_by_rounding(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of which pairs the base's own rounding may be the likeness: under the floor, not equal.
+
+    A whole likeness (the interference of 1 that equal entries have) is one, whatever made it.
+    """
+    shared = faint(pairs["snr"]) & (pairs["rounding_cosine"] > 0)
+    return (shared & (pairs["interference"] < 1)).astype(bool)
 
 
 @dataclass(frozen=True, eq=False)

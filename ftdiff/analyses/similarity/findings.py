@@ -8,9 +8,9 @@ import numpy as np
 
 from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, speaks_for
 from ftdiff.analyses.pairwise import troubles
+from ftdiff.analyses.similarity import bias
 from ftdiff.analyses.similarity import clusters as grouping
 from ftdiff.analyses.similarity.result import Similarity
-from ftdiff.metrics import TRUSTED_SNR
 
 # A cosine this many standard deviations from what chance gives is more than chance.
 _BEYOND = 5.0
@@ -28,7 +28,8 @@ def findings(found: Similarity) -> list[Finding]:
     said = [
         *troubles(found.about),
         *_dead(found),
-        *_under_the_floor(found),
+        *bias.under_the_floor(found),
+        *bias.alike_by_rounding(found),
         *_duplicates(found),
         *_opposites(found),
         *_groups(found),
@@ -45,19 +46,6 @@ def _dead(found: Similarity) -> Iterator[Finding]:
             yield Finding("dead", "alarm", f"{name}: its change is exactly zero", {"name": name})
 
 
-def _under_the_floor(found: Similarity) -> Iterator[Finding]:
-    snr = found.table("snr").to_numpy().diagonal()
-    for name, value in zip(found.names, snr, strict=True):
-        if value < TRUSTED_SNR:
-            yield Finding(
-                "under-the-floor",
-                "caution",
-                f"{name}: its change is {value:.2g} times what rounding to its dtype gives alone, "
-                "squared: its cosines are of rounding in part, and pulled towards 0",
-                {"name": name, "snr": float(value), "threshold": TRUSTED_SNR},
-            )
-
-
 def _duplicates(found: Similarity) -> Iterator[Finding]:
     named: set[str] = set()  # of many copies each is named once, beside the first
     for row in found.duplicates.to_dict("records"):
@@ -69,7 +57,7 @@ def _duplicates(found: Similarity) -> Iterator[Finding]:
         yield Finding(
             "duplicate",
             "caution",
-            f"{b} is the same change as {a}{scale}: cosine {cosine:.6f}",
+            f"{b} is the same change as {a}{scale}: cosine {cosine:.6f}{bias.warned(row)}",
             {"a": a, "b": b, "cosine": cosine, "norm_ratio": ratio, "threshold": grouping.SAME},
         )
 
@@ -81,7 +69,7 @@ def _opposites(found: Similarity) -> Iterator[Finding]:
                 "opposed",
                 "caution",
                 f"{row['a']} and {row['b']} undo each other in part: cosine {row['cosine']:.3f}, "
-                f"where chance gives ±{row['cosine_null']:.1g}",
+                f"where chance gives ±{row['cosine_null']:.1g}{bias.warned(row)}",
                 {key: row[key] for key in ("a", "b", "cosine", "cosine_null")},
             )
 
@@ -94,25 +82,33 @@ def _groups(found: Similarity) -> Iterator[Finding]:
     shown = "; ".join(listed([*members], 6) for members in several)
     alone = len(groups.members) - len(several)
     rest = f", and {counted(alone, 'other')} in none" if alone else ""
+    biased, why = bias.grouped(found, several)
     yield Finding(
         "groups",
-        "note",
-        f"{counted(len(several), 'group')} of alike changes: {shown}{rest} ({groups.criterion})",
-        {"members": [list(members) for members in groups.members], "criterion": groups.criterion},
+        "caution" if biased else "note",
+        f"{counted(len(several), 'group')} of alike changes: {shown}{rest} ({groups.criterion})"
+        f"{why}",
+        {
+            "members": [list(members) for members in groups.members],
+            "criterion": groups.criterion,
+            "biased": biased,
+        },
     )
 
 
 def _unrelated(found: Similarity) -> Iterator[Finding]:
     near = found.neighbours
+    pairs = {frozenset((row["a"], row["b"])): row for row in found.by().to_dict("records")}
     with np.errstate(all="ignore"):
         lone = near[near["over_null"].abs() < _BEYOND]
     for row in lone.to_dict("records"):
+        warned = bias.warned(pairs[frozenset((row["name"], row["nearest"]))])
         yield Finding(
             "unrelated",
             "note",
             f"{row['name']}: no other change is more like it than chance: nearest "
             f"{row['nearest']}, cosine {row['cosine']:.2g}, {row['over_null']:.1f} standard "
-            "deviations",
+            f"deviations{warned}",
             {str(key): value for key, value in row.items()},
         )
 

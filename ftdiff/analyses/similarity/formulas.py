@@ -33,7 +33,12 @@ def cosines(sums: Sums) -> Numbers:
         ‖ΔWⱼ‖ / ‖ΔWᵢ‖, row i, column j.
     snr
         The smaller of the two ‖ΔW‖² over what rounding to the storage dtype gives alone; infinite
-        for two adapters, which were not rounded. Under 10 a cosine is pulled towards 0.
+        for two adapters, which were not rounded. Under 10 the cosine is biased: rounding each by
+        itself pulls it towards 0, and the base's own rounding, where there is one, towards 1.
+    rounding_cosine
+        The cosine of two that did not move: of the base's own rounding to the storage dtypes,
+        over both ‖ΔW‖. Unrelated changes are pulled towards 1 up to it. 0 where the base is on the
+        grid, and of two dtypes; NaN where that is not known.
     """
     inner = sums["inner"]
     known = np.isfinite(inner)
@@ -52,6 +57,9 @@ def cosines(sums: Sums) -> Numbers:
             "interference": np.where(a + b > 0, 2 * total / (a + b), np.nan),
             "norm_ratio": np.where(a > 0, np.sqrt(b / a), np.nan),
             "snr": _snr(own, sums["floor_sq"]),
+            "rounding_cosine": np.where(
+                size > 0, np.minimum(_shared(sums, known) / size, 1), np.nan
+            ),
         }
 
 
@@ -61,6 +69,18 @@ def _snr(own: Array, floor_sq: Array) -> Array:
     noise = np.where(moved, floor_sq, 0.0).sum(axis=0)
     each = np.where(signal > 0, signal / noise, np.nan)
     return np.minimum(each[:, None], each[None, :])
+
+
+def _shared(sums: Sums, known: Array) -> Array:
+    """Return what the same rounding of the base adds to ⟨ΔWᵢ, ΔWⱼ⟩.
+
+    The errors of two dtypes have next to nothing in common (a cosine of −1/16 for bfloat16 and
+    float16), and are told apart by their squares: those of one dtype are equal to the bit.
+    """
+    each = sums.get("base_rounding_sq", np.full_like(sums["floor_sq"], np.nan))
+    one, other = each[:, :, None], each[:, None, :]
+    both = np.where((one == other) | np.isnan(one + other), one, 0.0)
+    return np.asarray(np.where(known, both, 0.0).sum(axis=0))
 
 
 def masks(sums: Sums) -> Numbers:

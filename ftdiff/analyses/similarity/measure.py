@@ -95,6 +95,7 @@ def similarity(
     sums = {"inner": np.stack([one.inner for one in together])}
     floors = [floor_sq(line, one) for line, one in zip(lineup.lines, together, strict=True)]
     sums["floor_sq"] = np.stack(floors)
+    sums["base_rounding_sq"] = np.stack([_shared(one, len(lineup.names)) for one in together])
     for probe in probes:
         for name in together[0].probes[probe]:
             sums[f"{probe}.{name}"] = np.stack([one.probes[probe][name] for one in together])
@@ -115,6 +116,11 @@ def _unmeasured(
 ) -> tuple[Together, dict[str, Array]]:
     """Return what is known of a line whose worker died."""
     return unmeasured(line, asked, why), subspaces.unknown(line) if spaces else {}
+
+
+def _shared(one: Together, n: int) -> Array:
+    """Return what the base's own rounding is of each change; without whole checkpoints nothing."""
+    return np.zeros(n) if one.base_rounding_sq is None else one.base_rounding_sq
 
 
 def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:

@@ -45,8 +45,9 @@ class Similarity:
         component, module, param, expert, shape, numel`.
     sums
         float64 arrays: `inner` (T × n × n, all ⟨ΔWᵢ, ΔWⱼ⟩; NaN where one is not known),
-        `floor_sq` (T × n, what rounding to the storage dtype adds to ‖ΔW‖²), and what further
-        measures asked for.
+        `floor_sq` (T × n, the squared rounding error of the storage dtype), `base_rounding_sq`
+        (T × n, that of the base rounded to it; may be missing), and what further measures asked
+        for.
     about
         Sources, kinds, what was left out and why, versions.
     """
@@ -170,9 +171,13 @@ class Similarity:
 
     @property
     def duplicates(self) -> pd.DataFrame:
-        """Pairs that are one change, maybe at another scale: |cosine| above 0.999."""
+        """Pairs that are one change, maybe at another scale: |cosine| above 0.999.
+
+        Two that are alike by the base's own rounding are none, unless all their entries are equal.
+        """
         found = self.by()
-        return found[found["cosine"].abs() > grouping.SAME].reset_index(drop=True)
+        same = found["cosine"].abs() > grouping.SAME
+        return found[same & ~grouping.alike_by_rounding(found)].reset_index(drop=True)
 
     @property
     def neighbours(self) -> pd.DataFrame:

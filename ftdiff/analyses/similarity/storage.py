@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 FORM = Form("similarity")
 
+#: Sums that files of the first releases lack.
+_LATER = ("base_rounding_sq",)
+
 #: What each measure adds to the sums: of all pairs, of each fine-tune, or one number.
 MEASURED: Mapping[str, Mapping[str, str]] = {
     "masks": {"both": "pairs"},
@@ -62,6 +65,7 @@ def parts(stored: Mapping[str, Any]) -> Parts:
     if len({*names}) < n or n < 2:
         raise ValueError("names")
     shapes = {"inner": (count, n, n), "floor_sq": (count, n)}
+    shapes |= {name: (count, n) for name in _LATER if name in sums}
     for measure, known in MEASURED.items():
         if any(name.startswith(f"{measure}.") for name in sums):
             sides = {"pairs": (count, n, n), "each": (count, n), "one": (count, 1)}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftdiff.analyses.finding import Finding, gravest_first, listed, speaks_for
+from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, speaks_for
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.trajectory.result import Trajectory
-from ftdiff.metrics import TRUSTED_SNR
+from ftdiff.metrics import TRUSTED_SNR, faint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,22 +29,44 @@ def findings(found: Trajectory) -> list[Finding]:
     said = [*troubles(found.about)]
     if found.known.any():
         whole = found.by()
-        said += [*_floor(whole), *_still(whole), *_turned(whole), *_jumps(whole)]
+        said += [*_floor(found, whole), *_still(whole), *_turned(whole), *_jumps(whole)]
         said += [*_saturation(found, whole), *_drift(found, whole)]
     return gravest_first(said)
 
 
-def _floor(whole: pd.DataFrame) -> Iterator[Finding]:
-    under = whole[(whole["snr"] < TRUSTED_SNR) & (whole["displacement"] > 0)]
-    if len(under):
-        names = [*map(str, under["checkpoint"])]
-        yield Finding(
-            "under-the-floor",
-            "caution",
-            f"{listed(names)}: the change does not stand above what rounding to the storage dtype "
-            f"gives (snr {under['snr'].min():.2g}, trusted from {TRUSTED_SNR:g})",
-            {"checkpoints": names, "threshold": TRUSTED_SNR},
-        )
+def _floor(found: Trajectory, whole: pd.DataFrame) -> Iterator[Finding]:
+    """Say once how much of the run does not stand out of rounding, and is therefore not judged."""
+    under, steps = ([*map(str, _faint(whole, name))] for name in ("snr", "step_snr"))
+    last = found.by("component").groupby("component", sort=False).tail(1)
+    components = [*map(str, last["component"][faint(last["snr"])])]
+    if not (under or steps or components):
+        return
+    parts = [
+        f"{len(under)} of {counted(len(whole), 'checkpoint')} ({listed(under)})" if under else "",
+        f"{len(steps)} of {counted(len(whole), 'step')} (to {listed(steps)})" if steps else "",
+        f"{len(components)} of {counted(len(last), 'component')} at the last checkpoint "
+        f"({listed(components)})"
+        if components
+        else "",
+    ]
+    yield Finding(
+        "under-the-floor",
+        "caution",
+        f"{listed([part for part in parts if part])} moved too little for the storage dtype: "
+        f"squared size under {TRUSTED_SNR:g} times the squared rounding error. Of those no "
+        "efficiency, turn or growth is told",
+        {
+            "checkpoints": under,
+            "steps": steps,
+            "components": components,
+            "of": {"checkpoints": len(whole), "components": len(last)},
+            "threshold": TRUSTED_SNR,
+        },
+    )
+
+
+def _faint(whole: pd.DataFrame, snr: str) -> pd.Series[str]:
+    return whole["checkpoint"][faint(whole[snr])]
 
 
 def _still(whole: pd.DataFrame) -> Iterator[Finding]:
@@ -79,15 +101,18 @@ def _jumps(whole: pd.DataFrame) -> Iterator[Finding]:
     if len(whole) < _FEWEST or (spans <= 0).any():
         return
     length = whole["step_length"].to_numpy(float)[1:]
+    clear = ~faint(whole["step_snr"]).to_numpy(bool)[1:]
     pace = length / np.sqrt(spans)
     usual = float(np.median(pace))
-    for i in np.flatnonzero(pace > _JUMP * usual) if usual > 0 else ():
+    blurred = "" if 2 * clear.sum() > len(clear) else "; the usual one is blurred by rounding"
+    for i in np.flatnonzero((pace > _JUMP * usual) & clear) if usual > 0 else ():
         name = str(whole["checkpoint"].iloc[i + 1])
         yield Finding(
             "jump",
             "caution",
             f"{name}: its step is {pace[i] / usual:.1f} times the usual one (lengths over the root "
-            "of their number of steps): a restart, another learning rate, or another run?",
+            f"of their number of steps{blurred}): a restart, another learning rate, or another "
+            "run?",
             {"checkpoint": name, "ratio": float(pace[i] / usual), "threshold": _JUMP},
         )
 
@@ -106,12 +131,17 @@ def _saturation(found: Trajectory, whole: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _share(rows: pd.DataFrame) -> float:
-    """Return the share of all steps by which the length was, and stayed, near its final one."""
+    """Return the share of all steps by which the length was, and stayed, near its final one.
+
+    NaN where it does not stand out of rounding then.
+    """
     length = rows["displacement"].to_numpy(float)
     if not length[-1] > 0:
         return float("nan")
     below = np.flatnonzero(length < _SATURATED * length[-1])
     first = int(below[-1]) + 1 if len(below) else 0
+    if faint(rows["snr"].iloc[first:]).any():
+        return float("nan")
     return float(rows["step"].iloc[first] / rows["step"].iloc[-1])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ftdiff.metrics import faint
 from ftdiff.tensors import Array
 
 
@@ -22,7 +23,7 @@ class Sums:
     base_sq
         ‖W‖²; NaN without a base.
     floor_sq
-        n: what rounding to the storage dtype adds to ‖ΔW‖².
+        n: the squared rounding error of the storage dtype, Σ ulp²/12.
     chance
         n × n: the variance of the cosine of independent changes, times both ‖ΔW‖².
     """
@@ -44,16 +45,21 @@ def path(sums: Sums) -> dict[str, Array]:
     step_length, relative_step
         ‖W_t − W_{t−1}‖, and over ‖W_0‖; the first step is from the base.
     path_length, efficiency
-        Σ of the steps so far, and displacement over it: 1 for a straight line.
+        Σ of the steps so far, and displacement over it: 1 for a straight line. The efficiency is
+        missing under the floor: of a displacement that does not stand out of rounding, and of a
+        path whose steps that do not are so much of it that it does not stand out of them.
     efficiency_null
         √(Σ steps²) / Σ steps: the efficiency of steps that are orthogonal to each other.
     step_cosine, cosine_null
         Cosine of a step with the one before, and the standard deviation of a cosine of changes
-        as large in each tensor as the displacements, turned at random.
+        as large in each tensor as the displacements, turned at random. Missing where one of the
+        two steps does not stand out of rounding: the error of the checkpoint between them ends one
+        and begins the other, and alone gives −1/2.
     cosine_final
         cos(W_t − W_0, W_T − W_0).
-    snr
-        ‖W_t − W_0‖² over what rounding alone gives; infinite where nothing was rounded.
+    snr, step_snr
+        ‖W_t − W_0‖² over the squared rounding error of W_t, and the squared step over those of
+        both its ends; infinite where nothing was rounded.
     estimated
         1 where the step was not read side by side with the one before, and is from sketches.
     """
@@ -63,6 +69,11 @@ def path(sums: Sums) -> dict[str, Array]:
     with np.errstate(all="ignore"):
         displacement, step = np.sqrt(own), np.sqrt(step_sq)
         walked = np.cumsum(step)
+        snr = own / sums.floor_sq
+        step_snr = step_sq / (sums.floor_sq + np.concatenate([[0.0], sums.floor_sq[:-1]]))
+        blurred = faint(step_snr)
+        drowned = faint(np.square(walked / np.cumsum(np.where(blurred, step, 0.0))))
+        turn = np.array([_step_cosine(sums, known, t) for t in range(len(own))])
         previous = np.concatenate([[np.nan], own[:-1]])
         chance = np.concatenate([[np.nan], np.diag(sums.chance, -1)])
         return {
@@ -71,12 +82,17 @@ def path(sums: Sums) -> dict[str, Array]:
             "step_length": step,
             "relative_step": step / np.sqrt(sums.base_sq),
             "path_length": walked,
-            "efficiency": np.minimum(displacement / walked, 1.0),
+            "efficiency": np.where(
+                faint(snr) | drowned, np.nan, np.minimum(displacement / walked, 1.0)
+            ),
             "efficiency_null": np.sqrt(np.cumsum(step_sq)) / walked,
-            "step_cosine": np.array([_step_cosine(sums, known, t) for t in range(len(own))]),
+            "step_cosine": np.where(
+                blurred | np.concatenate([[False], blurred[:-1]]), np.nan, turn
+            ),
             "cosine_null": np.sqrt(chance / (own * previous)),
             "cosine_final": np.array([_final_cosine(sums, known, t) for t in range(len(own))]),
-            "snr": own / sums.floor_sq,
+            "snr": snr,
+            "step_snr": step_snr,
             "estimated": np.array([0.0, *(~np.diag(known, -1)).astype(float)]),
         }
 

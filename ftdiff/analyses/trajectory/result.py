@@ -25,6 +25,7 @@ from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.notebook_html import shown
 from ftdiff.errors import BadCall, UnknownName
+from ftdiff.metrics import faint
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ class Trajectory:
         -------
         DataFrame
             `columns`, `tensors`, `exponent`, `r_squared`, `efficiency`, `efficiency_null`, and
-            `dimension`: over how many directions the steps spread.
+            `dimension`: over how many directions the steps spread. Checkpoints that do not stand
+            out of rounding are not in β's fit; what the path is like is missing under the floor.
         """
         import pandas as pd
 
@@ -141,16 +143,19 @@ class Trajectory:
         for key, here in self._groups(columns):
             sums = self._summed(here)
             path = numbers.path(sums)
-            beta, fit = numbers.growth(np.array(self.steps, float), path["displacement"])
+            clear = np.where(faint(path["snr"]), np.nan, path["displacement"])
+            beta, fit = numbers.growth(np.array(self.steps, float), clear)
+            efficiency = path["efficiency"][-1]
+            spread = np.nan if np.isnan(efficiency) else numbers.dimension(sums.inner)
             rows.append(
                 {
                     **dict(zip(columns, key, strict=True)),
                     "tensors": len(here),
                     "exponent": beta,
                     "r_squared": fit,
-                    "efficiency": path["efficiency"][-1],
+                    "efficiency": efficiency,
                     "efficiency_null": path["efficiency_null"][-1],
-                    "dimension": numbers.dimension(sums.inner),
+                    "dimension": spread,
                 }
             )
         return pd.DataFrame(rows)
@@ -242,7 +247,7 @@ class Trajectory:
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what is to be said, and a row for each checkpoint."""
-        left = ("tensors", "efficiency_null", "cosine_null", "estimated")
+        left = ("tensors", "efficiency_null", "cosine_null", "step_snr", "estimated")
         rows = records(self.by().drop(columns=[*left])) if self.known.any() else []
         return shown(repr(self), [one.message for one in self.findings()], rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ftdiff.analyses.verification.replay import Formed
 from ftdiff.comparison.plan import pair
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned
 from ftdiff.errors import Mismatch
@@ -27,6 +28,8 @@ class Claim:
         Where the adapter's scale came from, as in `Tuned.scalings`.
     quantised
         A merge onto dequantised values is what was meant.
+    way
+        How most of the file was merged: the replay to go by, where there is a choice.
     """
 
     address: Address
@@ -35,6 +38,7 @@ class Claim:
     merged: LazyTensor | None
     origin: str = ""
     quantised: bool = False
+    way: tuple[str, Formed, str] | None = None
 
     @property
     def size(self) -> int:

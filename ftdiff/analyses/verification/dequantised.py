@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ftdiff.analyses.verification.cells import Inside, inside
 from ftdiff.analyses.verification.claims import Claim
-from ftdiff.analyses.verification.counts import Inside, compare_stored, inside, weigh
+from ftdiff.analyses.verification.counts import weigh
 from ftdiff.analyses.verification.merged_tensor import VAGUE, Row, added, row
 from ftdiff.analyses.verification.replay import Replay
 from ftdiff.analyses.verification.scales import Estimate, estimate
+from ftdiff.analyses.verification.stored import compare_stored
 from ftdiff.deltas.recipes import Recipe
 from ftdiff.formats import Quantised
 from ftdiff.tensors import LazyTensor, numel
@@ -20,6 +22,7 @@ _OWN = 0.95
 #: the dequantised ones with a small change of another kind lie nearer.
 _SPREAD = (0.7, 1.4)
 _SETTLED = ("equal", "skipped", "inconclusive", "twice", "scaled")
+_NEAR = ("corrupted", "rounding")
 
 
 def onto_dequantised(claim: Claim, base: Quantised, recipe: Recipe, merged: LazyTensor) -> Row:
@@ -35,11 +38,11 @@ def onto_dequantised(claim: Claim, base: Quantised, recipe: Recipe, merged: Lazy
         here = added(claim, base.held(dtype), recipe, merged) | onto
         if here["status"] in _SETTLED:
             return here
-        if found is None or (here["status"] == "rounding") > (found["status"] == "rounding"):
+        if found is None or _near(here) > _near(found):
             found = here
     assert found is not None
     before = _before(base, recipe, merged)
-    if before is None or (found["status"] == "rounding" and before["status"] != "unquantised"):
+    if before is None or (_near(found) and before["status"] != "unquantised"):
         return found
     return before
 
@@ -80,6 +83,11 @@ def _before(base: Quantised, recipe: Recipe, merged: LazyTensor) -> Row | None:
     what = "its values less ΔW" if factor == 1 else f"its values less {factor:.4g} · ΔW"
     status = "unquantised" if factor == 1 else "scaled"
     return row(status, f"{told} onto other weights: {_said(what, cells)}", **numbers, readings=())
+
+
+def _near(found: Row) -> int:
+    """Return how good a row is that does not settle the matter."""
+    return _NEAR.index(found["status"]) + 1 if found["status"] in _NEAR else 0
 
 
 def _likely(found: Estimate) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ftdiff.analyses.finding import Finding, Severity, speaks_for
-from ftdiff.analyses.verification.result import Verification, by_status, sentence
+from ftdiff.analyses.verification.result import Verification
+from ftdiff.analyses.verification.sentences import by_status, sentence
 from ftdiff.comparison.frame import records
 
 

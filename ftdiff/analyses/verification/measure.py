@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from ftdiff.adapters import open_tuned
 from ftdiff.analyses.verification.claims import Claim, claims
-from ftdiff.analyses.verification.merged_tensor import Row
+from ftdiff.analyses.verification.pooled import common_way, settle
 from ftdiff.analyses.verification.result import Verification
+from ftdiff.analyses.verification.strengths import Normal, absent, asked, fitted, mixed, names
+from ftdiff.analyses.verification.strengths import about as strength_rows
 from ftdiff.analyses.verification.verdicts import judge, unreadable
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
+from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
-from ftdiff.formats import Broken, Quantised, open_checkpoint
+from ftdiff.formats import Broken, Checkpoint, Quantised, open_checkpoint
+
+Result = TypeVar("Result")
 
 
 def verify(
@@ -36,7 +42,8 @@ def verify(
     base, merged
         Paths, or what `open_checkpoint` takes.
     adapter
-        A path, or what `open_tuned` takes.
+        A path, or what `open_tuned` takes; a (path, strength) pair; or a sequence of either, for a
+        merge of several. Of several, strengths that are not given are found by least squares.
     executor
         Where to read; threads of this process by default, one for each core.
     progress
@@ -48,9 +55,11 @@ def verify(
     -------
     Verification
         A tensor is equal if one of the orders of rounding that merging tools have gives its bits;
-        within rounding if no entry is further than 2 units in the last place (of the coarsest dtype
-        on the way, at the largest of |W|, |ΔW| and |merged|; or of BF16 at |ΔW|, for products made
-        in 16 bits) and the scale is 1 within its error.
+        within rounding if its other entries are what another order of the product's sum gives, or
+        what a product made in 16 bits may give, and what is left neither points along ΔW, in this
+        tensor or in all of them together, nor is larger than what such products leave. A change
+        that cannot be replayed to the bit (DoRA, LoHa, …) is within rounding up to 2 units in the
+        last place (of the coarsest dtype on the way, at the largest of |W|, |ΔW| and |merged|).
 
     Raises
     ------
@@ -63,15 +72,29 @@ def verify(
     opened = open_checkpoint(base)
     if quantised and not any(isinstance(t, Quantised | Broken) for t in opened.tensors.values()):
         raise BadCall(f"{opened.source}: nothing in it is stored quantised: verify it as it is")
-    fine = open_tuned(adapter, opened)
-    if fine.kind == "full":
-        raise BadCall(f"{fine.source}: a full checkpoint, not an adapter: use compare")
-    result = open_tuned(merged, opened)
-    if result.kind != "full":
-        raise BadCall(f"{result.source}: a {result.kind} adapter, not a merged model")
-    whole = open_checkpoint(merged)
-    rows = _judge(claims(opened, fine, whole, quantised=quantised), executor, progress)
-    about = {
+    pairs = asked(adapter)
+    adapters = [_adapter(source, opened) for source, _ in pairs]
+    whole = _merged(merged, opened)
+
+    def run(work: Callable[[Claim], Normal]) -> list[Normal]:
+        ones = mixed(opened, adapters, (1.0,) * len(adapters))
+        sums = _run("strengths", work, claims(opened, ones, whole), executor, progress)
+        return [one for one in sums if not isinstance(one, str)]
+
+    given = [1.0 if len(pairs) == 1 and s is None else s for _, s in pairs]
+    strengths = fitted(given, run)
+    fine = mixed(opened, adapters, strengths.values)
+    made = claims(opened, fine, whole, quantised=quantised)
+    way = common_way(made)
+    made = tuple(replace(claim, way=way) for claim in made)
+    judged = _run("reading", judge, made, executor, progress)
+    rows, left = settle(
+        [
+            unreadable(claim, row) if isinstance(row, str) else row
+            for claim, row in zip(made, judged, strict=True)
+        ]
+    )
+    about: dict[str, Any] = {
         "base": opened.source,
         "adapter": fine.source,
         "merged": whole.source,
@@ -81,19 +104,39 @@ def verify(
         "version": version(),
         **made_of(base=[opened], adapter=[fine], merged=[whole]),
     }
+    if left:
+        about["left"] = left
+    if strengths.values != (1.0,):
+        about["strengths"] = strength_rows(strengths, adapters)
+        about["said"] = strengths.said(names(adapters))
+        about["absent"] = absent(strengths, names(adapters))
     return Verification.of_rows(rows, about)
 
 
-def _judge(
-    made: Sequence[Claim], executor: Executor | None, progress: Progress | None
-) -> list[Row]:
-    """Judge the largest first, so that none is waited for at the end."""
+def _adapter(source: Any, base: Checkpoint) -> Tuned:
+    tuned = open_tuned(source, base)
+    if tuned.kind == "full":
+        raise BadCall(f"{tuned.source}: a full checkpoint, not an adapter: use compare")
+    return tuned
+
+
+def _merged(source: Any, base: Checkpoint) -> Checkpoint:
+    """Open the merged model; of a folder that holds an adapter beside it, the model."""
+    tuned = open_tuned(source, base)
+    whole = open_checkpoint(source)
+    if tuned.kind != "full" and not {*whole.tensors} & {*base.tensors}:
+        raise BadCall(f"{tuned.source}: a {tuned.kind} adapter, not a merged model")
+    return whole
+
+
+def _run(
+    phase: str,
+    work: Callable[[Claim], Result],
+    made: Sequence[Claim],
+    executor: Executor | None,
+    progress: Progress | None,
+) -> list[Result | str]:
+    """Take the largest first, so that none is waited for at the end."""
     size = attrgetter("size")
-    work: Work[Claim, Row] = Work(
-        "reading", judge, name=attrgetter("address.name"), cost=size, priority=size
-    )
-    rows = executors.run(work, [[claim] for claim in made], executor, progress)
-    return [
-        unreadable(claim, row) if isinstance(row, str) else row
-        for claim, row in zip(made, rows, strict=True)
-    ]
+    task = Work(phase, work, name=attrgetter("address.name"), cost=size, priority=size)
+    return executors.run(task, [[claim] for claim in made], executor, progress)

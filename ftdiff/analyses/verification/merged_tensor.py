@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
+from ftdiff.analyses.verification import products
 from ftdiff.analyses.verification.claims import Claim
-from ftdiff.analyses.verification.counts import count, weigh
-from ftdiff.analyses.verification.replay import Replay, replays, spacing
-from ftdiff.analyses.verification.scales import (
-    LIMIT,
-    TWICE,
-    Estimate,
-    estimate,
-    explained,
-    search,
-    within,
-)
+from ftdiff.analyses.verification.counts import apart, count, hold, sample, weigh
+from ftdiff.analyses.verification.evidence import Evidence, others
+from ftdiff.analyses.verification.replay import Replay, orders, spacing
+from ftdiff.analyses.verification.scales import TWICE, estimate, explained, fits, search
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import Recipe
-from ftdiff.tensors import LazyTensor, numel
+from ftdiff.tensors import LazyTensor
 
 #: Above this standard error of the scale, nothing is said of it.
 VAGUE = 0.25
-#: The share of entries that another order of sums may round to the other side.
+#: The share of entries that are an accident, and not how the merge was made.
 _TIES = 1e-3
+#: Another replay is the better one where it leaves less than this share of what the first does.
+_BETTER = 0.9
+#: Fewer entries than these are an accident however small the tensor.
+_FEW = 3
 
 Row = dict[str, Any]
 
@@ -35,18 +32,28 @@ def row(status: str, said: str, **numbers: Any) -> Row:
     return {"status": status, "said": said, **numbers}
 
 
+def ways_of(base: LazyTensor, recipe: Recipe, merged: LazyTensor) -> tuple[Replay, ...]:
+    """Return every replay of one tensor's merge."""
+    return orders(
+        base.dtype,
+        merged.dtype,
+        factors=products.factored(recipe),
+        exact=products.exact_in(recipe),
+        several=len(products.terms(recipe)) > 1,
+    )
+
+
 def added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) -> Row:
     """Judge a tensor to which ΔW should have been added."""
-    ways = replays(base.dtype, merged.dtype)
-    counts = count(base, recipe, merged, ways[:1]).counts
-    if counts["unequal_0"]:
-        counts = count(base, recipe, merged, ways).counts
-    else:
-        ways = ways[:1]
-    best = _best(ways, counts, numel(merged.shape))
-    way, unequal = ways[best], counts[f"unequal_{best}"]
-    numbers: Row = {"unequal": unequal, "moved": counts["moved"], "due": counts["due"]}
-    if not unequal:
+    ways = ways_of(base, recipe, merged)
+    way = next((way for way in ways if way.way == claim.way), ways[0])
+    held = hold(base, recipe, merged, way)
+    if held.counts["unexplained"]:
+        way, held = _better(base, recipe, merged, ways, way, held)
+    counts = held.counts
+    numbers: Row = {name: counts[name] for name in ("unequal", "unexplained", "moved", "due")}
+    numbers["evidence"] = Evidence.of(held)
+    if not counts["unequal"]:
         numbers |= {"replay": way.said, "ulps": 0.0}
         if not counts["due"]:
             said = f"ΔW is below the rounding of {merged.dtype}: merged and base are the same bits"
@@ -57,64 +64,122 @@ def added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) ->
         return row("unexplained", said, **numbers)
     if not counts["moved"]:
         return row("skipped", "the base's values: the merge skipped it", **numbers, scale=0.0)
-    weighed = weigh(base, recipe, merged, way)
+    return _unequal(claim, base, recipe, merged, way, held, numbers)
+
+
+def best(ways: tuple[Replay, ...], counts: Moments, first: int = 0) -> int:
+    """Return the replay with the fewest entries that differ, if it is clearly better.
+
+    One that rounds more coarsely than the file stores has to give its bits: to be near it is easy.
+    """
+    unequal = [counts.counts[f"unequal_{i}"] for i in range(len(ways))]
+    fine = [
+        i
+        for i, way in enumerate(ways)
+        if spacing(way.working) <= spacing(way.stored) or unequal[i] <= _TIES * counts.numel
+    ]
+    found = min(fine or [first], key=lambda i: unequal[i])
+    return found if unequal[found] < _BETTER * unequal[first] else first
+
+
+def _better(
+    base: LazyTensor,
+    recipe: Recipe,
+    merged: LazyTensor,
+    ways: tuple[Replay, ...],
+    way: Replay,
+    held: Moments,
+) -> tuple[Replay, Moments]:
+    """Look for a replay that explains more, by a sample of the tensor."""
+    found = best(
+        ways, count(base, recipe, merged, ways, span=sample(recipe)), first=ways.index(way)
+    )
+    if ways[found] == way:
+        return way, held
+    other = hold(base, recipe, merged, ways[found])
+    better = other.counts["unexplained"] < held.counts["unexplained"]
+    return (ways[found], other) if better else (way, held)
+
+
+def _unequal(
+    claim: Claim,
+    base: LazyTensor,
+    recipe: Recipe,
+    merged: LazyTensor,
+    way: Replay,
+    held: Moments,
+    numbers: Row,
+) -> Row:
+    """Judge a tensor that is not the replay's bits, nor the base's."""
+    counts, weighed = held.counts, weigh(base, recipe, merged, way)
     numbers |= _measured(weighed)
     found = estimate(weighed)
     if found is not None:
         numbers |= {"scale": found.factor, "scale_error": found.error}
-        if within(weighed) and found.allows(1.0):
-            return _rounded(way, weighed, found, numbers)
-    other = _otherwise(claim, base, ways, way, weighed, numbers)
-    if other["status"] == "unexplained" and counts["neither"] <= _TIES * counts["due"]:
-        share = 1 - counts["moved"] / counts["due"]
-        return other | row("partial", f"merged but for {share:.3g} of its entries, the base's")
-    return other
+    few = max(_FEW, _TIES * held.numel)
+    if counts["unexplained"] == counts["outside"] and 0 < counts["outside"] <= few:
+        return _accident(way, held, numbers)
+    to_the_bit = products.known_to_the_bit(recipe)
+    evidence = Evidence.of(held)
+    if counts["unexplained"]:
+        among = apart(base, recipe, merged, way, others(way, products.factored(recipe)))
+        evidence = Evidence.of(held, among)
+        numbers["evidence"] = evidence
+    if evidence.rounding(to_the_bit) and (to_the_bit or found is None or found.allows(1.0)):
+        numbers["replay"] = way.said
+        if found is None or found.error > VAGUE:
+            said = f"too little of ΔW survives {way.stored} for its scale to be told"
+            return row("inconclusive", said, **numbers)
+        return row("rounding", _close(way, held, weighed, to_the_bit), **numbers)
+    return _otherwise(claim, base, way, weighed, evidence, numbers, held)
 
 
-def _best(ways: tuple[Replay, ...], counts: Mapping[str, int], size: int) -> int:
-    """Return the replay with the fewest entries that differ.
-
-    One that rounds more coarsely than the file stores has to give its bits: to be near it is easy.
-    """
-    best = min(range(len(ways)), key=lambda i: counts[f"unequal_{i}"])
-    coarse = spacing(ways[best].working) > spacing(ways[best].stored)
-    return 0 if coarse and counts[f"unequal_{best}"] > _TIES * size else best
+def _accident(way: Replay, held: Moments, numbers: Row) -> Row:
+    """Say that single entries are wrong where all the others are right."""
+    many = held.counts["outside"]
+    verb = "entry is" if many == 1 else "entries are"
+    said = f"{many:,} {verb} not what the merge gives; the other {held.numel - many:,} are"
+    return row("corrupted", said, **numbers, replay=way.said)
 
 
-def _rounded(way: Replay, weighed: Moments, found: Estimate, numbers: Row) -> Row:
-    numbers["replay"] = way.said
-    if found.error > VAGUE:
-        said = f"too little of ΔW survives {way.stored} for its scale to be told"
-        return row("inconclusive", said, **numbers)
-    if weighed.tops["ulps"] <= LIMIT:
-        said = f"at most {weighed.tops['ulps']:.2g} ulps of {way.grain} from: {way.said}"
-    else:
-        said = f"at most {weighed.tops['coarse']:.2g} ulps of a ΔW made in BF16 from: {way.said}"
-    return row("rounding", said, **numbers)
+def _close(way: Replay, held: Moments, weighed: Moments, to_the_bit: bool) -> str:
+    if not held.counts["unexplained"]:
+        return f"but for the order of a sum in float32, {way.said}"
+    if to_the_bit:
+        share = held.counts["unexplained"] / held.numel
+        return f"{share:.2g} of its entries by another rounding of ΔW in 16 bits than: {way.said}"
+    return f"at most {weighed.tops['ulps']:.2g} ulps of {way.grain} from: {way.said}"
 
 
 def _otherwise(
     claim: Claim,
     base: LazyTensor,
-    ways: tuple[Replay, ...],
     way: Replay,
     weighed: Moments,
+    evidence: Evidence,
     numbers: Row,
+    held: Moments,
 ) -> Row:
     """Look for the scale that the file was merged with."""
     assert claim.recipe is not None and claim.merged is not None
     found = search(base, claim, way, weighed)
     if found is not None and found.error < VAGUE * abs(found.factor):
         numbers |= {"scale": found.factor, "scale_error": found.error}
-        names = explained(base, claim, ways, found)
+        ways = ways_of(base, claim.recipe, claim.merged)
+        names = explained(base, claim, (way, *ways), found, evidence)
         if names:
             status = "twice" if names == (TWICE,) else "scaled"
             said = f"{found.factor:.4g} · ΔW: looks like {' or '.join(names)}"
             return row(status, said, **numbers, readings=names)
-        if within(weigh(base, claim.recipe, claim.merged, way, found.factor)):
-            return row("scaled", f"{found.factor:.4g} · ΔW", **numbers, readings=())
+        if not found.allows(1.0, share=0.0):
+            scaled = hold(base, claim.recipe, claim.merged, way, found.factor)
+            if fits(claim.recipe, scaled, evidence, found.factor):
+                return row("scaled", f"{found.factor:.4g} · ΔW", **numbers, readings=())
+    if held.counts["neither"] <= _TIES * held.counts["due"]:
+        share = 1 - held.counts["moved"] / held.counts["due"]
+        return row("partial", f"merged but for {share:.3g} of its entries, the base's", **numbers)
     cosine = numbers.get("cosine", math.nan)
-    said = f"another change: its cosine with the adapter's ΔW is {cosine:.3g}"
+    said = f"another change: its cosine with the adapter's ΔW is {cosine:.6g}"
     return row("unexplained", said, **numbers)
 
 

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ftdiff.analyses.verification.claims import Claim
-from ftdiff.analyses.verification.counts import count, weigh
+from ftdiff.analyses.verification.counts import count, hold, sample, weigh
+from ftdiff.analyses.verification.evidence import ONE, Evidence
+from ftdiff.analyses.verification.products import known_to_the_bit
 from ftdiff.analyses.verification.replay import Replay
 from ftdiff.deltas.moments import Moments
+from ftdiff.deltas.recipes import Recipe
 from ftdiff.tensors import LazyTensor
 
-#: Units in the last place within which two orders of rounding are the same merge: half of one for
-#: each of at most three roundings of ΔW and one of the sum.
-LIMIT = 2.0
 #: Estimates of the scale are told apart beyond this share and four standard errors.
 _SHARE, _ERRORS = 0.01, 4.0
 #: Steps of the search, and the logarithm of a ratio at which it ends.
-_STEPS, _CLOSE = 12, 1e-3
+_STEPS, _CLOSE = 12, 1e-4
+#: The share of entries that may be further away, where a scale was estimated.
+_STRAY = 1e-3
 
 TWICE = "merged twice"
 
@@ -30,9 +32,9 @@ class Estimate:
     factor: float
     error: float
 
-    def allows(self, factor: float) -> bool:
-        """Say whether the numbers are consistent with this factor."""
-        return abs(factor - self.factor) <= _SHARE * abs(factor) + _ERRORS * self.error
+    def allows(self, factor: float, share: float = _SHARE) -> bool:
+        """Say whether the numbers are consistent with this factor, or one that is a share off."""
+        return abs(factor - self.factor) <= share * abs(factor) + _ERRORS * self.error
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,22 @@ def estimate(weighed: Moments, factor: float = 1.0) -> Estimate | None:
     return Estimate(factor * ratio, abs(factor) * error)
 
 
-def within(weighed: Moments) -> bool:
-    """Say whether every entry is within `LIMIT` units of what the replay gives.
+def fits(recipe: Recipe, held: Moments, evidence: Evidence, factor: float) -> bool:
+    """Say whether a replay of `factor` · ΔW leaves no more than roundings do.
 
-    Units of the file, or of a ΔW that was made in 16 bits.
+    Parameters
+    ----------
+    recipe, held
+        The tensor, and how it was held to the replay.
+    evidence
+        With what roundings leave of ΔW itself.
+    factor
+        How much of it was replayed.
     """
-    return min(weighed.tops["ulps"], weighed.tops["coarse"]) <= LIMIT
+    more = max(1.0, factor * factor)
+    own = Evidence.of(held)
+    own = replace(own, apart_sq=tuple(more * square for square in evidence.apart_sq))
+    return own.outside <= _STRAY * own.numel and not (own.large and known_to_the_bit(recipe))
 
 
 def search(base: LazyTensor, claim: Claim, way: Replay, weighed: Moments) -> Estimate | None:
@@ -125,30 +137,44 @@ def readings(claim: Claim) -> tuple[Reading, ...]:
 
 
 def explained(
-    base: LazyTensor, claim: Claim, ways: Sequence[Replay], found: Estimate
+    base: LazyTensor, claim: Claim, ways: Sequence[Replay], found: Estimate, evidence: Evidence
 ) -> tuple[str, ...]:
     """Return the readings whose replay gives the file, the best where one is clearly better."""
-    assert claim.recipe is not None and claim.merged is not None
-    fits: dict[tuple[float, int], int | None] = {}
+    fitting: dict[tuple[float, int], int | None] = {}
     names: dict[str, int] = {}
     for reading in readings(claim):
-        if not found.allows(reading.factor * reading.times):
+        if not _possible(reading, found):
             continue
         key = reading.factor, reading.times
-        if key not in fits:
-            again = tuple(replace(way, times=reading.times) for way in ways)
-            fits[key] = _unequal(base, claim, again, reading.factor)
-        unequal = fits[key]
+        if key not in fitting:
+            again = tuple(dict.fromkeys(replace(way, times=reading.times) for way in ways))
+            fitting[key] = _unequal(base, claim, again, reading.factor, evidence)
+        unequal = fitting[key]
         if unequal is not None:
             names[reading.name] = unequal
     least = min(names.values(), default=0)
     return tuple(name for name, unequal in names.items() if unequal <= 2 * least)
 
 
-def _unequal(base: LazyTensor, claim: Claim, ways: Sequence[Replay], factor: float) -> int | None:
+def _possible(reading: Reading, found: Estimate) -> bool:
+    """Say whether a reading may leave this scale.
+
+    Roundings in between swallow a part of several small changes: only a replay can tell.
+    """
+    whole = reading.factor * reading.times
+    return found.allows(whole) or (reading.times > 1 and 1.2 < found.factor < 1.1 * whole)
+
+
+def _unequal(
+    base: LazyTensor, claim: Claim, ways: Sequence[Replay], factor: float, evidence: Evidence
+) -> int | None:
     """Return how many entries are not the best replay's to the bit; None beyond rounding."""
     assert claim.recipe is not None and claim.merged is not None
-    counts = count(base, claim.recipe, claim.merged, ways, factor).counts
+    sides = base, claim.recipe, claim.merged
+    counts = count(*sides, ways, factor, sample(claim.recipe)).counts
     best = min(range(len(ways)), key=lambda i: counts[f"unequal_{i}"])
-    weighed = weigh(base, claim.recipe, claim.merged, ways[best], factor)
-    return counts[f"unequal_{best}"] if within(weighed) else None
+    held = hold(*sides, ways[best], factor)
+    own = Evidence.of(held)
+    if own.along(ONE, _SHARE) or not fits(claim.recipe, held, evidence, factor * ways[best].times):
+        return None
+    return held.counts["unequal"]

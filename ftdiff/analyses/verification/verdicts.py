@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from ftdiff.analyses.verification.claims import Claim
-from ftdiff.analyses.verification.counts import compare_stored
 from ftdiff.analyses.verification.dequantised import onto_dequantised, stored_dequantised
 from ftdiff.analyses.verification.merged_tensor import Row, added, row
 from ftdiff.analyses.verification.replay import FLOATS
-from ftdiff.deltas.recipes import Beside, Replaced, Unreadable
+from ftdiff.analyses.verification.stored import compare_stored
+from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Unreadable
 from ftdiff.errors import attempt
 from ftdiff.formats import Broken, Quantised
+from ftdiff.formats.quantised import grids
 from ftdiff.tensors import LazyTensor, numel, stored_as
+
+#: What is wrong with a target that was merged onto other values of the base.
+_OPEN = ("unexplained", "scaled", "partial")
 
 
 def judge(claim: Claim) -> Row:
@@ -68,7 +72,8 @@ def _judged(claim: Claim) -> Row:
         said = "a merge that was quantised again is not replayed"
         return row("unreadable", f"the merged file stores it as {merged.scheme}: {said}")
     if not isinstance(base, Quantised):
-        return added(claim, base, recipe, merged)
+        own = added(claim, base, recipe, merged)
+        return (_gridded(base, merged, recipe) or own) if own["status"] in _OPEN else own
     if not claim.quantised:
         said = "where the merge was made onto the dequantised base, say so: --quantised"
         return row("unreadable", f"the base stores it as {base.scheme}: {said}")
@@ -91,10 +96,23 @@ def _stored(source: LazyTensor, base: LazyTensor | None, merged: LazyTensor, rep
         return row("replacement_missing", said, **numbers)
     if isinstance(source, Quantised):
         return stored_dequantised(source, merged, numbers)
+    gridded = None if replaced else _gridded(source, merged, None)
+    if gridded is not None:
+        return gridded | numbers
     share = found.counts["unequal"] / found.numel
     owner = "the saved tensor's" if replaced else "the base's, though no adapter targets it"
     status = "unexplained" if replaced else "changed"
     return row(status, f"{share:.3g} of its entries are not {owner}", **numbers)
+
+
+def _gridded(base: LazyTensor, merged: LazyTensor, recipe: Recipe | None) -> Row | None:
+    """Say that the base's values were rounded to few bits first; None where they were not."""
+    change = recipe.entries(base) if recipe is not None else None
+    grid = grids.find(base, merged, change)
+    if grid is None or not grids.fit(base, merged, grid, change).holds:
+        return None
+    what = "its values less ΔW are" if recipe is not None else "these are"
+    return row("gridded", f"{what} the base's, rounded to {grid.said}", grid=grid.scheme)
 
 
 def _times(tensor: LazyTensor) -> str:

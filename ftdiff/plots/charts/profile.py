@@ -230,18 +230,21 @@ def _line(ax: Axes, x: Array, y: Array, doubtful: Array, look: Look) -> None:
 
 def _trends(ax: Axes, findings: Iterable[Finding], matrix: Matrix, styles: dict[str, Look]) -> None:
     """Draw the Theil-Sen line of each depth trend: its slope is the finding's, in logarithms."""
-    for said in findings:
-        told, name = said.evidence, str(said.evidence.get("component"))
-        if said.rule != "depth-trend" or told.get("stack", "") != matrix.stack:
-            continue
-        if name not in matrix.values:
-            continue
+    trends = [
+        trend
+        for one in findings
+        if one.rule == "depth-trend" and one.evidence.get("stack", "") == matrix.stack
+        for trend in one.evidence["trends"]
+        if trend["component"] in matrix.values
+    ]
+    for trend in trends:
+        name = str(trend["component"])
         column = matrix.values[name].to_numpy()
         there = np.flatnonzero(column > 0)
         if len(there) < 2:
             continue
         depth = np.arange(len(there))
-        slope = math.log1p(told["percent"] / 100) / max(1, told["layers"] - 1)
+        slope = math.log1p(trend["percent"] / 100) / max(1, trend["layers"] - 1)
         level = np.median(np.log(column[there]) - slope * depth)
         ax.plot(
             there,

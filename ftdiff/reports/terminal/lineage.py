@@ -1,4 +1,4 @@
-"""What `ftdiff lineage` prints: the parent, and the evidence for each candidate."""
+"""What `ftdiff lineage` prints: the nearest candidate, and the evidence for each candidate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ftdiff.reports.terminal.verdict import show_verdict, show_whole
 
 
 def show_lineage(found: Lineage, format_: str = "table") -> None:
-    """Print which candidate is the parent, and the evidence for each; or it as JSON or CSV."""
+    """Print which candidate is the nearest, and the evidence for each; or it as JSON or CSV."""
     if format_ == "table":
         show_verdict(found.verdict, found.sentences)
         write_table(new_console(), "candidates", records(found.frame))

@@ -1,0 +1,100 @@
+"""What the rows of candidates say: which one is the nearest, and whether that is the parent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from ftdiff.deltas.recipes import Tuned
+
+#: Below this cosine of the matrices, and without a tensor in common, two models are strangers:
+#: those of independent starts have 0 ± 1/√n.
+_STRANGER = 0.5
+#: A candidate that shares fewer of the parameters is no parent.
+_SHARED = 0.5
+#: Two candidates that are as far away, up to this share, cannot be told apart.
+_TIE = 1e-3
+#: Verdicts that name a candidate.
+FOUND = ("parent", "nearest")
+
+Row = dict[str, Any]
+
+
+def key(row: Row) -> tuple[bool, bool, float]:
+    """Rank strangers last, and what was compared in part after what was compared in full."""
+    norm = row["relative_norm"]
+    return not related(row), row["coverage"] < 1, math.inf if norm is None else norm
+
+
+def reach(tuned: Tuned, rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
+    """Return the verdict and its sentences."""
+    best, rest = rows[0], rows[1:]
+    evidence = [_evidence(row) for row in rows]
+    named = tuned.config.get("_name_or_path")
+    hint = [f"its config.json names {named!r}"] if isinstance(named, str) and named else []
+    if not related(best):
+        said = f"{tuned.source} was made from none of these, as far as their weights tell"
+        return "nobody", (said, *evidence, *hint)
+    tied = [row for row in rest if related(row) and _as_near(best, row)]
+    if tied:
+        names = ", ".join(row["candidate"] for row in (best, *tied))
+        return "tie", (f"the weights cannot tell which: {names} are as near", *evidence, *hint)
+    among = " of those compared in full" if any(_nearer_in_part(row, best) for row in rest) else ""
+    said = f"{best['candidate']} is the nearest{among}, by {_by(best, rest)}"
+    if isinstance(named, str) and _last(named) == _last(best["candidate"]):
+        return "parent", (said, *evidence, f"its config.json names {named!r}: this one, the parent")
+    caution = "a distance has no direction: it may be the parent, a child, or another child of the "
+    caution += "same base, which the weights alone do not tell apart"
+    return "nearest", (said, *evidence, caution, *hint)
+
+
+def _last(path: str) -> str:
+    return PurePath(path.rstrip("/\\")).name.lower()
+
+
+def _nearer_in_part(row: Row, best: Row) -> bool:
+    near = row["relative_norm"]
+    return related(row) and near is not None and near < (best["relative_norm"] or 0.0)
+
+
+def related(row: Row) -> bool:
+    """Say whether a candidate and the fine-tune are of one training."""
+    if row["coverage"] < _SHARED or not row["tensors"]:
+        return False
+    return bool(row["equal"]) or (row["cosine"] or 0.0) >= _STRANGER
+
+
+def _as_near(best: Row, row: Row) -> bool:
+    near, far = best["relative_norm"] or 0.0, row["relative_norm"] or 0.0
+    alike = (row["coverage"] < 1) == (best["coverage"] < 1) and row["equal"] == best["equal"]
+    return bool(alike and far - near <= _TIE * far)
+
+
+def _by(best: Row, rest: Sequence[Row]) -> str:
+    whole = [row for row in rest if not _nearer_in_part(row, best)]
+    following = next((row for row in whole if row["relative_norm"] is not None), None)
+    if following is None:
+        return "itself: there is no other to hold it against"
+    if not best["relative_norm"]:
+        return "being the same"
+    return f"{following['relative_norm'] / best['relative_norm']:.3g} times less change"
+
+
+def _evidence(row: Row) -> str:
+    if not row["tensors"]:
+        return f"{row['candidate']}: {row['said'] or 'nothing that tells models apart'}"
+    numbers = [f"{row['equal']:,} of {row['tensors']:,} tensors the same"]
+    numbers += [
+        f"{word} {row[name]:.4g}"
+        for word, name in (("cosine", "cosine"), ("change / norm", "relative_norm"))
+        if row[name] is not None
+    ]
+    if row["coverage"] < 1:
+        numbers.append(f"{row['coverage']:.1%} of the parameters compared")
+    if row["measured"] == "sample":
+        numbers.append("from a sample")
+    if row["said"]:
+        numbers.append(str(row["said"]))
+    return f"{row['candidate']}: {', '.join(numbers)}"
