@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftdiff.adapters import open_tuned
-from ftdiff.comparison import engine
+from ftdiff.comparison import engine, few_bits
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Plan, pair
@@ -78,7 +78,8 @@ def compare_each(
             outcomes.append(one)
             continue
         mine = [next(sums) for _ in one.plan.changes]
-        diff = engine.gathered(opened, one.tuned, one.plan, mine, hash=hash)
+        grids = few_bits.on_grids(one.plan.changes, mine, executor)
+        diff = engine.gathered(opened, one.tuned, one.plan, mine, grids, hash=hash)
         outcomes.append(_whole(diff, one.plan, wanted, at))
     return outcomes
 

@@ -5,7 +5,7 @@ Spans go to workers, sums come back, weights never travel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -13,18 +13,21 @@ from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_tuned
-from ftdiff.comparison import executors, provenance
+from ftdiff.comparison import executors, few_bits, provenance
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
+from ftdiff.comparison.frame import among
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
+from ftdiff.comparison.statuses import MOVED
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
 from ftdiff.errors import attempt
 from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats.quantised.grids import Grid
 from ftdiff.metrics import resolve
 from ftdiff.metrics.linalg import devices
 
@@ -104,7 +107,8 @@ def compare(
         fine = as_delta(fine)
     plan = pair(opened, fine)
     found = run(plan, executor, progress)
-    diff = gathered(opened, fine, plan, found, hash=hash)
+    grids = few_bits.on_grids(plan.changes, found, executor)
+    diff = gathered(opened, fine, plan, found, grids, hash=hash)
     diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
     return diff.keeping([metric.name for metric in wanted])
 
@@ -126,17 +130,33 @@ def gathered(
     tuned: Tuned,
     plan: Plan,
     found: Sequence[Moments | str],
+    grids: Mapping[int, Grid],
     *,
     hash: bool = False,
 ) -> Diff:
-    """Make a diff of what `run` measured of a plan, with every metric of sums."""
+    """Make a diff of what `run` measured of a plan, with every metric of sums.
+
+    `grids` has the changes that are the base rounded to few bits, by their place.
+    """
     unreadable = {
         change.address.name: outcome
         for change, outcome in zip(plan.changes, found, strict=True)
         if isinstance(outcome, str)
     }
     about = provenance.about(base, tuned, plan, unreadable, hash=hash)
-    return Diff.of_rows(rows(plan, found, tuned.unmatched), about)
+    sums = [few_bits.settled(outcome, grids.get(i)) for i, outcome in enumerate(found)]
+    few = {plan.changes[i].address.name: grid for i, grid in grids.items()}
+    diff = Diff.of_rows(rows(plan, sums, tuned.unmatched, few), about)
+    for note in few_bits.notes([*few.values()], _moved_matrices(diff)):
+        about["notes"].append(str(note))
+        about["reasons"].append(note.record())
+    return Diff(diff.columns, about)
+
+
+def _moved_matrices(diff: Diff) -> int:
+    moved = among(diff.columns["status"], MOVED)
+    shapes = diff.columns["shape"][moved]
+    return sum(1 for shape in shapes if len(shape or ()) > 1)
 
 
 def measure(change: Change) -> dict[str, Any]:

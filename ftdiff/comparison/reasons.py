@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ftdiff.comparison.frame import Columns, length
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.formats.note import Note
-from ftdiff.tensors import DTYPES
+from ftdiff.tensors import DTYPES, Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +27,8 @@ COMMON_ROWS, OTHER_SHAPE = "common-rows", "other-shape"
 NONFINITE = "nonfinite"
 #: A side is stored quantised: its own rounding is in the change, by how much is unknown.
 COARSE = "coarse"
+#: It is the base's, rounded to few bits; of the files, how many tensors are, and to what.
+FEW_BITS = "few-bits"
 #: The base is all zero: there is no relative change.
 ZERO_BASE = "zero-base"
 #: A key of the fine-tune's files that led to no change.
@@ -32,7 +37,8 @@ UNMATCHED = "unmatched"
 UNREADABLE = "unreadable"
 #: Codes of tensors.
 TENSOR_REASONS = (
-    *(DEAD, COMMON_ROWS, OTHER_SHAPE, NONFINITE, COARSE, ZERO_BASE, UNMATCHED, UNREADABLE),
+    *(DEAD, COMMON_ROWS, OTHER_SHAPE, NONFINITE, COARSE, FEW_BITS, ZERO_BASE),
+    *(UNMATCHED, UNREADABLE),
 )
 
 
@@ -49,6 +55,12 @@ def has_reason(frame: pd.DataFrame, code: str) -> pd.Series[bool]:
         return frame["tensor"].map(lambda _: False).astype(bool)
     words = frame["reason"].fillna("").str.split(" ")
     return words.map(lambda held: code in held).astype(bool)
+
+
+def with_code(columns: Columns, code: str) -> Array:
+    """Say which rows of columns have a code."""
+    held = (str(codes or "").split(" ") for codes in columns["reason"])
+    return np.fromiter((code in codes for codes in held), bool, length(columns))
 
 
 def coarse(frame: pd.DataFrame, about: Mapping[str, Any]) -> pd.Series[bool]:

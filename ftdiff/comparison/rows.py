@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ftdiff.comparison import reasons
+from ftdiff.comparison import few_bits, reasons
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.reasons import noted
 from ftdiff.comparison.statuses import (
@@ -21,11 +21,15 @@ from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import one_line
 from ftdiff.formats.note import Note
+from ftdiff.formats.quantised.grids import Grid
 from ftdiff.tensors import is_quantised, numel, stored_as
 
 
 def rows(
-    plan: Plan, found: Sequence[Moments | str], unmatched: Mapping[str, str]
+    plan: Plan,
+    found: Sequence[Moments | str],
+    unmatched: Mapping[str, str],
+    grids: Mapping[str, Grid],
 ) -> list[dict[str, Any]]:
     """Return a row for every tensor of either side.
 
@@ -37,6 +41,8 @@ def rows(
         For each of its changes: moments, or the complaint where it could not be read.
     unmatched
         Keys of the fine-tune's files that led to no change, each with the reason.
+    grids
+        By tensor, the few bits that the base's values are rounded to.
     """
     measured = {
         change.address.name: (change, outcome)
@@ -51,7 +57,7 @@ def rows(
         status = elsewhere.get(name)
         row = {**facts, "numel": numel(facts["shape"]), "status": status}
         if name in measured:
-            row |= row_of(*measured[name], status or CHANGED)
+            row |= row_of(*measured[name], status or CHANGED, grids.get(name))
         elif status == RESHAPED:
             told = "another shape than the base's: nothing of it could be compared"
             row |= noted([Note(reasons.OTHER_SHAPE, told)])
@@ -62,7 +68,9 @@ def rows(
     ]
 
 
-def row_of(change: Change, outcome: Moments | str, status: str = CHANGED) -> dict[str, Any]:
+def row_of(
+    change: Change, outcome: Moments | str, status: str = CHANGED, grid: Grid | None = None
+) -> dict[str, Any]:
     """Return the columns that measuring fills: status, sums, note and reason."""
     if isinstance(outcome, str):
         why = Note(reasons.UNREADABLE, one_line(outcome, 2000))
@@ -75,7 +83,7 @@ def row_of(change: Change, outcome: Moments | str, status: str = CHANGED) -> dic
     return {
         "status": status,
         "numel": outcome.numel,
-        **noted(_notes(change, status, sums)),
+        **noted([*_notes(change, status, sums), *([few_bits.note(grid)] if grid else [])]),
         **sums,
     }
 

@@ -23,8 +23,12 @@ MAXIMA = ("delta_max",)
 COUNTS = ("unequal", "sign_flips", "nonfinite_base", "nonfinite_tuned")
 #: What is left beside a rescaling, where that took a second pass (see `deltas.rescaling`).
 TURNED = "turned_sq"
+#: Twelve times what rounding alone changes: `ulp_sq` where the base lies off the tuned side's grid,
+#: 0 where it lies on it, missing where a side is stored in few bits. Of an unmerged adapter, what
+#: its merge in the base's dtype would round.
+NULL = "null_sq"
 #: All of them, as columns: the contract's, then the sum behind the precision floor.
-COLUMNS = (*SUMS[:6], *MAXIMA, *COUNTS, SUMS[6], TURNED)
+COLUMNS = (*SUMS[:6], *MAXIMA, *COUNTS, SUMS[6], TURNED, NULL)
 
 
 def exact(values: Iterable[float]) -> Exact:
@@ -86,7 +90,9 @@ class Moments:
         )
 
     @classmethod
-    def of_blocks(cls, numel: int, floats: Array, counts: Array, ulp: float) -> Moments:
+    def of_blocks(
+        cls, numel: int, floats: Array, counts: Array, ulp: float, off: Array | None = None
+    ) -> Moments:
         """Return the moments of a span from the fused loop's output, a row per block.
 
         Parameters
@@ -100,10 +106,14 @@ class Moments:
         ulp
             The spacing of the storage dtype at 1.0; the loop sums squared powers of two, and this
             turns them into squared units in the last place.
+        off
+            bool, a value per block: whether rounding alone would change it; all by default.
         """
         columns = floats.T.tolist()
         sums = {name: exact(column) for name, column in zip(SUMS, columns[:7], strict=True)}
-        sums["ulp_sq"] = tuple(term * ulp * ulp for term in sums["ulp_sq"])  # exact: a power of 2
+        sums[NULL] = sums["ulp_sq"] if off is None else exact(floats[off, 6].tolist())
+        for name in ("ulp_sq", NULL):
+            sums[name] = tuple(term * ulp * ulp for term in sums[name])  # exact: a power of 2
         tops = {"delta_max": max(columns[7], default=0.0)}
         whole = {k: int(n) for k, n in zip(COUNTS, counts.sum(axis=0), strict=True)}
         return cls(numel, sums, tops, whole)

@@ -29,9 +29,24 @@ def faint(snr: Numbers) -> Numbers:
 
 
 def _floor(s: Sums) -> Array:
-    """√(Σ ulp²/12)/‖W‖: what rounding alone changes, relative to the base."""
+    """√(Σ ulp²/12)/‖W‖: the error of rounding, relative to the base."""
     floor: Array = np.sqrt(s.ulp_sq / 12 / s.base_sq)
     return floor
+
+
+def _null_sq(s: Sums) -> Array:
+    """What rounding alone adds to ‖ΔW‖²: none where the base lies on the tuned side's grid.
+
+    Sums that were saved without it were all held against the floor.
+    """
+    null: Array = np.where(np.isnan(s.null_sq), s.ulp_sq, s.null_sq) / 12
+    return null
+
+
+def _null(s: Sums) -> Array:
+    """What rounding alone gives for `relative_norm`; missing where that is nothing."""
+    null = _null_sq(s)
+    return np.sqrt(np.where(null > 0, null, np.nan) / s.base_sq)
 
 
 @metric(
@@ -40,9 +55,9 @@ def _floor(s: Sums) -> Array:
     label="‖ΔW‖/‖W‖",
     formula="‖ΔW‖_F / ‖W‖_F",
     range="[0, ∞)",
-    null="precision_floor: what rounding alone gives",
+    null="precision_floor, where the base lies off the tuned side's grid; else 0",
     source="Frobenius norms; the measure most model cards plot",
-    expected=_floor,
+    expected=_null,
 )
 def relative_norm(s: Sums) -> Array:
     """How far it moved, against how large it was; 0 for the same bytes even if never read."""
@@ -55,9 +70,9 @@ def relative_norm(s: Sums) -> Array:
     label="‖ΔW‖ / mean norm",
     formula="‖ΔW‖_F / (½‖W‖_F + ½‖W₁‖_F)",
     range="[0, 2]",
-    null="about precision_floor",
+    null="about precision_floor, where that is a null; else 0",
     source="relative_norm by both norms' mean: the same forwards and backwards",
-    expected=_floor,
+    expected=_null,
 )
 def relative_norm_mean(s: Sums) -> Array:
     """How far it moved, against the mean of both norms."""
@@ -87,8 +102,8 @@ def relative_norm_l1(s: Sums) -> Array:
     unit="weight",
     formula="‖ΔW‖_F / √N",
     range="[0, ∞)",
-    null="precision_floor · RMS(W)",
-    expected=lambda s: _floor(s) * np.sqrt(s.base_sq / s.numel),
+    null="precision_floor · RMS(W), where that is a null; else 0",
+    expected=lambda s: _null(s) * np.sqrt(s.base_sq / s.numel),
 )
 def rms_change(s: Sums) -> Array:
     """How far a typical entry moved, in the units of the weights."""
@@ -276,7 +291,8 @@ def lift(s: Sums) -> Array:
     label="precision floor",
     formula="√(Σ ulp² / 12) / ‖W‖",
     range="[0, ∞)",
-    null="is itself the null of relative_norm",
+    null="is itself the null of relative_norm where the base lies off the tuned side's grid; "
+    "elsewhere it tells how far rounding blurs the change",
     source="uniform rounding error of half a unit in the last place (Widrow)",
 )
 def precision_floor(s: Sums) -> Array:
@@ -288,11 +304,15 @@ def precision_floor(s: Sums) -> Array:
     "snr",
     group="magnitude",
     label="signal to rounding",
-    formula="‖ΔW‖² / (Σ ulp² / 12)",
+    formula="‖ΔW‖² / (Σ ulp² / 12), over what lies off the tuned side's grid in the base",
     range="[0, ∞)",
     null=f"1: nothing but rounding; under {TRUSTED_SNR:g} is not to be trusted",
     expected=lambda s: np.ones_like(s.delta_sq),
 )
 def snr(s: Sums) -> Array:
-    """How far the squared change stands above the storage dtype's rounding."""
-    return s.delta_sq / (s.ulp_sq / 12)
+    """How far the squared change stands above what rounding alone gives.
+
+    Missing where that is nothing: two sides of one dtype. Of an unmerged adapter, how far it would
+    stand above the rounding of its merge into the base's dtype.
+    """
+    return s.delta_sq / _null_sq(s)

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ftdiff.analyses.finding import Finding
+from ftdiff.comparison.blur import blur
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
+from ftdiff.comparison.reasons import FEW_BITS, with_code
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
@@ -145,11 +147,13 @@ def _cautions(diff: Diff) -> list[str]:
             "and groups are over the others."
         )
     said += _precision(moved) if "snr" in moved else []
+    blurred = blur(diff)
+    said += [blurred.sentence] if blurred is not None else []
     return said + _pairing(diff)
 
 
 def _precision(moved: Columns) -> list[str]:
-    faint = rows_at(moved, moved["snr"] < TRUSTED_SNR)
+    faint = rows_at(moved, (moved["snr"] < TRUSTED_SNR) & ~with_code(moved, FEW_BITS))
     count = length(faint)
     if not count:
         return []

@@ -96,8 +96,12 @@ def _sentences(diff: Diff) -> list[str]:
     said += f"{len(diff.frame):,} tensors"
     if "relative_norm" in overall:
         said += f": ‖ΔW‖/‖W‖ = {headline(diff)}"
-        if "precision_floor" in overall:
-            said += f"; rounding alone would give {number(overall['precision_floor'])}"
+        if overall.get("snr"):  # none where rounding alone changes nothing
+            rounding = number(overall["relative_norm"] / math.sqrt(overall["snr"]))
+            full = about.get("kind") == "full"
+            said += (
+                f"; {'rounding alone' if full else 'the rounding of a merge'} would give {rounding}"
+            )
     coverage = float(about.get("coverage", math.nan))
     more = f" {coverage:.1%} of the parameters were compared." if not math.isnan(coverage) else ""
     return [f"{said}.{more}"]

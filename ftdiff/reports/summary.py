@@ -107,13 +107,19 @@ def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
     """What else explains it: scale, base norm, precision."""
     if not diff.about.get("base"):
         return [_joined(_all(said, "left-out"))]
-    faint = _all(said, "precision-control", "left-out")
+    faint = _all(said, "few-bits", "precision-control", "left-out")
     scale = _all(said, "scale-control")
     lines = [" ".join([_joined(scale), *_all(said, "norm-control")[:_MOST]]).strip()]
     if faint or "snr" not in diff.frame:
         lines.append(_joined(faint))
-    elif diff.frame["snr"].notna().any():
-        lines.append("Every change stands out of its storage dtype's rounding.")
+    else:
+        snr = diff.frame["snr"][diff.frame["status"].isin(MOVED)]
+        if len(snr) and snr.notna().all():
+            lines.append(
+                "Every change stands out of its storage dtype's rounding."
+                if diff.about.get("kind") == "full"
+                else "Every change would stand out of its rounding in a merge."
+            )
     return lines
 
 

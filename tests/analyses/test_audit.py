@@ -190,8 +190,17 @@ def odd_layer(times: float) -> ftdiff.Diff:
 
 
 def faint() -> ftdiff.Diff:
-    base = model(dtype=ml_dtypes.bfloat16)
-    return ftdiff.compare(base, trained(base, by=0.003))
+    tuned = {n: W.astype(ml_dtypes.bfloat16) for n, W in trained(model(), by=0.003).items()}
+    return ftdiff.compare(model(), tuned)
+
+
+def rounded(levels: int) -> ftdiff.Diff:
+    """Return a merge onto matrices that were rounded to so many levels a row on either side."""
+    wide = np.random.default_rng(8).normal(size=(64, 64)).astype("f4")
+    base = {**model(), "model.layers.0.mlp.up_proj.weight": wide}
+    top = np.abs(wide).max(axis=1, keepdims=True) / levels
+    few = (np.rint(wide / top) * top).astype("f4")
+    return ftdiff.compare(base, {**trained(model()), "model.layers.0.mlp.up_proj.weight": few})
 
 
 #: By rule: what triggers it, and what the same without the fault is.
@@ -206,6 +215,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
             notes=["adapter_config.json targets x, but the file has no tensor for them"]
         ),
     ),
+    "few-bits-base": (lambda: rounded(127), lambda: rounded(120)),
     "unjudged-notes": (
         lambda: uncoded("adapter_config.json targets x, but the file has no tensor for them"),
         lambda: uncoded(),

@@ -38,6 +38,11 @@ def _halved(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: T for name, T in tensors.items() if "lora_A" in name}
 
 
+def _rounded(folder: Path) -> ftdiff.Diff:
+    _, values = quantise(folder, four_bits("nf4"))
+    return ftdiff.compare(BASE, {name: W.float().numpy() for name, W in values.items()})
+
+
 #: By code: what gives it to the tensor, or to a key.
 CASES: dict[str, tuple[Callable[[Path], ftdiff.Diff], str]] = {
     reasons.DEAD: (_adapter(_dead), NAME),
@@ -49,6 +54,7 @@ CASES: dict[str, tuple[Callable[[Path], ftdiff.Diff], str]] = {
     reasons.COARSE: (
         lambda folder: ftdiff.compare(quantise(folder, four_bits("nf4"))[0], BASE), NAME,
     ),
+    reasons.FEW_BITS: (_rounded, "layers.0.mlp.up_proj.weight"),
     reasons.ZERO_BASE: (_against(0 * W, W), NAME),
     reasons.UNMATCHED: (_adapter(lambda held: held | {f"{Q}.lora_magic": W}), "lora_magic"),
     reasons.UNREADABLE: (_adapter(_halved), NAME),

@@ -41,7 +41,7 @@ def test_a_case_computed_by_hand() -> None:
     # units in the last place of 3, 0, 3, −4 in float32: 2⁻²², least normal, 2⁻²², 2⁻²¹
     ulp_sq = 2 * 2.0**-44 + 2.0**-42
     assert row["precision_floor"] == pytest.approx(math.sqrt(ulp_sq / 12 / 25))
-    assert row["snr"] == pytest.approx(73 / (ulp_sq / 12))
+    assert pd.isna(row["snr"])  # both are float32: rounding alone changes nothing
 
 
 @given(st.integers(0, 1000), st.floats(1e-4, 2.0))

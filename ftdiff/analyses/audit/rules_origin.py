@@ -11,7 +11,9 @@ import numpy as np
 from ftdiff.analyses.audit.registry import audit_rule, finding
 from ftdiff.analyses.damage import ANOTHER, kinship
 from ftdiff.analyses.finding import Finding, counted
+from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.grid import grids, robust_z
+from ftdiff.comparison.reasons import FEW_BITS, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 
@@ -42,6 +44,15 @@ def far_from_base(diff: Diff, *, cosine: float = 0.9) -> Iterator[Finding]:
             "a relative of this base, or have diverged. See ftdiff lineage."
         )
         yield finding("far-from-base", message, cosine=found.cosine, matrices=found.matrices)
+
+
+@audit_rule("few-bits-base", "caution")
+def few_bits_base(diff: Diff) -> Iterator[Finding]:
+    """A merge onto a base of few bits carries its rounding in every matrix that was not trained."""
+    rows = diff.frame[has_reason(diff.frame, FEW_BITS)]
+    for one in reasons(diff.about, FEW_BITS):
+        data = {name: one[name] for name in ("scheme", "block", "others")}
+        yield finding("few-bits-base", sentence(one), rows, **data)
 
 
 @audit_rule("base-name", "note")

@@ -11,6 +11,7 @@ from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tens
 from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.frame import records
+from ftdiff.comparison.reasons import FEW_BITS, has_reason
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
 from ftdiff.metrics import TRUSTED_SNR
@@ -203,7 +204,7 @@ def under_the_floor(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Finding
     if "snr" not in diff.frame:
         return
     moved = _moved(diff)
-    faint = moved[(moved["snr"] < snr).fillna(False)]
+    faint = moved[(moved["snr"] < snr).fillna(False) & ~has_reason(moved, FEW_BITS)]
     if len(faint):
         fate = "would drown in a merge" if is_adapter(diff) else "cannot be told from rounding"
         message = (

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from ftdiff.analyses.damage import damage_of
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings.registry import evidence, rule
+from ftdiff.comparison.blur import blur
+from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.frame import records, rows_at
 from ftdiff.comparison.grid import Grid
-from ftdiff.comparison.reasons import coarse
+from ftdiff.comparison.reasons import FEW_BITS, coarse, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.metrics import TRUSTED_SNR
@@ -44,7 +46,8 @@ def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Findi
     """Say how many changes do not stand out of the storage dtype's rounding."""
     if "snr" not in diff.frame:
         return
-    moved = diff.frame[diff.frame["status"].isin(MOVED) & diff.frame["snr"].notna()]
+    every = diff.frame[diff.frame["status"].isin(MOVED)]
+    moved = every[every["snr"].notna() & ~has_reason(every, FEW_BITS)]
     for merging in (False, True):
         mine = moved[moved["tuned_dtype"].isna() == merging]
         faint = mine[mine["snr"] < snr]
@@ -62,7 +65,6 @@ def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Findi
             (row["layer"], row["component"]) for row in records(faint) if row["layer"] is not None
         )
         yield Finding("precision-control", "caution", message, found, cells)
-    every = diff.frame[diff.frame["status"].isin(MOVED)]
     hidden = every[coarse(every, diff.about)]
     if len(hidden):
         names = [str(name) for name in hidden["tensor"]]
@@ -72,6 +74,23 @@ def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Findi
         )
         found = evidence(tensors=names, of=len(every), quantised=True)
         yield Finding("precision-control", "caution", message, found)
+    blurred = blur(diff)
+    if blurred is not None:
+        found = evidence(
+            tensors=blurred.names, of=blurred.of, blur=blurred.share, dtype=blurred.dtype
+        )
+        yield Finding("precision-control", "note", blurred.sentence, found)
+
+
+@rule("few-bits", kind="control", of="diff")
+def few_bits(diff: Diff) -> Iterator[Finding]:
+    """Say where a merge was onto a base of few bits, whose rounding is in the change."""
+    rows = diff.frame[has_reason(diff.frame, FEW_BITS)]
+    names = [str(name) for name in rows["tensor"]]
+    for one in reasons(diff.about, FEW_BITS):
+        data = {name: one[name] for name in ("scheme", "block", "others")}
+        found = evidence(tensors=names, **data)
+        yield Finding("few-bits", "caution", sentence(one), found)
 
 
 @rule("left-out", kind="control")

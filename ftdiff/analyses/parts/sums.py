@@ -9,13 +9,14 @@ import numpy as np
 
 from ftdiff import kernels
 from ftdiff.comparison.plan import Change
-from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, SUMS, TURNED
+from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, NULL, SUMS, TURNED
+from ftdiff.deltas.off_grid import off_grid
 from ftdiff.deltas.recipes import TILE, Added, Recipe, Replaced
 from ftdiff.tensors import Array, LazyTensor, is_quantised, matrices, precision
 
 #: Entries that are read at a time.
 _STRIP = 4 * TILE
-_ORDER = (*SUMS, *MAXIMA, *COUNTS)
+_ORDER = (*SUMS, *MAXIMA, *COUNTS, NULL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +121,15 @@ def _strip(change: Change, start: int, stop: int, block: int, turned: int = 0) -
     def flat(values: Array) -> Array:
         return np.ascontiguousarray(values.reshape(-1, turned).T).reshape(-1) if turned else values
 
+    off = np.ones(-(-(stop - start) // block), bool)  # a merge would round all of it
     with ExitStack() as lent:
         W = None if base is None else flat(lent.enter_context(base.window(start, stop)))
         if isinstance(recipe, Replaced):
             tuned = flat(lent.enter_context(recipe.tensor.window(start, stop)))
             dtype = base.dtype if base is not None else ""
             found = kernels.sums(W, tuned, dtype, recipe.dtype, block=block)
+            if W is not None:
+                off = off_grid(W, dtype, recipe.dtype, block)
         elif base is None:
             dW = flat(recipe.entries(None)(start, stop))
             found = kernels.sums(dW, None, "F64", block=block)
@@ -136,7 +140,8 @@ def _strip(change: Change, start: int, stop: int, block: int, turned: int = 0) -
             found = kernels.sums(
                 W, dW, base.dtype, "F64", delta=True, least_exponent=least, block=block
             )
-    return _named(np.hstack(found), change)
+    null = np.where(off, found[0][:, SUMS.index("ulp_sq")], 0.0)
+    return _named(np.column_stack([*found, null]), change)
 
 
 def _named(found: Array, change: Change) -> Array:
@@ -147,10 +152,11 @@ def _named(found: Array, change: Change) -> Array:
         kept = _alone(kept, recipe.dtype)
     facts = precision(_rounded(base, recipe))
     if "ulp_sq" in kept:
-        if facts is None:  # whole numbers are not rounded
-            del kept["ulp_sq"]
-        else:
-            kept["ulp_sq"] = kept["ulp_sq"] * facts[0] ** 2
+        for name in ("ulp_sq", NULL):
+            if facts is None:  # whole numbers are not rounded
+                del kept[name]
+            else:
+                kept[name] = kept[name] * facts[0] ** 2
     missing = np.full(len(found), np.nan)
     return np.stack([kept.get(name, missing) for name in _ORDER], axis=1)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ftdiff.deltas.forms import Delta, Dense
-from ftdiff.deltas.moments import Moments
+from ftdiff.deltas.moments import NULL, Moments
 from ftdiff.deltas.recipes import tiles as tiling
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.deltas.recipes.tiles import TILE
@@ -55,7 +55,7 @@ class Replaced:
                 found = tiling.replaced(W, tuned, base.dtype, self.dtype)
         # rounding to few bits is no rounding to the dtype in which they are read
         coarse = is_quantised(base) or is_quantised(self.tensor)
-        return found.without("ulp_sq") if coarse else found
+        return found.without("ulp_sq", NULL) if coarse else found
 
     def entries(self, base: LazyTensor | None) -> Entries:
         """Read tuned − base, which of the same bytes is zero; tuned where there is no base."""

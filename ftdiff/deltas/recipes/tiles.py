@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ftdiff import kernels
-from ftdiff.deltas.moments import Moments
+from ftdiff.deltas.moments import NULL, Moments
+from ftdiff.deltas.off_grid import off_grid
 from ftdiff.tensors import Array, precision
 
 #: Entries of a tile: four blocks of the fused loop, and a float32 ΔW of it fits a core's cache.
@@ -39,7 +40,8 @@ def enclosing(start: int, stop: int, columns: int) -> tuple[int, int]:
 
 def replaced(W: Array, tuned: Array, base_dtype: str, tuned_dtype: str) -> Moments:
     """Measure a tile from both sides' stored values, flat."""
-    return _moments(kernels.sums(W, tuned, base_dtype, tuned_dtype), W.size, tuned_dtype)
+    sums = kernels.sums(W, tuned, base_dtype, tuned_dtype)
+    return _moments(sums, W.size, tuned_dtype, off_grid(W, base_dtype, tuned_dtype, kernels.BLOCK))
 
 
 def added(W: Array, dW: Array, dtype: str, delta_dtype: str = "F32") -> Moments:
@@ -66,9 +68,9 @@ def change(dW: Array, dtype: str) -> Moments:
     )
 
 
-def _moments(sums: tuple[Array, Array], size: int, dtype: str) -> Moments:
+def _moments(sums: tuple[Array, Array], size: int, dtype: str, off: Array | None = None) -> Moments:
     facts = precision(dtype)
-    moments = Moments.of_blocks(size, *sums, ulp=facts[0] if facts else 1.0)
+    moments = Moments.of_blocks(size, *sums, ulp=facts[0] if facts else 1.0, off=off)
     if facts is None:  # whole numbers are not rounded
-        return moments.without("ulp_sq")
+        return moments.without("ulp_sq", NULL)
     return moments

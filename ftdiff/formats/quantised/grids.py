@@ -28,6 +28,8 @@ _SAMPLE, _PLACES, _RUN = 1 << 12, 4, 1 << 16
 _OFF = 0.75
 #: Of values that are on a grid, so many may have another code: ties, in another dtype.
 _TIES = 2e-3
+#: Values this near to halfway between two levels, relative to them, may be rounded to either.
+_HALFWAY = 2.0**-20
 #: Rounding to few bits changes a tensor by at least this much; less is another story.
 _LEAST = 1e-3
 
@@ -59,10 +61,13 @@ class Grid:
         """
         return f"{self.scheme} " + (f"in blocks of {self.block}" if self.block else "by rows")
 
-    def levels(self, W: Array) -> Array:
-        """Return what blocks (blocks × entries) are rounded to, in units of their scale."""
+    def levels(self, W: Array, factor: float = 1.0) -> Array:
+        """Return what blocks (blocks × entries) are rounded to, in units of their scale.
+
+        With a factor beside 1, what they are rounded to where halfway goes to its other side.
+        """
         top = np.abs(W).max(axis=1, keepdims=True)
-        share = np.divide(W, top, out=np.zeros_like(W), where=top > 0)
+        share = np.divide(W, top, out=np.zeros_like(W), where=top > 0) * factor
         if self.scheme == "INT8":
             whole: Array = np.rint(share * 127)
             return whole
@@ -153,13 +158,36 @@ def _off(here: Array, there: Array, added: Array | float, grid: Grid, dtype: str
     facts = precision(dtype)
     assert facts is not None
     own, levels = there - added, grid.levels(here)
-    squares = np.square(levels).sum(axis=1, keepdims=True)
-    along = (own * levels).sum(axis=1, keepdims=True)
-    expected = levels * np.divide(along, squares, out=np.zeros_like(along), where=squares > 0)
-    near = np.maximum.reduce([np.abs(expected), np.abs(there), np.abs(added + 0 * there)])
-    slack = _OFF * facts[0] * near + 2.0**-21 * np.abs(own).max(axis=1, keepdims=True)
-    wrong: Array = ~(np.abs(own - expected) <= slack)
+    fitted = levels * _agreeing(own, levels, facts[0])
+    squares = np.square(fitted).sum(axis=1, keepdims=True)
+    along = (own * fitted).sum(axis=1, keepdims=True)
+    scale = np.divide(along, squares, out=np.zeros_like(along), where=squares > 0)
+
+    def far(levels: Array) -> Array:
+        expected = levels * scale
+        near = np.maximum.reduce([np.abs(expected), np.abs(there), np.abs(added + 0 * there)])
+        slack = _OFF * facts[0] * near + 2.0**-21 * np.abs(own).max(axis=1, keepdims=True)
+        wrong: Array = ~(np.abs(own - expected) <= slack)
+        return wrong
+
+    wrong = far(levels)
+    for side in (-_HALFWAY, _HALFWAY) if wrong.any() else ():
+        wrong &= far(grid.levels(here, 1 + side))
     return wrong
+
+
+def _agreeing(own: Array, levels: Array, spacing: float) -> Array:
+    """Say which entries give about the scale that most of their block does.
+
+    A value of the base that lies halfway between two levels may have either: its block's scale is
+    fitted without it.
+    """
+    there = levels != 0
+    ratios = np.divide(own, levels, out=np.full_like(own, np.nan), where=there)
+    ratios[~there.any(axis=1)] = 0.0
+    middle = levels * np.nanmedian(ratios, axis=1, keepdims=True)
+    agreeing: Array = np.abs(own - middle) <= 4 * spacing * np.abs(middle)
+    return agreeing
 
 
 def _block(grid: Grid, shape: tuple[int, ...]) -> int:

@@ -1,0 +1,131 @@
+"""Tensors of a full checkpoint that are the base's, rounded to few bits: merged onto such a base.
+
+A tensor is looked at, in a few of its blocks, only where it moved by about what such rounding does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+from ftdiff.comparison import executors, reasons
+from ftdiff.comparison.executors import Work
+from ftdiff.comparison.plan import Change
+from ftdiff.deltas.moments import NULL, Moments
+from ftdiff.deltas.recipes import Replaced
+from ftdiff.errors import attempt
+from ftdiff.formats.note import Note
+from ftdiff.formats.quantised import grids
+from ftdiff.formats.quantised.grids import Grid
+from ftdiff.tensors import is_quantised, numel
+
+#: ‖ΔW‖/‖W‖ that rounding Gaussian weights gives, by scheme, and how near a tensor has to be.
+FLOORS: Mapping[str, float] = {"NF4": 0.092, "FP4": 0.12, "INT8": 0.0075, "F8_E4M3": 0.026}
+_NEAR = 0.3
+#: A grid fits fewer entries, or shorter rows, by chance.
+_LEAST, _WIDTH = 1 << 10, 16
+#: Tensors that one task looks at.
+_BUNDLE = 16
+
+
+def on_grids(
+    changes: Sequence[Change],
+    outcomes: Sequence[Moments | str],
+    executor: Executor | None = None,
+) -> dict[int, Grid]:
+    """Return which changes are the base rounded to few bits, by their place, and to which grid.
+
+    Parameters
+    ----------
+    changes, outcomes
+        What was measured, and the sums of each, or why it could not be read.
+    executor
+        As in `ftdiff.compare`.
+    """
+    pairs = enumerate(zip(changes, outcomes, strict=True))
+    near = [i for i, (change, outcome) in pairs if _near(change, outcome)]
+    if not near:
+        return {}
+    tasks = [[changes[i] for i in near[at : at + _BUNDLE]] for at in range(0, len(near), _BUNDLE)]
+    found = executors.run(_LOOKING, tasks, executor)
+    return {i: grid for i, grid in zip(near, found, strict=True) if isinstance(grid, Grid)}
+
+
+def settled(outcome: Moments | str, grid: Grid | None) -> Moments | str:
+    """Return a change's sums; of one that is rounding to few bits, all of it is what that gives."""
+    if grid is None or isinstance(outcome, str):
+        return outcome
+    return outcome.replacing(**{NULL: 12 * outcome.sums["delta_sq"][0]})
+
+
+def note(grid: Grid) -> Note:
+    """Say of a tensor what it is."""
+    return Note(reasons.FEW_BITS, f"the base's values, rounded to {grid.said}")
+
+
+def notes(found: Sequence[Grid], moved: int) -> Iterator[Note]:
+    """Say of a checkpoint what it was merged onto, for each grid that some of its tensors lie on.
+
+    Parameters
+    ----------
+    found
+        The grid of each matrix that lies on one.
+    moved
+        Matrices that moved, those on a grid among them.
+    """
+    for grid, count in Counter(found).items():
+        data = {"scheme": grid.scheme, "block": grid.block, "tensors": count}
+        data["others"] = moved - len(found)
+        yield Note(reasons.FEW_BITS, sentence(data), **data)
+
+
+def sentence(data: Mapping[str, Any]) -> str:
+    """Return what the record of such a note says.
+
+    >>> sentence({"scheme": "NF4", "block": 64, "tensors": 1, "others": 0})
+    "Saved from a 4-bit base: 1 matrix is the base's rounded to NF4 in blocks of 64."
+    """
+    grid, count, others = Grid(data["scheme"], data["block"]), data["tensors"], data["others"]
+    base = "a 4-bit base" if grid.scheme in ("NF4", "FP4") else "an 8-bit base"
+    one = count == 1
+    many = f"{count:,} {'untargeted ' if others else ''}{'matrix is' if one else 'matrices are'}"
+    said = f"{many} the base's rounded to {grid.said}"
+    if not others:
+        return f"Saved from {base}: {said}."
+    rest = "1 matrix that moved" if others == 1 else f"{others:,} matrices that moved"
+    return f"Merged onto {base}: {said}. The {rest} beside may hold the same rounding."
+
+
+def _near(change: Change, outcome: Moments | str) -> bool:
+    if isinstance(outcome, str) or change.base is None or not isinstance(change.recipe, Replaced):
+        return False
+    if is_quantised(change.base) or is_quantised(change.recipe.tensor):
+        return False
+    if numel(change.base.shape) < _LEAST or change.base.shape[-1] < _WIDTH:
+        return False
+    sizes = [outcome.sums.get(name, (0.0,))[0] for name in ("base_sq", "delta_sq")]
+    relative = (sizes[1] / sizes[0]) ** 0.5 if sizes[0] > 0 else 0.0
+    return any(abs(relative / floor - 1) < _NEAR for floor in FLOORS.values())
+
+
+def _look(change: Change) -> Grid | str | None:
+    return attempt(change.address.name, partial(_grid, change))
+
+
+def _grid(change: Change) -> Grid | None:
+    assert change.base is not None and isinstance(change.recipe, Replaced)
+    return grids.find(change.base, change.recipe.tensor)
+
+
+def _name(change: Change) -> str:
+    return change.address.name
+
+
+def _cost(change: Change) -> int:
+    return _LEAST
+
+
+_LOOKING: Work[Change, Grid | str | None] = Work("few bits", _look, _name, _cost)
