@@ -147,15 +147,22 @@ def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -
     Parameters
     ----------
     columns, chosen
-        Tensors and the groups of them; a number is over those that moved.
+        Tensors and the groups of them.
     pools
-        By metric, how a group has it from its tensors (see `ftdiff.metrics.Metric`). Where no mean
-        is right, a group has the value of its one moved tensor, or none.
+        By metric, how a group has it from its tensors (see `ftdiff.metrics.Metric`): of what did
+        not move, none changed. Where no mean is right, a group has the value of its one moved
+        tensor, or none.
     """
     moved = among(columns["status"], MOVED)
-    here = [group.counted[moved[group.counted]] for group in chosen]
-    values = {m: [_pooled(columns, rows, m, pool) for rows in here] for m, pool in pools.items()}
-    return typed(values)
+    groups = [group.counted if moved[group.counted].any() else group.rows[:0] for group in chosen]
+    alone = [rows[moved[rows]] for rows in groups]
+    still = {**columns, **{name: np.where(moved, columns[name], 0.0) for name in pools}}
+    return typed(
+        {
+            name: [_pooled(still, rows, name, pool) for rows in (groups if pool else alone)]
+            for name, pool in pools.items()
+        }
+    )
 
 
 def _pooled(columns: Columns, rows: Array, name: str, pool: str) -> float | None:

@@ -77,8 +77,8 @@ def turned_sq(
 
     Examples
     --------
-    >>> turned_sq([1.0, 1.0], [0.5, 0.3], [0.25, 0.09], [0.0, None])
-    0.02
+    >>> turned_sq([1.0, 1.0], [0.5, 0.25], [0.25, 0.0625], [0.0, None])
+    0.03125
     """
     if all(value is None for value in turned):
         return None

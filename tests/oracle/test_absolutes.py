@@ -94,13 +94,13 @@ def test_a_group_has_the_value_of_its_tensors_in_one(dtype: torch.dtype) -> None
     def joined(state: dict[str, torch.Tensor], part: str) -> torch.Tensor:
         return torch.cat([t.double().flatten() for name, t in state.items() if part in name])
 
-    layers = diff.by("layer", metrics=[SIGMA]).set_index("layer")[SIGMA]
+    layers = diff.by("layer", metrics=[SIGMA], vectors=True).set_index("layer")[SIGMA]
     for layer in range(3):
         part = f"layers.{layer}."
         assert layers.loc[layer] == pytest.approx(
             sigma(joined(base, part), joined(tuned, part)), rel=near
         )
-    everything = diff.by(metrics=[SIGMA]).loc[0, SIGMA]
+    everything = diff.by(metrics=[SIGMA], vectors=True).loc[0, SIGMA]
     assert everything == pytest.approx(sigma(joined(base, ""), joined(tuned, "")), rel=near)
     values = diff.frame[SIGMA].astype(float)
     assert everything != pytest.approx(values.mean(), rel=1e-3)  # no mean of ratios

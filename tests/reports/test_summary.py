@@ -32,7 +32,7 @@ def test_the_summary_is_ten_lines_at_most_and_says_what_was_compared(lora: ftdif
     lines = summary(lora)
     assert 6 <= len(lines) <= 10
     assert "196 of 338 tensors moved" in lines[0] and "100.0%" in lines[0]
-    assert f"{lora.overall['relative_norm']:.3g}" in lines[1] and "consistent with" in lines[1]
+    assert f"{lora.overall['relative_norm']:.4g}" in lines[1] and "consistent with" in lines[1]
     sizes = lora.by("component", param="weight").set_index("component")["relative_norm"].dropna()
     sizes = sizes[sizes > 0]
     most = f"Of the components, {sizes.idxmax()} moved most (relative norm {sizes.max():.3g})"
