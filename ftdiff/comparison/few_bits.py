@@ -5,9 +5,11 @@ A tensor is looked at, in a few of its blocks, only where it moved by about what
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +33,14 @@ _LEAST, _WIDTH = 1 << 10, 16
 _BUNDLE = 16
 
 
+@dataclass(frozen=True)
+class _Suspect:
+    """A change, and the grids that it is about as large as the rounding of."""
+
+    change: Change
+    grids: tuple[Grid, ...]
+
+
 def on_grids(
     changes: Sequence[Change],
     outcomes: Sequence[Moments | str],
@@ -46,12 +56,13 @@ def on_grids(
         As in `ftdiff.compare`.
     """
     pairs = enumerate(zip(changes, outcomes, strict=True))
-    near = [i for i, (change, outcome) in pairs if _near(change, outcome)]
+    near = [(i, _Suspect(change, _near(change, outcome))) for i, (change, outcome) in pairs]
+    near = [(i, suspect) for i, suspect in near if suspect.grids]
     if not near:
         return {}
-    tasks = [[changes[i] for i in near[at : at + _BUNDLE]] for at in range(0, len(near), _BUNDLE)]
+    tasks = [[one for _, one in near[at : at + _BUNDLE]] for at in range(0, len(near), _BUNDLE)]
     found = executors.run(_LOOKING, tasks, executor)
-    return {i: grid for i, grid in zip(near, found, strict=True) if isinstance(grid, Grid)}
+    return {i: grid for (i, _), grid in zip(near, found, strict=True) if isinstance(grid, Grid)}
 
 
 def settled(outcome: Moments | str, grid: Grid | None) -> Moments | str:
@@ -99,33 +110,35 @@ def sentence(data: Mapping[str, Any]) -> str:
     return f"Merged onto {base}: {said}. The {rest} beside may hold the same rounding."
 
 
-def _near(change: Change, outcome: Moments | str) -> bool:
+def _near(change: Change, outcome: Moments | str) -> tuple[Grid, ...]:
+    """Return the grids whose rounding makes about this change; none of what is no pair."""
     if isinstance(outcome, str) or change.base is None or not isinstance(change.recipe, Replaced):
-        return False
+        return ()
     if is_quantised(change.base) or is_quantised(change.recipe.tensor):
-        return False
+        return ()
     if numel(change.base.shape) < _LEAST or change.base.shape[-1] < _WIDTH:
-        return False
-    sizes = [outcome.sums.get(name, (0.0,))[0] for name in ("base_sq", "delta_sq")]
-    relative = (sizes[1] / sizes[0]) ** 0.5 if sizes[0] > 0 else 0.0
-    return any(abs(relative / floor - 1) < _NEAR for floor in FLOORS.values())
+        return ()
+    base_sq, delta_sq = (outcome.sums.get(name, (0.0,))[0] for name in ("base_sq", "delta_sq"))
+    relative = math.sqrt(delta_sq / base_sq) if base_sq > 0 else 0.0
+    return tuple(g for g in grids.GRIDS if abs(relative / FLOORS[g.scheme] - 1) < _NEAR)
 
 
-def _look(change: Change) -> Grid | str | None:
-    return attempt(change.address.name, partial(_grid, change))
+def _look(suspect: _Suspect) -> Grid | str | None:
+    return attempt(suspect.change.address.name, partial(_grid, suspect))
 
 
-def _grid(change: Change) -> Grid | None:
+def _grid(suspect: _Suspect) -> Grid | None:
+    change = suspect.change
     assert change.base is not None and isinstance(change.recipe, Replaced)
-    return grids.find(change.base, change.recipe.tensor)
+    return grids.find(change.base, change.recipe.tensor, among=suspect.grids)
 
 
-def _name(change: Change) -> str:
-    return change.address.name
+def _name(suspect: _Suspect) -> str:
+    return suspect.change.address.name
 
 
-def _cost(change: Change) -> int:
+def _cost(suspect: _Suspect) -> int:
     return _LEAST
 
 
-_LOOKING: Work[Change, Grid | str | None] = Work("few bits", _look, _name, _cost)
+_LOOKING: Work[_Suspect, Grid | str | None] = Work("few bits", _look, _name, _cost)

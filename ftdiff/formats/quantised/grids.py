@@ -6,7 +6,7 @@ from the base alone; the scale of each block is fitted, since tools round scales
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,8 @@ _OFF = 0.75
 _TIES = 2e-3
 #: Values this near to halfway between two levels, relative to them, may be rounded to either.
 _HALFWAY = 2.0**-20
+#: A run of which a larger share is off the grid is of no tensor on it.
+_FAR = 0.1
 #: Rounding to few bits changes a tensor by at least this much; less is another story.
 _LEAST = 1e-3
 
@@ -107,7 +109,12 @@ class Fit:
         return self.off <= _TIES * self.numel and self.moved >= _LEAST
 
 
-def find(base: LazyTensor, tuned: LazyTensor, change: Entries | None = None) -> Grid | None:
+def find(
+    base: LazyTensor,
+    tuned: LazyTensor,
+    change: Entries | None = None,
+    among: Collection[Grid] = GRIDS,
+) -> Grid | None:
     """Return the grid of the base that tuned − `change` lies on, by a sample; None without one.
 
     A base of vectors, or of another shape, has none.
@@ -116,11 +123,13 @@ def find(base: LazyTensor, tuned: LazyTensor, change: Entries | None = None) -> 
         return None
     if precision(base.dtype) is None or precision(tuned.dtype) is None:
         return None
-    for grid in GRIDS:
+    for grid in among:
         size = numel(base.shape)
         if size % _block(grid, base.shape):
             continue
-        if fit(base, tuned, grid, change, runs=tuple(_spread(grid, base.shape))).holds:
+        runs = tuple(_spread(grid, base.shape))
+        first = fit(base, tuned, grid, change, runs[:1])  # most tensors are far off in any place
+        if first.off <= _FAR * first.numel and fit(base, tuned, grid, change, runs).holds:
             return grid
     return None
 
