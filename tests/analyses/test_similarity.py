@@ -219,9 +219,8 @@ def test_rounding_is_said_where_a_change_is_under_its_floor(tmp_path: Path) -> N
 def test_the_floor_is_that_of_compare(fixtures: Path) -> None:
     result = ftdiff.similarity([fixtures / "full", fixtures / "lora"], fixtures / "base")
     snr = result.table("snr").iloc[0, 0]
-    assert snr == pytest.approx(
-        ftdiff.compare(fixtures / "base", fixtures / "full").whole(vectors=True)["snr"], rel=0.02
-    )
+    whole = ftdiff.compare(fixtures / "base", fixtures / "full").whole(vectors=True)
+    assert snr == pytest.approx((whole["relative_norm"] / whole["precision_floor"]) ** 2, rel=0.02)
 
 
 @pytest.fixture

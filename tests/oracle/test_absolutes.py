@@ -106,18 +106,19 @@ def test_a_group_has_the_value_of_its_tensors_in_one(dtype: torch.dtype) -> None
     assert everything != pytest.approx(values.mean(), rel=1e-3)  # no mean of ratios
 
 
-def test_a_tensor_whose_finite_entries_did_not_move_still_weighs_its_group() -> None:
+def test_a_tensor_that_did_not_move_weighs_its_group_and_a_broken_one_is_left_out() -> None:
     rng = np.random.default_rng(0)
-    names = [f"model.layers.0.mlp.{role}_proj.weight" for role in ("up", "gate")]
+    names = [f"model.layers.0.mlp.{role}_proj.weight" for role in ("up", "gate", "down")]
     base = {name: rng.normal(size=(8, 6)) for name in names}
-    tuned = {names[0]: base[names[0]] + rng.normal(size=(8, 6)), names[1]: base[names[1]].copy()}
-    tuned[names[1]][2, 3] = np.nan
+    tuned = {name: W.copy() for name, W in base.items()}
+    tuned[names[0]] += rng.normal(size=(8, 6))
+    tuned[names[2]][2, 3] = np.nan
     diff = ftdiff.compare(base, tuned, [SIGMA])
-    assert diff.frame.set_index("tensor").loc[names[1], SIGMA] == 0
-    both = [torch.from_numpy(np.concatenate([s[n] for n in names])) for s in (base, tuned)]
-    finite = both[1].isfinite()
-    found = diff.by("layer", metrics=[SIGMA])[SIGMA][0]
-    assert found == pytest.approx(sigma(both[0][finite], both[1][finite]), rel=1e-12)
+    assert diff.frame.set_index("tensor")[SIGMA].isna().tolist() == [False, True, True]
+    for over, counted in (("all", names[:2]), ("moved", names[:1])):
+        both = [torch.from_numpy(np.concatenate([s[n] for n in counted])) for s in (base, tuned)]
+        group = diff.by("layer", metrics=[SIGMA], over=over)[SIGMA][0]
+        assert group == pytest.approx(sigma(*both), rel=1e-12)
 
 
 def test_noise_gives_what_is_said() -> None:
