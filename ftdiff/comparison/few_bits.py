@@ -28,7 +28,7 @@ from ftdiff.tensors import is_quantised, numel
 FLOORS: Mapping[str, float] = {"NF4": 0.092, "FP4": 0.12, "INT8": 0.0075, "F8_E4M3": 0.026}
 _NEAR = 0.3
 #: A grid fits fewer entries, or shorter rows, by chance.
-_LEAST, _WIDTH = 1 << 10, 16
+_LEAST, _WIDTH = 1 << 8, 16
 #: Tensors that one task looks at.
 _BUNDLE = 16
 

@@ -5,7 +5,7 @@ module of its group.
 """
 
 from ftdiff.metrics import absolutes, geometry, magnitude, rounding, spectral
-from ftdiff.metrics.magnitude import TRUSTED_SNR, faint
+from ftdiff.metrics.floor import TRUSTED_SNR, faint
 from ftdiff.metrics.registry import METRICS, NEEDS, Metric, Sums, groups, metric, resolve
 
 __all__ = [

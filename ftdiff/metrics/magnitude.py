@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
 import numpy as np
 
 from ftdiff.metrics.angle import legs, one_minus_cosine, unmoved
+from ftdiff.metrics.floor import TRUSTED_SNR, floor, null, null_sq
 from ftdiff.metrics.registry import Sums, metric
 from ftdiff.tensors import Array
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-#: A squared change under so many times what rounding alone gives is not to be trusted.
-TRUSTED_SNR = 10.0
-#: A column of numbers, or a table of them.
-Numbers = TypeVar("Numbers", Array, "pd.Series[Any]", "pd.DataFrame")
-
-
-def faint(snr: Numbers) -> Numbers:
-    """Say which changes do not stand out of rounding; an exact zero is no change to be doubted.
-
-    >>> faint(np.array([0.0, 1.0, 10.0, np.nan]))
-    array([False,  True, False, False])
-    """
-    return (snr > 0) & (snr < TRUSTED_SNR)
-
-
-def _floor(s: Sums) -> Array:
-    """√(Σ ulp²/12)/‖W‖: the error of rounding, relative to the base."""
-    floor: Array = np.sqrt(s.ulp_sq / 12 / s.base_sq)
-    return floor
-
-
-def _null_sq(s: Sums) -> Array:
-    """What rounding alone adds to ‖ΔW‖²: none where the base lies on the tuned side's grid.
-
-    Sums that were saved without it were all held against the floor.
-    """
-    null: Array = np.where(np.isnan(s.null_sq), s.ulp_sq, s.null_sq) / 12
-    return null
-
-
-def _null(s: Sums) -> Array:
-    """What rounding alone gives for `relative_norm`; missing where that is nothing."""
-    null = _null_sq(s)
-    return np.sqrt(np.where(null > 0, null, np.nan) / s.base_sq)
 
 
 @metric(
@@ -57,7 +18,7 @@ def _null(s: Sums) -> Array:
     range="[0, ∞)",
     null="precision_floor, where the base lies off the tuned side's grid; else 0",
     source="Frobenius norms; the measure most model cards plot",
-    expected=_null,
+    expected=null,
 )
 def relative_norm(s: Sums) -> Array:
     """How far it moved, against how large it was; 0 for the same bytes even if never read."""
@@ -72,7 +33,7 @@ def relative_norm(s: Sums) -> Array:
     range="[0, 2]",
     null="about precision_floor, where that is a null; else 0",
     source="relative_norm by both norms' mean: the same forwards and backwards",
-    expected=_null,
+    expected=null,
 )
 def relative_norm_mean(s: Sums) -> Array:
     """How far it moved, against the mean of both norms."""
@@ -103,7 +64,7 @@ def relative_norm_l1(s: Sums) -> Array:
     formula="‖ΔW‖_F / √N",
     range="[0, ∞)",
     null="precision_floor · RMS(W), where that is a null; else 0",
-    expected=lambda s: _null(s) * np.sqrt(s.base_sq / s.numel),
+    expected=lambda s: null(s) * np.sqrt(s.base_sq / s.numel),
 )
 def rms_change(s: Sums) -> Array:
     """How far a typical entry moved, in the units of the weights."""
@@ -297,7 +258,7 @@ def lift(s: Sums) -> Array:
 )
 def precision_floor(s: Sums) -> Array:
     """The relative change that rounding W₁ to its storage dtype makes (to the base's: adapters)."""
-    return _floor(s)
+    return floor(s)
 
 
 @metric(
@@ -315,4 +276,4 @@ def snr(s: Sums) -> Array:
     Missing where that is nothing: two sides of one dtype. Of an unmerged adapter, how far it would
     stand above the rounding of its merge into the base's dtype.
     """
-    return s.delta_sq / _null_sq(s)
+    return s.delta_sq / null_sq(s)
