@@ -141,6 +141,22 @@ def test_results_are_saved_and_loaded_in_one_place() -> None:
         assert "storage.save(Path(path), " in text and "storage.load(Path(path), " in text, result
 
 
+def _lists_places(path: Path) -> bool:
+    """Say whether a file writes out the words of a tensor's place."""
+    words = {"stack", "layer", "block", "role", "component", "module", "param", "expert"}
+    return any(
+        words <= {*_constants(node)}
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict)
+    )
+
+
+def test_the_columns_of_a_place_are_listed_once() -> None:
+    # naming says which they are, the frame of which type
+    homes = ["ftdiff.comparison.frame", "ftdiff.naming"]
+    assert [_name(path) for path in FILES if _lists_places(path)] == homes
+
+
 def _prose(node: ast.expr) -> bool:
     """Say whether an expression is what a person reads: a note, a sentence, a message."""
     words = {"note", "notes", "said", "message", "messages", "sentence", "sentences"}
