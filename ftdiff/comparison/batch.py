@@ -78,7 +78,7 @@ def compare_each(
             outcomes.append(one)
             continue
         mine = [next(sums) for _ in one.plan.changes]
-        grids = few_bits.on_grids(one.plan.changes, mine, executor)
+        grids = few_bits.on_grids(one.plan.changes, mine, executor, progress)
         diff = engine.gathered(opened, one.tuned, one.plan, mine, grids, hash=hash)
         outcomes.append(_whole(diff, one.plan, wanted, at))
     return outcomes

@@ -107,7 +107,7 @@ def compare(
         fine = as_delta(fine)
     plan = pair(opened, fine)
     found = run(plan, executor, progress)
-    grids = few_bits.on_grids(plan.changes, found, executor)
+    grids = few_bits.on_grids(plan.changes, found, executor, progress)
     diff = gathered(opened, fine, plan, found, grids, hash=hash)
     diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
     return diff.keeping([metric.name for metric in wanted])

@@ -16,6 +16,7 @@ from typing import Any
 from ftdiff.comparison import executors, reasons
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change
+from ftdiff.comparison.progress import Progress
 from ftdiff.deltas.moments import NULL, Moments
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import attempt
@@ -45,6 +46,7 @@ def on_grids(
     changes: Sequence[Change],
     outcomes: Sequence[Moments | str],
     executor: Executor | None = None,
+    progress: Progress | None = None,
 ) -> dict[int, Grid]:
     """Return which changes are the base rounded to few bits, by their place, and to which grid.
 
@@ -52,7 +54,7 @@ def on_grids(
     ----------
     changes, outcomes
         What was measured, and the sums of each, or why it could not be read.
-    executor
+    executor, progress
         As in `ftdiff.compare`.
     """
     pairs = enumerate(zip(changes, outcomes, strict=True))
@@ -61,7 +63,7 @@ def on_grids(
     if not near:
         return {}
     tasks = [[one for _, one in near[at : at + _BUNDLE]] for at in range(0, len(near), _BUNDLE)]
-    found = executors.run(_LOOKING, tasks, executor)
+    found = executors.run(_LOOKING, tasks, executor, progress)
     return {i: grid for (i, _), grid in zip(near, found, strict=True) if isinstance(grid, Grid)}
 
 
