@@ -123,10 +123,10 @@ def test_a_finding_outlines_its_cells_and_lets_them_go(page: Chrome, full: ftdif
     said = button.find_element(By.XPATH, "..").text
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)  # type: ignore[no-untyped-call]
     button.click()
-    assert "attn.v" in said
+    assert "layers 3–11: mlp.gate" in said
     frames = page.find_elements(By.CSS_SELECTOR, "rect.outlined")
     there = {(f.get_attribute("x"), f.get_attribute("y")) for f in frames}
-    spoken = [cell(page, full, layer, "attn.v") for layer in (0, 27)]
+    spoken = [cell(page, full, layer, "mlp.gate") for layer in (3, 11)]
     assert {(c.get_attribute("x"), c.get_attribute("y")) for c in spoken} <= there
     assert button.get_attribute("aria-pressed") == "true"
     button.click()

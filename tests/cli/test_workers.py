@@ -89,7 +89,7 @@ def test_all_that_a_command_measures_is_where_it_is_told_to_and_watched(
     monkeypatch.setattr(progress, "bars", lambda: nullcontext(Watcher()))
     printed(command, "-j", "3")
     assert where and set(where) == {(3, Watcher)}
-    assert phases and set(phases) <= {"sums", "spectra", "reading", "sampling"}
+    assert phases and set(phases) <= {"sums", "few bits", "spectra", "reading", "sampling"}
 
 
 def test_every_command_that_reads_weights_takes_workers() -> None:

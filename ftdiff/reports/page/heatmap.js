@@ -75,7 +75,6 @@ class Heatmap {
     this.columns = map.components.length;
     this.cells = [...svg.querySelectorAll("rect.cell")];
     this.bar = [...svg.querySelectorAll("rect.bar")];
-    this.beyond = [...svg.querySelectorAll("text.beyond")];
     this.ticks = [...svg.querySelectorAll("text.tick")];
     this.table = document.querySelector(`table.cells[data-map="${svg.dataset.map}"]`);
     this.cursor = document.createElementNS(svg.namespaceURI, "rect");
@@ -136,11 +135,12 @@ class Heatmap {
   paint(metric, how) {
     const values = normalised(this.map.values[metric], this.columns, how);
     const scale = scaleOf(values, how);
+    for (const text of this.svg.querySelectorAll("text.beyond")) text.remove();
     this.cells.forEach((cell, i) => {
       const value = values[i];
       fill(cell, value === null ? null : colourOf(scale.share(value)));
       cell.querySelector("title").textContent = `${this.nameOf(i)}: ${written(value)}`;
-      this.beyond[i].textContent = scale.beyond(value);
+      this.writeBeyond(cell, scale.beyond(value));
     });
     const span = (share) => scale.low + (scale.high - scale.low) * share;
     this.bar.forEach((step, i) => {
@@ -155,6 +155,18 @@ class Heatmap {
       cell.textContent = written(values[i]);
     });
     this.svg.setAttribute("aria-label", this.described(metric, how, values, scale));
+  }
+
+  // Write the number of a cell that lies beyond the colours into it.
+  writeBeyond(cell, number) {
+    if (!number) return;
+    const text = document.createElementNS(this.svg.namespaceURI, "text");
+    text.setAttribute("class", "beyond");
+    const middle = (at, side) => Number(cell.getAttribute(at)) + Number(cell.getAttribute(side)) / 2;
+    text.setAttribute("x", middle("x", "width"));
+    text.setAttribute("y", middle("y", "height") + 4);
+    text.textContent = number;
+    this.svg.insertBefore(text, this.cursor);
   }
 
   // Frame some cells, and no others.
