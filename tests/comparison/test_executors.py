@@ -95,7 +95,7 @@ def test_each_phase_has_its_name(fixtures: Path) -> None:
     base, lora, full = (fixtures / name for name in ("base", "lora", "full"))
     for phases, call in {
         ("sums", "spectra"): lambda p: ftdiff.compare(base, lora, ["spectral_norm"], progress=p),
-        ("sampling", "sums"): lambda p: ftdiff.lineage(full, [base], progress=p),
+        ("sampling", "sums", "few bits"): lambda p: ftdiff.lineage(full, [base], progress=p),
         ("reading",): lambda p: ftdiff.similarity([lora, full], base, progress=p),
     }.items():
         watcher = Watcher()
