@@ -1,0 +1,52 @@
+"""No sentence is false: what a sceptic planted, and what may not be said of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ftdiff
+from ftdiff.analyses.findings import RULES
+from ftdiff.tensors import Array
+from tests.analyses.test_findings import diff_of, noise, said
+
+NAMES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj", "mlp.down_proj")
+
+
+def weights(layers: int = 24, seed: int = 0) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {
+        f"model.layers.{layer}.{name}.weight": rng.normal(size=(24, 24)).astype(np.float32)
+        for layer in range(layers)
+        for name in NAMES
+    }
+
+
+def moved(base: dict[str, Array], size: float = 0.01, seed: int = 1) -> dict[str, Array]:
+    """Return each tensor with a change of exactly this relative norm."""
+    rng = np.random.default_rng(seed)
+    steps = {name: rng.normal(size=W.shape) for name, W in base.items()}
+    scaled = {n: size * d * np.linalg.norm(base[n]) / np.linalg.norm(d) for n, d in steps.items()}
+    return {name: (W + scaled[name]).astype(np.float32) for name, W in base.items()}
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "flipped", "pruned", "nan"])
+def test_no_size_is_likened_to_published_ones_where_damage_made_it(damage: str) -> None:
+    base = weights(6)
+    tuned = moved(base)
+    assert said(ftdiff.compare(base, tuned), "regime")
+    name = "model.layers.2.mlp.up_proj.weight"
+    if damage == "pruned":
+        tuned = {n: np.where(np.arange(24) % 2, W, np.float32(0)) for n, W in base.items()}
+    else:
+        harm = {"zeroed": 0 * base[name], "flipped": -base[name], "nan": base[name] * np.nan}
+        tuned[name] = harm[damage]
+    assert not said(ftdiff.compare(base, tuned), "regime")
+
+
+def test_no_size_and_no_lift_is_told_of_rounding() -> None:
+    X = noise() * 0 + 0.0012
+    X["attn.k"] = 0.009
+    clear, drowned = diff_of(X, floor=1e-6), diff_of(X, floor=0.1)
+    for rule in ("regime", "lift"):
+        assert [*RULES[rule].generate(clear)] and not [*RULES[rule].generate(drowned)]
