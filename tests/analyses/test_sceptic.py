@@ -50,3 +50,35 @@ def test_no_size_and_no_lift_is_told_of_rounding() -> None:
     clear, drowned = diff_of(X, floor=1e-6), diff_of(X, floor=0.1)
     for rule in ("regime", "lift"):
         assert [*RULES[rule].generate(clear)] and not [*RULES[rule].generate(drowned)]
+
+
+def test_depth_is_of_the_layers_that_there_are_and_of_those_that_moved() -> None:
+    base = weights()
+    one = {
+        **base,
+        "model.layers.3.mlp.up_proj.weight": base["model.layers.3.mlp.up_proj.weight"] + 1,
+    }
+    (row,) = said(ftdiff.compare(base, one), "depth-power")
+    assert row.message == (
+        "Matrices moved in 1 of 24 layers: under 6, nothing can be said of depth."
+    )
+    (drowned,) = said(diff_of(noise(), floor=1.0), "depth-power")
+    assert drowned.message.startswith("Too few cells stand out of rounding")
+
+
+def test_nothing_is_even_where_layers_or_components_did_not_move() -> None:
+    base = weights()
+    tuned = moved(base)
+    assert said(ftdiff.compare(base, tuned), "uniform")
+    assert not said(ftdiff.compare(base, tuned), "still-layers")
+    half = {n: W if int(n.split(".")[2]) < 12 else tuned[n] for n, W in base.items()}
+    (row,) = said(ftdiff.compare(base, half), "still-layers")
+    assert row.message == "Layers 0–11 of 24 did not move." and row.evidence["of"] == 24
+    assert not said(ftdiff.compare(base, half), "uniform")
+    attention = {n: W if ".mlp." in n else tuned[n] for n, W in base.items()}
+    assert not said(ftdiff.compare(base, attention), "uniform")
+    assert not said(ftdiff.compare(base, attention), "still-layers")
+    normed = {**{f"model.layers.{i}.input_layernorm.weight": np.ones(24) for i in range(24)}}
+    stirred = {name: W + 0.1 for name, W in normed.items()}
+    assert not said(ftdiff.compare({**base, **normed}, {**half, **stirred}), "still-layers")
+    assert not said(ftdiff.compare(base, base), "still-layers")
