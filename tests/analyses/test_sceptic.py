@@ -82,3 +82,16 @@ def test_nothing_is_even_where_layers_or_components_did_not_move() -> None:
     stirred = {name: W + 0.1 for name, W in normed.items()}
     assert not said(ftdiff.compare({**base, **normed}, {**half, **stirred}), "still-layers")
     assert not said(ftdiff.compare(base, base), "still-layers")
+
+
+@pytest.mark.parametrize("shape", ["straight", "power", "falling"])
+def test_the_size_of_a_trend_is_that_of_the_shape_it_has(shape: str) -> None:
+    at = np.linspace(0, 1, 24)
+    curve = {"straight": 1 + 2 * at, "power": 3**at, "falling": 3 - 2 * at}[shape]
+    X = noise(layers=24, spread=0.005)
+    X = X.mul(curve, axis=0)
+    (row,) = said(X, "depth-trend")
+    percent = row.evidence["trends"][0]["percent"]
+    assert percent == pytest.approx(-66.7 if shape == "falling" else 200, abs=4)
+    exact = said(X * 0 + 0.01 * np.tile(curve, (X.shape[1], 1)).T, "depth-trend")
+    assert " from " not in exact[0].message and "over 24 layers." in exact[0].message
