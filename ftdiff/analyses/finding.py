@@ -137,3 +137,18 @@ def counted(count: int, one: str, many: str = "") -> str:
     ('1 layer', '28 layers')
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def layer_spans(layers: list[int]) -> str:
+    """Write layers as runs.
+
+    >>> layer_spans([0, 1, 2, 5])
+    '0–2, 5'
+    """
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][1] + 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    return ", ".join(f"{a}–{b}" if a != b else f"{a}" for a, b in runs)

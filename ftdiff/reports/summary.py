@@ -16,7 +16,9 @@ from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, 
 
 #: Findings of one kind that a line holds.
 _MOST = 3
-_DEPTH = ("depth-trend", "depth-peak", "layer-groups", "crossing", "concentrated")
+_DEPTH = (
+    *("still-layers", "depth-trend", "depth-peak", "layer-groups", "crossing", "concentrated"),
+)
 
 
 def summary(

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftdiff.analyses.audit.expectation import WORDS, Expectation
 from ftdiff.analyses.audit.registry import AUDIT
-from ftdiff.analyses.audit.rules_special import layer_spans
-from ftdiff.analyses.finding import SEVERITIES, Severity
+from ftdiff.analyses.finding import SEVERITIES, Severity, layer_spans
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.storage import written

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.audit.rules_unmatched import unaccounted
-from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.reasons import FEW_BITS, has_reason
 from ftdiff.comparison.result import Diff
@@ -212,21 +212,6 @@ def under_the_floor(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Finding
             "times the squared rounding error."
         )
         yield finding("under-the-floor", message, faint, snr=snr)
-
-
-def layer_spans(layers: list[int]) -> str:
-    """Write layers as runs.
-
-    >>> layer_spans([0, 1, 2, 5])
-    '0–2, 5'
-    """
-    runs: list[list[int]] = []
-    for layer in sorted(layers):
-        if runs and layer == runs[-1][1] + 1:
-            runs[-1][1] = layer
-        else:
-            runs.append([layer, layer])
-    return ", ".join(f"{a}–{b}" if a != b else f"{a}" for a, b in runs)
 
 
 def _narrower(after: tuple[int, int], before: tuple[int, int]) -> bool:

@@ -24,6 +24,7 @@ from ftdiff.analyses.findings import (
     outliers,
     regime,
     runs,
+    still,
     tensors_apart,
     uniform,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "regime",
     "rule",
     "runs",
+    "still",
     "structural",
     "tensors_apart",
     "uniform",

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted
 from ftdiff.analyses.findings.curves import LEAST
+from ftdiff.analyses.findings.doubt import drowned_share
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid
@@ -58,6 +59,8 @@ def concentrated(
 @rule("lift", kind="context", of="diff")
 def lift(diff: Diff, *, times: float = 2.0, share: float = 0.1) -> Iterator[Finding]:
     """Say which components hold more of the squared change than of the parameters."""
+    if drowned_share(diff) > 0.5:
+        return
     frame = diff.by("component", metrics=("energy_share", "lift")).dropna()
     high = frame[(frame["lift"] >= times) & (frame["energy_share"] >= share)]
     for row in records(high.sort_values("energy_share", ascending=False)):

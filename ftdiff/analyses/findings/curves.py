@@ -62,10 +62,18 @@ class Curve:
 
     @property
     def slope_percent(self) -> float:
-        """Change over all layers by the median of slopes (Theil and Sen), in percent."""
-        first, last = np.triu_indices(len(self.log), 1)
-        slope = float(np.median((self.log[last] - self.log[first]) / (last - first)))
-        return percent(slope * (len(self.log) - 1))
+        """Change over all layers, in percent of the first, by the fit that is nearer.
+
+        Of a straight line and one of logarithms, both by the median of slopes (Theil and Sen).
+        """
+        depth = np.arange(len(self.log))
+        level, slope = _median_line(self.log)
+        off = float(np.median(np.abs(self.log - level - slope * depth)))
+        start, step = _median_line(np.exp(self.log))
+        straight = start + step * depth
+        if straight.min() > 0 and np.median(np.abs(self.log - np.log(straight))) < off:
+            return 100 * float(straight[-1] / straight[0] - 1)
+        return percent(slope * depth[-1])
 
     @property
     def step(self) -> bool:
@@ -82,6 +90,12 @@ class Curve:
         """Return the highest mean of three neighbours less the lowest, in logarithms."""
         means = np.convolve(self.log, np.full(nulls.SEGMENT, 1 / nulls.SEGMENT), "valid")
         return float(np.ptp(means))
+
+
+def _median_line(values: Array) -> tuple[float, float]:
+    first, last = np.triu_indices(len(values), 1)
+    slope = float(np.median((values[last] - values[first]) / (last - first)))
+    return float(np.median(values - slope * np.arange(len(values)))), slope
 
 
 def percent(log: float) -> float:

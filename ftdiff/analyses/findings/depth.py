@@ -68,9 +68,11 @@ def _common(grid: Grid, common: Curve, members: Sequence[Curve]) -> Finding:
     does = "rises" if common.rho > 0 else "falls"
     message = (
         f"The change{grid.where} {does} with depth in {_count(members, grid)}: "
-        f"{common.slope_percent:+.0f} % over {len(common.log)} layers, from {_named(low)} to "
-        f"{_named(high)}."
+        f"{_percent(common)} over {len(common.log)} layers"
     )
+    if _percent(low) != _percent(high):
+        message += f", from {_named(low)} to {_named(high)}"
+    message += "."
     return _finding(grid, message, [common, *members])
 
 
@@ -110,7 +112,11 @@ def _count(members: Sequence[Curve], grid: Grid) -> str:
 
 
 def _named(curve: Curve) -> str:
-    return f"{curve.name} ({curve.slope_percent:+.0f} %)".replace("-", "−")
+    return f"{curve.name} ({_percent(curve)})"
+
+
+def _percent(curve: Curve) -> str:
+    return f"{curve.slope_percent:+.0f} %".replace("-", "−")
 
 
 def _size(curve: Curve) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.findings.doubt import drowned_matrices, is_damaged, untrained_share
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline
@@ -52,6 +53,8 @@ _OTHERS = {
 }  # fmt: skip
 #: A single published number stands for its neighbourhood, up to this factor.
 _NEAR = 1.1
+#: No size is likened to another where so many matrices are rounding, or so much is no training.
+_DROWNED, _UNTRAINED = 0.9, 0.5
 
 
 @rule("regime", kind="context", of="diff")
@@ -60,6 +63,8 @@ def regime(diff: Diff) -> Iterator[Finding]:
     overall = diff.overall
     size = overall.get("relative_norm")
     if size is None or not diff.about.get("base") or not size > 0 or not of_language(diff):
+        return
+    if is_damaged(diff) or drowned_matrices(diff) >= _DROWNED or untrained_share(diff) > _UNTRAINED:
         return
     inside = [row for row in CALIBRATION if row.low / _NEAR <= size <= row.high * _NEAR]
     below = [row for row in CALIBRATION if row.high * _NEAR < size]

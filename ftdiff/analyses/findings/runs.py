@@ -67,8 +67,11 @@ def _all(grid: Grid, common: Curve, members: Sequence[Curve]) -> Finding:
     low, high = ((one.name, one.difference(common.run)) for one in (ordered[0], ordered[-1]))
     message = (
         f"All components{grid.where} move {_amount(common.difference())} in "
-        f"{_layers(common, common.run)} than in the others ({_signed(*low)} to {_signed(*high)})."
+        f"{_layers(common, common.run)} than in the others"
     )
+    if _signed("", low[1]) != _signed("", high[1]):
+        message += f" ({_signed(*low)} to {_signed(*high)})"
+    message += "."
     return _finding(grid, message, [common, *members], common.run)
 
 

@@ -10,6 +10,7 @@ from ftdiff.analyses.finding import Finding, counted
 from ftdiff.analyses.findings.curves import LEAST, components, curves
 from ftdiff.analyses.findings.power import least_trend
 from ftdiff.analyses.findings.registry import evidence, rule
+from ftdiff.analyses.findings.still import has_still_matrices, layers_of
 from ftdiff.comparison.grid import Grid
 
 
@@ -20,7 +21,7 @@ def uniform(
     """Say that the change is even, where a trend of the size of its spread would have been seen."""
     values = grid.values.to_numpy()
     values = values[np.isfinite(values)]
-    if len(values) < cells:
+    if len(values) < cells or has_still_matrices(grid):
         return
     low, high = np.percentile(values, [5, 95])
     least = least_trend(curves(grid))
@@ -40,10 +41,7 @@ def depth_power(grid: Grid, *, trend: float = 30.0) -> Iterator[Finding]:
     layers = len(grid.values)
     tested = components(curves(grid))
     if not tested:
-        few = f"There {'is' if layers == 1 else 'are'} {counted(layers, 'layer')}{grid.where}"
-        why = (
-            f"{few}: under {LEAST}" if layers < LEAST else f"Too few cells{grid.where} have a value"
-        )
+        why = _too_few(grid)
         message = f"{why}, nothing can be said of depth."
         yield Finding("depth-power", "note", message, evidence(layers=layers, stack=grid.stack))
         return
@@ -56,6 +54,19 @@ def depth_power(grid: Grid, *, trend: float = 30.0) -> Iterator[Finding]:
     )
     found = evidence(layers=layers, least_trend=least, phi=tested[0].phi, stack=grid.stack)
     yield Finding("depth-power", "note", message, found)
+
+
+def _too_few(grid: Grid) -> str:
+    layers, every = len(grid.values), layers_of(grid)
+    if layers >= LEAST:
+        have = "stand out of rounding" if grid.drowned else "have a value"
+        return f"Too few cells{grid.where} {have}"
+    if layers < every:
+        return f"Matrices moved in {layers} of {counted(every, 'layer')}{grid.where}: under {LEAST}"
+    return (
+        f"There {'is' if layers == 1 else 'are'} {counted(layers, 'layer')}{grid.where}: "
+        f"under {LEAST}"
+    )
 
 
 def _rounded(percent: float) -> str:
