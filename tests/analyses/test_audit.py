@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,7 +287,7 @@ def copied_but(ulps: int) -> ftdiff.Diff:
     base, tuned = model(), trained(model())
     for i in (0, 1):
         base[Q.format(i)] = np.zeros((8, 8), "f4")
-        tuned[Q.format(i)] = np.full((8, 8), np.float32(0.5))
+        tuned[Q.format(i)] = np.arange(1, 65, dtype="f4").reshape(8, 8) / 64
     for _ in range(ulps):
         tuned[Q.format(1)] = ulp(tuned[Q.format(1)])
     return ftdiff.compare(base, tuned)
@@ -474,6 +474,35 @@ def test_findings_name_the_tensors_and_cells_at_fault() -> None:
     assert grown.evidence["tensors"] == [EMBED]
     (odd,) = (one for one in ftdiff.audit(odd_layer(8)).findings if one.rule == "outlier-layer")
     assert odd.evidence["layer"] == 7
+
+
+def stepped(names: Sequence[str], step: Callable[[Any], Any]) -> list[str]:
+    """Return what is said of copies where these tensors alone took a step."""
+    tuned = {name: step(W) if name in names else W for name, W in model().items()}
+    found = ftdiff.audit(ftdiff.compare(model(), tuned)).findings
+    return [one.message for one in found if one.rule == "duplicate"]
+
+
+def test_equal_sums_are_a_copy_only_where_they_could_be_nothing_else() -> None:
+    biases = [f"model.layers.{i}.self_attn.q_proj.bias" for i in range(4)]
+    assert not stepped(biases, lambda W: np.nextafter(W, np.float32(np.inf)))
+    assert not stepped(biases, lambda W: W.round(2) + np.arange(8, dtype="f4"))
+    base = model()
+    base |= {Q.format(i): np.ones((8, 8), "f4") for i in range(3)}
+    steps = np.arange(64, dtype="f4").reshape(8, 8)
+
+    def copies(*changes: Any) -> list[str]:
+        tuned = {Q.format(i): base[Q.format(i)] + change for i, change in enumerate(changes)}
+        found = ftdiff.audit(ftdiff.compare(base, {**base, **tuned})).findings
+        return [one.message for one in found if one.rule == "duplicate"]
+
+    assert not copies(np.float32(0.5), np.float32(0.5))  # one constant in every entry
+    assert not copies(steps, -steps)
+    (said,) = copies(steps, -steps, steps)
+    assert said == (
+        "2 tensors have the same sums of change as another, to the last bit "
+        f"({Q.format(0)}, {Q.format(2)})."
+    )
 
 
 def test_real_fine_tunes_pass_and_are_told_for_what_they_are() -> None:
