@@ -221,6 +221,11 @@ def test_a_change_where_nothing_is_targeted_is_named(tmp_path: Path) -> None:
     assert found.verdict == "changed_elsewhere"
     assert list(found.wrong["tensor"]) == [NORM]
     assert row(found, NORM)["unequal"] == 1
+    said = "1 of 36 entries is not the base's, though no adapter targets it"
+    assert row(found, NORM)["said"] == said
+    every = planted(tmp_path / "n", **{NORM: 2 * weights(BASE)[NORM]})
+    said = row(ftdiff.verify(BASE, LORA, every), NORM)["said"]
+    assert said.startswith("all 36 of its entries are not the base's")
 
 
 def test_a_saved_module_that_was_left_out_is_named(tmp_path: Path) -> None:
