@@ -21,7 +21,7 @@ _OWN = 0.95
 #: Values that were quantised lie as far from their levels as their cells are wide, by this factor;
 #: the dequantised ones with a small change of another kind lie nearer.
 _SPREAD = (0.7, 1.4)
-_SETTLED = ("equal", "skipped", "inconclusive", "twice", "scaled")
+_SETTLED = ("equal", "skipped", "inconclusive", "dead", "twice", "scaled")
 _NEAR = ("corrupted", "rounding")
 
 

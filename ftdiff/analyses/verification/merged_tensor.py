@@ -67,6 +67,8 @@ def added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) ->
     if not counts["unequal"]:
         numbers |= {"replay": way.said, "ulps": 0.0}
         if not counts["due"]:
+            if held.sums["change_sq"][0] == 0:
+                return row("dead", "nothing to merge: ΔW is exactly zero", **numbers)
             said = f"ΔW is below the rounding of {merged.dtype}: merged and base are the same bits"
             return row("inconclusive", said, **numbers)
         return row("equal", f"bit for bit: {way.said}", **numbers)
