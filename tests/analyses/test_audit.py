@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,13 @@ def untied(ties: bool, side: str = "base", head: str = HEAD, rows: int = 12) -> 
     return ftdiff.Diff(diff.frame, {**diff.about, "config": config})
 
 
+def times(factor: float, by: float = 0.02) -> ftdiff.Diff:
+    """Return a fine-tune whose matrices were all multiplied, besides."""
+    tuned = trained(model(), by=by)
+    tuned = {name: W * np.float32(factor) if W.ndim > 1 else W for name, W in tuned.items()}
+    return ftdiff.compare(model(), tuned)
+
+
 def narrowed(to: Any) -> ftdiff.Diff:
     return ftdiff.compare(model(), {name: W.astype(to) for name, W in trained(model()).items()})
 
@@ -245,6 +252,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "pruned": (of_q0(lambda W: zeros(W, 32)), of_q0(lambda W: W)),
     "overwritten": (of_q0(lambda W: 3 * W + beside(W, 1)), of_q0(lambda W: W + beside(W, 0.9))),
     "multiplied": (of_q0(lambda W: 2 * W), of_q0(lambda W: 1.001 * W)),
+    "rescaled": (lambda: times(1.37), lambda: times(1.0)),
     "duplicate": (copied, plain),
     "embeddings-moved": (lambda: edited(embed=lambda W: W + 1), plain),
     "head-moved": (lambda: edited(head=lambda W: W + 1), plain),
@@ -287,7 +295,7 @@ def copied_but(ulps: int) -> ftdiff.Diff:
     base, tuned = model(), trained(model())
     for i in (0, 1):
         base[Q.format(i)] = np.zeros((8, 8), "f4")
-        tuned[Q.format(i)] = np.full((8, 8), np.float32(0.5))
+        tuned[Q.format(i)] = np.arange(1, 65, dtype="f4").reshape(8, 8) / 64
     for _ in range(ulps):
         tuned[Q.format(1)] = ulp(tuned[Q.format(1)])
     return ftdiff.compare(base, tuned)
@@ -339,6 +347,7 @@ NEAR: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = {
         of_q0(lambda W: W + beside(W, 0.999)),
     ),
     "mostly-uncompared": (lambda: covering(0.499), lambda: covering(0.5)),
+    "rescaled": (lambda: times(1.021, 1e-3), lambda: times(1.019, 1e-3)),
     "duplicate": (lambda: copied_but(0), lambda: copied_but(1)),
     "embeddings-moved": (lambda: edited(embed=ulp), plain),
     "head-moved": (lambda: edited(head=ulp), plain),
@@ -474,6 +483,63 @@ def test_findings_name_the_tensors_and_cells_at_fault() -> None:
     assert grown.evidence["tensors"] == [EMBED]
     (odd,) = (one for one in ftdiff.audit(odd_layer(8)).findings if one.rule == "outlier-layer")
     assert odd.evidence["layer"] == 7
+
+
+def test_rows_that_were_added_alone_move_no_embedding() -> None:
+    base = model()
+    grown = {name: np.vstack([base[name], base[name][:2]]) for name in (EMBED, HEAD)}
+    found = ftdiff.audit(ftdiff.compare(base, {**trained(base), **grown})).findings
+    rules = [one.rule for one in found]
+    assert "vocabulary" in rules and not {"embeddings-moved", "head-moved"} & {*rules}
+    more = {name: np.vstack([W[:-1] + np.float32(0.1), W[-1:]]) for name, W in grown.items()}
+    found = ftdiff.audit(ftdiff.compare(base, {**trained(base), **more})).findings
+    assert {"embeddings-moved", "head-moved"} <= {one.rule for one in found}
+
+
+def test_a_negated_model_is_of_this_base() -> None:
+    for kept, other in ((-0.91, False), (-0.89, True), (0.0, True)):
+        diff = strange(kept)
+        assert ("wrong-base" in {one.rule for one in ftdiff.audit(diff).findings}) == other
+        assert ("another-base" in {one.rule for one in ftdiff.findings(diff)}) == other
+    negated = ftdiff.compare(model(), {name: -W for name, W in model().items()})
+    alarms = [one.rule for one in ftdiff.audit(negated).findings if one.severity == "alarm"]
+    assert alarms == ["sign-flipped"]
+
+
+def test_one_factor_on_a_trained_model_is_told_once_with_its_size() -> None:
+    found = [one for one in ftdiff.audit(times(1.37)).findings if one.rule == "rescaled"]
+    assert len(found) == 1 and "× 1.368:" in found[0].message
+    half = times(1.06, by=0.03)  # a fifth of it is the training's own
+    assert not [one for one in ftdiff.audit(half).findings if one.rule == "rescaled"]
+
+
+def stepped(names: Sequence[str], step: Callable[[Any], Any]) -> list[str]:
+    """Return what is said of copies where these tensors alone took a step."""
+    tuned = {name: step(W) if name in names else W for name, W in model().items()}
+    found = ftdiff.audit(ftdiff.compare(model(), tuned)).findings
+    return [one.message for one in found if one.rule == "duplicate"]
+
+
+def test_equal_sums_are_a_copy_only_where_they_could_be_nothing_else() -> None:
+    biases = [f"model.layers.{i}.self_attn.q_proj.bias" for i in range(4)]
+    assert not stepped(biases, lambda W: np.nextafter(W, np.float32(np.inf)))
+    assert not stepped(biases, lambda W: W.round(2) + np.arange(8, dtype="f4"))
+    base = model()
+    base |= {Q.format(i): np.ones((8, 8), "f4") for i in range(3)}
+    steps = np.arange(64, dtype="f4").reshape(8, 8)
+
+    def copies(*changes: Any) -> list[str]:
+        tuned = {Q.format(i): base[Q.format(i)] + change for i, change in enumerate(changes)}
+        found = ftdiff.audit(ftdiff.compare(base, {**base, **tuned})).findings
+        return [one.message for one in found if one.rule == "duplicate"]
+
+    assert not copies(np.float32(0.5), np.float32(0.5))  # one constant in every entry
+    assert not copies(steps, -steps)
+    (said,) = copies(steps, -steps, steps)
+    assert said == (
+        "2 tensors have the same sums of change as another, to the last bit "
+        f"({Q.format(0)}, {Q.format(2)})."
+    )
 
 
 def test_real_fine_tunes_pass_and_are_told_for_what_they_are() -> None:

@@ -29,6 +29,7 @@ from ftdiff.analyses.verification.stored import RUN
 from ftdiff.analyses.verification.verdicts import judge
 from ftdiff.errors import BadCall, Mismatch
 from ftdiff.formats import open_checkpoint
+from ftdiff.formats.quantised import grids
 from ftdiff.tensors import ArrayTensor
 from tests.analyses.planted import (
     BASE,
@@ -221,6 +222,11 @@ def test_a_change_where_nothing_is_targeted_is_named(tmp_path: Path) -> None:
     assert found.verdict == "changed_elsewhere"
     assert list(found.wrong["tensor"]) == [NORM]
     assert row(found, NORM)["unequal"] == 1
+    said = "1 of 36 entries is not the base's, though no adapter targets it"
+    assert row(found, NORM)["said"] == said
+    every = planted(tmp_path / "n", **{NORM: 2 * weights(BASE)[NORM]})
+    said = row(ftdiff.verify(BASE, LORA, every), NORM)["said"]
+    assert said.startswith("all 36 of its entries are not the base's")
 
 
 def test_a_saved_module_that_was_left_out_is_named(tmp_path: Path) -> None:
@@ -296,6 +302,17 @@ def test_one_entry_two_units_away_is_corrupted_and_not_rounding(tmp_path: Path, 
     assert (row(found, Q)["unequal"], row(found, Q)["unexplained"]) == (1, 1)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", [(slice(None), slice(None)), (0, 0), (3, slice(None))])
+def test_a_matrix_that_is_not_finite_is_on_no_grid_and_warns_of_nothing(
+    value: float, where: Any
+) -> None:
+    W = np.random.default_rng(1).normal(size=(64, 64)).astype("f4")
+    broken = W.copy()
+    broken[where] = value
+    assert grids.find(ArrayTensor(W), ArrayTensor(broken)) is None
+
+
 def test_a_value_that_is_not_finite_is_not_within_rounding(tmp_path: Path) -> None:
     W = weights(FIXTURES / "merged")[Q].clone()
     W[0, 0] = float("nan")
@@ -356,6 +373,24 @@ def test_a_change_below_the_rounding_is_inconclusive(tmp_path: Path) -> None:
     assert (found.verdict, found.exit_code) == ("inconclusive", 1)
     assert statuses(found) == {"inconclusive": 196, "untouched": 142}
     assert "below the rounding of BF16" in row(found, Q)["said"]
+
+
+def test_an_adapter_of_zeros_has_nothing_to_merge(tmp_path: Path) -> None:
+    found = ftdiff.verify(BASE, quieter(tmp_path / "a", 0.0), BASE)
+    assert (found.verdict, found.exit_code) == ("inconclusive", 1)
+    assert statuses(found) == {"dead": 196, "untouched": 142}
+    assert found.sentences[0].startswith("nothing to merge: ΔW of all 196 targets is exactly zero;")
+    assert "rounding" not in " ".join(found.sentences)
+    assert row(found, Q)["said"] == "nothing to merge: ΔW is exactly zero"
+
+
+def test_one_dead_target_is_named_beside_a_good_merge(tmp_path: Path) -> None:
+    B = "base_model.model." + Q.replace(".weight", ".lora_B.weight")
+    state = weights(LORA)
+    adapter = adapter_like(LORA, tmp_path / "a", state | {B: 0 * state[B]})
+    found = ftdiff.verify(BASE, adapter, planted(tmp_path / "m", **{Q: weights(BASE)[Q]}))
+    assert found.ok and row(found, Q)["status"] == "dead"
+    assert found.sentences[-1].startswith("1 × nothing to merge") and Q in found.sentences[-1]
 
 
 @pytest.mark.parametrize("by", [0.01, 0.03])
@@ -447,7 +482,9 @@ def test_an_expert_that_a_merge_dropped_is_a_partial_merge() -> None:
     merged[48:] = W[48:]
     found = _one(W, A, B, merged)
     assert found["status"] == "partial"
-    assert "merged but for 0.5" in found["said"] or "merged but for 0.49" in found["said"]
+    left, due = re.findall(r"[\d,]+", found["said"])
+    assert found["said"] == f"merged but for {left} of the {due} entries that ΔW moves: the base's"
+    assert int(left.replace(",", "")) / int(due.replace(",", "")) == pytest.approx(0.5, abs=0.01)
 
 
 # how it is done

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from ftdiff.adapters.peft.targets import TARGET_MISSING
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.damage import damage_of, is_another_base, tell
@@ -128,15 +130,30 @@ def unreadable(diff: Diff) -> Iterator[Finding]:
     yield from _of_kind(diff, "unreadable")
 
 
+#: Sums that follow from a change alone, and those that tell one base from another.
+_OF_CHANGE = ("delta_sq", "delta_abs", "delta_max", "unequal")
+_OF_BASE = ("base_sq", "base_abs")
+#: (Σ|ΔW|)² over n · ΣΔW²: 1 where each entry moved by the same step, which any two tensors may.
+_EVEN = 1 - 1e-6
+
+
 @audit_rule("duplicate", "caution")
 def duplicate(diff: Diff) -> Iterator[Finding]:
-    """Two layers with the same change, to the last bit of every sum, are a copy of each other."""
+    """Two matrices whose changes have the same sums, to the last bit, may be copies of a layer."""
     frame = diff.frame[diff.frame["status"].isin(MOVED)]
-    frame = frame[(frame["delta_sq"] > 0).fillna(False) & (frame["numel"] > 1)]
-    if frame["delta_abs"].isna().all():
-        return
-    same = frame.groupby(["component", "param", "numel", "delta_sq", "delta_abs"])["tensor"]
-    copies = frame[same.transform("size") > 1]
+    matrix = frame["shape"].map(lambda shape: shape is not None and len(shape) == 2).astype(bool)
+    even = frame["delta_abs"] ** 2 >= _EVEN * frame["numel"] * frame["delta_sq"]
+    frame = frame[matrix & (frame["delta_abs"] > 0).fillna(False) & ~even.fillna(False)]
+    alike = ["component", "param", "shape", *_OF_CHANGE]
+    based = [*alike, *_OF_BASE]
+    # the signs of a change show in its inner product, but only between two of the same base
+    whole, own, same = (_many(frame, keys) for keys in (alike, based, [*based, "inner"]))
+    copies = frame[(whole - own) + (same - 1) > 0]
     if len(copies):
-        message = f"{tensors(copies, 'share their change with another, to the last bit')}."
+        message = f"{tensors(copies, 'have the same sums of change as another, to the last bit')}."
         yield finding("duplicate", message, copies)
+
+
+def _many(frame: pd.DataFrame, keys: list[str]) -> pd.Series[int]:
+    """Return for each row how many agree with it in these columns."""
+    return frame.groupby(keys, dropna=False)["tensor"].transform("size").astype(int)

@@ -9,14 +9,17 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from ftdiff.analyses.audit.registry import audit_rule, finding
-from ftdiff.analyses.damage import ANOTHER, kinship
+from ftdiff.analyses.damage import ANOTHER, damage_of, kinship
 from ftdiff.analyses.finding import Finding, counted
 from ftdiff.comparison.few_bits import sentence
+from ftdiff.comparison.frame import rows_at
 from ftdiff.comparison.grid import grids, robust_z
 from ftdiff.comparison.reasons import FEW_BITS, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 
+#: The least cosine with the base of what was multiplied and is not another model.
+_KEPT = 0.9
 #: Initialisations that leave the base as it is.
 _PLAIN = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 
@@ -25,7 +28,7 @@ _PLAIN = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 def wrong_base(diff: Diff) -> Iterator[Finding]:
     """A fine-tune whose matrices point elsewhere than the base's was not made from it."""
     found = kinship(diff)
-    if found is not None and found.cosine < ANOTHER:
+    if found is not None and found.is_another():
         message = (
             f"Another base: the median cosine of {found.matrices:,} weight matrices with the "
             f"base's is {found.cosine:z.3f}. See ftdiff lineage."
@@ -44,6 +47,22 @@ def far_from_base(diff: Diff, *, cosine: float = 0.9) -> Iterator[Finding]:
             "a relative of this base, or have diverged. See ftdiff lineage."
         )
         yield finding("far-from-base", message, cosine=found.cosine, matrices=found.matrices)
+
+
+@audit_rule("rescaled", "caution")
+def rescaled(diff: Diff, *, share: float = 0.9, change: float = 0.02) -> Iterator[Finding]:
+    """A model whose matrices were multiplied by one factor has that beside what it learnt."""
+    if not diff.about.get("base"):
+        return
+    sound = Diff(rows_at(diff.columns, ~damage_of(diff).broken), diff.about)
+    whole = sound.overall
+    factor, along = whole.get("scale", 1.0), whole.get("scale_share", 0.0)
+    if along > share and abs(factor - 1) > change and whole.get("cosine", 0.0) >= _KEPT:
+        message = (
+            f"{along:.1%} of the squared change over all matrices is one rescale of the base, "
+            f"× {factor:.4g}: multiplied, or decayed, beside what it learnt."
+        )
+        yield finding("rescaled", message, scale=factor, scale_share=along)
 
 
 @audit_rule("few-bits-base", "caution")

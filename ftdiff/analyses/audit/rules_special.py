@@ -35,17 +35,23 @@ def _special(diff: Diff, name: str, rows: pd.DataFrame, what: str) -> Iterator[F
         yield finding(name, f"{tensors(rows, f'of {what} moved{by}')}.", rows, relative_norm=size)
 
 
+def _trained(diff: Diff) -> pd.DataFrame:
+    """Return what moved, without what rows were added to or taken from and no entry changed."""
+    moved = _moved(diff)
+    return moved[(moved["status"] != RESHAPED) | ~(moved["delta_sq"] == 0).fillna(False)]
+
+
 @audit_rule("embeddings-moved", "note")
 def embeddings_moved(diff: Diff) -> Iterator[Finding]:
     """Embeddings that move change what every token means to the model."""
-    moved = _moved(diff)
+    moved = _trained(diff)
     yield from _special(diff, "embeddings-moved", moved[moved["block"] == "embed"], "embeddings")
 
 
 @audit_rule("head-moved", "note")
 def head_moved(diff: Diff) -> Iterator[Finding]:
     """A head that moves changes the probability of every token."""
-    moved = _moved(diff)
+    moved = _trained(diff)
     yield from _special(diff, "head-moved", moved[moved["block"] == "head"], "the head")
 
 

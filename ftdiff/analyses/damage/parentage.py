@@ -13,6 +13,8 @@ from ftdiff.comparison.statuses import IDENTICAL
 
 #: Under this median cosine a checkpoint is no fine-tune of the base: heavy ones are above 0.96.
 ANOTHER = 0.5
+#: Nor is one another's whose matrices point against the base's: it is the base, negated.
+_NEGATED = -0.9
 #: Blocks that are copied from model to model, and say nothing of where the others come from.
 _COPIED = ("embed", "head", "norm")
 #: Entries under which a cosine is chance.
@@ -35,6 +37,14 @@ class Kinship:
     cosine: float
     matrices: int
 
+    def is_another(self, cosine: float = ANOTHER) -> bool:
+        """Say whether the fine-tune was made from another base: it points elsewhere than this one.
+
+        >>> Kinship(0.1, 8).is_another(), Kinship(-1.0, 8).is_another()
+        (True, False)
+        """
+        return _NEGATED <= self.cosine < cosine
+
 
 def kinship(diff: Diff) -> Kinship | None:
     """Measure it; None where no such matrix is stored on both sides, as in an adapter."""
@@ -52,4 +62,4 @@ def kinship(diff: Diff) -> Kinship | None:
 def is_another_base(diff: Diff, cosine: float = ANOTHER) -> bool:
     """Say whether a checkpoint was made from another base than the one given."""
     found = kinship(diff)
-    return found is not None and found.cosine < cosine
+    return found is not None and found.is_another(cosine)

@@ -23,7 +23,7 @@ _MOST = 1000
 def another_base(diff: Diff, *, cosine: float = ANOTHER) -> Iterator[Finding]:
     """Say that a checkpoint was not made from this base: the median cosine of its matrices."""
     found = kinship(diff)
-    if found is not None and found.cosine < cosine:
+    if found is not None and found.is_another(cosine):
         message = (
             f"This is no fine-tune of the base: the median cosine of {found.matrices:,} weight "
             f"matrices with the base's is {found.cosine:z.3f}, so that no number tells of training."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ftdiff.analyses.verification.cells import Inside, inside
 from ftdiff.analyses.verification.claims import Claim
 from ftdiff.analyses.verification.counts import weigh
-from ftdiff.analyses.verification.merged_tensor import VAGUE, Row, added, row
+from ftdiff.analyses.verification.merged_tensor import VAGUE, Row, added, row, some_of
 from ftdiff.analyses.verification.replay import Replay
 from ftdiff.analyses.verification.scales import Estimate, estimate
 from ftdiff.analyses.verification.stored import compare_stored
@@ -21,7 +21,7 @@ _OWN = 0.95
 #: Values that were quantised lie as far from their levels as their cells are wide, by this factor;
 #: the dequantised ones with a small change of another kind lie nearer.
 _SPREAD = (0.7, 1.4)
-_SETTLED = ("equal", "skipped", "inconclusive", "twice", "scaled")
+_SETTLED = ("equal", "skipped", "inconclusive", "dead", "twice", "scaled")
 _NEAR = ("corrupted", "rounding")
 
 
@@ -56,8 +56,8 @@ def stored_dequantised(base: Quantised, merged: LazyTensor, numbers: Row) -> Row
     cells = inside(base, None, merged)
     if _quantised_from(cells):
         return row("unquantised", _said("its values", cells), **numbers)
-    share = numbers["unequal"] / max(1, numel(base.shape))
-    said = f"{share:.3g} of its entries are not the base's, though no adapter targets it"
+    some = some_of(numbers["unequal"], numel(base.shape))
+    said = f"{some} not the base's, though no adapter targets it"
     return row("changed", said, **numbers)
 
 
@@ -100,4 +100,4 @@ def _quantised_from(cells: Inside) -> bool:
 
 def _said(what: str, cells: Inside) -> str:
     told = "are not the dequantised base's, yet"
-    return f"{what} {told} {cells.share:.3g} of them round to its codes"
+    return f"{what} {told} {cells.share:.1%} of them round to its codes"

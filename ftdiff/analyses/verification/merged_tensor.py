@@ -32,6 +32,17 @@ def row(status: str, said: str, **numbers: Any) -> Row:
     return {"status": status, "said": said, **numbers}
 
 
+def some_of(count: int, numel: int) -> str:
+    """Count entries among those of a tensor, with the verb.
+
+    >>> some_of(1, 1024), some_of(1024, 1024)
+    ('1 of 1,024 entries is', 'all 1,024 of its entries are')
+    """
+    if count == numel > 1:
+        return f"all {numel:,} of its entries are"
+    return f"{count:,} of {numel:,} entries {'is' if count == 1 else 'are'}"
+
+
 def ways_of(base: LazyTensor, recipe: Recipe, merged: LazyTensor) -> tuple[Replay, ...]:
     """Return every replay of one tensor's merge."""
     return orders(
@@ -56,6 +67,8 @@ def added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) ->
     if not counts["unequal"]:
         numbers |= {"replay": way.said, "ulps": 0.0}
         if not counts["due"]:
+            if held.sums["change_sq"][0] == 0:
+                return row("dead", "nothing to merge: ΔW is exactly zero", **numbers)
             said = f"ΔW is below the rounding of {merged.dtype}: merged and base are the same bits"
             return row("inconclusive", said, **numbers)
         return row("equal", f"bit for bit: {way.said}", **numbers)
@@ -146,8 +159,8 @@ def _close(way: Replay, held: Moments, weighed: Moments, to_the_bit: bool) -> st
     if not held.counts["unexplained"]:
         return f"but for the order of a sum in float32, {way.said}"
     if to_the_bit:
-        share = held.counts["unexplained"] / held.numel
-        return f"{share:.2g} of its entries by another rounding of ΔW in 16 bits than: {way.said}"
+        some = some_of(held.counts["unexplained"], held.numel)
+        return f"{some} by another rounding of ΔW in 16 bits than: {way.said}"
     return f"at most {weighed.tops['ulps']:.2g} ulps of {way.grain} from: {way.said}"
 
 
@@ -176,8 +189,9 @@ def _otherwise(
             if fits(claim.recipe, scaled, evidence, found.factor):
                 return row("scaled", f"{found.factor:.4g} · ΔW", **numbers, readings=())
     if held.counts["neither"] <= _TIES * held.counts["due"]:
-        share = 1 - held.counts["moved"] / held.counts["due"]
-        return row("partial", f"merged but for {share:.3g} of its entries, the base's", **numbers)
+        due = held.counts["due"]
+        left = f"{due - held.counts['moved']:,} of the {due:,} entries that ΔW moves"
+        return row("partial", f"merged but for {left}: the base's", **numbers)
     cosine = numbers.get("cosine", math.nan)
     said = f"another change: its cosine with the adapter's ΔW is {cosine:.6g}"
     return row("unexplained", said, **numbers)

@@ -47,15 +47,15 @@ class Verification:
     sentences
         The verdict in words: first the whole, then each thing that is wrong.
     frame
-        A row per tensor. `status` is equal, rounding, untouched; inconclusive, beside; or one of
-        what is wrong: skipped, partial, scaled, twice, replacement_missing, unexplained, corrupted,
-        gridded, unquantised, changed, missing, added, reshaped, unmatched, unreadable. `said` says
-        so, `onto` which values of a quantised base. `unequal` counts entries that are not the
-        replay's to the bit, `unexplained` those that another order of the product's sum does not
-        give either, `moved` those that are not the base's, `due` those that should not be; `ulps`
-        is the largest distance from the replay; `scale` how much of ΔW is in the file, ±
-        `scale_error`; `cosine` that of merged − base and ΔW; `residual` what is left, over ‖ΔW‖;
-        `readings` the mistakes that would give this scale.
+        A row per tensor. `status` is equal, rounding, untouched; inconclusive, dead (ΔW is exactly
+        zero), beside; or one of what is wrong: skipped, partial, scaled, twice,
+        replacement_missing, unexplained, corrupted, gridded, unquantised, changed, missing, added,
+        reshaped, unmatched, unreadable. `said` says so, `onto` which values of a quantised base.
+        `unequal` counts entries that are not the replay's to the bit, `unexplained` those that
+        another order of the product's sum does not give either, `moved` those that are not the
+        base's, `due` those that should not be; `ulps` is the largest distance from the replay;
+        `scale` how much of ΔW is in the file, ± `scale_error`; `cosine` that of merged − base and
+        ΔW; `residual` what is left, over ‖ΔW‖; `readings` the mistakes that would give this scale.
     about
         Sources, the adapter's kind, and keys of it that have no recipe; `strengths` where there are
         several adapters or one is not 1; `left`, what no replay explains of the targets, and its

@@ -11,7 +11,7 @@ from ftdiff.tensors import matrix_shape
 
 #: What is right, what is wrong, and what says nothing either way.
 HELD = ("equal", "rounding", "untouched")
-SILENT = ("inconclusive", "beside")
+SILENT = ("inconclusive", "dead", "beside")
 #: The verdict that each wrong status leads to.
 _VERDICTS = {
     "unreadable": "unreadable",
@@ -47,16 +47,19 @@ def reach(
         verdict = "partly_merged"
     bits = sum(row["status"] == "equal" for row in targets)
     added = f"({about['said']})" if about.get("said") else "adapter"
-    whole = f"{good:,} of {len(targets):,} targets are base + {added} ({bits:,} bit for bit)"
-    whole += f"{_order(targets)}; {len(by.get('untouched', ())):,} other tensors are the base's"
+    if targets and len(by.get("dead", ())) == len(targets):
+        whole = f"nothing to merge: ΔW of all {len(targets):,} targets is exactly zero"
+    else:
+        whole = f"{good:,} of {len(targets):,} targets are base + {added} ({bits:,} bit for bit)"
+        whole += _order(targets)
+    whole += f"; {len(by.get('untouched', ())):,} other tensors are the base's"
     onto = sorted({row["onto"] for row in rows if row.get("onto")})
     if onto:
         whole += f"; the base is {' and '.join(onto)}"
     said = [whole] + [sentence(status, by[status]) for status in wrong]
     if verdict == "other_base":
         said.insert(1, "no matrix is the base's: is this the right base?")
-    if "inconclusive" in by:
-        said.append(sentence("inconclusive", by["inconclusive"]))
+    said += [sentence(status, by[status]) for status in ("inconclusive", "dead") if status in by]
     for name in about.get("absent", ()):
         said.append(f"{name} is not in the file: its strength is 0 within its error")
     if about.get("left"):
@@ -107,7 +110,7 @@ def _verdict(
     if "unreadable" in by:
         return "unreadable"
     lost = len(by.get("skipped", ())) + len(by.get("replacement_missing", ()))
-    silent = len(by.get("inconclusive", ()))
+    silent = len(by.get("inconclusive", ())) + len(by.get("dead", ()))
     if lost == targets - silent and set(wrong) <= {"skipped", "replacement_missing"}:
         return "not_merged"
     if "changed" in by and not good and not any(map(_matrix, by.get("untouched", ()))):
@@ -145,6 +148,7 @@ _SAID = {
     "reshaped": "of another shape",
     "unmatched": "changed by the adapter, and not in the base",
     "inconclusive": "inconclusive: the file's rounding hides ΔW",
+    "dead": "nothing to merge, and the base's values: ΔW is exactly zero",
 }
 
 

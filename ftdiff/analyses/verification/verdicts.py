@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ftdiff.analyses.verification.claims import Claim
 from ftdiff.analyses.verification.dequantised import onto_dequantised, stored_dequantised
-from ftdiff.analyses.verification.merged_tensor import Row, added, row
+from ftdiff.analyses.verification.merged_tensor import Row, added, row, some_of
 from ftdiff.analyses.verification.replay import FLOATS
 from ftdiff.analyses.verification.stored import compare_stored
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Unreadable
@@ -99,10 +99,9 @@ def _stored(source: LazyTensor, base: LazyTensor | None, merged: LazyTensor, rep
     gridded = None if replaced else _gridded(source, merged, None)
     if gridded is not None:
         return gridded | numbers
-    share = found.counts["unequal"] / found.numel
     owner = "the saved tensor's" if replaced else "the base's, though no adapter targets it"
     status = "unexplained" if replaced else "changed"
-    return row(status, f"{share:.3g} of its entries are not {owner}", **numbers)
+    return row(status, f"{some_of(found.counts['unequal'], found.numel)} not {owner}", **numbers)
 
 
 def _gridded(base: LazyTensor, merged: LazyTensor, recipe: Recipe | None) -> Row | None:

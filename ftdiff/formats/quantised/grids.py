@@ -150,6 +150,7 @@ def fit(
         with base.window(start, stop) as W, tuned.window(start, stop) as V:
             here = W.astype(np.float64).reshape(-1, block)
             there = V.astype(np.float64).reshape(-1, block)
+        there[~np.isfinite(there)] = np.nan  # on no grid, and unlike infinity, in no warning
         added = 0.0 if change is None else change(start, stop).reshape(-1, block)
         # a dequantised value may have been held in bfloat16, whatever it is stored in
         least = min(
@@ -193,7 +194,7 @@ def _agreeing(own: Array, levels: Array, spacing: float) -> Array:
     """
     there = levels != 0
     ratios = np.divide(own, levels, out=np.full_like(own, np.nan), where=there)
-    ratios[~there.any(axis=1)] = 0.0
+    ratios[np.isnan(ratios).all(axis=1)] = 0.0
     middle = levels * np.nanmedian(ratios, axis=1, keepdims=True)
     agreeing: Array = np.abs(own - middle) <= 4 * spacing * np.abs(middle)
     return agreeing
