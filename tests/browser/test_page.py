@@ -73,6 +73,8 @@ def test_hovering_a_cell_gives_its_numbers(page: Chrome, full: ftdiff.Diff) -> N
     ActionChains(page).move_to_element(cell(page, full, 3, "mlp.up")).perform()
     said = page.find_element(By.ID, "readout").text
     assert "layer 3 · mlp.up" in said
+    drawn, panel = (page.find_element(By.CSS_SELECTOR, c).rect for c in ("svg.map", "#readout"))
+    assert panel["x"] > drawn["x"] + drawn["width"] and panel["y"] < drawn["y"] + drawn["height"]
     row = full.frame[(full.frame["layer"] == 3) & (full.frame["component"] == "mlp.up")].iloc[0]
     assert row["tensor"] in said
     for metric in ("relative_norm", "rotation", "cosine"):
