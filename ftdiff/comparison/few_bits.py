@@ -26,7 +26,9 @@ from ftdiff.formats.quantised.grids import Grid
 from ftdiff.tensors import is_quantised, numel
 
 #: ‖ΔW‖/‖W‖ that rounding Gaussian weights gives, by scheme, and how near a tensor has to be.
-FLOORS: Mapping[str, float] = {"NF4": 0.092, "FP4": 0.12, "INT8": 0.0075, "F8_E4M3": 0.026}
+FLOORS: Mapping[str, float] = {
+    "NF4": 0.092, "FP4": 0.12, "INT4": 0.13, "INT8": 0.0075, "F8_E4M3": 0.026,
+}  # fmt: skip
 _NEAR = 0.3
 #: A grid fits fewer entries, or shorter rows, by chance.
 _LEAST, _WIDTH = 1 << 8, 16
@@ -99,15 +101,16 @@ def sentence(data: Mapping[str, Any]) -> str:
     """Return what the record of such a note says.
 
     >>> sentence({"scheme": "NF4", "block": 64, "tensors": 1, "others": 0})
-    "Saved from a 4-bit base: 1 matrix is the base's rounded to NF4 in blocks of 64."
+    "1 matrix is the base's, rounded to NF4 in blocks of 64: saved in, or through, 4 bits."
     """
     grid, count, others = Grid(data["scheme"], data["block"]), data["tensors"], data["others"]
-    base = "a 4-bit base" if grid.scheme in ("NF4", "FP4") else "an 8-bit base"
+    bits = 4 if grid.scheme in ("NF4", "FP4", "INT4") else 8
     one = count == 1
     many = f"{count:,} {'untargeted ' if others else ''}{'matrix is' if one else 'matrices are'}"
-    said = f"{many} the base's rounded to {grid.said}"
+    said = f"{many} the base's, rounded to {grid.said}"
     if not others:
-        return f"Saved from {base}: {said}."
+        return f"{said}: saved in, or through, {bits} bits."
+    base = "a 4-bit base" if bits == 4 else "an 8-bit base"
     rest = "1 matrix that moved" if others == 1 else f"{others:,} matrices that moved"
     return f"Merged onto {base}: {said}. The {rest} beside may hold the same rounding."
 

@@ -229,7 +229,7 @@ def test_a_merge_onto_a_base_of_few_bits_is_told(kind: str, scheme: str, tmp_pat
         "code": "few-bits", "scheme": scheme, "block": 64, "tensors": len(grid),
         "others": len(trained),
     }  # fmt: skip
-    told = f"Merged onto a 4-bit base: {len(grid)} untargeted matrices are the base's rounded to "
+    told = f"Merged onto a 4-bit base: {len(grid)} untargeted matrices are the base's, rounded to "
     assert any(
         one.startswith(f"{told}{scheme} in blocks of 64.") for one in document(diff).cautions
     )
@@ -266,4 +266,23 @@ def test_a_base_that_was_rounded_to_8_bits_by_rows_is_told(pack: str) -> None:
     diff = ftdiff.compare(base, {name: rounded(W) for name, W in base.items()})
     (record,) = reasons(diff.about, FEW_BITS)
     assert record["scheme"] == ("INT8" if pack == "int8" else "F8_E4M3")
-    assert any(one.startswith("Saved from an 8-bit base: 4") for one in document(diff).cautions)
+    bits = (" matrices are the base's, rounded to ", ": saved in, or through, 8 bits.")
+    assert any(all(words in one for words in bits) for one in document(diff).cautions)
+
+
+@pytest.mark.parametrize("block", [0, 64, 128])
+def test_weights_rounded_to_sixteen_whole_levels_are_told(block: int) -> None:
+    rng = np.random.default_rng(4)
+    base = {NAME.format(0, k): rng.normal(size=(64, 256)).astype(np.float32) for k in "qv"}
+
+    def rounded(W: Array, levels: float) -> Array:
+        blocks = W.reshape(-1, block or W.shape[1])
+        top = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(levels)
+        return (np.rint(blocks / top) * top).astype(np.float32).reshape(W.shape)
+
+    diff = ftdiff.compare(base, {name: rounded(W, 7) for name, W in base.items()})
+    (record,) = reasons(diff.about, FEW_BITS)
+    assert (record["scheme"], record["block"], record["tensors"]) == ("INT4", block, 2)
+    assert any("saved in, or through, 4 bits" in one for one in document(diff).cautions)
+    other = ftdiff.compare(base, {name: rounded(W, 7.5) for name, W in base.items()})
+    assert not [*reasons(other.about, FEW_BITS)]

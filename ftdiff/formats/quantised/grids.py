@@ -1,4 +1,4 @@
-"""Whether tuned values are the base's, rounded to few bits: NF4, FP4, int8 or fp8.
+"""Whether tuned values are the base's, rounded to few bits: NF4, FP4, int4, int8 or fp8.
 
 A merge onto a dequantised base leaves every tensor that it did not train on that grid. Codes follow
 from the base alone; the scale of each block is fitted, since tools round scales as well.
@@ -22,6 +22,8 @@ _NF4 = (
 )  # fmt: skip
 _FP4 = (-1.0, -2 / 3, -0.5, -1 / 3, -0.25, -1 / 6, -1 / 192, 0.0, 1 / 192, 1 / 6, 0.25, 1 / 3,
         0.5, 2 / 3, 1.0)  # fmt: skip
+#: The highest level of whole numbers that are symmetric about zero.
+_WHOLE = {"INT4": 7, "INT8": 127}
 #: Entries that are looked at to tell the grid, in so many places; and read at a time.
 _SAMPLE, _PLACES, _RUN = 1 << 12, 4, 1 << 16
 #: Values are off the grid beyond this share of a spacing: half of one, and what the fit is off by.
@@ -46,7 +48,7 @@ class Grid:
     Attributes
     ----------
     scheme
-        NF4, FP4, INT8 or F8_E4M3.
+        NF4, FP4, INT4, INT8 or F8_E4M3.
     block
         Entries that share a scale; 0 for those of a row.
     """
@@ -70,8 +72,8 @@ class Grid:
         """
         top = np.abs(W).max(axis=1, keepdims=True)
         share = np.divide(W, top, out=np.zeros_like(W), where=top > 0) * factor
-        if self.scheme == "INT8":
-            whole: Array = np.rint(share * 127)
+        if self.scheme in _WHOLE:
+            whole: Array = np.rint(share * _WHOLE[self.scheme])
             return whole
         if self.scheme == "F8_E4M3":
             held: Array = (share * 448).astype(DTYPES["F8_E4M3"]).astype(np.float64)
@@ -83,7 +85,7 @@ class Grid:
 
 GRIDS = (
     Grid("NF4", 64), Grid("FP4", 64), Grid("NF4", 128), Grid("FP4", 128),
-    Grid("INT8", 0), Grid("F8_E4M3", 0),
+    Grid("INT8", 0), Grid("F8_E4M3", 0), Grid("INT4", 0), Grid("INT4", 64), Grid("INT4", 128),
 )  # fmt: skip
 
 
