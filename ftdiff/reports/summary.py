@@ -86,7 +86,7 @@ def _components(read: Sequence[Grid], diff: Diff | None) -> str:
     parts = []
     for grid in read:
         sizes = _of_components(grid, diff)
-        if len(sizes) > 1:
+        if len(sizes) > 1 and f"{sizes.iloc[-1]:.3g}" != f"{sizes.iloc[0]:.3g}":
             which = grid.metric.replace("_", " ")
             parts.append(
                 f"{sizes.index[-1]} moved most{grid.where} ({which} {sizes.iloc[-1]:.3g}) and "

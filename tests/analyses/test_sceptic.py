@@ -7,6 +7,7 @@ import pytest
 
 import ftdiff
 from ftdiff.analyses.findings import RULES
+from ftdiff.reports.summary import summary
 from ftdiff.tensors import Array
 from tests.analyses.test_findings import diff_of, noise, said
 
@@ -95,3 +96,32 @@ def test_the_size_of_a_trend_is_that_of_the_shape_it_has(shape: str) -> None:
     assert percent == pytest.approx(-66.7 if shape == "falling" else 200, abs=4)
     exact = said(X * 0 + 0.01 * np.tile(curve, (X.shape[1], 1)).T, "depth-trend")
     assert " from " not in exact[0].message and "over 24 layers." in exact[0].message
+
+
+def test_no_extremes_are_told_that_print_the_same() -> None:
+    base = weights()
+    diff = ftdiff.compare(base, moved(base))
+    assert not any("moved most" in line for line in summary(diff))
+    (even,) = said(diff, "uniform")
+    assert "90 % of 96 cells are 0.01 to three digits, and no pattern" in even.message
+    apart = {n: W * 1.01 if "q_proj" in n else W for n, W in moved(base).items()}
+    assert any("attn.q moved most" in line for line in summary(ftdiff.compare(base, apart)))
+
+
+def test_one_rescale_of_many_components_is_one_sentence_with_its_digits() -> None:
+    base = weights()
+
+    def control(factors: dict[str, float]) -> list[str]:
+        tuned = {n: W.astype(np.float64) * factors.get(n.split(".")[4], 1) for n, W in base.items()}
+        return [one.message for one in said(ftdiff.compare(base, tuned), "scale-control")]
+
+    names = ("q_proj", "v_proj", "up_proj", "down_proj")
+    (every,) = control(dict.fromkeys(names, 1.0005))
+    assert every == (
+        "All 4 components: 100% of the squared change is one rescale of the base, × 1.0005: "
+        "their relative norm of 0.0005 is mostly length, not direction."
+    )
+    two = control({"q_proj": 1.02, "v_proj": 1.02, "up_proj": 1.03})
+    assert [row.partition(":")[0] for row in two] == ["attn.q, attn.v", "mlp.up"]
+    assert "× 1.030: its relative norm of 0.03" in two[1]
+    assert not control(dict.fromkeys(names, 1 + 1e-7))

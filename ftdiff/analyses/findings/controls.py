@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 from ftdiff.analyses.damage import damage_of
 from ftdiff.analyses.finding import Finding, counted, listed
@@ -15,6 +17,9 @@ from ftdiff.comparison.reasons import FEW_BITS, coarse, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.metrics import TRUSTED_SNR
+
+#: A change of one unit in the last place of float32 is no rescale.
+_LEAST = 1e-6
 
 
 @rule("scale-control", kind="control", of="diff")
@@ -30,15 +35,45 @@ def scale_control(diff: Diff, *, share: float = 0.5, cosine: float = 0.9) -> Ite
     names = ("scale", "scale_share", "relative_norm", "cosine")
     frame = sound.by("stack", "component", metrics=names, param="weight")
     kept = (frame["scale"] > 0) & (frame["cosine"] >= cosine) & (frame["scale_share"] > share)
-    for row in records(frame[(frame["moved"] > 0) & kept.fillna(False)]):
-        where = f"{row['component']} of the {row['stack']}" if row["stack"] else row["component"]
-        message = (
-            f"{where}: {row['scale_share']:.0%} of the squared change is one rescale of the "
-            f"base, × {row['scale']:.3f}: its relative norm of {row['relative_norm']:.3g} "
-            "is mostly length, not direction."
-        )
-        found = evidence(**{name: row[name] for name in ("component", "stack", *names)})
-        yield Finding("scale-control", "caution", message, found)
+    kept &= frame["relative_norm"] >= _LEAST
+    moved = frame["moved"] > 0
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for row in records(frame[moved & kept.fillna(False)]):
+        alike.setdefault(_factor(row["scale"]), []).append(row)
+    for factor, rows in alike.items():
+        yield _rescaled(factor, rows, every=len(rows) == moved.sum())
+
+
+def _rescaled(factor: str, rows: list[dict[str, Any]], *, every: bool) -> Finding:
+    """Say it once of all components that one factor explains."""
+    names = [
+        f"{row['component']} of the {row['stack']}" if row["stack"] else row["component"]
+        for row in rows
+    ]
+    one = len(rows) == 1
+    who = f"All {len(rows)} components" if every and not one else listed(names, len(names))
+    message = (
+        f"{who}: {_span([row['scale_share'] for row in rows], '.0%')} of the squared change is "
+        f"one rescale of the base, × {factor}: {'its' if one else 'their'} relative norm of "
+        f"{_span([row['relative_norm'] for row in rows], '.3g')} is mostly length, not direction."
+    )
+    keys = ("component", "stack", "scale", "scale_share", "relative_norm", "cosine")
+    numbers = [{name: row[name] for name in keys} for row in rows]
+    found = evidence(**(numbers[0] if one else {"rescales": numbers}))
+    return Finding("scale-control", "caution", message, found)
+
+
+def _span(values: list[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low}–{high}"
+
+
+def _factor(scale: float) -> str:
+    """Write a factor near 1 with as many digits as tell it from 1, three at least."""
+    off = abs(scale - 1)
+    digits = 3 if off >= 0.01 or not off else math.ceil(-math.log10(off)) + 1
+    whole, _, part = f"{scale:.{digits}f}".partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(3, '0')}"
 
 
 @rule("precision-control", kind="control", of="diff")

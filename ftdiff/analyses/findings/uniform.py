@@ -27,9 +27,15 @@ def uniform(
     least = least_trend(curves(grid))
     if high / low >= spread or values.max() / values.min() >= whole or least > trend:
         return
+    ends = f"{low:.3g}", f"{high:.3g}"
+    size = (
+        f"are {ends[0]} to three digits"
+        if ends[0] == ends[1]
+        else f"lie between {ends[0]} and {ends[1]} (a factor of {high / low:.2f})"
+    )
     message = (
-        f"The change is uniform{grid.where}: 90 % of {len(values):,} cells lie between {low:.3g} "
-        f"and {high:.3g} (a factor of {high / low:.2f}), and no pattern passed its test."
+        f"The change is uniform{grid.where}: 90 % of {len(values):,} cells {size}, and no pattern "
+        "passed its test."
     )
     found = evidence(low=low, high=high, least_trend=least, stack=grid.stack)
     yield Finding("uniform", "note", message, found)
