@@ -73,10 +73,6 @@ def load(path: str | Path) -> Result:
     ------
     BadFile
         The file is none of these, cannot be read, or contradicts itself.
-
-    Examples
-    --------
-    >>> ftdiff.load("out/similarity.json").findings()  # doctest: +SKIP
     """
     path = Path(path)
     found: Result = _known(path, storage.kind_of(path)).load(path)
