@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from ftdiff.comparison.frame import Columns, among, broken, floats, length, there, typed
-from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.statuses import MOVED, RESHAPED
 from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, TURNED, exact
 from ftdiff.deltas.rescaling import turned_sq
 from ftdiff.errors import BadCall
@@ -32,6 +32,13 @@ def groups(columns: Columns, keys: Sequence[str]) -> dict[Key, Array]:
         members.setdefault(tuple(None if v != v else v for v in key), []).append(i)
     ordered = sorted(members, key=lambda key: [(v is None, 0 if v is None else v) for v in key])
     return {key: np.array(members[key]) for key in ordered}
+
+
+def that_moved(columns: Columns) -> Array:
+    """Say which tensors moved: rows that were only added to one are no movement."""
+    added = (columns["status"] == RESHAPED) & (floats(columns["delta_sq"]) == 0)
+    moved: Array = among(columns["status"], MOVED) & ~added
+    return moved
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def chosen(
     """
     if over not in OVERS:
         raise BadCall(f"over={over!r}: it is 'all' or 'moved'")
-    moved, known = among(columns["status"], MOVED), there(columns["delta_sq"])
+    moved, known = that_moved(columns), there(columns["delta_sq"])
     lost = moved & broken(columns)
     matrix = np.fromiter((len(shape or ()) > 1 for shape in columns["shape"]), bool, len(moved))
     found = []
@@ -106,7 +113,7 @@ def summed(columns: Columns, keys: Sequence[str], chosen: Sequence[Group]) -> di
     over, and `of` what these are; `params`, `tensors`, `moved` and `energy`, the squared change,
     are of all in the group.
     """
-    moved, known = among(columns["status"], MOVED), there(columns["delta_sq"])
+    moved, known = that_moved(columns), there(columns["delta_sq"])
     sizes = np.array([size or 0 for size in columns["numel"]], np.int64)
     rows: list[list[Any]] = []
     for group in chosen:
@@ -153,7 +160,7 @@ def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -
         not move, none changed. Where no mean is right, a group has the value of its one moved
         tensor, or none.
     """
-    moved = among(columns["status"], MOVED)
+    moved = that_moved(columns)
     groups = [group.counted if moved[group.counted].any() else group.rows[:0] for group in chosen]
     alone = [rows[moved[rows]] for rows in groups]
     still = {**columns, **{name: np.where(moved, columns[name], 0.0) for name in pools}}

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings import broken, findings
+from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
@@ -53,12 +54,13 @@ def summary(
 
 def _compared(diff: Diff) -> str:
     about, status = diff.about, diff.frame["status"]
+    moved = int(that_moved(diff.columns).sum())
     kind = about.get("kind")
     what = "a full checkpoint" if kind == "full" else f"an adapter ({kind})"
     return (
         f"{about.get('tuned')}, {what}, against {about.get('base') or 'no base'}: "
         f"{float(about.get('coverage', 0.0)):.1%} of the parameters compared, "
-        f"{int(status.isin(MOVED).sum()):,} of {counted(int(status.isin(PAIRED).sum()), 'tensor')} "
+        f"{moved:,} of {counted(int(status.isin(PAIRED).sum()), 'tensor')} "
         "moved."
     )
 

@@ -271,6 +271,21 @@ def test_one_ulp_in_a_frozen_vector_changes_no_number_of_a_layer() -> None:
     assert ulp.by(vectors=True)["relative_norm"].iloc[0] < 0.1
 
 
+def test_rows_that_were_added_are_no_movement() -> None:
+    draw = np.random.default_rng(0)
+    base = {n: draw.normal(size=(8, 4)) for n in ("embed_tokens.weight", "h.0.q_proj.weight")}
+    tuned = {
+        "embed_tokens.weight": np.vstack([base["embed_tokens.weight"], np.ones((3, 4))]),
+        "h.0.q_proj.weight": 1.5 * base["h.0.q_proj.weight"],
+    }
+    diff = ftdiff.compare(base, tuned)
+    moved = diff.by(over="moved").iloc[0]
+    assert (moved["relative_norm"], moved["counted"], moved["moved"]) == (0.5, 1, 1)
+    assert diff.overall["relative_norm"] < 0.5
+    tuned["embed_tokens.weight"][0, 0] += 1.0
+    assert ftdiff.compare(base, tuned).by(over="moved")["counted"].iloc[0] == 2
+
+
 def test_layers_of_different_towers_are_never_added() -> None:
     W = {
         f"{tower}.layers.{i}.fc1.weight": np.eye(4)

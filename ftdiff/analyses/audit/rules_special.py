@@ -10,6 +10,7 @@ import pandas as pd
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
+from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.reasons import FEW_BITS, has_reason
 from ftdiff.comparison.result import Diff
@@ -25,7 +26,7 @@ _BITS = {
 
 
 def _moved(diff: Diff) -> pd.DataFrame:
-    return diff.frame[diff.frame["status"].isin(MOVED)]
+    return diff.frame[that_moved(diff.columns)]
 
 
 def _special(diff: Diff, name: str, rows: pd.DataFrame, what: str) -> Iterator[Finding]:
@@ -35,23 +36,17 @@ def _special(diff: Diff, name: str, rows: pd.DataFrame, what: str) -> Iterator[F
         yield finding(name, f"{tensors(rows, f'of {what} moved{by}')}.", rows, relative_norm=size)
 
 
-def _trained(diff: Diff) -> pd.DataFrame:
-    """Return what moved, without what rows were added to or taken from and no entry changed."""
-    moved = _moved(diff)
-    return moved[(moved["status"] != RESHAPED) | ~(moved["delta_sq"] == 0).fillna(False)]
-
-
 @audit_rule("embeddings-moved", "note")
 def embeddings_moved(diff: Diff) -> Iterator[Finding]:
     """Embeddings that move change what every token means to the model."""
-    moved = _trained(diff)
+    moved = _moved(diff)
     yield from _special(diff, "embeddings-moved", moved[moved["block"] == "embed"], "embeddings")
 
 
 @audit_rule("head-moved", "note")
 def head_moved(diff: Diff) -> Iterator[Finding]:
     """A head that moves changes the probability of every token."""
-    moved = _trained(diff)
+    moved = _moved(diff)
     yield from _special(diff, "head-moved", moved[moved["block"] == "head"], "the head")
 
 
