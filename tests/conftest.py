@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from safetensors.torch import save_file
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 torch.set_num_threads(1)
+
+#: The same examples at every run; `--hypothesis-profile=explore` draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftdiff.comparison.alignment import aligned
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
+from ftdiff.formats.note import Note
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, nbytes, numel, stored_as
@@ -47,6 +49,8 @@ class Plan:
         Base name by tuned name, where the spelling differs.
     tensors
         What headers tell of every tensor, by name: the frame's columns up to the sums.
+    notes
+        How the two sides were brought together where names alone did not, in sentences.
     """
 
     changes: tuple[Change, ...]
@@ -56,6 +60,7 @@ class Plan:
     reshaped: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     @property
     def coverage(self) -> float:
@@ -88,6 +93,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         return _alone(tuned)
     if tuned.layout:
         base = base.arranged(tuned.layout)
+    base, tuned, notes = aligned(base, tuned)
     shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
     wanted = {
         name: recipe.shape
@@ -133,6 +139,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         reshaped=tuple(reshaped),
         renamed={name: found for name, found in pairs.items() if name != found},
         tensors=tensors,
+        notes=notes,
     )
 
 

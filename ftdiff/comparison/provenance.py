@@ -95,7 +95,7 @@ def about(
     sources, versions, created
         See `made_of`.
     """
-    notes = [*(base.notes if base is not None else ()), *tuned.notes]
+    notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes]
     return {
         "base": base.source if base is not None else None,
         "tuned": tuned.source,

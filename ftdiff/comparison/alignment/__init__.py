@@ -1,0 +1,29 @@
+"""Bring two sides together where names alone do not: each step in a file of its own.
+
+To add a step: `<step>.py` here with a function that takes both sides and returns them as they are
+to be paired, with a note on what it did, and its line in `STEPS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ftdiff.deltas.recipes import Tuned
+from ftdiff.formats import Checkpoint
+from ftdiff.formats.note import Note
+
+#: Returns both sides, and what it did; the same sides and nothing where it has nothing to do.
+Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[Note, ...]]]
+
+#: Taken in this order.
+STEPS: tuple[Step, ...] = ()
+
+
+def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
+    """Return both sides as they are to be paired by name, and notes on what was done to them."""
+    notes: list[Note] = []
+    for step in STEPS:
+        base, tuned, more = step(base, tuned)
+        notes += more
+    return base, tuned, tuple(notes)

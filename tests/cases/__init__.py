@@ -1,0 +1,1 @@
+"""Situations that users met, rebuilt small: what each command has to say of them."""
