@@ -32,6 +32,8 @@ class Header:
         Lazy tensors by name.
     metadata
         The file's own metadata, where the format has some.
+    notes
+        What is odd in the file but readable.
     record
         Its "name", "bytes" and "header_sha256", for provenance.
     """
@@ -39,6 +41,7 @@ class Header:
     tensors: Mapping[str, LazyTensor]
     record: Mapping[str, Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,24 @@ class Format:
         Reads and checks one file's header; raises `BadFile` for one that lies.
     models
         How the weights of a whole model are called, before the suffix.
+    others
+        Other suffixes of the same format.
+    weights
+        Says of a file's name without suffix whether it may hold weights.
     """
 
     name: str
     suffix: str
     read_header: Callable[[Path], Header]
     models: tuple[str, ...] = ("model", "diffusion_pytorch_model")
+    others: tuple[str, ...] = ()
+    weights: Callable[[str], bool] = bool
 
     def stem(self, path: Path) -> str | None:
         """Return a file's name without the suffix; None for a file of another format."""
         name = path.name
-        return name.removesuffix(self.suffix) if name.endswith(self.suffix) else None
+        found = next((s for s in (*self.others, self.suffix) if name.endswith(s)), None)
+        return None if found is None else name.removesuffix(found)
 
     def holds_model(self, path: Path) -> bool:
         """Say whether a file is called as the weights of a whole model are."""
@@ -73,13 +83,14 @@ class Format:
 
     def files(self, folder: Path) -> list[Path]:
         """Return the files of this format in a folder (never its sub-folders), sorted by name."""
-        return sorted(folder.glob(f"*{self.suffix}"))
+        found = (file for end in (self.suffix, *self.others) for file in folder.glob(f"*{end}"))
+        return sorted(file for file in found if self.weights(self.stem(file) or ""))
 
     def recognises(self, path: Path) -> bool:
         """Say whether `path` is a file, an index of shards, or a folder with either."""
         if path.is_dir():
             return bool(self.files(path)) or any(path.glob(f"*{self.suffix}{_INDEX}"))
-        return path.name.endswith((self.suffix, f"{self.suffix}{_INDEX}"))
+        return path.name.endswith((self.suffix, *self.others, f"{self.suffix}{_INDEX}"))
 
     def open_(self, path: Path) -> Checkpoint:
         """Open a file, an index or a folder (never its sub-folders); no tensor is read.
@@ -152,6 +163,7 @@ class Format:
             header = self.read_header(file)
             records.append(header.record)
             metadata.update(header.metadata)
+            notes = (*notes, *header.notes)
             for name, tensor in header.tensors.items():
                 home = (weight_map or {}).get(name)
                 if home not in (None, file.name):
