@@ -111,7 +111,7 @@ def open_stored(path: Path) -> Checkpoint:
 
 
 def _unrecognised(path: Path) -> str:
-    pickles = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+    pickles = (".pkl", ".pickle", ".joblib")
     names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else [path.name]
     pickled = [name for name in names if name.endswith(pickles)]
     if pickled:

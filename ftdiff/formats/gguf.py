@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
-from ftdiff.tensors import FileTensor, numel, stamp
+from ftdiff.tensors import FileTensor, MappedFile, numel, stamp
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -108,13 +108,14 @@ class _Reader:
             raise BadFile(f"{self.path}: general.alignment is {alignment}, not a power of two")
         begin = -(-self.at // alignment) * alignment
         tensors: dict[str, FileTensor] = {}
+        source = MappedFile(str(self.path), marks)
         for name, shape, dtype, offset in records:
             size = numel(shape) * _SIZES.get(dtype, 0)
             if begin + offset + size > len(self.data):
                 raise BadFile(f"{self.path}: truncated: {name!r} ends after the file does")
             if name in tensors:
                 raise BadFile(f"{self.path}: the tensor {name!r} occurs twice")
-            tensors[name] = FileTensor(str(self.path), begin + offset, shape, dtype, marks)
+            tensors[name] = FileTensor(source, begin + offset, shape, dtype)
         record = {"name": self.path.name, "bytes": marks[2], "header_sha256": digest}
         return Header(fields, tensors, record)
 

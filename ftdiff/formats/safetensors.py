@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import parse_json
 from ftdiff.formats.container import Format, Header
-from ftdiff.tensors import DTYPES, FileTensor, numel, stamp
+from ftdiff.tensors import DTYPES, FileTensor, MappedFile, numel, stamp
 
 _LARGEST_HEADER = 100_000_000  # the limit of the reference reader
 
@@ -46,10 +46,11 @@ def read_header(path: Path) -> Header:
     begin = 8 + length
     spans: list[tuple[int, int, str]] = []
     tensors = {}
+    source = MappedFile(str(path), marks)
     for name, entry in header.items():
         shape, dtype, start, stop = _entry(path, name, entry)
         spans.append((start, stop, name))
-        tensors[name] = FileTensor(str(path), begin + start, shape, dtype, marks)
+        tensors[name] = FileTensor(source, begin + start, shape, dtype)
     _check_spans(path, spans, marks[2] - begin)
     digest = hashlib.sha256(raw).hexdigest()
     record = {"name": path.name, "bytes": marks[2], "header_sha256": digest}

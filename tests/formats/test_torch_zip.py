@@ -115,7 +115,8 @@ def test_what_lies_beside_the_weights_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "x.pt", {"model": llama(), "ema": llama(), "step": torch.tensor(3)})
     opened = ftdiff.open_checkpoint(path)
     assert {*opened.tensors} == {*llama()}
-    assert opened.notes[1].data["others"] == ["ema", "the top level"]  # type: ignore[attr-defined]
+    beside = opened.notes[1].record()  # type: ignore[attr-defined]
+    assert beside == {"code": "beside-the-weights", "others": ["ema", "the top level"]}
     path = save(tmp_path / "y.pt", {"a": llama(), "b": llama()})
     with pytest.raises(BadFile, match=r"several dicts of tensors \(a, b\)"):
         ftdiff.open_checkpoint(path)

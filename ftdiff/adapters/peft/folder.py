@@ -164,11 +164,6 @@ def _open_weights(path: Path) -> Checkpoint:
     weights = find(path, WEIGHTS)
     if weights is not None:
         return open_stored(weights)
-    if (path / "adapter_model.bin").is_file():
-        raise BadFile(
-            f"{path}: adapter_model.bin is a pickle, which can run code when it is read; save it "
-            "again with a recent peft, which writes adapter_model.safetensors"
-        )
     wanted = " or ".join(f"{WEIGHTS}{known.suffix}" for known in FORMATS.values())
     raise BadFile(f"{path}: {CONFIG} is here, but no {wanted}")
 

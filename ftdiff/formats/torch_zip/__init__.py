@@ -11,7 +11,7 @@ from pathlib import Path
 from ftdiff.errors import BadFile
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.torch_zip import archive, records, state
-from ftdiff.tensors import DTYPES, FileTensor, LazyTensor, Strided, numel
+from ftdiff.tensors import DTYPES, FileTensor, LazyTensor, MappedFile, Strided, numel
 
 #: What trainers leave beside the weights, which are no weights.
 _OTHERS = ("optimizer", "scheduler", "training_args", "rng_state", "scaler", "random_states")
@@ -58,9 +58,10 @@ def _tensor(
     if (record.offset + last + 1) * size > room:
         raise BadFile(f"{path}: {name}: reaches beyond its storage of {room:,} bytes")
     first = begin + record.offset * size
+    source = MappedFile(str(path), opened.marks)
     if _contiguous(record.shape, record.strides):
-        return FileTensor(str(path), first, record.shape, record.dtype, opened.marks)
-    whole = FileTensor(str(path), first, (last + 1,), record.dtype, opened.marks)
+        return FileTensor(source, first, record.shape, record.dtype)
+    whole = FileTensor(source, first, (last + 1,), record.dtype)
     return Strided(whole, record.shape, record.strides)
 
 

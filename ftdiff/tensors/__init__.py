@@ -1,0 +1,42 @@
+"""A tensor is a name, a shape and a dtype now, and bytes when asked.
+
+To add a place that bytes come from: a frozen record with what `Source` asks for. To add a way in
+which a tensor lies in them: a frozen record with what `LazyTensor` asks for.
+"""
+
+from ftdiff.tensors.lazy import (
+    DTYPES,
+    Array,
+    LazyTensor,
+    matrices,
+    matrix_shape,
+    nbytes,
+    numel,
+    precision,
+)
+from ftdiff.tensors.memory import ArrayTensor
+from ftdiff.tensors.source import MappedFile, PreadFile, Source, Stamp, stamp
+from ftdiff.tensors.stored import FileTensor
+from ftdiff.tensors.views import FirstRows, Strided, is_quantised, stored_as
+
+__all__ = [
+    "DTYPES",
+    "Array",
+    "ArrayTensor",
+    "FileTensor",
+    "FirstRows",
+    "LazyTensor",
+    "MappedFile",
+    "PreadFile",
+    "Source",
+    "Stamp",
+    "Strided",
+    "is_quantised",
+    "matrices",
+    "matrix_shape",
+    "nbytes",
+    "numel",
+    "precision",
+    "stamp",
+    "stored_as",
+]

@@ -1,0 +1,156 @@
+"""Where bytes come from: an identity, and a run of them lent when asked."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from ftdiff.errors import BadFile
+
+#: What identifies a local file without reading it: device, inode, size and time of last change.
+Stamp = tuple[int, int, int, int]
+
+
+class Source(Hashable, Protocol):
+    """A run of bytes that can be read again: small, frozen, and the same on every worker."""
+
+    @property
+    def name(self) -> str:
+        """The path or URL, for people."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two sources only if they hold the same bytes."""
+
+    def lend(self, start: int, stop: int) -> AbstractContextManager[memoryview]:
+        """Lend bytes `start` to `stop`, not to be written, nor kept after the block.
+
+        Raises
+        ------
+        BadFile
+            The bytes are not there any more, or are others than when it was opened.
+        """
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """A local file as one memory map, of which the pages of a run are given back when it ends."""
+
+    path: str
+    stamp: Stamp
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self.path
+
+    @property
+    def size(self) -> int:
+        """The file's size when it was opened."""
+        return self.stamp[2]
+
+    @property
+    def identity(self) -> Hashable:
+        """The file itself, links resolved."""
+        return self.stamp
+
+    @contextmanager
+    def lend(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Lend a view of the map; see `Source`."""
+        if stop <= start:
+            yield memoryview(b"")
+            return
+        pages = _map(self.path, self.stamp)
+        if pages.size() < len(pages):  # reading beyond the end of a file ends the process
+            raise BadFile(f"{self.path}: cut short since it was opened; compare again")
+        yield memoryview(pages)[start:stop]
+        _give_back(pages, start, stop)
+
+
+@dataclass(frozen=True)
+class PreadFile:
+    """A local file that is read by copies: half as fast, and safe where a map is not.
+
+    A file on a network file system may be cut short by another machine, which ends a process that
+    reads a map of it.
+    """
+
+    path: str
+    stamp: Stamp
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self.path
+
+    @property
+    def size(self) -> int:
+        """The file's size when it was opened."""
+        return self.stamp[2]
+
+    @property
+    def identity(self) -> Hashable:
+        """The file itself, links resolved."""
+        return self.stamp
+
+    @contextmanager
+    def lend(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Lend a copy; see `Source`."""
+        held = bytearray(max(stop - start, 0))
+        view = memoryview(held)
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                if stamp(self.path) != self.stamp:
+                    raise BadFile(f"{self.path}: changed since it was opened; compare again")
+                file.seek(start)
+                done = 0
+                while done < len(held):
+                    count = file.readinto(view[done:])
+                    if not count:
+                        raise BadFile(f"{self.path}: cut short since it was opened; compare again")
+                    done += count
+        except OSError as error:
+            raise BadFile(f"{self.path}: {error.strerror or error}") from error
+        yield view.toreadonly()
+
+
+def stamp(path: str | os.PathLike[str]) -> Stamp:
+    """Return what identifies a file's bytes without reading them, links resolved.
+
+    Raises
+    ------
+    BadFile
+        It is a pipe or a device: opening one may wait, and reading one may not end.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise BadFile(f"{path}: not a file that can be read twice, but a pipe or a device")
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _map(path: str, expected: Stamp) -> mmap.mmap:
+    try:
+        with open(path, "rb") as file:
+            found = stamp(path)
+            if found != expected:
+                raise BadFile(f"{path}: changed since it was opened; compare again")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+def _give_back(pages: mmap.mmap, start: int, stop: int) -> None:
+    if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        first = start - start % mmap.PAGESIZE
+        pages.madvise(mmap.MADV_DONTNEED, first, stop - first)
