@@ -31,6 +31,7 @@ from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
@@ -165,6 +166,7 @@ def _open_weights(path: Path) -> Checkpoint:
     if weights is not None:
         return open_stored(weights)
     if (path / "adapter_model.bin").is_file():
+        refuse_pointer(path / "adapter_model.bin")
         raise BadFile(
             f"{path}: adapter_model.bin is a pickle, which can run code when it is read; save it "
             "again with a recent peft, which writes adapter_model.safetensors"
