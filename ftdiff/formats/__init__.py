@@ -16,6 +16,7 @@ from ftdiff.formats import memory, safetensors, torch_zip
 from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.quantised import Broken, Quantised, dequantising
+from ftdiff.formats.unread import why_unread
 from ftdiff.registry import Registry
 
 __all__ = [
@@ -107,21 +108,4 @@ def open_stored(path: Path) -> Checkpoint:
     for known in FORMATS.values():
         if known.recognises(path):
             return known.open_(path)
-    raise BadFile(_unrecognised(path))
-
-
-def _unrecognised(path: Path) -> str:
-    pickles = (".pkl", ".pickle", ".joblib")
-    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else [path.name]
-    pickled = [name for name in names if name.endswith(pickles)]
-    if pickled:
-        return (
-            f"{path}: {pickled[0]} is a pickle, which can run code when it is read; save it as "
-            "safetensors (save_pretrained(..., safe_serialization=True))"
-        )
-    suffixes = [known.suffix for known in FORMATS.values()]
-    if path.is_dir():
-        looked = ", ".join(f"*{suffix}" for suffix in suffixes)
-        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        return f"{path}: no weights here (looked for {looked}; found {shown or 'nothing'})"
-    return f"{path}: not a {' or '.join(suffixes)} file or a folder with one"
+    raise BadFile(why_unread(path, (known.suffix for known in FORMATS.values())))
