@@ -17,6 +17,7 @@ from ftdiff.tensors.lazy import (
 from ftdiff.tensors.memory import ArrayTensor
 from ftdiff.tensors.source import MappedFile, PreadFile, Source, Stamp, stamp
 from ftdiff.tensors.stored import FileTensor
+from ftdiff.tensors.strips import strip
 from ftdiff.tensors.views import FirstRows, Strided, is_quantised, stored_as
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "precision",
     "stamp",
     "stored_as",
+    "strip",
 ]

@@ -31,7 +31,6 @@ from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
-from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 

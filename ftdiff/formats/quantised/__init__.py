@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from ftdiff.errors import FtdiffError
 from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.formats.quantised import bits4, bits8, float8, integers
+from ftdiff.formats.quantised.described import Told
 from ftdiff.formats.quantised.tensor import Broken, Quantised
 from ftdiff.formats.quantised.unclaimed import unclaimed
 from ftdiff.registry import Registry
@@ -31,13 +32,11 @@ class Scheme(Protocol):
     OWNER: str
 
     def claims(
-        self, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]
+        self, tensors: Mapping[str, LazyTensor], told: Told
     ) -> Mapping[str, tuple[str, ...]]:
         """Return the names of weights that are stored this way, and the siblings of each."""
 
-    def open_(
-        self, name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]
-    ) -> Quantised:
+    def open_(self, name: str, tensors: Mapping[str, LazyTensor], told: Told) -> Quantised:
         """Resolve one weight; only its description may be read.
 
         Raises
@@ -61,13 +60,14 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
     rest is kept. Notes say what was dequantised, and to what.
     """
     tensors = dict(checkpoint.tensors)
+    told = Told(checkpoint.config, checkpoint.metadata)
     made: dict[str, LazyTensor] = {}
     scales: dict[str, None] = {}
     stored: Counter[tuple[str, str, str]] = Counter()
     for scheme in SCHEMES.values():
-        for name, siblings in scheme.claims(tensors, checkpoint.config).items():
+        for name, siblings in scheme.claims(tensors, told).items():
             try:
-                found = scheme.open_(name, tensors, checkpoint.config)
+                found = scheme.open_(name, tensors, told)
             except FtdiffError as error:
                 packed = next(tensors[s] for s in (name, *siblings) if s in tensors)
                 reason = f"{checkpoint.source}: {name}: {error}"

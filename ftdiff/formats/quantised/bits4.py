@@ -15,7 +15,9 @@ import numpy as np
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import parse_json
-from ftdiff.formats.quantised.described import expect, floating, places, sides, whole
+from ftdiff.formats.quantised.blocks import Blocks
+from ftdiff.formats.quantised.codes import Nibbles
+from ftdiff.formats.quantised.described import Told, expect, floating, places, sides, whole
 from ftdiff.formats.quantised.tensor import Quantised
 from ftdiff.tensors import Array, LazyTensor, numel
 
@@ -26,74 +28,39 @@ _LONGEST = 1 << 16  # bytes of a description
 
 
 @dataclass(frozen=True)
-class Nested:
-    """Maxima that are themselves codes: their own levels, maxima and block, and what was taken off.
+class Maxima:
+    """The largest absolute value of each block: plain, or themselves codes of a level.
 
-    A maximum is level · nested maximum + offset.
+    Those are level · nested maximum + what was taken off.
     """
 
-    levels: LazyTensor
-    absmax: LazyTensor
-    blocksize: int
-    offset: float
-
-    def lift(self, codes: Array, first: int) -> Array:
-        """Return the maxima of codes that begin at block `first`, float32."""
-        last = first + len(codes)
-        low, high = first // self.blocksize, -(-last // self.blocksize)
-        outer = self.absmax.read(slice(low, high)).astype(np.float32)
-        own = np.arange(first, last) // self.blocksize - low
-        lifted: Array = self.levels.read()[codes] * outer[own] + np.float32(self.offset)
-        return lifted
-
-
-@dataclass(frozen=True)
-class FourBits:
-    """Where a weight of four bits lies."""
-
-    shape: tuple[int, ...]
-    packed: LazyTensor
-    map: LazyTensor
-    absmax: LazyTensor
-    blocksize: int
-    nested: Nested | None = None
-    unit: float = 1.0
+    tensor: LazyTensor
+    table: LazyTensor | None = None
+    outer: LazyTensor | None = None
+    blocksize: int = 1
+    offset: float = 0.0
+    height: int = 1
 
     @property
     def storage(self) -> Hashable:
         """The places of its parts, and what the description says of them."""
-        more = () if self.nested is None else (self.nested.levels, self.nested.absmax)
-        found = places(self.packed, self.map, self.absmax, *more)
-        told = None if self.nested is None else (self.nested.blocksize, self.nested.offset)
-        return None if found is None else (found, self.shape, self.blocksize, told)
+        parts = (self.tensor, self.table, self.outer)
+        found = places(*(part for part in parts if part is not None))
+        return None if found is None else (found, self.blocksize, self.offset)
 
-    def levels(self) -> Array:
-        """Return the sixteen levels."""
-        return self.map.read().astype(np.float32)
-
-    def codes(self, start: int, stop: int) -> Array:
-        """Take the bytes apart."""
-        first, last = start // 2, -(-stop // 2)
-        with self.packed.window(first, last) as packed:
-            codes = np.empty(2 * len(packed), np.uint8)
-            np.right_shift(packed, 4, out=codes[::2])
-            np.bitwise_and(packed, 15, out=codes[1::2])
-        return codes[start - 2 * first : stop - 2 * first]
-
-    def scales(self, start: int, stop: int) -> Array:
-        """Repeat the maxima of the blocks that these entries touch."""
-        low, high = start // self.blocksize, -(-stop // self.blocksize)
-        maxima = self.absmax.read(slice(low, high))
-        if self.nested is not None:
-            maxima = self.nested.lift(maxima, low)
-        ends = np.minimum(np.arange(low + 1, high + 1) * self.blocksize, stop)
-        counts = np.diff(ends, prepend=start)
-        return np.repeat(maxima.astype(np.float32), counts)
+    def read(self, first: int, last: int) -> Array:
+        """Return the maxima of these blocks."""
+        stored = self.tensor.read(slice(first, last))
+        if self.table is None or self.outer is None:
+            return stored.astype(np.float32).reshape(-1, 1)
+        low, high = first // self.blocksize, -(-last // self.blocksize)
+        outer = self.outer.read(slice(low, high)).astype(np.float32)
+        own = np.arange(first, last) // self.blocksize - low
+        lifted: Array = self.table.read()[stored] * outer[own] + np.float32(self.offset)
+        return lifted.reshape(-1, 1)
 
 
-def claims(
-    tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]
-) -> Mapping[str, tuple[str, ...]]:
+def claims(tensors: Mapping[str, LazyTensor], told: Told) -> Mapping[str, tuple[str, ...]]:
     """Return the weights that a description lies beside."""
     found: dict[str, tuple[str, ...]] = {}
     for name in tensors:
@@ -105,7 +72,7 @@ def claims(
     return found
 
 
-def open_(name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]) -> Quantised:
+def open_(name: str, tensors: Mapping[str, LazyTensor], told: Told) -> Quantised:
     """Resolve one weight from its description.
 
     Raises
@@ -116,32 +83,35 @@ def open_(name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any
     endings = [ending for ending in _STATES if f"{name}{ending}" in tensors]
     if len(endings) > 1:
         raise BadFile("it is described both as NF4 and as FP4")
-    told = _description(f"{name}{endings[0]}", tensors)
-    shape = sides(told.get("shape"))
+    state = _description(f"{name}{endings[0]}", tensors)
+    shape = sides(state.get("shape"))
     size = numel(shape)
-    blocksize = whole(told.get("blocksize"), "its blocksize")
+    blocksize = whole(state.get("blocksize"), "its blocksize")
     packed = expect(tensors, name, None, ("U8",))
     if numel(packed.shape) != -(-size // 2):
         raise BadFile(f"{numel(packed.shape):,} bytes hold no shape {list(shape)} in 4 bits")
     blocks = -(-size // blocksize)
-    nested = "nested_blocksize" in told or f"{name}.nested_absmax" in tensors
+    nested = "nested_blocksize" in state or f"{name}.nested_absmax" in tensors
     absmax = expect(tensors, f"{name}.absmax", (blocks,), ("U8",) if nested else ("F32",))
     levels = expect(tensors, f"{name}.quant_map", (16,), ("F32",))
-    outer = _nested(name, tensors, told, blocks) if nested else None
-    packing = FourBits(shape, packed, levels, absmax, blocksize, outer)
-    return Quantised(packing, _STATES[endings[0]], floating(told.get("dtype"), "F32"))
+    maxima = _nested(name, tensors, state, absmax) if nested else Maxima(absmax)
+    width = min(blocksize, size + size % 2)
+    if width % 2 and blocks > 1:
+        raise BadFile(f"its blocksize is {blocksize}, an odd number of 4 bits")
+    packing = Blocks(shape, width, width, Nibbles(packed, True), levels, maxima)
+    return Quantised(packing, _STATES[endings[0]], floating(state.get("dtype"), "F32"))
 
 
 def _nested(
-    name: str, tensors: Mapping[str, LazyTensor], told: Mapping[str, Any], blocks: int
-) -> Nested:
-    blocksize = whole(told.get("nested_blocksize"), "its nested_blocksize")
-    offset = told.get("nested_offset")
+    name: str, tensors: Mapping[str, LazyTensor], state: Mapping[str, Any], absmax: LazyTensor
+) -> Maxima:
+    blocksize = whole(state.get("nested_blocksize"), "its nested_blocksize")
+    offset = state.get("nested_offset")
     if not isinstance(offset, (int, float)) or not math.isfinite(offset):
         raise BadFile(f"its nested_offset is {str(offset)[:40]}, expected a number")
-    absmax = expect(tensors, f"{name}.nested_absmax", (-(-blocks // blocksize),), ("F32",))
-    levels = expect(tensors, f"{name}.nested_quant_map", (256,), ("F32",))
-    return Nested(levels, absmax, blocksize, float(offset))
+    outer = expect(tensors, f"{name}.nested_absmax", (-(-absmax.shape[0] // blocksize),), ("F32",))
+    table = expect(tensors, f"{name}.nested_quant_map", (256,), ("F32",))
+    return Maxima(absmax, table, outer, blocksize, float(offset))
 
 
 def _description(name: str, tensors: Mapping[str, LazyTensor]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.errors import BadFile
@@ -68,15 +69,29 @@ def floating(value: Any, otherwise: str) -> str:
     return _FLOATS.get(str(value).removeprefix("torch."), otherwise)
 
 
-def model_dtype(config: Mapping[str, Any]) -> str:
-    """Return the dtype that a model's configuration names for its weights, or else F32."""
-    return floating(config.get("dtype", config.get("torch_dtype")), "F32")
+@dataclass(frozen=True)
+class Told:
+    """What files say beside their tensors: `config.json`, and the metadata of their headers."""
 
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
-def method(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a configuration's `quantization_config`; empty where there is none."""
-    found = config.get("quantization_config")
-    return found if isinstance(found, dict) else {}
+    @property
+    def dtype(self) -> str:
+        """The dtype that the configuration names for the model's weights, or else F32."""
+        return floating(self.config.get("dtype", self.config.get("torch_dtype")), "F32")
+
+    @property
+    def method(self) -> Mapping[str, Any]:
+        """The configuration's `quantization_config`; empty where there is none."""
+        found = self.config.get("quantization_config")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def method_name(self) -> str:
+        """Who quantised the model, as the configuration says; empty where it does not."""
+        found = self.method.get("quant_method")
+        return found if isinstance(found, str) else ""
 
 
 def places(*tensors: LazyTensor) -> tuple[Any, ...] | None:

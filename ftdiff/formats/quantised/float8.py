@@ -5,85 +5,38 @@ Scales are multiplied, `_inv` or not; a scale of one byte is an exponent, 2^(x â
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ftdiff.errors import BadFile
-from ftdiff.formats.quantised.described import expect, method, model_dtype, places, whole
+from ftdiff.formats.quantised.blocks import Blocks
+from ftdiff.formats.quantised.codes import Bytes
+from ftdiff.formats.quantised.described import Told, expect, whole
+from ftdiff.formats.quantised.scales import Scales, as_bytes
 from ftdiff.formats.quantised.tensor import Quantised
-from ftdiff.tensors import DTYPES, Array, LazyTensor
+from ftdiff.tensors import LazyTensor, numel
 
 OWNER = "float 8 with scales"
-_SCALES = ("_scale_inv", "_scale")
+_SCALES = ("_scale_inv", "_scale", "_scales")
 _FLOATS = ("F32", "BF16", "F16", "F64", "U8")
 _EIGHTS = ("F8_E4M3", "F8_E5M2")
+#: Entries that share an exponent in the MX formats.
+_MX = 32
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Where a matrix of float 8 lies, and its scales: one for each block of rows and columns."""
-
-    packed: LazyTensor
-    held: LazyTensor
-    block: tuple[int, int]
-    unit: float = 1.0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The weight's shape."""
-        return self.packed.shape
-
-    @property
-    def storage(self) -> Hashable:
-        """The places of both parts."""
-        found = places(self.packed, self.held)
-        return None if found is None else (found, self.block)
-
-    def levels(self) -> Array:
-        """Return what each byte stands for."""
-        return np.arange(256, dtype=np.uint8).view(DTYPES[self.packed.dtype]).astype(np.float32)
-
-    def codes(self, start: int, stop: int) -> Array:
-        """Return the bytes."""
-        with self.packed.window(start, stop) as values:
-            return values.view(np.uint8).copy()
-
-    def scales(self, start: int, stop: int) -> Array:
-        """Spread the scales of the blocks that these entries' rows touch."""
-        columns, (height, width) = self.shape[1], self.block
-        first, last = start // columns, -(-stop // columns)
-        across = -(-columns // width)
-        low, high = first // height, -(-last // height)
-        with self.held.window(low * across, high * across) as stored:
-            grid = _factors(stored).reshape(high - low, across)
-        lines = grid[np.arange(first, last) // height - low]
-        flat = np.repeat(lines, width, axis=1)[:, :columns].reshape(-1)
-        return flat[start - first * columns : stop - first * columns]
-
-
-def _factors(stored: Array) -> Array:
-    if stored.dtype == np.uint8:
-        return np.exp2(stored.astype(np.float32) - 127)
-    return stored.astype(np.float32)
-
-
-def claims(
-    tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]
-) -> Mapping[str, tuple[str, ...]]:
+def claims(tensors: Mapping[str, LazyTensor], told: Told) -> Mapping[str, tuple[str, ...]]:
     """Return the float-8 tensors that a scale lies beside."""
     found = {}
     for name, tensor in tensors.items():
         beside = tuple(f"{name}{end}" for end in _SCALES if f"{name}{end}" in tensors)
         if beside and tensor.dtype in _EIGHTS:
-            others = (f"{name.rpartition('.')[0]}.input_scale", f"{name}_activation_scale")
+            module = name.rpartition(".")[0]
+            others = (f"{module}.input_scale", f"{name}_activation_scale", f"{name}_shape")
             found[name] = (*beside, *others)
     return found
 
 
-def open_(name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]) -> Quantised:
+def open_(name: str, tensors: Mapping[str, LazyTensor], told: Told) -> Quantised:
     """Resolve one weight.
 
     Raises
@@ -95,28 +48,57 @@ def open_(name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any
     beside = [f"{name}{end}" for end in _SCALES if f"{name}{end}" in tensors]
     if len(beside) > 1:
         raise BadFile(f"it has two scales, {beside[0]} and {beside[1]}")
-    scale = expect(tensors, beside[0], None, _FLOATS)
-    if len(packed.shape) != 2:
+    return scaled(packed, as_bytes(tensors[beside[0]]), beside[0], told, packed.dtype)
+
+
+def scaled(packed: LazyTensor, scale: LazyTensor, name: str, told: Told, kind: str) -> Quantised:
+    """Return bytes of a kind, with the scale of that name: for blocks, rows, or the whole.
+
+    Raises
+    ------
+    BadFile
+        It is no matrix, or its scales do not fit it.
+    """
+    expect({name: scale}, name, None, _FLOATS)
+    if len(packed.shape) < 2:
         raise BadFile(f"its shape is {list(packed.shape)}: scales are known for matrices only")
-    block = _block(packed.shape, scale.shape, method(config))
-    return Quantised(Blocks(packed, scale, block), packed.dtype, model_dtype(config))
+    height, width = block_of(packed.shape, scale, told.method)
+    columns = packed.shape[-1]
+    across = -(-columns // max(1, width))
+    scales = Scales(scale, height, across, "U8" if scale.dtype == "U8" else "")
+    packing = Blocks(packed.shape, columns, width, Bytes(packed), kind, scales)
+    return Quantised(packing, kind, told.dtype)
 
 
-def _block(
-    shape: tuple[int, ...], scales: tuple[int, ...], told: Mapping[str, Any]
+def block_of(
+    shape: tuple[int, ...], scale: LazyTensor, told: Mapping[str, Any], *, groups: bool = False
 ) -> tuple[int, int]:
-    """Return the rows and columns that share a scale.
+    """Return the rows and columns that share a scale; rows of stacked matrices follow each other.
 
     By the configuration where it names a size that fits, or else 128Ã—128 as published.
+
+    Raises
+    ------
+    BadFile
+        The scales fit in no way that is known.
     """
-    rows, columns = max(1, shape[0]), max(1, shape[1])
-    if scales in ((), (1,), (1, 1)):
+    *stack, high, wide = shape
+    scales, rows, columns = scale.shape, max(1, high), max(1, wide)
+    if not stack and scales in ((), (1,), (1, 1)):
         return rows, columns
-    if scales in ((shape[0],), (shape[0], 1)):
+    if scales in ((*stack, high), (*stack, high, 1)):
         return 1, columns
+    if stack and scales in ((*stack,), (*stack, 1), (*stack, 1, 1)):
+        return rows, columns
+    if scales == (*stack, high, wide // _MX) and scale.dtype == "U8" and wide % _MX == 0:
+        return 1, _MX
     named = told.get("weight_block_size", [128, 128])
     if isinstance(named, list) and len(named) == 2:
         height, width = (whole(side, "a side of weight_block_size") for side in named)
-        if scales == (-(-shape[0] // height), -(-shape[1] // width)):
+        fits = scales == (*stack, -(-high // height), -(-wide // width))
+        if fits and (numel(tuple(stack)) == 1 or high % height == 0):
             return height, width
+    beside = groups and len(scales) == len(shape) and scales[:-1] == shape[:-1]
+    if beside and scales[-1] and wide % scales[-1] == 0:
+        return 1, wide // scales[-1]
     raise BadFile(f"scales of shape {list(scales)} fit no {list(shape)} in blocks of {named}")

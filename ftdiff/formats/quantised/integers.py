@@ -7,20 +7,22 @@ order of its own. W = scale · (q − zero).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from ftdiff.errors import BadFile
-from ftdiff.formats.quantised.described import expect, method, places, whole
-from ftdiff.formats.quantised.tensor import Quantised
-from ftdiff.tensors import Array, LazyTensor
+from ftdiff.formats.quantised.codes import levels
+from ftdiff.formats.quantised.described import Told, expect, places, whole
+from ftdiff.formats.quantised.tensor import CHUNK, Quantised, Tile
+from ftdiff.tensors import Array, LazyTensor, strip
 
 OWNER = "GPTQ or AWQ"
 _WORD = 32
+#: The side of the squares in which a weight is turned.
+_SIDE = int(CHUNK**0.5)
 #: Which of eight outputs each nibble of AWQ's words holds, from the lowest.
 _AWQ = (0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -64,64 +66,68 @@ class Words:
         return None if found is None else (found, self.shape, self.bits, self.less, self.order)
 
     @property
+    def width(self) -> int:
+        """The inputs."""
+        return self.shape[1]
+
+    @property
     def many(self) -> int:
         """The numbers in a word."""
         return _WORD // self.bits
 
     def levels(self) -> Array:
-        """Return every difference of a number and a zero."""
-        most = 1 << self.bits
-        return np.arange(-most, most, dtype=np.float32)
+        """Return the numbers themselves."""
+        return levels(f"U{self.bits}")
 
-    def codes(self, start: int, stop: int) -> Array:
-        """Unpack the rows of W that hold these entries, less their zeros."""
-        first, last = self._rows(start, stop)
-        q = self._numbers(first, last)
+    def tiles(self, first: int, last: int) -> Iterator[Tile]:
+        """Yield squares of rows of W, which are columns of what is stored."""
         groups = _groups(self)
-        zeros = self._unpacked(self.zeros, first, last).astype(np.int32) + self.less
-        found = q - zeros[groups] + (1 << self.bits)  # inputs × these rows
-        return self._cut(found, first, start, stop)
+        count, inputs = self.held.shape[0], self.shape[1]
+        words = range(first // self.many, -(-last // self.many))
+        with strip(self.held, self.shape[0], range(count), range(first, last)) as held:
+            scales = held.astype(np.float32)
+        with strip(self.zeros, self.zeros.shape[1], range(count), words) as stored:
+            zeros = self._across(stored, first, last).astype(np.float32) + self.less
+        columns = words if self.order else range(first, last)
+        rows = range(self.packed.shape[0])
+        side = _SIDE // (1 if self.order else self.many)
+        with strip(self.packed, self.packed.shape[1], rows, columns) as stored:
+            for low in range(0, last - first, _SIDE):
+                high = min(low + _SIDE, last - first)
+                for start in range(0, len(rows), side):
+                    block = stored[start : start + side]
+                    codes = self._codes(block, first, first + low, first + high)
+                    into = slice(start * _SIDE // side, start * _SIDE // side + len(codes))
+                    into = slice(into.start, min(into.stop, inputs))
+                    own = groups[into]
+                    if own.min() == own.max():  # the whole of it is in one group
+                        own = own[:1]
+                    yield Tile(
+                        slice(low, high), into, codes[: into.stop - into.start],
+                        scales[own, low:high], zeros[own, low:high], turned=True,
+                    )  # fmt: skip
 
-    def scales(self, start: int, stop: int) -> Array:
-        """Spread each group's scale over its inputs."""
-        first, last = self._rows(start, stop)
-        with self.held.window(0, len_of(self.held)) as flat:
-            mine = flat.reshape(self.held.shape)[:, first:last].astype(np.float32)
-        return self._cut(mine[_groups(self)], first, start, stop)
-
-    def _rows(self, start: int, stop: int) -> tuple[int, int]:
-        width = self.shape[1]
-        return start // width, -(-stop // width)
-
-    def _cut(self, turned: Array, first: int, start: int, stop: int) -> Array:
-        """Return the run of entries, flat in the order of W, of inputs × rows from `first`."""
-        offset = first * self.shape[1]
-        return np.ascontiguousarray(turned.T).reshape(-1)[start - offset : stop - offset]
-
-    def _numbers(self, first: int, last: int) -> Array:
-        """Return q of these outputs, inputs × outputs."""
+    def _codes(self, stored: Array, first: int, low: int, high: int) -> Array:
+        """Return inputs × outputs `low` to `high` of words whose outputs begin with `first`."""
         if self.order:
-            return self._unpacked(self.packed, first, last).astype(np.int32)
-        with self.packed.window(0, len_of(self.packed)) as flat:
-            words = flat.reshape(self.packed.shape)[:, first:last].astype(np.int64)
-        shifts = np.arange(self.many) * self.bits
-        parts = (words[:, None, :] >> shifts[None, :, None]) & ((1 << self.bits) - 1)
-        return parts.reshape(-1, last - first)[: self.shape[1]].astype(np.int32)
+            begin = low // self.many - first // self.many
+            end = -(-high // self.many) - first // self.many
+            return self._across(stored[:, begin:end], low, high)
+        words = stored[:, low - first : high - first]
+        codes = np.empty((len(words), self.many, words.shape[1]), np.uint8)
+        mask = (1 << self.bits) - 1
+        for i in range(self.many):
+            codes[:, i] = (words >> (i * self.bits)) & mask
+        return codes.reshape(-1, words.shape[1])
 
-    def _unpacked(self, tensor: LazyTensor, first: int, last: int) -> Array:
+    def _across(self, stored: Array, first: int, last: int) -> Array:
         """Return the numbers of these columns, of words that are packed along the columns."""
-        low, high = first // self.many, -(-last // self.many)
-        with tensor.window(0, len_of(tensor)) as flat:
-            words = flat.reshape(tensor.shape)[:, low:high].astype(np.int64)
-        order = np.argsort(self.order) if self.order else np.arange(self.many)
-        parts = (words[:, :, None] >> (order * self.bits)) & ((1 << self.bits) - 1)
-        offset = low * self.many
-        return parts.reshape(len(words), -1)[:, first - offset : last - offset]
-
-
-def len_of(tensor: LazyTensor) -> int:
-    """Return the entries of a matrix."""
-    return tensor.shape[0] * tensor.shape[1]
+        codes = np.empty((*stored.shape, self.many), np.uint8)
+        mask = (1 << self.bits) - 1
+        for i, place in enumerate(self.order or range(self.many)):
+            codes[:, :, place] = (stored >> (i * self.bits)) & mask
+        offset = first // self.many * self.many
+        return codes.reshape(len(stored), -1)[:, first - offset : last - offset]
 
 
 @lru_cache(maxsize=8)
@@ -142,9 +148,7 @@ def _groups(packing: Words) -> Array:
     return found
 
 
-def claims(
-    tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]
-) -> Mapping[str, tuple[str, ...]]:
+def claims(tensors: Mapping[str, LazyTensor], told: Told) -> Mapping[str, tuple[str, ...]]:
     """Return the modules that have a `qweight`, as the weight that they stand for."""
     found = {}
     for name in tensors:
@@ -155,7 +159,7 @@ def claims(
     return found
 
 
-def open_(name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any]) -> Quantised:
+def open_(name: str, tensors: Mapping[str, LazyTensor], told: Told) -> Quantised:
     """Resolve one module; which of the two formats it is, its shapes and configuration say.
 
     Raises
@@ -163,8 +167,8 @@ def open_(name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any
     BadFile
         Bits, shapes or zeros contradict each other.
     """
-    told, module = method(config), name.removesuffix(".weight")
-    bits = whole(told.get("bits", told.get("w_bit", 4)), "bits", 2, 8)
+    given, module = told.method, name.removesuffix(".weight")
+    bits = whole(given.get("bits", given.get("w_bit", 4)), "bits", 2, 8)
     if bits not in (2, 4, 8):
         raise BadFile(f"{bits} bits do not divide a word of {_WORD}")
     many = _WORD // bits
@@ -185,6 +189,6 @@ def open_(name: str, tensors: Mapping[str, LazyTensor], config: Mapping[str, Any
     told_groups = tensors.get(f"{module}.g_idx")
     if told_groups is not None:
         told_groups = expect(tensors, f"{module}.g_idx", (inputs,), ("I32", "I64"))
-    less = 0 if told.get("checkpoint_format") == "gptq_v2" else 1
+    less = 0 if given.get("checkpoint_format") == "gptq_v2" else 1
     packing = Words((out, inputs), packed, zeros, held, bits, told_groups, less)
     return Quantised(packing, f"INT{bits}", held.dtype)

@@ -13,6 +13,55 @@ import numpy as np
 from ftdiff.errors import BadFile
 from ftdiff.tensors import DTYPES, Array, numel
 
+#: Entries that are dequantised at a time: what is made of them on the way fits a core's cache.
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some rows and columns of a run of rows: W = (level of the code − zero) · scale + offset.
+
+    Parameters
+    ----------
+    rows, columns
+        Where it is in the run.
+    codes
+        Indices into the levels, rows × columns, of which the columns may be split into blocks.
+    scales, zeros, offsets
+        float32, one for each block: shaped to be broadcast against the codes.
+    turned
+        All of these are columns × rows.
+    """
+
+    rows: slice
+    columns: slice
+    codes: Array
+    scales: Array
+    zeros: Array | None = None
+    offsets: Array | None = None
+    turned: bool = False
+
+    def values(self, levels: Array, unit: float) -> Array:
+        """Return what stands for these codes, of a table of levels, float32."""
+        found = np.take(levels, self.codes, mode="clip")
+        if self.zeros is not None:
+            found -= self.zeros
+        found *= self.scales
+        if unit != 1.0:
+            found *= np.float32(unit)
+        if self.offsets is not None:
+            found += self.offsets
+        return found
+
+    def put(self, values: Array, out: Array) -> None:
+        """Write values of this tile into the run, rounded to its dtype."""
+        place = out[self.rows, self.columns]
+        if self.turned:
+            held = values.astype(out.dtype).reshape(place.shape[1], place.shape[0])
+            place[...] = held.T
+        else:
+            place[...] = values.reshape(place.shape)
+
 
 class Packing(Hashable, Protocol):
     """How codes and scales of one weight lie in the file; frozen, picklable, holds lazy tensors."""
@@ -20,6 +69,10 @@ class Packing(Hashable, Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """The weight's shape, as the model has it."""
+
+    @property
+    def width(self) -> int:
+        """The entries of a row, as they are unpacked; the last row may be cut short."""
 
     @property
     def storage(self) -> Hashable:
@@ -32,11 +85,8 @@ class Packing(Hashable, Protocol):
     def levels(self) -> Array:
         """Return the level of each code, float32."""
 
-    def codes(self, start: int, stop: int) -> Array:
-        """Return the codes of these entries, flat; indices into `levels`."""
-
-    def scales(self, start: int, stop: int) -> Array:
-        """Return the scales of these entries, flat, float32."""
+    def tiles(self, first: int, last: int) -> Iterator[Tile]:
+        """Yield tiles that cover rows `first` to `last`; nothing else is asked of the file."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +100,7 @@ class Quantised:
     scheme
         What it is called: NF4, INT8, F8_E4M3, ….
     dtype
-        The float dtype in which the values are lent: products of float32, rounded once.
+        The float dtype in which the values are lent: computed in float32, rounded once.
     place
         Source and name, for complaints.
     """
@@ -94,26 +144,51 @@ class Quantised:
 
         A cell ends half-way to the next level; the outermost have no end.
         """
-        below, above = _edges(self.packing)
-        codes, scales = self._parts(start, stop)
-        scales = scales * np.float32(self.packing.unit)
+        run, low = self._run(start, stop, np.dtype(np.float32))
+        high = np.empty_like(low)
         with np.errstate(invalid="ignore"):  # no scale, and no end: nothing is known
-            ends = below[codes] * scales, above[codes] * scales
-        return np.minimum(*ends), np.maximum(*ends)
+            for tile in self._tiles(run):
+                ends = [tile.values(ends, self.packing.unit) for ends in _edges(self.packing)]
+                tile.put(np.minimum(*ends), low)
+                tile.put(np.maximum(*ends), high)
+        return self._cut(low, run, start, stop), self._cut(high, run, start, stop)
+
+    def same_codes(self, other: Quantised, start: int, stop: int) -> bool:
+        """Say whether these entries have the same codes and scales in both.
+
+        Then they have the same values, bit for bit; else they may have.
+        """
+        mine, its = self.packing, other.packing
+        alike = (self.scheme, self.dtype, self.shape) == (other.scheme, other.dtype, other.shape)
+        if not alike or (mine.unit, mine.width) != (its.unit, its.width):
+            return False
+        if not np.array_equal(_levels(mine), _levels(its)):
+            return False
+        run, _ = self._run(start, stop, np.dtype(np.bool_))
+        pairs = zip(self._tiles(run), other._tiles(run), strict=False)
+        return all(_alike(one, two) for one, two in pairs)
 
     def _values(self, start: int, stop: int) -> Array:
-        if stop <= start:
-            return np.empty(0, DTYPES[self.dtype])
+        run, out = self._run(start, stop, DTYPES[self.dtype])
         with np.errstate(all="ignore"):  # beyond the largest number of the dtype: an infinity
-            codes, scales = self._parts(start, stop)
-            values = _levels(self.packing)[codes]
-            values *= scales
-            values *= np.float32(self.packing.unit)
-            return values.astype(DTYPES[self.dtype])
+            levels = _levels(self.packing)
+            for tile in self._tiles(run):
+                tile.put(tile.values(levels, self.packing.unit), out)
+        return self._cut(out, run, start, stop)
 
-    def _parts(self, start: int, stop: int) -> tuple[Array, Array]:
+    def _run(self, start: int, stop: int, dtype: np.dtype[np.generic]) -> tuple[range, Array]:
+        """Return the rows that hold these entries, and room for them."""
+        width = max(1, self.packing.width)
+        run = range(start // width, -(-stop // width)) if stop > start else range(0)
+        return run, np.empty((len(run), width), dtype)
+
+    def _cut(self, rows: Array, run: range, start: int, stop: int) -> Array:
+        offset = run.start * rows.shape[1]
+        return rows.reshape(-1)[start - offset : max(start, stop) - offset] if run else rows[:0, 0]
+
+    def _tiles(self, run: range) -> Iterator[Tile]:
         try:
-            return self.packing.codes(start, stop), self.packing.scales(start, stop)
+            yield from self.packing.tiles(run.start, run.stop) if run else ()
         except BadFile as error:
             raise BadFile(f"{self.place}: {error}") from error
 
@@ -138,6 +213,16 @@ class Broken:
     def window(self, start: int, stop: int) -> AbstractContextManager[Array]:
         """Raise the complaint."""
         raise BadFile(self.reason)
+
+
+def _alike(one: Tile, two: Tile) -> bool:
+    if (one.rows, one.columns, one.turned) != (two.rows, two.columns, two.turned):
+        return False
+    pairs = ((one.codes, two.codes), (one.scales, two.scales))
+    held = ((one.zeros, two.zeros), (one.offsets, two.offsets))
+    return all(np.array_equal(a, b) for a, b in pairs) and all(
+        a is b if a is None or b is None else np.array_equal(a, b) for a, b in held
+    )
 
 
 @lru_cache(maxsize=256)
