@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -93,8 +94,6 @@ class Blocks:
             return None
         low, high = first // shared.height, -(-last // shared.height)
         numbers = shared.read(low, high)
-        if self.groups is not None and numbers.shape[1] > 1:
-            numbers = np.take(numbers, _groups(self.groups, numbers.shape[1]), axis=1)
         whose = None if shared.height == 1 else np.arange(first, last) // shared.height - low
         return numbers, whose
 
@@ -107,7 +106,10 @@ class Blocks:
     def _tile(self, where: tuple[slice, slice], codes: Array, shared: list[Array | None]) -> Tile:
         scales, zeros, offsets = shared
         assert scales is not None
-        if scales.shape[1] > 1 and self.groups is None:
+        if self.groups is not None:
+            groups = groups_of(self.groups, scales.shape[1])
+            return Tile(*where, codes, scales, zeros, offsets, groups)
+        if scales.shape[1] > 1:
             if self.width % self.block == 0:
                 codes = codes.reshape(len(codes), -1, self.block)
                 scales, zeros, offsets = (_beside(one) for one in (scales, zeros, offsets))
@@ -128,7 +130,8 @@ def _beside(numbers: Array | None) -> Array | None:
     return None if numbers is None else numbers[:, :, None]
 
 
-def _groups(tensor: LazyTensor, count: int) -> Array:
+@lru_cache(maxsize=64)
+def groups_of(tensor: LazyTensor, count: int) -> Array:
     """Return the block of each column, of so many.
 
     Raises

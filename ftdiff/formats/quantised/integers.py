@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from math import lcm
 
 import numpy as np
 
 from ftdiff.errors import BadFile
-from ftdiff.formats.quantised.codes import levels
+from ftdiff.formats.quantised.blocks import groups_of
+from ftdiff.formats.quantised.codes import levels, unpacked
 from ftdiff.formats.quantised.described import Told, expect, places, whole
 from ftdiff.formats.quantised.tensor import CHUNK, Quantised, Tile
 from ftdiff.tensors import Array, LazyTensor, strip
 
 OWNER = "GPTQ or AWQ"
 _WORD = 32
-#: The side of the squares in which a weight is turned.
+#: About how many inputs of a weight are turned at a time.
 _SIDE = int(CHUNK**0.5)
 #: Which of eight outputs each nibble of AWQ's words holds, from the lowest.
 _AWQ = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -75,77 +76,80 @@ class Words:
         """The numbers in a word."""
         return _WORD // self.bits
 
+    @property
+    def down(self) -> int:
+        """The inputs in a row of words."""
+        return 1 if self.order else self.many
+
+    @property
+    def group(self) -> int:
+        """The inputs of a group, where they are beside each other."""
+        return -(-self.shape[1] // self.held.shape[0])
+
     def levels(self) -> Array:
         """Return the numbers themselves."""
         return levels(f"U{self.bits}")
 
     def tiles(self, first: int, last: int) -> Iterator[Tile]:
-        """Yield squares of rows of W, which are columns of what is stored."""
-        groups = _groups(self)
-        count, inputs = self.held.shape[0], self.shape[1]
+        """Yield rectangles of W, of which the rows are columns of what is stored, turned."""
+        count, out = self.held.shape
         words = range(first // self.many, -(-last // self.many))
-        with strip(self.held, self.shape[0], range(count), range(first, last)) as held:
-            scales = held.astype(np.float32)
+        with strip(self.held, out, range(count), range(first, last)) as held:
+            scales = held.T.astype(np.float32)
         with strip(self.zeros, self.zeros.shape[1], range(count), words) as stored:
             zeros = self._across(stored, first, last).astype(np.float32) + self.less
-        columns = words if self.order else range(first, last)
-        rows = range(self.packed.shape[0])
-        side = _SIDE // (1 if self.order else self.many)
+        columns, rows = words if self.order else range(first, last), range(self.packed.shape[0])
+        tall, wide = self._sides()
         with strip(self.packed, self.packed.shape[1], rows, columns) as stored:
-            for low in range(0, last - first, _SIDE):
-                high = min(low + _SIDE, last - first)
-                for start in range(0, len(rows), side):
-                    block = stored[start : start + side]
-                    codes = self._codes(block, first, first + low, first + high)
-                    into = slice(start * _SIDE // side, start * _SIDE // side + len(codes))
-                    into = slice(into.start, min(into.stop, inputs))
-                    own = groups[into]
-                    if own.min() == own.max():  # the whole of it is in one group
-                        own = own[:1]
-                    yield Tile(
-                        slice(low, high), into, codes[: into.stop - into.start],
-                        scales[own, low:high], zeros[own, low:high], turned=True,
-                    )  # fmt: skip
+            for low in range(0, last - first, tall):
+                high = min(low + tall, last - first)
+                for begin in range(0, self.shape[1], wide):
+                    start, stop = (at // self.down for at in (begin, begin + wide))
+                    codes = self._codes(stored[start:stop], first, low, high)
+                    yield self._tile(codes, scales[low:high], zeros[low:high], low, begin)
+
+    def _sides(self) -> tuple[int, int]:
+        """Return the outputs and inputs of a rectangle, which holds whole groups."""
+        if self.groups is not None:
+            return max(1, CHUNK // self.shape[1]), -(-self.shape[1] // self.down) * self.down
+        size = lcm(self.group, self.down)
+        wide = min(-(-_SIDE // size) * size, -(-self.shape[1] // size) * size)
+        return max(1, CHUNK // wide), wide
+
+    def _tile(self, codes: Array, scales: Array, zeros: Array, row: int, column: int) -> Tile:
+        """Return outputs × inputs, beginning there, with what their groups share."""
+        stop = min(column + codes.shape[1], self.shape[1])
+        rows, columns = slice(row, row + len(codes)), slice(column, stop)
+        codes = codes[:, : stop - column]
+        if self.groups is not None:
+            groups = groups_of(self.groups, self.held.shape[0])
+            return Tile(rows, columns, codes, scales, zeros, groups=groups)
+        own = slice(column // self.group, -(-stop // self.group))
+        scales, zeros = scales[:, own], zeros[:, own]
+        if codes.shape[1] % self.group == 0:
+            codes = codes.reshape(len(codes), -1, self.group)
+            return Tile(rows, columns, codes, scales[:, :, None], zeros[:, :, None])
+        groups = np.arange(codes.shape[1]) // self.group  # the last is cut short
+        return Tile(rows, columns, codes, scales, zeros, groups=groups)
 
     def _codes(self, stored: Array, first: int, low: int, high: int) -> Array:
-        """Return inputs × outputs `low` to `high` of words whose outputs begin with `first`."""
-        if self.order:
-            begin = low // self.many - first // self.many
-            end = -(-high // self.many) - first // self.many
-            return self._across(stored[:, begin:end], low, high)
-        words = stored[:, low - first : high - first]
-        codes = np.empty((len(words), self.many, words.shape[1]), np.uint8)
-        mask = (1 << self.bits) - 1
-        for i in range(self.many):
-            codes[:, i] = (words >> (i * self.bits)) & mask
-        return codes.reshape(-1, words.shape[1])
+        """Return outputs × inputs of words, of outputs `low` to `high` from the first."""
+        if not self.order:
+            return unpacked(stored[:, low:high].T, self.bits)
+        begin = (first + low) // self.many - first // self.many
+        end = -(-(first + high) // self.many) - first // self.many
+        return self._across(stored[:, begin:end], first + low, first + high)
 
     def _across(self, stored: Array, first: int, last: int) -> Array:
-        """Return the numbers of these columns, of words that are packed along the columns."""
-        codes = np.empty((*stored.shape, self.many), np.uint8)
-        mask = (1 << self.bits) - 1
+        """Return outputs × rows of words that are packed along the outputs."""
+        words = np.ascontiguousarray(stored.T)
+        codes = np.empty((len(words), self.many, words.shape[1]), np.uint8)
+        held, mask = np.empty_like(words), (1 << self.bits) - 1
         for i, place in enumerate(self.order or range(self.many)):
-            codes[:, :, place] = (stored >> (i * self.bits)) & mask
+            np.right_shift(words, i * self.bits, out=held)
+            codes[:, place] = np.bitwise_and(held, mask, out=held)
         offset = first // self.many * self.many
-        return codes.reshape(len(stored), -1)[:, first - offset : last - offset]
-
-
-@lru_cache(maxsize=8)
-def _groups(packing: Words) -> Array:
-    """Return the group of each input.
-
-    Raises
-    ------
-    BadFile
-        `g_idx` names a group that there is no scale for.
-    """
-    count, inputs = packing.held.shape[0], packing.shape[1]
-    if packing.groups is None:
-        return np.arange(inputs) // -(-inputs // count)
-    found = packing.groups.read().astype(np.int64)
-    if found.size and not 0 <= found.min() <= found.max() < count:
-        raise BadFile(f"g_idx names group {found.max()} of {count}")
-    return found
+        return codes.reshape(-1, words.shape[1])[first - offset : last - offset]
 
 
 def claims(tensors: Mapping[str, LazyTensor], told: Told) -> Mapping[str, tuple[str, ...]]:
