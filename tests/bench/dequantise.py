@@ -133,7 +133,7 @@ def models(
         ),
         "ct int8": (
             {"m.weight": bytes_(rows, columns).view(np.int8), "m.weight_scale": floats(rows, 1)},
-            told,
+            {"quantization_config": {"quant_method": "compressed-tensors"}},
         ),
         "nvfp4": (
             {

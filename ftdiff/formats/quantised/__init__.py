@@ -12,13 +12,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from ftdiff.errors import FtdiffError
+from ftdiff.errors import BadFile, FtdiffError
 from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.note import Note
-from ftdiff.formats.quantised import bits4, bits8, float8, integers
+from ftdiff.formats.quantised import (
+    bits4,
+    bits8,
+    comfy,
+    compressed,
+    float4,
+    float8,
+    integers,
+    mlx,
+    mxfp4,
+    torchao,
+)
 from ftdiff.formats.quantised.described import Told
 from ftdiff.formats.quantised.tensor import Broken, Quantised
-from ftdiff.formats.quantised.unclaimed import unclaimed
+from ftdiff.formats.quantised.unclaimed import refusal, refuse_method, unclaimed
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
@@ -46,10 +57,26 @@ class Scheme(Protocol):
         """
 
 
-#: Asked in this order.
+#: Asked in this order; what one takes, the next do not see.
 SCHEMES: Registry[Scheme] = Registry(
     "quantisation scheme",
-    {"4 bits": bits4, "8 bits": bits8, "float 8": float8, "integers": integers},
+    {
+        "4 bits": bits4,
+        "8 bits": bits8,
+        "ComfyUI": comfy,
+        "compressed-tensors": compressed,
+        "MXFP4 experts": mxfp4,
+        "float 4": float4,
+        "float 8": float8,
+        "integers": integers,
+        "MLX": mlx,
+        "torchao": torchao,
+    },
+)
+#: What `quant_method` may say of a checkpoint whose weights the schemes read.
+READ = (
+    *("bitsandbytes", "gptq", "awq", "auto-round", "compressed-tensors", "fp8", "fbgemm_fp8"),
+    *("mxfp4", "mxfp8", "nvfp4", "modelopt", "torchao"),
 )
 
 
@@ -61,8 +88,8 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
     """
     tensors = dict(checkpoint.tensors)
     told = Told(checkpoint.config, checkpoint.metadata)
+    refuse_method(checkpoint.source, tensors, told)
     made: dict[str, LazyTensor] = {}
-    scales: dict[str, None] = {}
     stored: Counter[tuple[str, str, str]] = Counter()
     for scheme in SCHEMES.values():
         for name, siblings in scheme.claims(tensors, told).items():
@@ -77,17 +104,7 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
                 stored[found.scheme, scheme.OWNER, found.dtype] += 1
             for sibling in siblings:
                 tensors.pop(sibling, None)
-    for name, siblings in unclaimed(tensors).items():
-        packed = tensors[name]
-        reason = (
-            f"{checkpoint.source}: {name}: stored as {packed.dtype} beside {siblings[0]}, a scale "
-            "that is not read here: the numbers alone are not the weight"
-        )
-        made[name] = Broken(packed.shape, reason, packed.dtype)
-        for sibling in siblings:
-            scales.setdefault(sibling)
-    for sibling in scales:
-        tensors.pop(sibling, None)
+    made |= _refused(checkpoint.source, tensors, made, told.method_name)
     if not made:
         return checkpoint
     kept = {name: made.pop(name, tensor) for name, tensor in tensors.items()} | made
@@ -102,3 +119,32 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
         for (scheme, owner, dtype), count in stored.items()
     ]
     return replace(checkpoint, tensors=kept, notes=(*checkpoint.notes, *notes))
+
+
+def _refused(
+    source: str, tensors: dict[str, LazyTensor], claimed: Mapping[str, LazyTensor], method: str
+) -> dict[str, LazyTensor]:
+    """Return weights of few bits that no scheme read, as what complains, and take their scales.
+
+    Raises
+    ------
+    BadFile
+        There is nothing else: who quantised the checkpoint is not known.
+    """
+    found = unclaimed(tensors, claimed, method)
+    if found and method and not claimed and method not in READ:
+        raise BadFile(refusal(source, method))
+    made: dict[str, LazyTensor] = {}
+    for name, siblings in found.items():
+        packed = tensors[name]
+        beside = (
+            f"beside {siblings[0]}, a scale that is not read here"
+            if siblings
+            else (f"in a checkpoint that {method} quantised, without a scale that is read here")
+        )
+        reason = f"{source}: {name}: stored as {packed.dtype} {beside}"
+        reason = f"{reason}: the numbers alone are not the weight"
+        made[name] = Broken(packed.shape, reason, packed.dtype)
+    for sibling in {name for siblings in found.values() for name in siblings}:
+        tensors.pop(sibling, None)
+    return made

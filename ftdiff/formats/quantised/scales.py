@@ -102,6 +102,39 @@ class PackedZeros:
         return found
 
 
+@dataclass(frozen=True)
+class Tiled:
+    """Scales of rows, in the order in which tensor cores take them: tiles of 128 rows × 4 blocks.
+
+    Byte (r mod 32) · 16 + (r div 32) · 4 + b of a tile is of its row r and block b; rows and
+    blocks are filled up to whole tiles.
+    """
+
+    tensor: LazyTensor
+    across: int
+    kind: str
+    factor: LazyTensor | None = None
+    height: int = 1
+
+    @property
+    def storage(self) -> Hashable:
+        """The places of its parts."""
+        parts = (self.tensor,) if self.factor is None else (self.tensor, self.factor)
+        found = places(*parts)
+        return None if found is None else (found, self.across, self.kind)
+
+    def read(self, first: int, last: int) -> Array:
+        """Read the tiles of these rows."""
+        low, high, beside = first // 128, -(-last // 128), -(-self.across // 4)
+        with self.tensor.window(low * beside * 512, high * beside * 512) as stored:
+            numbers = decoded(stored, self.kind).reshape(high - low, beside, 32, 4, 4)
+        rows = numbers.transpose(0, 3, 2, 1, 4).reshape((high - low) * 128, beside * 4)
+        if self.factor is not None:
+            rows = rows * self.factor.read().astype(np.float32).reshape(-1)[:1]
+        found: Array = rows[first - low * 128 : last - low * 128, : self.across]
+        return found
+
+
 def decoded(stored: Array, kind: str) -> Array:
     """Return stored numbers as float32."""
     if kind == _EXPONENTS:
