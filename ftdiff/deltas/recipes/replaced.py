@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from ftdiff.deltas.recipes import tiles as tiling
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.deltas.recipes.tiles import TILE
 from ftdiff.errors import BadAdapter
+from ftdiff.formats import Quantised
 from ftdiff.tensors import Array, FirstRows, LazyTensor, is_quantised, matrix_shape, numel
 
 
@@ -46,12 +48,13 @@ class Replaced:
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
         """Measure base and tuned in one fused pass; the same bytes are read from one side."""
         start, stop = tiling.span(tiles, TILE, numel(self.shape))
+        known = base is not None and self._has_codes_of(base, start, stop)
         with self.tensor.window(start, stop) as tuned:
             if base is None:
                 return tiling.alone(tuned, self.dtype)
             if self._is(base):
                 return tiling.replaced(tuned, tuned, base.dtype, self.dtype)
-            with base.window(start, stop) as W:
+            with nullcontext(tuned) if known else base.window(start, stop) as W:
                 found = tiling.replaced(W, tuned, base.dtype, self.dtype)
         # rounding to few bits is no rounding to the dtype in which they are read
         coarse = is_quantised(base) or is_quantised(self.tensor)
@@ -78,6 +81,12 @@ class Replaced:
         tuned = self.tensor.read().astype(np.float64)
         W = 0.0 if base is None else base.read().astype(np.float64)
         return Dense((tuned - W).reshape(matrix_shape(self.shape)))
+
+    def _has_codes_of(self, base: LazyTensor, start: int, stop: int) -> bool:
+        """Say whether both are stored quantised, with the same codes and scales here."""
+        if not isinstance(base, Quantised) or not isinstance(self.tensor, Quantised):
+            return False
+        return self.tensor.same_codes(base, start, stop)
 
     def _is(self, base: LazyTensor | None) -> bool:
         return (

@@ -55,7 +55,7 @@ def open_(name: str, tensors: Mapping[str, LazyTensor], told: Told) -> Quantised
     shape = _shape(name, packed, tensors)
     bits = _bits(packed, shape, told)
     scale = expect(tensors, f"{name}_scale", None, _FLOATS)
-    height, width = block_of(shape, scale, told.method, groups=True)
+    height, width = block_of(shape, scale, told.method)
     across = -(-shape[-1] // max(1, width))
     zeros = _zeros(name, tensors, scale, (height, across), bits, shape[0])
     packing = Blocks(
@@ -88,7 +88,7 @@ def whole_numbers(
     BadFile
         The scales or the zeros do not fit.
     """
-    height, width = block_of(packed.shape, scale, told.method, groups=True)
+    height, width = block_of(packed.shape, scale, told.method)
     across = -(-packed.shape[-1] // max(1, width))
     zeros = None if zero is None else _beside(zero, scale, (height, across))
     packing = Blocks(

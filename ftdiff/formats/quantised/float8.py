@@ -5,7 +5,7 @@ Scales are multiplied, `_inv` or not; a scale of one byte is an exponent, 2^(x �
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftdiff.errors import BadFile
@@ -70,12 +70,10 @@ def scaled(packed: LazyTensor, scale: LazyTensor, name: str, told: Told, kind: s
     return Quantised(packing, kind, told.dtype)
 
 
-def block_of(
-    shape: tuple[int, ...], scale: LazyTensor, told: Mapping[str, Any], *, groups: bool = False
-) -> tuple[int, int]:
+def block_of(shape: tuple[int, ...], scale: LazyTensor, told: Mapping[str, Any]) -> tuple[int, int]:
     """Return the rows and columns that share a scale; rows of stacked matrices follow each other.
 
-    By the configuration where it names a size that fits, or else 128×128 as published.
+    Blocks are as large as the configuration tells, where that fits, or 128×128 as published.
 
     Raises
     ------
@@ -92,13 +90,25 @@ def block_of(
         return rows, columns
     if scales == (*stack, high, wide // _MX) and scale.dtype == "U8" and wide % _MX == 0:
         return 1, _MX
-    named = told.get("weight_block_size", [128, 128])
-    if isinstance(named, list) and len(named) == 2:
-        height, width = (whole(side, "a side of weight_block_size") for side in named)
+    named = [*_named(told)] or [(128, 128)]
+    for height, width in named:
         fits = scales == (*stack, -(-high // height), -(-wide // width))
         if fits and (numel(tuple(stack)) == 1 or high % height == 0):
             return height, width
-    beside = groups and len(scales) == len(shape) and scales[:-1] == shape[:-1]
-    if beside and scales[-1] and wide % scales[-1] == 0:
+    beside = len(scales) == len(shape) and scales[:-1] == shape[:-1] and scales[-1] > 0
+    if beside and scale.dtype != "U8" and wide % scales[-1] == 0:
         return 1, wide // scales[-1]
-    raise BadFile(f"scales of shape {list(scales)} fit no {list(shape)} in blocks of {named}")
+    size = "×".join(map(str, named[0]))
+    raise BadFile(f"scales of shape {list(scales)} fit no {list(shape)} in blocks of {size}")
+
+
+def _named(told: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """Yield the sizes of blocks that a configuration tells, of all weights or of groups of them."""
+    groups = told.get("config_groups")
+    given = groups.values() if isinstance(groups, dict) else ()
+    weights = [one.get("weights") for one in given if isinstance(one, dict)]
+    sizes = [one.get("block_structure") for one in weights if isinstance(one, dict)]
+    for size in (told.get("weight_block_size"), *sizes):
+        if isinstance(size, list) and len(size) == 2:
+            height, width = (whole(side, "a side of weight_block_size") for side in size)
+            yield height, width
