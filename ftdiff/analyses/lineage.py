@@ -18,7 +18,7 @@ from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint, open_checkpoint
-from ftdiff.tensors import matrix_shape
+from ftdiff.tensors import DTYPES, matrix_shape
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.
 _FINALISTS, _OPEN = 2, 1.5
@@ -159,5 +159,7 @@ def _equal(row: Row) -> bool:
     if not row["unequal"]:
         return True
     spacing = row.get("ulp_sq")
-    cast = row["base_dtype"] != row["tuned_dtype"]
+    cast = row["base_dtype"] != row["tuned_dtype"] and {row["base_dtype"], row["tuned_dtype"]} <= {
+        *DTYPES
+    }
     return bool(cast and spacing and row["delta_sq"] <= spacing / 4)

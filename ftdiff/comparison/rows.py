@@ -112,7 +112,7 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[Note]:
         coarse = {stored_as(side) for side in (change.base, tuned) if is_quantised(side)}
         if coarse:
             names = " and ".join(sorted(coarse))
-            told = f"stored as {names}: its own rounding is in the change, floor unknown"
+            told = f"stored as {names}: its own rounding may be all of the change"
             notes.append(Note(reasons.COARSE, told))
     if status == CHANGED and sums["base_sq"] == 0:
         told = "the base is all zero: there is no relative change"

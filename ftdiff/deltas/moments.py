@@ -136,6 +136,11 @@ class Moments:
         known = {name: (value,) for name, value in sums.items()}
         return Moments(self.numel, {**self.sums, **known}, self.tops, self.counts)
 
+    def summing(self, **terms: Iterable[float]) -> Moments:
+        """Return the same with some sums made of other terms, which are added exactly."""
+        known = {name: exact(values) for name, values in terms.items()}
+        return Moments(self.numel, {**self.sums, **known}, self.tops, self.counts)
+
     def row(self) -> dict[str, float | int | None]:
         """Return the frame's columns, each rounded once; None for what was not measured."""
         known: dict[str, float | int] = {k: v[0] for k, v in self.sums.items()}

@@ -10,7 +10,7 @@ from ftdiff.formats.pointers import refuse_pointer
 
 _DCP = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pt"
 _SAFE = "then save its tensors as safetensors (safetensors.torch.save_file)"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
 #: What of a folder's names shows who wrote it, what that is, and the way out. Asked in this order.
 _WRITTEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (

@@ -179,13 +179,16 @@ def test_a_quantised_base_is_compared_as_its_dequantised_values_are(tmp_path: Pa
         assert found["base_dtype"][Q] == "NF4"
 
 
-def test_a_change_across_few_bits_has_no_floor_of_another_dtype(tmp_path: Path) -> None:
+def test_a_change_across_few_bits_has_the_floor_of_its_cells_and_not_of_another_dtype(
+    tmp_path: Path,
+) -> None:
     folder, _ = quantise(tmp_path / "q", four_bits("nf4"))
     frame = ftdiff.compare(folder, FIXTURES / "full").frame.set_index("tensor").sort_index()
     targets = frame.index.str.endswith("_proj.weight")
-    assert frame.loc[targets, ["precision_floor", "snr"]].isna().all(axis=None)
-    assert frame.loc[~targets, "precision_floor"].notna().all()
-    assert frame["note"][Q].startswith("stored as NF4: its own rounding is in the change")
+    assert frame.loc[targets, "precision_floor"].between(0.08, 0.11).all()
+    assert frame.loc[targets, "snr"].isna().all()  # nothing tells whether it is in the change
+    assert frame.loc[~targets, "precision_floor"].lt(0.01).all()
+    assert frame["note"][Q].startswith("stored as NF4: its own rounding may be all of the change")
     merged_into = ftdiff.compare(folder, LORA).frame.set_index("tensor").sort_index()
     assert merged_into["precision_floor"][Q] == pytest.approx(0.0017, rel=0.1)  # of a merge in BF16
 

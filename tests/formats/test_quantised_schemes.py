@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import ftdiff
+from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import Checkpoint, Quantised, open_checkpoint
 from ftdiff.formats.quantised import Broken, dequantising
-from ftdiff.formats.quantised.unclaimed import UNREAD
-from ftdiff.tensors import FileTensor, LazyTensor, MappedFile, nbytes, numel, stored_as
+from ftdiff.formats.quantised.refusals import UNREAD
+from ftdiff.tensors import ArrayTensor, FileTensor, LazyTensor, MappedFile, nbytes, numel, stored_as
 from tests.formats.few_bits_layouts import LAYOUTS, Layout
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -167,7 +169,9 @@ def test_the_same_codes_are_known_and_others_are_not(
     one, two = (open_checkpoint(path).tensors[layout.name] for path in (folder, again))
     assert isinstance(one, Quantised) and isinstance(two, Quantised)
     size = numel(one.shape)
-    assert one.same_codes(two, 0, size) and one.same_codes(two, 5, size - 5)
+    for start, stop in ((0, size), (5, size - 5)):
+        assert one.unpacked(start, stop).same(two.unpacked(start, stop))
+    assert not one.unpacked(0, size).same(two.held("F64").unpacked(0, size))
     assert one.storage != two.storage
     state = load_file(again / "model.safetensors")
     packed = max(layout.parts, key=lambda part: layout.parts[part].nbytes)
@@ -175,7 +179,20 @@ def test_the_same_codes_are_known_and_others_are_not(
     save_file(state, again / "model.safetensors", layout.metadata)
     two = open_checkpoint(again).tensors[layout.name]
     assert isinstance(two, Quantised)
-    assert not one.same_codes(two, 0, size) and not one.same_codes(two.held("F64"), 0, size)
+    assert not one.unpacked(0, size).same(two.unpacked(0, size))
+
+
+def test_its_floor_is_what_rounding_to_it_makes(stored: tuple[Layout, Path]) -> None:
+    layout, folder = stored
+    W = original()
+    if layout.name != "m.weight":
+        W = torch.stack([W, W.roll(1, 0), W.roll(2, 1)]).transpose(1, 2).contiguous()
+    plain = {layout.name: W, "norm.weight": torch.ones(4)}
+    for base, tuned in ((plain, folder), (folder, plain)):
+        frame = ftdiff.compare(base, tuned).frame.set_index("tensor")
+        row = frame.loc[layout.name]
+        assert row["precision_floor"] == pytest.approx(row["relative_norm"], rel=0.12)
+        assert pd.isna(row["snr"])
 
 
 def test_experts_of_float_8_are_read_one_after_the_other(tmp_path: Path) -> None:
@@ -205,6 +222,19 @@ def test_it_is_compared_with_the_original_as_its_values_are(kind: str, tmp_path:
     assert frame.loc["m.weight", "relative_norm"] == pytest.approx(wanted, rel=1e-6)
     assert frame.loc["m.weight", "relative_norm"] < layout.error
     assert list(frame["status"]) == ["changed", "identical"]
+
+
+@pytest.mark.parametrize("kind", ["ct int4 with zeros", "ct int8 by group", "float 8 by rows"])
+def test_spans_of_a_quantised_tensor_add_to_the_whole(kind: str, tmp_path: Path) -> None:
+    W = original(1100, 480)  # more than a tile, of which none begins with a row
+    layout = LAYOUTS[kind](W)
+    tensor = open_checkpoint(write(layout, tmp_path / "q")).tensors["m.weight"]
+    base, recipe = ArrayTensor(W.numpy()), Replaced(tensor)
+    whole = recipe.moments(base)
+    assert recipe.tiles(base) > 2
+    spans = [recipe.moments(base, range(at, at + 1)) for at in range(recipe.tiles(base))]
+    added = sum(spans[1:], spans[0])
+    assert added.row() == whole.row() and whole.row()["ulp_sq"]
 
 
 def test_two_files_of_the_same_codes_are_identical(tmp_path: Path) -> None:

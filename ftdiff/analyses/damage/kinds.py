@@ -16,7 +16,7 @@ import numpy as np
 from ftdiff.comparison.frame import Columns, among, floats, length, there
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED, UNREADABLE
-from ftdiff.tensors import Array
+from ftdiff.tensors import DTYPES, Array
 
 #: From the gravest: what is not finite has no other kind, and so on.
 KINDS = (
@@ -163,7 +163,11 @@ class _Sums:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             beside = 1 - self["inner"] ** 2 / (self["base_sq"] * self["delta_sq"])
             rounding = _ROUNDED * self["ulp_sq"] / 12 / self["delta_sq"]
-        rounding = np.where(np.isnan(rounding), 0.0, np.minimum(rounding, _MOST_ROUNDED))
+        plain = among(self.columns["base_dtype"], DTYPES) & among(
+            self.columns["tuned_dtype"], DTYPES
+        )  # rounding to few bits is never so small
+        known = plain & ~np.isnan(rounding)
+        rounding = np.where(known, np.minimum(rounding, _MOST_ROUNDED), 0.0)
         close: Array = beside <= _EXACT + rounding
         close &= self.judged & (self.scale > 0) & (self.n >= _VECTOR)
         return close

@@ -103,9 +103,13 @@ def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Findi
     hidden = every[coarse(every, diff.about)]
     if len(hidden):
         names = [str(name) for name in hidden["tensor"]]
+        floors = hidden["ulp_sq"].notna().all()
+        told = (
+            ", whose size their precision_floor is" if floors else ": no floor of theirs is known"
+        )
         message = (
             f"{counted(len(hidden), 'change')} of {len(every):,} may be no more than the rounding "
-            f"of a side that is stored quantised: no floor of theirs is known ({listed(names)})."
+            f"of a side that is stored quantised{told} ({listed(names)})."
         )
         found = evidence(tensors=names, of=len(every), quantised=True)
         yield Finding("precision-control", "caution", message, found)

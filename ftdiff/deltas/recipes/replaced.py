@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.deltas.recipes.tiles import TILE
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Quantised
+from ftdiff.formats.quantised.tensor import Unpacked
 from ftdiff.tensors import Array, FirstRows, LazyTensor, is_quantised, matrix_shape, numel
 
 
@@ -48,17 +49,33 @@ class Replaced:
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
         """Measure base and tuned in one fused pass; the same bytes are read from one side."""
         start, stop = tiling.span(tiles, TILE, numel(self.shape))
-        known = base is not None and self._has_codes_of(base, start, stop)
+        coarse = is_quantised(self.tensor) or (base is not None and is_quantised(base))
+        if base is not None and coarse and not self._is(base):
+            return self._across_few_bits(base, start, stop)
         with self.tensor.window(start, stop) as tuned:
             if base is None:
                 return tiling.alone(tuned, self.dtype)
             if self._is(base):
                 return tiling.replaced(tuned, tuned, base.dtype, self.dtype)
-            with nullcontext(tuned) if known else base.window(start, stop) as W:
-                found = tiling.replaced(W, tuned, base.dtype, self.dtype)
-        # rounding to few bits is no rounding to the dtype in which they are read
-        coarse = is_quantised(base) or is_quantised(self.tensor)
-        return found.without("ulp_sq", NULL) if coarse else found
+            with base.window(start, stop) as W:
+                return tiling.replaced(W, tuned, base.dtype, self.dtype)
+
+    def _across_few_bits(self, base: LazyTensor, start: int, stop: int) -> Moments:
+        """Measure a span of which a side is stored quantised, or both.
+
+        Rounding to few bits is no rounding to the dtype in which they are read: it is as large as
+        the cells of the codes. Whether it is in the change nothing tells here.
+        """
+        its, own = quantised(base), quantised(self.tensor)
+        there = None if its is None else its.unpacked(start, stop)
+        here = None if own is None else own.unpacked(start, stop)
+        steps = [one.steps_sq() for one in (there, here) if one is not None]
+        widths = tiling.blocks(steps[0] if len(steps) == 1 else np.add(*steps))
+        same = there is not None and here is not None and here.same(there)
+        with lent(self.tensor, here, start, stop) as tuned, ExitStack() as held:
+            W = tuned if same else held.enter_context(lent(base, there, start, stop))
+            found = tiling.replaced(W, tuned, base.dtype, self.dtype)
+        return found.summing(**{"ulp_sq": widths, NULL: [0.0]})
 
     def entries(self, base: LazyTensor | None) -> Entries:
         """Read tuned − base, which of the same bytes is zero; tuned where there is no base."""
@@ -82,12 +99,6 @@ class Replaced:
         W = 0.0 if base is None else base.read().astype(np.float64)
         return Dense((tuned - W).reshape(matrix_shape(self.shape)))
 
-    def _has_codes_of(self, base: LazyTensor, start: int, stop: int) -> bool:
-        """Say whether both are stored quantised, with the same codes and scales here."""
-        if not isinstance(base, Quantised) or not isinstance(self.tensor, Quantised):
-            return False
-        return self.tensor.same_codes(base, start, stop)
-
     def _is(self, base: LazyTensor | None) -> bool:
         return (
             base is not None
@@ -95,6 +106,19 @@ class Replaced:
             and base.storage == self.tensor.storage
             and base.dtype == self.dtype
         )
+
+
+def quantised(tensor: LazyTensor) -> Quantised | None:
+    """Return what is stored in few bits, of a tensor or of the first rows of one."""
+    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
+    return whole if isinstance(whole, Quantised) else None
+
+
+def lent(
+    tensor: LazyTensor, packed: Unpacked | None, start: int, stop: int
+) -> AbstractContextManager[Array]:
+    """Lend entries, from what is unpacked of them, if that is."""
+    return tensor.window(start, stop) if packed is None else nullcontext(packed.values())
 
 
 @dataclass(frozen=True)

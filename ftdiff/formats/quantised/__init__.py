@@ -28,8 +28,8 @@ from ftdiff.formats.quantised import (
     torchao,
 )
 from ftdiff.formats.quantised.described import Told
+from ftdiff.formats.quantised.refusals import refusal, refuse_method, unclaimed
 from ftdiff.formats.quantised.tensor import Broken, Quantised
-from ftdiff.formats.quantised.unclaimed import refusal, refuse_method, unclaimed
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 

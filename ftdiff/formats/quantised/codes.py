@@ -39,8 +39,8 @@ class Bytes:
         return width
 
     def unpack(self, numbers: Array, width: int) -> Array:
-        """Return the bytes."""
-        return numbers.view(np.uint8)
+        """Return a copy of the bytes."""
+        return numbers.view(np.uint8).copy()
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def unpacked(words: Array, bits: int) -> Array:
     """Return the codes in rows of words, as many as fit, and some of what is left over."""
     held = np.ascontiguousarray(words).view(np.uint8)
     if bits == 8:
-        return held
+        return held.copy()
     if bits == 4:
         return nibbles(held)
     groups = -(-held.shape[1] // bits)  # eight codes are `bits` bytes

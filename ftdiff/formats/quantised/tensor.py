@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -196,26 +196,16 @@ class Quantised:
                 tile.put(np.maximum(*ends), high)
         return self._cut(low, run, start, stop), self._cut(high, run, start, stop)
 
-    def same_codes(self, other: Quantised, start: int, stop: int) -> bool:
-        """Say whether these entries have the same codes and scales in both.
-
-        Then they have the same values, bit for bit; else they may have.
-        """
-        mine, its = self.packing, other.packing
-        alike = (self.scheme, self.dtype, self.shape) == (other.scheme, other.dtype, other.shape)
-        if not alike or (mine.unit, mine.width) != (its.unit, its.width):
-            return False
-        if _levels(mine).tobytes() != _levels(its).tobytes():
-            return False
+    def unpacked(self, start: int, stop: int) -> Unpacked:
+        """Return the codes of these entries, and their scales, asked of the file once."""
         run, _ = self._run(start, stop, np.dtype(np.bool_))
-        pairs = zip(self._tiles(run), other._tiles(run), strict=False)
-        return all(_alike(one, two) for one, two in pairs)
+        return Unpacked(self, start, stop, tuple(self._tiles(run)))
 
-    def _values(self, start: int, stop: int) -> Array:
+    def _values(self, start: int, stop: int, tiles: Iterable[Tile] | None = None) -> Array:
         run, out = self._run(start, stop, DTYPES[self.dtype])
         with np.errstate(all="ignore"):  # beyond the largest number of the dtype: an infinity
             levels = _levels(self.packing)
-            for tile in self._tiles(run):
+            for tile in self._tiles(run) if tiles is None else tiles:
                 tile.put(tile.rounded(levels, self.packing.unit, out.dtype), out)
         return self._cut(out, run, start, stop)
 
@@ -234,6 +224,53 @@ class Quantised:
             yield from self.packing.tiles(run.start, run.stop) if run else ()
         except BadFile as error:
             raise BadFile(f"{self.place}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Codes and scales of some entries of a weight, in memory."""
+
+    weight: Quantised
+    start: int
+    stop: int
+    tiles: tuple[Tile, ...]
+
+    def values(self) -> Array:
+        """Return the entries, dequantised."""
+        return self.weight._values(self.start, self.stop, self.tiles)
+
+    def steps_sq(self) -> Array:
+        """Return the squared width of each entry's cell, float32, flat.
+
+        The outermost cells are as wide beyond their level as before it.
+        """
+        packing = self.weight.packing
+        run, out = self.weight._run(self.start, self.stop, np.dtype(np.float32))
+        widths = _widths(packing)
+        with np.errstate(all="ignore"):
+            for tile in self.tiles:
+                held = replace(tile, zeros=None, offsets=None).values(widths, packing.unit)
+                tile.put(np.square(held, out=held), out)
+        found = self.weight._cut(out, run, self.start, self.stop)
+        found[~np.isfinite(found)] = 0.0
+        return found
+
+    def same(self, other: Unpacked) -> bool:
+        """Say whether these entries have the same codes and scales in both.
+
+        Then they have the same values, bit for bit; else they may have.
+        """
+        one, two = self.weight, other.weight
+        if (one.scheme, one.dtype, one.shape) != (two.scheme, two.dtype, two.shape):
+            return False
+        mine, its = one.packing, two.packing
+        if mine.unit != its.unit or _levels(mine).tobytes() != _levels(its).tobytes():
+            return False
+        alike = (self.start, self.stop, len(self.tiles)) == (
+            other.start, other.stop, len(other.tiles),
+        )  # fmt: skip
+        pairs = zip(self.tiles, other.tiles, strict=False)
+        return alike and all(_alike(here, there) for here, there in pairs)
 
 
 @dataclass(frozen=True)
@@ -271,6 +308,17 @@ def _alike(one: Tile, two: Tile) -> bool:
 @lru_cache(maxsize=256)
 def _levels(packing: Packing) -> Array:
     return packing.levels()
+
+
+@lru_cache(maxsize=256)
+def _widths(packing: Packing) -> Array:
+    """Return the width of each code's cell, in units of its scale."""
+    levels, (low, high) = _levels(packing), _edges(packing)
+    with np.errstate(invalid="ignore"):
+        below = np.where(np.isfinite(low), levels - low, high - levels)
+        above = np.where(np.isfinite(high), high - levels, levels - low)
+    widths: Array = np.nan_to_num(below + above, posinf=0.0).astype(np.float32)
+    return widths
 
 
 @lru_cache(maxsize=256)

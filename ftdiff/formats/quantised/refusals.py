@@ -90,7 +90,7 @@ def _is_code(tensor: LazyTensor) -> bool:
 
 def _is_scale(name: str) -> bool:
     last = name.rpartition(".")[2]
-    return "scal" in last or last in ("absmax", "zeros", "biases")
+    return "scale" in last or "scaling" in last or last in ("absmax", "zeros", "biases")
 
 
 def _scales(tensors: Mapping[str, LazyTensor]) -> Mapping[str, list[str]]:
