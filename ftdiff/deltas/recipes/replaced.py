@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -69,13 +70,12 @@ class Replaced:
         its, own = quantised(base), quantised(self.tensor)
         there = None if its is None else its.unpacked(start, stop)
         here = None if own is None else own.unpacked(start, stop)
-        steps = [one.steps_sq() for one in (there, here) if one is not None]
-        widths = tiling.blocks(steps[0] if len(steps) == 1 else np.add(*steps))
+        widths = [tiling.blocks(one.steps_sq()) for one in (there, here) if one is not None]
         same = there is not None and here is not None and here.same(there)
         with lent(self.tensor, here, start, stop) as tuned, ExitStack() as held:
             W = tuned if same else held.enter_context(lent(base, there, start, stop))
             found = tiling.replaced(W, tuned, base.dtype, self.dtype)
-        return found.summing(**{"ulp_sq": widths, NULL: [0.0]})
+        return found.summing(**{"ulp_sq": chain(*widths), NULL: [0.0]})
 
     def entries(self, base: LazyTensor | None) -> Entries:
         """Read tuned − base, which of the same bytes is zero; tuned where there is no base."""

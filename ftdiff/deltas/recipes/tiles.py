@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ftdiff import kernels
 from ftdiff.deltas.moments import NULL, Moments
 from ftdiff.deltas.off_grid import off_grid
@@ -57,7 +55,7 @@ def added(W: Array, dW: Array, dtype: str, delta_dtype: str = "F32") -> Moments:
 def blocks(values: Array) -> list[float]:
     """Return the sums of values from the start of a tile, one for each block of the fused loop."""
     starts = range(0, values.size, kernels.BLOCK)
-    return [float(values[at : at + kernels.BLOCK].sum(dtype=np.float64)) for at in starts]
+    return [float(values[at : at + kernels.BLOCK].sum()) for at in starts]
 
 
 def alone(tuned: Array, dtype: str) -> Moments:

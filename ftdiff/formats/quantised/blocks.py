@@ -13,7 +13,7 @@ from ftdiff.formats.quantised import codes as packing
 from ftdiff.formats.quantised.codes import Codes
 from ftdiff.formats.quantised.described import places
 from ftdiff.formats.quantised.scales import Shared
-from ftdiff.formats.quantised.tensor import CHUNK, Tile
+from ftdiff.formats.quantised.tile import CHUNK, Tile
 from ftdiff.tensors import Array, LazyTensor, numel
 
 

@@ -17,7 +17,8 @@ from ftdiff.errors import BadFile
 from ftdiff.formats.quantised.blocks import groups_of
 from ftdiff.formats.quantised.codes import levels, unpacked
 from ftdiff.formats.quantised.described import Told, expect, places, whole
-from ftdiff.formats.quantised.tensor import CHUNK, Quantised, Tile
+from ftdiff.formats.quantised.tensor import Quantised
+from ftdiff.formats.quantised.tile import CHUNK, Tile
 from ftdiff.tensors import Array, LazyTensor, strip
 
 OWNER = "GPTQ or AWQ"

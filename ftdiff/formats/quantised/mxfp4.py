@@ -15,7 +15,8 @@ from ftdiff.errors import BadFile
 from ftdiff.formats.quantised.codes import levels, nibbles
 from ftdiff.formats.quantised.described import Told, expect, places
 from ftdiff.formats.quantised.scales import decoded
-from ftdiff.formats.quantised.tensor import CHUNK, Quantised, Tile
+from ftdiff.formats.quantised.tensor import Quantised
+from ftdiff.formats.quantised.tile import CHUNK, Tile
 from ftdiff.tensors import Array, LazyTensor, strip
 
 OWNER = "gpt-oss"

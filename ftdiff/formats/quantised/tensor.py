@@ -11,99 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from ftdiff.errors import BadFile
+from ftdiff.formats.quantised.tile import Tile, alike
 from ftdiff.tensors import DTYPES, Array, numel
-
-#: Entries that are dequantised at a time: what is made of them on the way fits a core's cache.
-CHUNK = 1 << 16
-#: How many times more entries than levels make a table of every block's worth while.
-_WORTH = 2
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Some rows and columns of a run of rows: W = (level of the code − zero) · scale + offset.
-
-    Parameters
-    ----------
-    rows, columns
-        Where it is in the run.
-    codes
-        Indices into the levels, rows × columns, of which the columns may be split into blocks.
-    scales, zeros, offsets
-        float32, one for each block: shaped to be broadcast against the codes.
-    groups
-        The block of each column, where those of a block are not beside each other; scales, zeros
-        and offsets are then rows × blocks.
-    turned
-        The codes, and what blocks share, are columns × rows.
-    """
-
-    rows: slice
-    columns: slice
-    codes: Array
-    scales: Array
-    zeros: Array | None = None
-    offsets: Array | None = None
-    groups: Array | None = None
-    turned: bool = False
-
-    def values(self, levels: Array, unit: float) -> Array:
-        """Return what stands for these codes, of a table of levels, float32."""
-        if self.groups is not None:
-            return self._from_table(levels, unit, np.dtype(np.float32))
-        return self._computed(np.take(levels, self.codes, mode="clip"), unit)
-
-    def rounded(self, levels: Array, unit: float, dtype: np.dtype[np.generic]) -> Array:
-        """Return these values for a dtype, rounded to it or not yet.
-
-        NumPy rounds to float16 one by one: where blocks have many more entries than there are
-        levels, the levels of each block are rounded instead.
-        """
-        few = self.scales.size * len(levels) * _WORTH <= self.codes.size
-        if dtype == np.float16 and few and self.scales.shape[-1] == 1:
-            return self._from_table(levels, unit, dtype)
-        return self.values(levels, unit)
-
-    def _computed(self, found: Array, unit: float) -> Array:
-        if self.zeros is not None:
-            found -= self.zeros
-        found *= self.scales
-        if unit != 1.0:
-            found *= np.float32(unit)
-        if self.offsets is not None:
-            found += self.offsets
-        return found
-
-    def _from_table(self, levels: Array, unit: float, dtype: np.dtype[np.generic]) -> Array:
-        """Return the values from a table of every level in every block."""
-        blocks, count = self.scales.shape, len(levels)
-        if self.groups is None:
-            table = np.broadcast_to(levels, (*blocks[:-1], count)).copy()
-            first = np.arange(self.scales.size, dtype=np.intp).reshape(blocks) * count
-            table = self._computed(table, unit)
-        else:
-            shared = (None if one is None else one[:, :, None] for one in self._shared)
-            scales, zeros, offsets = shared
-            assert scales is not None
-            apart = Tile(self.rows, self.columns, self.codes, scales, zeros, offsets)
-            table = np.broadcast_to(levels, (*blocks, count)).copy()
-            first = np.arange(blocks[0], dtype=np.intp)[:, None] * (blocks[1] * count)
-            first = first + self.groups.astype(np.intp) * count
-            table = apart._computed(table, unit)
-        return np.take(table.astype(dtype, copy=False), first + self.codes, mode="clip")
-
-    @property
-    def _shared(self) -> tuple[Array | None, Array | None, Array | None]:
-        return self.scales, self.zeros, self.offsets
-
-    def put(self, values: Array, out: Array) -> None:
-        """Write values of this tile into the run, rounded to its dtype."""
-        place = out[self.rows, self.columns]
-        if self.turned:
-            held = values.astype(out.dtype).reshape(place.shape[1], place.shape[0])
-            place[...] = held.T
-        else:
-            place[...] = values.reshape(place.shape)
 
 
 class Packing(Hashable, Protocol):
@@ -246,14 +155,13 @@ class Unpacked:
         """
         packing = self.weight.packing
         run, out = self.weight._run(self.start, self.stop, np.dtype(np.float32))
-        widths = _widths(packing)
+        widths_sq = np.square(_widths(packing) * np.float32(packing.unit))
         with np.errstate(all="ignore"):
             for tile in self.tiles:
-                held = replace(tile, zeros=None, offsets=None).values(widths, packing.unit)
-                tile.put(np.square(held, out=held), out)
-        found = self.weight._cut(out, run, self.start, self.stop)
-        found[~np.isfinite(found)] = 0.0
-        return found
+                scales_sq = np.nan_to_num(np.square(tile.scales), nan=0.0, posinf=0.0)
+                plain = replace(tile, scales=scales_sq, zeros=None, offsets=None)
+                plain.put(plain.values(widths_sq, 1.0), out)
+        return self.weight._cut(out, run, self.start, self.stop)
 
     def same(self, other: Unpacked) -> bool:
         """Say whether these entries have the same codes and scales in both.
@@ -266,11 +174,11 @@ class Unpacked:
         mine, its = one.packing, two.packing
         if mine.unit != its.unit or _levels(mine).tobytes() != _levels(its).tobytes():
             return False
-        alike = (self.start, self.stop, len(self.tiles)) == (
+        matching = (self.start, self.stop, len(self.tiles)) == (
             other.start, other.stop, len(other.tiles),
         )  # fmt: skip
         pairs = zip(self.tiles, other.tiles, strict=False)
-        return alike and all(_alike(here, there) for here, there in pairs)
+        return matching and all(alike(here, there) for here, there in pairs)
 
 
 @dataclass(frozen=True)
@@ -293,16 +201,6 @@ class Broken:
     def window(self, start: int, stop: int) -> AbstractContextManager[Array]:
         """Raise the complaint."""
         raise BadFile(self.reason)
-
-
-def _alike(one: Tile, two: Tile) -> bool:
-    if (one.rows, one.columns, one.turned) != (two.rows, two.columns, two.turned):
-        return False
-    pairs = ((one.codes, two.codes), (one.scales, two.scales))
-    held = ((one.zeros, two.zeros), (one.offsets, two.offsets), (one.groups, two.groups))
-    return all(np.array_equal(a, b) for a, b in pairs) and all(
-        a is b if a is None or b is None else np.array_equal(a, b) for a, b in held
-    )
 
 
 @lru_cache(maxsize=256)
