@@ -1,23 +1,30 @@
-"""A block of a stored matrix: some columns of some rows, and nothing else of its source."""
+"""A block of a stored matrix: some columns of some rows, and nothing of its source twice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 
 from ftdiff.tensors.lazy import DTYPES, Array, LazyTensor
 from ftdiff.tensors.memory import ArrayTensor
-from ftdiff.tensors.source import MappedFile
+from ftdiff.tensors.source import MappedFile, PreadFile
 from ftdiff.tensors.stored import FileTensor
+
+#: Bytes of rows that are kept of a source where each question costs; larger ones are asked by runs.
+_LARGEST = 128 << 20
 
 
 @contextmanager
 def strip(tensor: LazyTensor, width: int, rows: range, columns: range) -> Iterator[Array]:
     """Lend a block of a tensor that is walked as rows of `width` entries; rows × columns.
 
-    A source that copies is asked for the runs of this block alone; of memory it is a view.
+    Of memory it is a view. A file is asked for the runs of this block alone. Of a source that is
+    further away the rows are fetched whole, in one run, and kept while other columns of them are
+    asked for.
     """
     if not len(rows) or not len(columns):
         yield np.empty((len(rows), len(columns)), DTYPES[tensor.dtype])
@@ -30,6 +37,9 @@ def strip(tensor: LazyTensor, width: int, rows: range, columns: range) -> Iterat
             strides = (width * run.itemsize, run.itemsize)
             shape = (len(rows), len(columns))
             yield np.lib.stride_tricks.as_strided(run, shape, strides, writeable=False)
+    elif _is_far(tensor) and len(rows) * width * DTYPES[tensor.dtype].itemsize <= _LARGEST:
+        held = _kept(tensor, rows.start * width, rows.stop * width).array()
+        yield held.reshape(len(rows), width)[:, columns.start : columns.stop]
     else:
         block = np.empty((len(rows), len(columns)), DTYPES[tensor.dtype])
         for i, row in enumerate(rows):
@@ -38,7 +48,33 @@ def strip(tensor: LazyTensor, width: int, rows: range, columns: range) -> Iterat
         yield block
 
 
+class _Kept:
+    """Entries of a tensor, fetched when they are first asked for, by one thread."""
+
+    def __init__(self, tensor: LazyTensor, start: int, stop: int) -> None:
+        self._asked = tensor, start, stop
+        self._lock = Lock()
+        self._array: Array | None = None
+
+    def array(self) -> Array:
+        tensor, start, stop = self._asked
+        with self._lock:
+            if self._array is None:
+                with tensor.window(start, stop) as run:
+                    self._array = run.copy()
+            return self._array
+
+
+@lru_cache(maxsize=4)
+def _kept(tensor: LazyTensor, start: int, stop: int) -> _Kept:
+    return _Kept(tensor, start, stop)
+
+
 def _is_memory(tensor: LazyTensor) -> bool:
     if isinstance(tensor, FileTensor):
         return isinstance(tensor.source, MappedFile)
     return isinstance(tensor, ArrayTensor)
+
+
+def _is_far(tensor: LazyTensor) -> bool:
+    return not (isinstance(tensor, FileTensor) and isinstance(tensor.source, PreadFile))
