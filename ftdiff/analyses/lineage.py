@@ -15,10 +15,11 @@ from ftdiff.analyses.lineage_verdict import FOUND, Row, key, reach
 from ftdiff.comparison import engine
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
+from ftdiff.comparison.reasons import COARSE
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint, open_checkpoint
-from ftdiff.tensors import DTYPES, matrix_shape
+from ftdiff.tensors import matrix_shape
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.
 _FINALISTS, _OPEN = 2, 1.5
@@ -159,7 +160,5 @@ def _equal(row: Row) -> bool:
     if not row["unequal"]:
         return True
     spacing = row.get("ulp_sq")
-    cast = row["base_dtype"] != row["tuned_dtype"] and {row["base_dtype"], row["tuned_dtype"]} <= {
-        *DTYPES
-    }
+    cast = row["base_dtype"] != row["tuned_dtype"] and COARSE not in (row.get("reason") or "")
     return bool(cast and spacing and row["delta_sq"] <= spacing / 4)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ftdiff.comparison.frame import Columns, among, floats, rows_at
+from ftdiff.comparison.reasons import COARSE, with_code
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.deltas.moments import NULL
-from ftdiff.tensors import DTYPES
 
 #: Under so many squared units in the last place for each changed entry, ‖ΔW‖ is off by more than
 #: this share, most first: by simulation of Gaussian weights and changes, at any 16 bits. Over the
@@ -79,7 +79,8 @@ def blur(diff: Diff) -> Blur | None:
     sums = {name: floats(columns[name]) for name in ("delta_sq", "ulp_sq", "unequal", "numel")}
     on_grid = among(columns["status"], MOVED) & np.array(matrix, bool)
     on_grid &= (floats(columns[NULL]) == 0) & (sums["unequal"] > 0) & (sums["ulp_sq"] > 0)
-    on_grid &= among(columns["base_dtype"], DTYPES) & among(columns["tuned_dtype"], DTYPES)
+    if "reason" in columns:
+        on_grid &= ~with_code(columns, COARSE)
     with np.errstate(all="ignore"):
         units = sums["delta_sq"] * sums["numel"] / (sums["unequal"] * sums["ulp_sq"])
     for limit, share in BLURRED:

@@ -193,6 +193,9 @@ def test_its_floor_is_what_rounding_to_it_makes(stored: tuple[Layout, Path]) -> 
         row = frame.loc[layout.name]
         assert row["precision_floor"] == pytest.approx(row["relative_norm"], rel=0.12)
         assert pd.isna(row["snr"])
+        said = [one.message for one in ftdiff.findings(ftdiff.compare(base, tuned))]
+        told = "may be no more than the rounding of a side that is stored quantised, whose size"
+        assert any(told in one for one in said) and not any("blurs" in one for one in said)
 
 
 def test_experts_of_float_8_are_read_one_after_the_other(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ftdiff.comparison.frame import Columns, among, floats, length, there
+from ftdiff.comparison.reasons import COARSE, with_code
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED, UNREADABLE
-from ftdiff.tensors import DTYPES, Array
+from ftdiff.tensors import Array
 
 #: From the gravest: what is not finite has no other kind, and so on.
 KINDS = (
@@ -163,10 +164,9 @@ class _Sums:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             beside = 1 - self["inner"] ** 2 / (self["base_sq"] * self["delta_sq"])
             rounding = _ROUNDED * self["ulp_sq"] / 12 / self["delta_sq"]
-        plain = among(self.columns["base_dtype"], DTYPES) & among(
-            self.columns["tuned_dtype"], DTYPES
-        )  # rounding to few bits is never so small
-        known = plain & ~np.isnan(rounding)
+        known = ~np.isnan(rounding)
+        if "reason" in self.columns:  # rounding to few bits is never so small
+            known &= ~with_code(self.columns, COARSE)
         rounding = np.where(known, np.minimum(rounding, _MOST_ROUNDED), 0.0)
         close: Array = beside <= _EXACT + rounding
         close &= self.judged & (self.scale > 0) & (self.n >= _VECTOR)
