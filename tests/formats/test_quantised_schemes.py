@@ -198,6 +198,18 @@ def test_its_floor_is_what_rounding_to_it_makes(stored: tuple[Layout, Path]) -> 
         assert any(told in one for one in said) and not any("blurs" in one for one in said)
 
 
+def test_torchao_s_tensors_are_of_the_dtype_that_their_metadata_tells(tmp_path: Path) -> None:
+    layout = LAYOUTS["torchao, Int8Tensor"](original())
+    told = json.loads((layout.metadata or {})["m.weight"])
+    told["_data"]["dtype"]["_data"] = "bfloat16"
+    metadata = {"m.weight": json.dumps(told)}
+    held = Layout(layout.parts, layout.values, layout.scheme, 1, {}, metadata)
+    tensor = open_checkpoint(write(held, tmp_path / "q", dtype="float16")).tensors["m.weight"]
+    wanted = layout.values.to(torch.bfloat16).double().numpy()
+    assert tensor.dtype == "BF16"
+    np.testing.assert_array_equal(values(tensor).reshape(tensor.shape), wanted)
+
+
 def test_experts_of_float_8_are_read_one_after_the_other(tmp_path: Path) -> None:
     W = original(96, 64).reshape(3, 32, 64)
     scale = W.reshape(3, 2, 16, 4, 16).abs().amax((2, 4)) / 448
@@ -269,7 +281,16 @@ METHOD = {"quant_method": "compressed-tensors"}
 
 @pytest.mark.parametrize(
     "beside",
-    ["weight_scale", "scale", "scales", "weight.scale", "weight_scaling_factor", "wscales"],
+    [
+        "weight_scale",
+        "scale",
+        "scales",
+        "weight.scale",
+        "weight_scaling_factor",
+        "wscales",
+        "absmax",
+        "weight_zero_point",
+    ],
 )
 def test_whole_numbers_beside_a_scale_that_nobody_reads_are_no_weight(
     beside: str, tmp_path: Path

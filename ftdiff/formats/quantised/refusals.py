@@ -12,6 +12,8 @@ from ftdiff.tensors import LazyTensor
 _EIGHTS = ("F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "F6_E3M2", "I8", "U8")
 #: Of numbers of more bits, those of a matrix alone are codes.
 _WORDS = ("I16", "U16", "I32", "U32")
+#: How else what blocks share may be called, at the end.
+_SHARED = ("absmax", "zeros", "zero_point", "biases")
 #: Who quantises in ways that are not read here, as `quant_method` has it, and by name.
 UNREAD = {
     "aqlm": "AQLM",
@@ -69,17 +71,12 @@ def unclaimed(
             continue
         module = name.rpartition(".")[0]
         own = (other for place in (module, name) for other in beside.get(place, ()))
-        flat = (other for end in _FLAT if (other := f"{name}{end}") in tensors)
-        held = tuple(dict.fromkeys(other for other in (*own, *flat) if other != name))
+        held = tuple(dict.fromkeys(other for other in own if other != name))
         marked = bool(marks) and tensor.dtype.startswith("F8") and len(tensor.shape) > 1
         told = bool(method) and len(tensor.shape) > 1 and tensor.dtype in _EIGHTS
         if held or marked or told:
             found[name] = (*held, *marks)
     return found
-
-
-#: How the scale of a parameter may be called after it, where it is not a sibling by a dot.
-_FLAT = ("_scale", "_scales", "_scale_inv", "_scale_2", "_zero_point", "_absmax")
 
 
 def _is_code(tensor: LazyTensor) -> bool:
@@ -90,7 +87,7 @@ def _is_code(tensor: LazyTensor) -> bool:
 
 def _is_scale(name: str) -> bool:
     last = name.rpartition(".")[2]
-    return "scale" in last or "scaling" in last or last in ("absmax", "zeros", "biases")
+    return "scale" in last or "scaling" in last or last.endswith(_SHARED)
 
 
 def _scales(tensors: Mapping[str, LazyTensor]) -> Mapping[str, list[str]]:
