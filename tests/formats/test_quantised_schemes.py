@@ -222,6 +222,30 @@ def test_experts_of_float_8_are_read_one_after_the_other(tmp_path: Path) -> None
     np.testing.assert_array_equal(tensor.read(), layout.values.numpy())
 
 
+@pytest.mark.parametrize("scales", [(), (1,), (6,), (6, 1, 1, 1), (6, 4), (1, 1, 1, 1)])
+@pytest.mark.parametrize("name", ["weight_scale", "scale_weight"])
+def test_a_convolution_of_float_8_has_scales_of_its_first_axes(
+    name: str, scales: tuple[int, ...], tmp_path: Path
+) -> None:
+    W = original(24, 9).reshape(6, 4, 3, 3)
+    scale = torch.rand(scales, generator=torch.Generator().manual_seed(1)) + 0.5
+    wide = scale.reshape(*scales, *(1,) * (4 - len(scales)))
+    packed = (W / wide).to(torch.float8_e4m3fn)
+    layout = Layout({"m.weight": packed, f"m.{name}": scale}, packed.float() * wide, "", 1)
+    tensor = open_checkpoint(write(layout, tmp_path / "q")).tensors["m.weight"]
+    np.testing.assert_array_equal(tensor.read(), layout.values.numpy())
+    np.testing.assert_array_equal(values(tensor, 5, 100), values(tensor)[5:100])
+
+
+def test_exponents_may_be_stored_as_such(tmp_path: Path) -> None:
+    layout = LAYOUTS["ct mxfp4"](original())
+    parts = dict(layout.parts)
+    parts["m.weight_scale"] = parts["m.weight_scale"].view(torch.float8_e8m0fnu)
+    held = Layout(parts, layout.values, "MXFP4", 1)
+    tensor = open_checkpoint(write(held, tmp_path / "q")).tensors["m.weight"]
+    np.testing.assert_array_equal(tensor.read(), layout.values.numpy())
+
+
 # what is compared
 
 

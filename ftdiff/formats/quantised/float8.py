@@ -81,13 +81,12 @@ def block_of(shape: tuple[int, ...], scale: LazyTensor, told: Mapping[str, Any])
         The scales fit in no way that is known.
     """
     *stack, high, wide = shape
-    scales, rows, columns = scale.shape, max(1, high), max(1, wide)
-    if not stack and scales in ((), (1,), (1, 1)):
-        return rows, columns
-    if scales in ((*stack, high), (*stack, high, 1)):
-        return 1, columns
-    if stack and scales in ((*stack,), (*stack, 1), (*stack, 1, 1)):
-        return rows, columns
+    scales = scale.shape
+    axes = next((n for n in range(len(scales), -1, -1) if n == 0 or scales[n - 1] != 1), 0)
+    for many in range(len(shape)):  # one for each of these first axes; of none, for the whole
+        whole = numel(scales) == 1 if many == 0 else scales[:many] == shape[:many]
+        if whole and axes <= many and len(scales) <= len(shape):
+            return max(1, numel(shape[many:-1])), max(1, wide)
     if scales == (*stack, high, wide // _MX) and scale.dtype == "U8" and wide % _MX == 0:
         return 1, _MX
     named = [*_named(told)] or [(128, 128)]
