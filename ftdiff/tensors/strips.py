@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from threading import Lock
 
 import numpy as np
@@ -16,6 +16,8 @@ from ftdiff.tensors.stored import FileTensor
 
 #: Bytes of rows that are kept of a source where each question costs; larger ones are asked by runs.
 _LARGEST = 128 << 20
+#: Bytes of rows that are kept in all.
+_ROOM = 2 * _LARGEST
 
 
 @contextmanager
@@ -53,6 +55,7 @@ class _Kept:
 
     def __init__(self, tensor: LazyTensor, start: int, stop: int) -> None:
         self._asked = tensor, start, stop
+        self.size = (stop - start) * DTYPES[tensor.dtype].itemsize
         self._lock = Lock()
         self._array: Array | None = None
 
@@ -65,9 +68,18 @@ class _Kept:
             return self._array
 
 
-@lru_cache(maxsize=4)
+_HELD: OrderedDict[tuple[LazyTensor, int, int], _Kept] = OrderedDict()
+_GUARD = Lock()
+
+
 def _kept(tensor: LazyTensor, start: int, stop: int) -> _Kept:
-    return _Kept(tensor, start, stop)
+    """Return what is kept of these entries; what was asked for longest ago makes room."""
+    key = tensor, start, stop
+    with _GUARD:
+        _HELD[key] = found = _HELD.pop(key, None) or _Kept(*key)
+        while sum(one.size for one in _HELD.values()) > _ROOM and len(_HELD) > 1:
+            _HELD.popitem(last=False)
+    return found
 
 
 def _is_memory(tensor: LazyTensor) -> bool:

@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftdiff.tensors import ArrayTensor, FileTensor, MappedFile, PreadFile, Source, stamp, strip
+from ftdiff.tensors import (
+    ArrayTensor,
+    FileTensor,
+    MappedFile,
+    PreadFile,
+    Source,
+    stamp,
+    strip,
+    strips,
+)
 
 ROWS, WIDTH = 6, 40
 
@@ -84,3 +93,19 @@ def test_a_far_source_is_asked_for_rows_once_and_for_no_others(
         with strip(tensor, WIDTH, range(ROWS, 2 * ROWS), range(start, start + 8)) as block:
             np.testing.assert_array_equal(block, matrix[ROWS:, start : start + 8])
     assert far.asked == [(4 + ROWS * WIDTH * 4, 4 + 2 * ROWS * WIDTH * 4)]
+
+
+def test_what_is_kept_of_far_sources_has_a_bound(
+    matrix: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strips, "_ROOM", matrix.nbytes)
+    far = source("far", matrix, tmp_path)
+    assert isinstance(far, Far)
+    tensor = FileTensor(far, 4, matrix.shape, "I32")
+    halves = (range(ROWS), range(ROWS, 2 * ROWS), range(2, ROWS), range(ROWS))
+    for rows in halves:  # the third makes the first go
+        with strip(tensor, WIDTH, rows, range(3, 5)) as block:
+            np.testing.assert_array_equal(block, matrix[rows.start : rows.stop, 3:5])
+    assert len(far.asked) == 4
+    held = sum(one.size for one in strips._HELD.values())
+    assert held <= matrix.nbytes
