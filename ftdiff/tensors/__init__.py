@@ -17,7 +17,7 @@ from ftdiff.tensors.lazy import (
 from ftdiff.tensors.memory import ArrayTensor
 from ftdiff.tensors.source import MappedFile, PreadFile, Source, Stamp, stamp
 from ftdiff.tensors.stored import FileTensor
-from ftdiff.tensors.views import FirstRows, Strided, is_quantised, stored_as
+from ftdiff.tensors.views import FirstRows, Piece, Pieces, Strided, is_quantised, stored_as
 
 __all__ = [
     "DTYPES",
@@ -27,6 +27,8 @@ __all__ = [
     "FirstRows",
     "LazyTensor",
     "MappedFile",
+    "Piece",
+    "Pieces",
     "PreadFile",
     "Source",
     "Stamp",
