@@ -43,7 +43,7 @@ def test_blocks_of_several_machines_are_one_tensor(tmp_path: Path) -> None:
         assert tensor.shape == tuple(W.shape)
         assert np.array_equal(tensor.read(), W.numpy()), name
         assert np.array_equal(tensor.read(slice(1, 5, 2)), W[1:5:2].numpy())
-        for start, stop in ((0, W.numel()), (3, 11), (7, 7), (W.numel() - 2, W.numel())):
+        for start, stop in ((0, W.numel()), (3, 8), (7, 7), (W.numel() - 2, W.numel())):
             with tensor.window(start, stop) as lent:
                 assert np.array_equal(lent, W.reshape(-1)[start:stop].numpy()), name
     (tmp_path / "run" / "__1_0.distcp").unlink()
