@@ -13,11 +13,11 @@ from ftdiff.adapters.bare import configured
 from ftdiff.adapters.family import Module, Reading, Target
 from ftdiff.adapters.peft.closed_forms import lora_factors
 from ftdiff.adapters.peft.closed_forms.dora import Dora
-from ftdiff.adapters.rotary_rows import Halved, heads
+from ftdiff.adapters.rotary_rows import heads
 from ftdiff.deltas.recipes import Added, Product, Rebuilt, Tuned, Unreadable
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
-from ftdiff.tensors import LazyTensor, numel
+from ftdiff.tensors import Halved, LazyTensor, numel
 
 _KEY = re.compile(r"(?P<path>.+)\.(?P<part>lora_a|lora_b|magnitude)(?P<param>\.weight)?")
 #: torchtune's modules and Hugging Face's.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
-from ftdiff.formats import dcp, memory, safetensors, torch_zip
+from ftdiff.formats import dcp, gguf_model, memory, safetensors, torch_zip
 from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.quantised import Broken, Quantised, dequantising
@@ -35,7 +35,12 @@ __all__ = [
 #: Asked in this order: of a folder's files, those of the first format that has any.
 FORMATS: Registry[Format] = Registry(
     "checkpoint format",
-    {"safetensors": safetensors.FORMAT, "torch": torch_zip.FORMAT, "dcp": dcp.FORMAT},
+    {
+        "safetensors": safetensors.FORMAT,
+        "torch": torch_zip.FORMAT,
+        "dcp": dcp.FORMAT,
+        "gguf": gguf_model.FORMAT,
+    },
 )
 
 

@@ -34,6 +34,8 @@ class Header:
         The file's own metadata, where the format has some.
     notes
         What is odd in the file but readable.
+    config
+        What it says of the model's configuration, as `config.json` would.
     record
         Its "name", "bytes" and "header_sha256", for provenance.
     """
@@ -42,6 +44,7 @@ class Header:
     record: Mapping[str, Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ class Format:
             records.append(header.record)
             metadata.update(header.metadata)
             notes = (*notes, *header.notes)
+            config = {**header.config, **config}
             for name, tensor in header.tensors.items():
                 home = (weight_map or {}).get(name)
                 if home not in (None, file.name):

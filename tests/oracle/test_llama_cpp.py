@@ -197,8 +197,7 @@ def test_a_tensor_that_the_base_lacks_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"general.type": "model"}, "of the type 'model'"),
-        ({"adapter.type": "dora"}, "only LoRA adapters"),
+        ({"adapter.type": "dora"}, "of the type 'dora'; only LoRA is read"),
         ({"adapter.lora.alpha": None}, r"no adapter\.lora\.alpha"),
         ({"adapter.lora.alpha": float("inf")}, r"no adapter\.lora\.alpha"),
     ],
