@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ftdiff.adapters import bare, diffusers, kohya, mlx, torchtune
 from ftdiff.adapters import llama_cpp as gguf
+from ftdiff.adapters.account import settled
 from ftdiff.adapters.peft import folder as peft_folder
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import BadFile
@@ -75,13 +76,15 @@ def open_tuned(
             raise BadFile(f"{path}: no such file or folder")
         for family in ADAPTERS.values():
             if family.recognises(path):
-                return family.open_(path, base)
+                return settled(family.open_(path, base))
     checkpoint = open_checkpoint(source)
-    return Tuned(
+    whole = Tuned(
         recipes={name: Replaced(tensor) for name, tensor in checkpoint.tensors.items()},
         source=checkpoint.source,
         kind="full",
         config=checkpoint.config,
         files=checkpoint.files,
         notes=checkpoint.notes,
+        given=checkpoint.tensors,
     )
+    return settled(whole)

@@ -38,7 +38,7 @@ _TELLING = re.compile(
     r"^(unet|text_encoder(_[23])?|diffusion_model|transformer_2)\."
     r"|\.processor\.|_blocks\.\d|\.to_(q|k|v|out)(\.|_lora)"
     r"|\.(alpha|dora_scale|lora_(down|up|mid)\.weight|lora_linear_layer\.(down|up)\.weight"
-    r"|lora\.(down|up)\.weight|(hada|lokr)_\w+|on_input|diff|diff_b|w_norm)$"
+    r"|lora\.(down|up)\.weight|(hada|lokr)_\w+|on_input|diff|diff_[bm]|[wb]_norm|set_weight)$"
 )
 _PROCESSOR = re.compile(r"\.to_(q|k|v|out)_lora\.")
 _CLIP = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
@@ -65,7 +65,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     opened = open_stored(file)
     configs = _configs(opened.metadata, file)
     modules, unmatched = group(opened.tensors, _split)
-    assembly = Assembly(base, unmatched=unmatched)
+    assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     assembly.read(modules, Dotted(base), _lost, lambda path: configs.get(_component(path), {}))
     if configs:
         text = f"scales are from the file's metadata ({METADATA})"

@@ -87,6 +87,8 @@ class Adapter:
         Tensors that all modules use, by their name without "base_model.".
     config, target
         The adapter's configuration; the base.
+    keys
+        The file's key of each tensor, by the tensor's identity.
     """
 
     modules: Mapping[str, Mapping[str, LazyTensor]]
@@ -94,6 +96,11 @@ class Adapter:
     shared: Mapping[str, LazyTensor]
     config: Mapping[str, Any]
     target: Target
+    keys: Mapping[int, str] = field(default_factory=dict)
+
+    def key(self, tensor: LazyTensor) -> str:
+        """Return what the file calls a tensor; "" where there is no file."""
+        return self.keys.get(id(tensor), "")
 
 
 @dataclass(frozen=True)
@@ -107,15 +114,20 @@ class Reading:
     scalings
         The factor in front of each and its origin, in words.
     unmatched
-        Keys that led to no recipe, with the reason.
+        Parts of the module (of a whole adapter: keys of the file) that led to no recipe, with the
+        reason.
     notes
         What is odd but readable, in sentences.
+    spent
+        Parts (or keys) that are in no recipe and yet accounted for: α, whose value is in the
+        recipe, and what is known to be no part of the change.
     """
 
     recipes: Mapping[str, Recipe]
     scalings: Mapping[str, str] = field(default_factory=dict)
     unmatched: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    spent: frozenset[str] = frozenset()
 
 
 class Family(Protocol):

@@ -41,7 +41,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     opened = open_stored(file)
     target = Flattened(base)
     modules, unmatched = group(opened.tensors, split)
-    assembly = Assembly(base, unmatched=unmatched)
+    assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     assembly.read(modules, target, target.why_lost)
     return assembly.tuned(opened, _config(opened.metadata), _notes(opened.metadata))
 

@@ -85,7 +85,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     kind = config.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora", "full"):
         raise BadAdapter(f"{folder / CONFIG}: fine_tune_type {kind!r} is not lora, dora or full")
-    assembly = Assembly(base)
+    assembly = Assembly(base, opened.tensors)
     target = Target(base)
     modules, plain = _sorted(opened.tensors, kind)
     for name, tensor in plain.items():

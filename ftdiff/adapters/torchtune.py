@@ -56,7 +56,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     opened = open_stored(file)
     config = configured(file, opened)
     modules, unmatched = group(opened.tensors, split)
-    assembly = Assembly(base, unmatched=unmatched)
+    assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     target = Target(base)
     for module_path, tensors in modules.items():
         module = Module(_spelt(module_path, target), tensors, config, target)

@@ -52,12 +52,12 @@ def lost_among(unreadable: Mapping[str, Mapping[str, str]]) -> bool:
 
 def too_little(diff: Diff, min_coverage: float, name: str = "") -> bool:
     """Say that a smaller share of the parameters was compared than is asked for, if so."""
-    coverage = diff.about["coverage"]
-    if coverage >= min_coverage:
+    from ftdiff.comparison.coverage import words
+
+    if diff.about["coverage"] >= min_coverage:
         return False
     who = f"{name}: " if name else ""
-    asked = f"{min_coverage:.1%} are asked for"
-    say(f"ftdiff: {who}{coverage:.1%} of the parameters were compared, {asked}")
+    say(f"ftdiff: {who}{words(diff.about, 'were compared')}, {min_coverage:.1%} are asked for")
     return True
 
 

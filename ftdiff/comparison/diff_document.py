@@ -18,7 +18,8 @@ FORM = Form("diff", indent=1)
 
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
-    **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources"), dict),
+    **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
+    "shares": dict,
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),
@@ -62,7 +63,8 @@ def _about(found: Any) -> dict[str, Any]:
             raise Unfit(f"about.{name} is {type(found[name]).__name__}")
     if not all(isinstance(reason, dict) for reason in found.get("reasons", ())):
         raise Unfit("about.reasons has no records")
-    float(found.get("coverage", 0))  # whole numbers may be beyond it
+    for share in (found.get("coverage", 0), *found.get("shares", {}).values()):
+        float(share)  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
         raise Unfit("about.files has no records")
     for name, note in found.get("spectra", {}).items():

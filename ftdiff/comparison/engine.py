@@ -146,7 +146,7 @@ def gathered(
     about = provenance.about(base, tuned, plan, unreadable, hash=hash)
     sums = [few_bits.settled(outcome, grids.get(i)) for i, outcome in enumerate(found)]
     few = {plan.changes[i].address.name: grid for i, grid in grids.items()}
-    diff = Diff.of_rows(rows(plan, sums, tuned.unmatched, few), about)
+    diff = Diff.of_rows(rows(plan, sums, few), about)
     for note in few_bits.notes([*few.values()], _moved_matrices(diff)):
         about["notes"].append(str(note))
         about["reasons"].append(note.record())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.comparison.alignment import aligned
+from ftdiff.comparison.coverage import Coverage, of_files
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
@@ -51,6 +52,11 @@ class Plan:
         What headers tell of every tensor, by name: the frame's columns up to the sums.
     notes
         How the two sides were brought together where names alone did not, in sentences.
+    unmatched
+        Keys of the files that led to no change, and the changes that no tensor of the base was
+        found for, each with the reason.
+    sides
+        What is compared of either side.
     """
 
     changes: tuple[Change, ...]
@@ -61,22 +67,13 @@ class Plan:
     renamed: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    unmatched: Mapping[str, str] = field(default_factory=dict)
+    sides: Coverage = field(default_factory=Coverage)
 
     @property
     def coverage(self) -> float:
-        """The share of both sides' parameters that is compared, or known to be untouched."""
-        sizes = {name: numel(facts["shape"]) for name, facts in self.tensors.items()}
-        apart = {*self.added, *self.removed}
-        compared = {
-            change.address.name: numel(change.recipe.shape)
-            for change in self.changes
-            if change.address.name not in apart
-        }
-        covered = sum(compared.values()) + sum(sizes[name] for name in self.untouched)
-        lost = sum(sizes[name] for name in apart)
-        partial = sum(sizes[name] - compared.get(name, 0) for name in self.reshaped)
-        whole = covered + lost + partial
-        return covered / whole if whole else 0.0
+        """The smaller share of the two sides' parameters that is compared."""
+        return min(self.sides.shares().values())
 
 
 def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
@@ -108,12 +105,14 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     tensors: dict[str, dict[str, Any]] = {
         name: _facts(addresses[name], tensor, None) for name, tensor in base.tensors.items()
     }
+    compared: dict[str, tuple[str, float]] = {}
     for name, recipe in tuned.recipes.items():
         found = pairs.get(name)
         if found is None:
             tensors[name] = _facts(addresses[name], None, recipe)
             if isinstance(recipe, Beside):
                 changes.append(Change(addresses[name], None, recipe))
+                compared[name] = name, 1.0
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
@@ -122,32 +121,77 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         if fitted is recipe:
             tensors[found]["shape"] = tensor.shape
             changes.append(Change(addresses[found], tensor, recipe))
-            continue
-        reshaped.append(found)
-        if fitted is not None:
-            shared = FirstRows(tensor, fitted.shape[0])
-            changes.append(Change(addresses[found], shared, fitted))
+        else:
+            reshaped.append(found)
+            if fitted is not None:
+                shared = FirstRows(tensor, fitted.shape[0])
+                changes.append(Change(addresses[found], shared, fitted))
+        if fitted is not None and not isinstance(fitted, Unreadable):
+            compared[name] = found, _part(fitted, recipe)
     paired = set(pairs.values())
     rest = tuple(name for name in base.tensors if name not in paired)
     if not changes:
         raise Mismatch(_nothing_in_common(base, tuned))
+    untouched = rest if tuned.kind != "full" else ()
     return Plan(
         changes=tuple(changes),
-        untouched=rest if tuned.kind != "full" else (),
+        untouched=untouched,
         added=added,
         removed=rest if tuned.kind == "full" else (),
         reshaped=tuple(reshaped),
         renamed={name: found for name, found in pairs.items() if name != found},
         tensors=tensors,
         notes=notes,
+        unmatched={**tuned.unmatched, **_lost(tuned, added)},
+        sides=Coverage(_of_base(base, changes, untouched), of_files(tuned, compared)),
     )
+
+
+def _part(fitted: Recipe, recipe: Recipe) -> float:
+    whole = numel(recipe.shape)
+    return numel(fitted.shape) / whole if whole else 1.0
+
+
+def _of_base(
+    base: Checkpoint, changes: Sequence[Change], untouched: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """Return how much of each base tensor is compared or known, and of how much."""
+    known = {
+        change.address.name: numel(change.base.shape)
+        for change in changes
+        if change.base is not None and not isinstance(change.recipe, Unreadable)
+    }
+    sizes = {name: numel(tensor.shape) for name, tensor in base.tensors.items()}
+    known |= {name: sizes[name] for name in untouched}
+    return {name: (known.get(name, 0), size) for name, size in sizes.items()}
+
+
+def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
+    """Return the changes of an adapter for which the base has no tensor; a saved module is none."""
+    found = {}
+    for name in added if tuned.kind != "full" else ():
+        recipe = tuned.recipes[name]
+        if name in tuned.lost:
+            found[name] = tuned.lost[name]
+        elif isinstance(recipe, Unreadable):
+            found[name] = recipe.reason
+        elif not isinstance(recipe, Beside | Replaced):
+            found[name] = "no tensor of the base has this name"
+    return found
 
 
 def _alone(tuned: Tuned) -> Plan:
     addresses = locate(list(tuned.recipes))
+    compared = {
+        name: (name, 1.0)
+        for name, recipe in tuned.recipes.items()
+        if numel(recipe.shape) and not isinstance(recipe, Unreadable)
+    }
     return Plan(
         changes=tuple(Change(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()),
         tensors={n: _facts(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()},
+        unmatched=tuned.unmatched,
+        sides=Coverage(None, of_files(tuned, compared)),
     )
 
 

@@ -9,11 +9,12 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ftdiff.adapters import account
 from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
@@ -77,14 +78,19 @@ def about(
     ----
     base, tuned, kind
         Sources, and what the fine-tune is: "full", "lora", ….
-    coverage
-        Share of both sides' parameters that is compared.
+    coverage, shares
+        The smaller share of the two sides' parameters that was compared; and each side's: of the
+        base (where there is one) and of the fine-tune's files. See `Coverage`.
+    parts
+        How many tensors the fine-tune's files hold, and parameters: given, and of these read,
+        unreadable and unmatched, which add up to them.
     counts
         Number of tensors by what became of them while pairing.
     renamed
         Base name by tuned name, where the spelling differs.
     unmatched, unreadable
-        Adapter keys without a recipe and tensors that could not be read, each with the reason.
+        Keys without a recipe, changes without a tensor of the base, and tensors that could not be
+        read, each with the reason.
     scalings
         The factor of each adapted tensor and where it came from.
     notes, reasons
@@ -96,11 +102,14 @@ def about(
         See `made_of`.
     """
     notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes]
+    shares = plan.sides.shares(unreadable)
     return {
         "base": base.source if base is not None else None,
         "tuned": tuned.source,
         "kind": tuned.kind,
-        "coverage": plan.coverage,
+        "coverage": min(shares.values()),
+        "shares": shares,
+        "parts": _parts(tuned, plan, unreadable),
         "counts": {
             "measured": len(plan.changes) - len(unreadable),
             "untouched": len(plan.untouched),
@@ -110,7 +119,7 @@ def about(
             "unreadable": len(unreadable),
         },
         "renamed": dict(plan.renamed),
-        "unmatched": dict(tuned.unmatched),
+        "unmatched": dict(plan.unmatched),
         "unreadable": dict(unreadable),
         "scalings": dict(tuned.scalings),
         "notes": list(map(str, notes)),
@@ -179,6 +188,12 @@ def _of_pages(file: BinaryIO, size: int) -> str:
         file.seek(i * (size - _PAGE) // (_PAGES - 1))
         digest.update(file.read(_PAGE))
     return digest.hexdigest()
+
+
+def _parts(tuned: Tuned, plan: Plan, unreadable: Collection[str]) -> dict[str, dict[str, int]]:
+    spelled = {found: name for name, found in plan.renamed.items()}
+    broken = {spelled.get(name, name) for name in unreadable}
+    return account.counts(tuned, account.fates(tuned, plan.unmatched, broken))
 
 
 def _adapter(tuned: Tuned) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from ftdiff.tensors import is_quantised, numel, stored_as
 def rows(
     plan: Plan,
     found: Sequence[Moments | str],
-    unmatched: Mapping[str, str],
     grids: Mapping[str, Grid],
 ) -> list[dict[str, Any]]:
     """Return a row for every tensor of either side.
@@ -39,8 +38,6 @@ def rows(
         What was paired.
     found
         For each of its changes: moments, or the complaint where it could not be read.
-    unmatched
-        Keys of the fine-tune's files that led to no change, each with the reason.
     grids
         By tensor, the few bits that the base's values are rounded to.
     """
@@ -61,10 +58,13 @@ def rows(
         elif status == RESHAPED:
             told = "another shape than the base's: nothing of it could be compared"
             row |= noted([Note(reasons.OTHER_SHAPE, told)])
+        elif name in plan.unmatched:
+            row |= noted([Note(reasons.UNMATCHED, plan.unmatched[name])])
         made.append(row)
     return made + [
         {"tensor": key, "status": ADDED, **noted([Note(reasons.UNMATCHED, why)])}
-        for key, why in unmatched.items()
+        for key, why in plan.unmatched.items()
+        if key not in plan.tensors
     ]
 
 

@@ -181,9 +181,17 @@ def _pairing(diff: Diff) -> list[str]:
             f"{'nothing of it could be compared' if row['delta_sq'] is None else measured}."
         )
     if about.get("unmatched"):
-        keys = _number(len(about["unmatched"]), "key of the adapter", "keys of the adapter")
-        said.append(f"{keys} led to no change; see below.")
+        said.append(f"{_unmatched(diff)} of the adapter led to no change; see below.")
     return said
+
+
+def _unmatched(diff: Diff) -> str:
+    """Count what led to no change: modules, which have a shape, and single keys."""
+    rows = rows_at(diff.columns, among(diff.columns["tensor"], tuple(diff.about["unmatched"])))
+    modules = sum(shape is not None for shape in rows["shape"])
+    keys = len(diff.about["unmatched"]) - modules
+    told = [_number(modules, "module", "modules")] if modules else []
+    return " and ".join(told + ([_number(keys, "key", "keys")] if keys else []))
 
 
 def _with_status(diff: Diff, status: str) -> list[dict[str, Any]]:
@@ -208,6 +216,6 @@ def _lists(diff: Diff) -> dict[str, dict[str, str]]:
         lists[f"only in {side}"] = {
             row["tensor"]: _times(row["shape"])
             for row in _with_status(diff, status)
-            if row["shape"] is not None  # a key that matched nothing has its own list
+            if row["tensor"] not in lists["matched nothing"]
         }
     return {heading: names for heading, names in lists.items() if names}

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
+from ftdiff.comparison import coverage
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import MOVED
@@ -102,8 +103,8 @@ def _sentences(diff: Diff) -> list[str]:
             said += (
                 f"; {'rounding alone' if full else 'the rounding of a merge'} would give {rounding}"
             )
-    coverage = float(about.get("coverage", math.nan))
-    more = f" {coverage:.1%} of the parameters were compared." if not math.isnan(coverage) else ""
+    covered = coverage.words(about, "were compared")
+    more = f" {covered}." if covered else ""
     return [f"{said}.{more}"]
 
 

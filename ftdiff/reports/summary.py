@@ -8,6 +8,7 @@ import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings import broken, findings
+from ftdiff.comparison import coverage
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
@@ -59,7 +60,7 @@ def _compared(diff: Diff) -> str:
     what = "a full checkpoint" if kind == "full" else f"an adapter ({kind})"
     return (
         f"{about.get('tuned')}, {what}, against {about.get('base') or 'no base'}: "
-        f"{float(about.get('coverage', 0.0)):.1%} of the parameters compared, "
+        f"{coverage.words(about) or 'coverage unknown'}, "
         f"{moved:,} of {counted(int(status.isin(PAIRED).sum()), 'tensor')} "
         "moved."
     )
@@ -143,8 +144,12 @@ def _sizes(rows: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _lost(diff: Diff) -> str:
-    status = diff.frame["status"].value_counts().to_dict()
-    lost = [
+    frame = diff.frame
+    stray = frame["tensor"].isin([*diff.about.get("unmatched", {})]) & (frame["status"] == ADDED)
+    status = frame["status"][~stray].value_counts().to_dict()
+    lost = [f"{counted(int(stray.sum()), 'part')} of the adapter without a place in the base"]
+    lost = lost if stray.any() else []
+    lost += [
         f"{int(status[name]):,} {words}"
         for name, words in (
             (UNREADABLE, "could not be read"),

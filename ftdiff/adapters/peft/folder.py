@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters.account import by_key, with_parts
 from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, WholeFamily
 from ftdiff.adapters.peft import capabilities as capability
 from ftdiff.adapters.peft import replicas, targets
@@ -26,8 +27,9 @@ from ftdiff.adapters.peft.closed_forms import (
     vblora,
     vera,
 )
+from ftdiff.adapters.peft.saved_copies import saved_copies
 from ftdiff.adapters.peft.unmergeable import BesideFamily
-from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
+from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
@@ -120,6 +122,8 @@ def read(
         layout=layout,
         files=opened.files,
         notes=(*opened.notes, *targets.absent(config, adapter.modules), *reading.notes),
+        given=opened.tensors,
+        spent=reading.spent,
     )
 
 
@@ -140,24 +144,30 @@ def family_for(config: Mapping[str, Any]) -> Family:
 def _each(adapter: Adapter, family: Family) -> Reading:
     """Read module by module; saved copies of base tensors are replacements."""
     config, target, shared = adapter.config, adapter.target, adapter.shared
-    recipes: dict[str, Recipe] = {
-        target.name(name, tensor.shape): Replaced(tensor) for name, tensor in adapter.plain.items()
+    copies = saved_copies(adapter)
+    recipes, unmatched = dict(copies.recipes), dict(copies.unmatched)
+    known = {
+        name: tensor
+        for name, tensor in shared.items()
+        if isinstance(family, ClosedForm) and name in family.shared
     }
-    known = family.shared if isinstance(family, ClosedForm) else ()
-    unmatched = {
-        name: "no module of this type uses it"
-        for name in shared
-        if not any(name == word or name.startswith(f"{word}.") for word in known)
+    unmatched |= {
+        adapter.key(tensor): "no module of this type uses it"
+        for name, tensor in shared.items()
+        if name not in known
     }
     scalings: dict[str, str] = {}
     notes: dict[str, None] = {}
+    spent: set[str] = set()
     for path, tensors in adapter.modules.items():
         made = family.read(Module(path, tensors, config, target, shared))
+        made = with_parts(made, {**known, **tensors})
         recipes.update(made.recipes)
         scalings.update(made.scalings)
-        unmatched.update(made.unmatched)
+        unmatched.update({adapter.key(tensors[part]): why for part, why in made.unmatched.items()})
+        spent.update(adapter.key(tensors[part]) for part in made.spent)
         notes.update(dict.fromkeys(made.notes))
-    return Reading(recipes, scalings, unmatched, tuple(notes))
+    return Reading(recipes, scalings, unmatched, tuple(notes), frozenset(spent))
 
 
 def _open_weights(path: Path) -> Checkpoint:
@@ -196,7 +206,7 @@ def _sort(
                     "save each into a folder of its own"
                 )
             modules[path][suffix] = tensor
-    return Adapter(modules, plain, shared, config, target)
+    return Adapter(modules, plain, shared, config, target, by_key(tensors))
 
 
 def _plain_name(name: str) -> str:

@@ -140,7 +140,7 @@ def _lines(
         for change in plan.changes:
             if not isinstance(change.recipe, Beside):
                 by.setdefault(change.address.name, {})[i] = change
-    apart = [_left_out(plan, one) for plan, one in zip(plans, fine, strict=True)]
+    apart = [_left_out(plan) for plan in plans]
     lines = []
     for name, changes in by.items():
         first = next(iter(changes.values()))
@@ -168,13 +168,13 @@ def _rows(change: Change, shape: tuple[int, ...]) -> LazyTensor | None:
     return FirstRows(whole, shape[0])
 
 
-def _left_out(plan: Plan, tuned: Tuned) -> dict[str, str]:
+def _left_out(plan: Plan) -> dict[str, str]:
     compared = {change.address.name for change in plan.changes}
     return {
         **dict.fromkeys(plan.added, "the base has no such tensor"),
         **dict.fromkeys(plan.removed, "it has no such tensor of the base"),
         **{name: "another shape than the base's" for name in plan.reshaped if name not in compared},
-        **tuned.unmatched,
+        **plan.unmatched,
     }
 
 

@@ -76,12 +76,19 @@ class Tuned:
     scalings
         For each tensor that an adapter scales: the factor and where it came from, in words.
     unmatched
-        Keys of the file that led to no recipe, each with the reason.
+        Keys of the files that led to no recipe, each with the reason.
     layout
         The base tensor behind each name of the model that was tuned, where its layers are
         replicas of the base's; empty where the two have the same layers.
     files, notes
         What was opened, for provenance; what is odd but readable, in sentences.
+    lost
+        Why the base has no tensor of a recipe's name, where whoever read the files could say.
+    given
+        Every tensor of the files, by its key there.
+    spent
+        Keys whose values are in a number of a recipe (α), and those that are known to be no part
+        of the change (what acts in training alone).
     """
 
     recipes: Mapping[str, Recipe]
@@ -93,3 +100,6 @@ class Tuned:
     layout: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, LazyTensor] = field(default_factory=dict)
+    spent: frozenset[str] = frozenset()

@@ -90,12 +90,21 @@ class Replaced:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A change that cannot be had; measuring it says why."""
+    """A change that cannot be had; measuring it says why.
+
+    Parameters
+    ----------
+    shape, reason
+        The base tensor's, or what is known of it; why.
+    parts
+        What the files hold of it.
+    """
 
     shape: tuple[int, ...]
     reason: str
     dtype: str = ""
     form: str = "unreadable"
+    parts: tuple[LazyTensor, ...] = ()
 
     def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
         """Return itself: the complaint fits any shape."""
