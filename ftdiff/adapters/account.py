@@ -16,7 +16,7 @@ from ftdiff.deltas.recipes.held import stored
 from ftdiff.tensors import LazyTensor, numel
 
 #: What became of a key: its values are in a change, or it is known to be no part of one; it is of
-#: a module that cannot be read; it led to no change of the base.
+#: a change that cannot be had, or fits the base by its name alone; it led to no change of the base.
 Fate: TypeAlias = Literal["read", "unreadable", "unmatched"]
 
 _NO_READER = "nothing that reads such an adapter uses it"
@@ -34,7 +34,7 @@ def settled(tuned: Tuned) -> Tuned:
 
 
 def readers(tuned: Tuned) -> dict[str, tuple[str, ...]]:
-    """Return for each key of the files the recipes that are made from it."""
+    """Return for each key of the files the recipes that hold it, or a number that it gave."""
     keys = {id(tensor): key for key, tensor in tuned.given.items()}
     found: dict[str, dict[str, None]] = {key: {} for key in tuned.given}
     for name, recipe in tuned.recipes.items():
@@ -42,6 +42,8 @@ def readers(tuned: Tuned) -> dict[str, tuple[str, ...]]:
             key = keys.get(id(tensor))
             if key is not None:
                 found[key][name] = None
+    for key, names in tuned.spent.items():
+        found[key].update(dict.fromkeys(name for name in names if name in tuned.recipes))
     return {key: tuple(names) for key, names in found.items()}
 
 
@@ -56,14 +58,15 @@ def fates(
         The fine-tune, settled.
     lost, unreadable
         Names of recipes that no tensor of the base was found for, and of those that could not be
-        measured.
+        measured or fit no shape of the base.
     """
     found: dict[str, Fate] = {}
     for key, names in readers(tuned).items():
         broken = {n for n in names if n in unreadable or isinstance(tuned.recipes[n], Unreadable)}
-        if key in tuned.spent or any(n not in broken and n not in lost for n in names):
+        aside = key in tuned.spent and not tuned.spent[key]
+        if aside or any(name not in broken and name not in lost for name in names):
             found[key] = "read"
-        elif key in tuned.unmatched or not names or broken <= {*lost}:
+        elif broken <= {*lost}:  # also where there are none
             found[key] = "unmatched"
         else:
             found[key] = "unreadable"

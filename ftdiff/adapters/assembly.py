@@ -24,6 +24,7 @@ def group(tensors: Mapping[str, LazyTensor], split: Split) -> tuple[Modules, dic
     """Sort keys into modules by path and part; name those that belong to none, with the reason."""
     modules: Modules = defaultdict(dict)
     unmatched: dict[str, str] = {}
+    keys: dict[tuple[str, str], str] = {}
     for name, tensor in tensors.items():
         path, _, last = name.rpartition(".")
         found = split(name)
@@ -31,10 +32,13 @@ def group(tensors: Mapping[str, LazyTensor], split: Split) -> tuple[Modules, dic
             found = path, "weight"
         if found is None:
             unmatched[name] = "not a part of any adapter that is known"
-        elif found[1] in modules[found[0]]:
-            unmatched[name] = f"a second {found[1]} of {found[0]}; only the first is read"
-        else:
-            modules[found[0]][found[1]] = tensor
+            continue
+        before = keys.get(found)
+        if before is None or len(name) < len(before):  # an adapter's name makes a key longer
+            modules[found[0]][found[1]], keys[found] = tensor, name
+        if before is not None:
+            second = max(name, before, key=len)
+            unmatched[second] = f"a second {found[1]} of {found[0]}; only the first is read"
     return modules, unmatched
 
 
@@ -48,10 +52,8 @@ class Assembly:
         The opened base, if there is one.
     given
         The tensors of the file, by key.
-    recipes, scalings, unmatched, lost
+    recipes, scalings, unmatched, lost, spent
         As in `Tuned`.
-    spent
-        Keys, likewise.
     notes
         Sentences, each once, in order.
     """
@@ -62,7 +64,7 @@ class Assembly:
     scalings: dict[str, str] = field(default_factory=dict)
     unmatched: dict[str, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
-    spent: set[str] = field(default_factory=set)
+    spent: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     _kinds: Counter[str] = field(default_factory=Counter)
     _claims: dict[str, str] = field(default_factory=dict)
@@ -110,7 +112,8 @@ class Assembly:
         self.scalings.update(reading.scalings)
         for part, why in reading.unmatched.items():
             self.unmatched[self._keys[id(module.tensors[part])]] = why
-        self.spent.update(self._keys[id(module.tensors[part])] for part in reading.spent)
+        for part, names in reading.spent.items():
+            self.spent[self._keys[id(module.tensors[part])]] = names
         self.note(*reading.notes)
 
     def note(self, *sentences: str) -> None:
@@ -145,7 +148,7 @@ class Assembly:
             notes=(*opened.notes, *notes, *self.notes),
             lost=self.lost,
             given=self.given,
-            spent=frozenset(self.spent),
+            spent=self.spent,
         )
 
     def _claim(self, name: str, recipe: Recipe, path: str) -> None:

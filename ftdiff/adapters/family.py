@@ -119,15 +119,15 @@ class Reading:
     notes
         What is odd but readable, in sentences.
     spent
-        Parts (or keys) that are in no recipe and yet accounted for: α, whose value is in the
-        recipe, and what is known to be no part of the change.
+        Parts (or keys) that are in no recipe and yet accounted for, each with the recipes that
+        have a number from its value, as α is; with none, it is known to be no part of the change.
     """
 
     recipes: Mapping[str, Recipe]
     scalings: Mapping[str, str] = field(default_factory=dict)
     unmatched: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    spent: frozenset[str] = frozenset()
+    spent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Family(Protocol):

@@ -22,7 +22,7 @@ class Stored:
     changes
         The changes that are made from it, and the share of it that each compares.
     accounted
-        Whether it counts whatever becomes of the changes: α, what acts in training alone.
+        Whether it is known to be no part of any change, as what acts in training alone.
     """
 
     parameters: int
@@ -89,7 +89,7 @@ def of_files(tuned: Tuned, compared: Mapping[str, tuple[str, float]]) -> tuple[S
         Stored(
             max(1, numel(tuned.given[key].shape)),
             tuple(compared[name] for name in names if name in compared),
-            key in tuned.spent,
+            key in tuned.spent and not tuned.spent[key],
         )
         for key, names in account.readers(tuned).items()
     )

@@ -116,18 +116,16 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
-        fitted = recipe.fitted(tensor.shape)
         tensors[found] = _facts(addresses[found], tensor, recipe)
-        if fitted is recipe:
+        change = _change(addresses[found], tensor, recipe)
+        if change is not None:
+            changes.append(change)
+            if not isinstance(change.recipe, Unreadable):
+                compared[name] = found, _part(change.recipe, recipe)
+        if change is not None and change.recipe is recipe:
             tensors[found]["shape"] = tensor.shape
-            changes.append(Change(addresses[found], tensor, recipe))
         else:
             reshaped.append(found)
-            if fitted is not None:
-                shared = FirstRows(tensor, fitted.shape[0])
-                changes.append(Change(addresses[found], shared, fitted))
-        if fitted is not None and not isinstance(fitted, Unreadable):
-            compared[name] = found, _part(fitted, recipe)
     paired = set(pairs.values())
     rest = tuple(name for name in base.tensors if name not in paired)
     if not changes:
@@ -144,6 +142,16 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         notes=notes,
         unmatched={**tuned.unmatched, **_lost(tuned, added)},
         sides=Coverage(_of_base(base, changes, untouched), of_files(tuned, compared)),
+    )
+
+
+def _change(address: Address, tensor: LazyTensor, recipe: Recipe) -> Change | None:
+    """Return what of a change fits the base: all, the rows that both have, or nothing."""
+    fitted = recipe.fitted(tensor.shape)
+    if fitted is None:
+        return None
+    return Change(
+        address, tensor if fitted is recipe else FirstRows(tensor, fitted.shape[0]), fitted
     )
 
 

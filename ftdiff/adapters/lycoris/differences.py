@@ -15,6 +15,8 @@ from ftdiff.tensors import LazyTensor, matrix_shape, numel
 
 #: Parts by the tensor of the module that they are differences of, first come, first read.
 _PARTS = {"weight": ("diff", "w_norm"), "bias": ("diff_b", "b_norm"), "modulation": ("diff_m",)}
+#: Those that are not of the weight.
+ELSEWHERE = tuple(part for param, parts in _PARTS.items() if param != "weight" for part in parts)
 _TOLD = "1: the file holds the difference itself"
 
 

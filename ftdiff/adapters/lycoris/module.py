@@ -8,7 +8,12 @@ from dataclasses import replace
 from ftdiff.adapters.account import unused
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.lycoris.change import Change, finished, scale, together
-from ftdiff.adapters.lycoris.differences import beside_factors, differences, with_stored
+from ftdiff.adapters.lycoris.differences import (
+    ELSEWHERE,
+    beside_factors,
+    differences,
+    with_stored,
+)
 from ftdiff.adapters.lycoris.scaled_rows import Multiplied
 from ftdiff.adapters.lycoris.suffixes import REFUSED
 from ftdiff.adapters.peft.closed_forms.loha import pair
@@ -20,13 +25,13 @@ from ftdiff.tensors import LazyTensor, numel
 
 #: How a module's parts begin, and the algorithm that wrote them.
 _MARKS = {
+    "set_weight": "set",
     "hada_": "loha",
     "lokr_": "lokr",
     "up": "lora",
     "down": "lora",
     "mid": "lora",
     "on_input": "ia3",
-    "set_weight": "set",
     "diff": "full",
     "w_norm": "norm",
     "b_norm": "norm",
@@ -67,7 +72,8 @@ def read(module: Module) -> Reading:
         if refused:
             raise BadAdapter(f"{module.path}.{refused[0]}: {REFUSED[refused[0]]}")
         made = beside_factors(module, _ALGORITHMS[known](module, weight), weight)
-        spent = made.spent | ({"alpha"} & set(module.tensors))
+        numbers = {part: (weight,) for part in ("alpha",) if part in module.tensors}
+        spent = {**made.spent, **numbers}
         rest = dict.fromkeys(unused(module.tensors, replace(made, spent=spent)), _why_unused(known))
         return replace(made, spent=spent, unmatched={**made.unmatched, **rest})
     except BadAdapter as reason:
@@ -154,7 +160,7 @@ def _whole(module: Module, weight: str) -> Reading:
 
 
 def _set(module: Module, weight: str) -> Reading:
-    others = [part for part in module.tensors if part not in ("set_weight", "alpha")]
+    others = [part for part in module.tensors if part not in ("set_weight", "alpha", *ELSEWHERE)]
     if others:
         raise BadAdapter(
             f"{module.path}.set_weight: a value set when it is loaded, beside {others[0]}, which "
@@ -177,7 +183,7 @@ def _ia3(module: Module, weight: str) -> Reading:
     needs = f"{module.path}: (IA)³ multiplies the base"
     rule = Rebuilt(shape, Multiplied(factors, columns), "ia3", needs)
     told = {weight: f"1: {side} are multiplied by 1 + their factor"}
-    return Reading({weight: rule}, told, spent=frozenset({"on_input"}))
+    return Reading({weight: rule}, told, spent={"on_input": (weight,)})
 
 
 def _matrices(module: Module, *factors: LazyTensor) -> None:

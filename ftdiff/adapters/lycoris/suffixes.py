@@ -47,7 +47,7 @@ REFUSED = {
 _HALF = re.compile(
     r"(?P<path>.+?)\.(?:"
     + "|".join(f"(?P<{part}>{'|'.join(names)})" for part, names in _LORA.items())
-    + r")(?:\.[^.]+)??(?P<param>\.weight|\.bias)?"
+    + r")(?:(?:\.[^.]+)??(?P<param>\.weight|\.bias))?"
 )
 
 

@@ -27,8 +27,8 @@ from ftdiff.adapters.peft.closed_forms import (
     vblora,
     vera,
 )
-from ftdiff.adapters.peft.saved_copies import saved_copies
 from ftdiff.adapters.peft.unmergeable import BesideFamily
+from ftdiff.adapters.saved_copies import saved_copies
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
@@ -158,16 +158,16 @@ def _each(adapter: Adapter, family: Family) -> Reading:
     }
     scalings: dict[str, str] = {}
     notes: dict[str, None] = {}
-    spent: set[str] = set()
+    spent: dict[str, tuple[str, ...]] = {}
     for path, tensors in adapter.modules.items():
         made = family.read(Module(path, tensors, config, target, shared))
         made = with_parts(made, {**known, **tensors})
         recipes.update(made.recipes)
         scalings.update(made.scalings)
         unmatched.update({adapter.key(tensors[part]): why for part, why in made.unmatched.items()})
-        spent.update(adapter.key(tensors[part]) for part in made.spent)
+        spent.update({adapter.key(tensors[part]): names for part, names in made.spent.items()})
         notes.update(dict.fromkeys(made.notes))
-    return Reading(recipes, scalings, unmatched, tuple(notes), frozenset(spent))
+    return Reading(recipes, scalings, unmatched, tuple(notes), spent)
 
 
 def _open_weights(path: Path) -> Checkpoint:

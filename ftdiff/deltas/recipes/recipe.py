@@ -87,8 +87,9 @@ class Tuned:
     given
         Every tensor of the files, by its key there.
     spent
-        Keys whose values are in a number of a recipe (α), and those that are known to be no part
-        of the change (what acts in training alone).
+        Keys that are in no recipe and yet accounted for, each with the recipes that have a number
+        from its value (α); with none, it is known to be no part of the change (what acts in
+        training alone).
     """
 
     recipes: Mapping[str, Recipe]
@@ -102,4 +103,4 @@ class Tuned:
     notes: tuple[str, ...] = ()
     lost: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, LazyTensor] = field(default_factory=dict)
-    spent: frozenset[str] = frozenset()
+    spent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from ftdiff.adapters.peft.by_peft.module_order import targeted
 from ftdiff.adapters.peft.capabilities import Capability
 from ftdiff.adapters.peft.closed_forms.token_rows import token_rows
 from ftdiff.adapters.peft.orientation import turned
-from ftdiff.adapters.peft.saved_copies import saved_copies
+from ftdiff.adapters.saved_copies import saved_copies
 from ftdiff.deltas.recipes import Rebuilt, Recipe, Unreadable
 from ftdiff.errors import Irreproducible
 from ftdiff.formats.note import Note

@@ -19,6 +19,7 @@ from ftdiff.adapters.peft.closed_forms import lora_experts as experts
 from ftdiff.adapters.peft.closed_forms.lora_factors import Factors, factors
 from ftdiff.adapters.peft.closed_forms.lora_resumed import resumed
 from ftdiff.adapters.peft.closed_forms.token_rows import token_rows
+from ftdiff.adapters.saved_copies import STRAY, is_copy
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added, Recipe, Replaced, Unreadable
 from ftdiff.errors import BadAdapter
@@ -172,10 +173,12 @@ def _bias(module: Module, found: Factors) -> Reading:
     return Reading({name: recipe}, {name: found.origin}, {}, tuple(notes), spent)
 
 
-def _not_compared(recipe: Recipe, param: str, copy: LazyTensor | None) -> frozenset[str]:
+def _not_compared(
+    recipe: Recipe, param: str, copy: LazyTensor | None
+) -> dict[str, tuple[str, ...]]:
     """Return the part that is a copy of what no base is there to hold it against."""
     apart = copy is not None and isinstance(recipe, Added)
-    return frozenset({f"base_layer.{param}"} if apart else ())
+    return {f"base_layer.{param}": ()} if apart else {}
 
 
 def _attention(module: Module) -> Reading:
@@ -196,7 +199,7 @@ def _attention(module: Module) -> Reading:
     second = replace(
         second,
         unmatched={nested[suffix]: why for suffix, why in second.unmatched.items()},
-        spent=frozenset(nested[suffix] for suffix in second.spent),
+        spent={nested[suffix]: names for suffix, names in second.spent.items()},
     )
     made = _merged(_layer(replace(module, tensors=outer), "in_proj_weight"), second)
     return replace(made, notes=(*made.notes, *twice))
@@ -207,13 +210,16 @@ def _with_rest(module: Module, made: Reading, used: set[str]) -> Reading:
     recipes: dict[str, Recipe] = {}
     unmatched: dict[str, str] = {}
     notes: list[str] = []
-    spent: set[str] = set()
+    spent: dict[str, tuple[str, ...]] = {}
     for suffix, tensor in module.tensors.items():
         if suffix in used:
             continue
         if suffix.startswith("base_layer.") and ".lora_" not in suffix:
             saved = f"{module.path}.{suffix.removeprefix('base_layer.')}"
-            recipes[module.target.name(saved, tensor.shape)] = Replaced(tensor)
+            if is_copy(saved, tensor, module.target):
+                recipes[module.target.name(saved, tensor.shape)] = Replaced(tensor)
+            else:
+                unmatched[suffix] = STRAY
             continue
         ignored = [
             Note("training-only", text)
@@ -222,10 +228,10 @@ def _with_rest(module: Module, made: Reading, used: set[str]) -> Reading:
         ]
         notes += ignored
         if ignored:
-            spent.add(suffix)
+            spent[suffix] = ()
         else:
             unmatched[suffix] = _why_unused(suffix)
-    rest = Reading(recipes, {}, unmatched, tuple(notes), frozenset(spent))
+    rest = Reading(recipes, {}, unmatched, tuple(notes), spent)
     return _merged(made, rest)
 
 
@@ -241,7 +247,7 @@ def _merged(one: Reading, other: Reading) -> Reading:
         {**one.scalings, **other.scalings},
         {**one.unmatched, **other.unmatched},
         (*one.notes, *other.notes),
-        one.spent | other.spent,
+        {**one.spent, **other.spent},
     )
 
 
