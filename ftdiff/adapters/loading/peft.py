@@ -31,6 +31,8 @@ from ftdiff.naming.matching import Spellings
 _CONV1D = ("gpt2", "imagegpt", "openai-gpt", "decision_transformer")
 _TURNED = ("c_attn", "c_proj", "c_fc")
 _ROWS = "token_adapter.trainable_tokens_delta"
+#: What some trainings leave in the file, and no model that is loaded needs.
+_IN_TRAINING = ("lora_velora", "lora_monteclora")
 _HEADS = ("lm_head", "embed_out")
 
 
@@ -282,8 +284,13 @@ class _Look:
             path = own.plain
             if path not in self.states:
                 path = (spellings.find(f"{path}.weight") or "").removesuffix(".weight")
-            if self.states.get(path) == "live" and not own.wrapped and open_ended:
-                self.used.update(left)
+            if self.states.get(path) == "live" and not own.wrapped:
+                start = f"{PREFIX}{path}."
+                self.used.update(
+                    key
+                    for key in left
+                    if open_ended or key.removeprefix(start).startswith(_IN_TRAINING)
+                )
             elif left and path in layers and self.states[path] in ("absent", "half"):
                 self.states[path] = "astray"
                 self.keys[path] = left[0], self._like(path, left[0])

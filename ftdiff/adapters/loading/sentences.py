@@ -10,9 +10,12 @@ from ftdiff.adapters.loading.outcome import Loading, Misfit
 from ftdiff.adapters.loading.parts import Sides
 from ftdiff.formats.note import Note
 
-#: The codes of notes: not all of it would be loaded; it would, and keys of the file would not; the
-#: model has to get more rows first. The data of the first are a `Loading`'s, as plain values.
-WOULD_NOT_LOAD, LEAVES_OUT, AFTER_RESIZING = "would-not-load", "load-leaves-out", "load-resized"
+#: The code of a note on modules that would not be filled; its data say which, how many and why.
+WOULD_NOT_LOAD = "would-not-load"
+#: All would be filled, but keys of the file are passed over: its data are the `keys`.
+LEAVES_OUT = "load-leaves-out"
+#: All would be filled once the model has more `rows` of a vocabulary.
+AFTER_RESIZING = "load-resized"
 _FRACTIONS = (2, 4, 8, 16, 32)
 _SHOWN = 3
 
@@ -44,17 +47,14 @@ def _not_loaded(loading: Loading, config: Mapping[str, Any]) -> Note:
     live, of = len(loading.live), len(loading.states)
     codes: dict[str, str] = {}
     if loading.refused:
-        codes["refused"] = f"it refuses: {loading.refused}"
+        codes["refused"] = f"it refuses the adapter: {loading.refused}"
     if loading.misfits:
         code, text = _of_shapes(loading.misfits, len(loading.states))
-        codes[code] = text
+        codes[code] = f"it refuses shapes (size mismatch): {text}"
     codes |= _of_states(loading, config)
     found, expected = _example(loading)
     why = "; ".join(codes.values())
-    text = (
-        f"PEFT would load {live} of {_counted(of, 'module')}: {why}; numbers are of the change as "
-        "if it were loaded"
-    )
+    text = f"PEFT would load {live} of {_counted(of, 'module')}: {why}; measured as if it were"
     lost = [loading.names.get(path, path) for path in loading.states if path not in loading.live]
     absent = [loading.names.get(path, path) for path in loading.of("absent")]
     return Note(
@@ -114,16 +114,16 @@ def _cause(found: str, expected: str, loading: Loading) -> str:
     words, wanted = found.split("."), expected.split(".")
     around = [word for word in words if word in WRAPPERS and word not in wanted]
     if around:
-        why = f"{around[0]}. is what {WRAPPERS[around[0]]} puts around a model"
+        why = f"{around[0]}. is what {WRAPPERS[around[0]]} puts around a model; matched without it"
     elif found.count(PREFIX) > 1:
-        why = f"{PREFIX} twice: PEFT was put over a PEFT model"
+        why = f"{PREFIX} twice: PEFT was put over a PEFT model; matched without it"
     elif PREFIX not in found:
         why = f"without {PREFIX}"
     elif loading.headless:
         why = f"without {loading.headless} it fits the model without its head alone"
     else:
         return ""
-    return f" ({why}; here names are matched all the same)"
+    return f" ({why})"
 
 
 def _of_absent(loading: Loading, absent: Sequence[str], config: Mapping[str, Any]) -> str:
