@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ftdiff.adapters.loading import peft as rules
+from ftdiff.adapters.loading.fields import LACKING
 from ftdiff.adapters.loading.parts import OTHERS, PREFIXES
 from tests.oracle import models
 
@@ -113,7 +114,8 @@ def really_live(folder: Path) -> set[str]:
         name.removeprefix(PREFIX)
         for name, module in loaded.named_modules()
         if not name.endswith(".token_adapter")
-        and (own := [*_own(module)]) and all(_bytes(tensor) in held for tensor in own)
+        and (own := [*_own(module)])
+        and all(_bytes(tensor) in held for tensor in own)
     }
 
 
@@ -330,7 +332,10 @@ def _edited(draw: random.Random, tensors: Tensors, config: Config) -> None:
 
 
 def _write(folder: Path, tensors: Tensors, config: Config) -> None:
-    save_file({k: t.contiguous().clone() for k, t in tensors.items()}, folder / "adapter_model.safetensors")
+    save_file(
+        {k: t.contiguous().clone() for k, t in tensors.items()},
+        folder / "adapter_model.safetensors",
+    )
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
@@ -358,6 +363,15 @@ def test_what_is_said_to_be_live_is_live(
 
 
 def test_prefixes_are_those_of_every_type_that_peft_has() -> None:
-    known = {kind.value: prefix for kind, prefix in peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING.items()}
+    known = {
+        kind.value: prefix for kind, prefix in peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING.items()
+    }
     assert {kind: known[kind] for kind in PREFIXES} == PREFIXES
     assert {*known} == {*PREFIXES, *OTHERS}
+
+
+def test_fields_that_are_passed_over_are_those_that_no_configuration_has() -> None:
+    made = peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING
+    for name, kinds in LACKING.items():
+        have = {k for k in PREFIXES if name in made[peft.PeftType(k)].__dataclass_fields__}
+        assert kinds == {*PREFIXES} - have, name

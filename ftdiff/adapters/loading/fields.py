@@ -24,8 +24,9 @@ LACKING: Mapping[str, frozenset[str]] = {
             *("ROAD", "SHIRA", "SUPERTUNING", "TINYLORA", "TRAINABLE_TOKENS", "UNILORA", "VERA"),
         }
     ),
-    "rank_pattern": PREFIXES.keys() - {"ADALORA", "DELORA", "HIRA", "LOHA", "LOKR", "LORA", "OSF"},
-    "target_parameters": PREFIXES.keys() - {"ADALORA", "LORA"},
+    "rank_pattern": frozenset(PREFIXES)
+    - {"ADALORA", "DELORA", "HIRA", "LOHA", "LOKR", "LORA", "OSF"},
+    "target_parameters": frozenset(PREFIXES) - {"ADALORA", "LORA"},
 }
 #: A field that a type has, and that does not reach its layers.
 _IDLE = {"HIRA": "rank_pattern"}

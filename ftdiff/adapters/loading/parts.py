@@ -14,7 +14,7 @@ from ftdiff.adapters.loading.modules import Kind, Shape
 from ftdiff.adapters.peft.config_numbers import matches
 
 #: Sides, None where one is open, and ... where the rest is; None where nothing is known.
-Sides: TypeAlias = tuple[int | None | EllipsisType, ...] | None
+Sides: TypeAlias = tuple[int | EllipsisType | None, ...] | None
 Parts: TypeAlias = dict[str, Sides]
 
 #: How the keys of each type begin after the module's path; which of them PEFT looks for.
@@ -260,7 +260,7 @@ ADAPTABLE: Mapping[str, frozenset[Kind]] = {
     "OFT": _MATRICES | {"embedding"},
     "LN_TUNING": _MATRICES | {"norm", "embedding", "parameters", "attention"},
     "TRAINABLE_TOKENS": frozenset({"embedding", "linear"}),
-    **{kind: _MATRICES for kind in ("LOHA", "LOKR", "IA3", "BOFT", "HRA")},
+    **dict.fromkeys(("LOHA", "LOKR", "IA3", "BOFT", "HRA"), _MATRICES),
     **{kind: frozenset({"linear"}) for kind in ("ADALORA", "VERA", "GRALORA", "DELORA")},
 }
 #: Tensors that all modules of a type use.

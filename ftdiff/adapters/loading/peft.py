@@ -261,7 +261,11 @@ class _Look:
         layers = {*wanted.adapted, *wanted.parameters}
         for key, shape in self.shapes.items():
             words = key.removeprefix(PREFIX).split(".")
-            if key in self.used or not key.startswith(PREFIX) or part_at(words, PREFIXES[self.kind]):
+            if (
+                key in self.used
+                or not key.startswith(PREFIX)
+                or part_at(words, PREFIXES[self.kind])
+            ):
                 continue
             path, last = ".".join(words[:-1]), words[-1]
             inner = path.removesuffix(".base_layer")

@@ -1,4 +1,4 @@
-"""What is said of how an adapter loads: a note on what is not filled, and on what is passed over."""
+"""What is said of how an adapter loads: what is not filled, and what is passed over."""
 
 from __future__ import annotations
 
@@ -178,7 +178,9 @@ def _of_shapes(misfits: Sequence[Misfit], of: int) -> tuple[str, str]:
     if None not in parts and len(parts) == 1:
         (part,) = parts
         modules = len({misfit.key.rpartition(".lora_")[0] for misfit in misfits})
-        names = f"all {of} names fit, no shape does" if modules == of else "names fit, shapes do not"
+        names = (
+            f"all {of} names fit, no shape does" if modules == of else "names fit, shapes do not"
+        )
         return "shard", (
             f"{names}: {first.key} is {times(first.found)} where {times(first.wanted)} is wanted, "
             f"and every such side is 1/{part} of the base's; were tensor-parallel shards gathered?"

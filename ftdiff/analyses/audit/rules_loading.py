@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 from ftdiff.adapters.loading.sentences import LEAVES_OUT, WOULD_NOT_LOAD
 from ftdiff.adapters.loading.targets import texts
 from ftdiff.analyses.audit.registry import audit_rule, finding
@@ -13,7 +14,7 @@ from ftdiff.comparison.result import Diff
 
 @audit_rule("would-not-load", "alarm")
 def would_not_load(diff: Diff) -> Iterator[Finding]:
-    """A module that a loader does not fill from the file does nothing, and no loader stops at it."""
+    """A module that a loader does not fill from the file does nothing, and the base answers."""
     for told in reasons(diff.about, WOULD_NOT_LOAD):
         keys = ("loader", "live", "of", "reasons", "found", "expected", "lost")
         said = {key: told.get(key) for key in keys}
