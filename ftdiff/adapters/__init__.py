@@ -15,11 +15,11 @@ from ftdiff.adapters import bare, diffusers, kohya, mlx, torchtune
 from ftdiff.adapters import llama_cpp as gguf
 from ftdiff.adapters.peft import folder as peft_folder
 from ftdiff.deltas.recipes import Replaced, Tuned
-from ftdiff.errors import BadFile, Mismatch
-from ftdiff.formats import FORMATS, Checkpoint, open_checkpoint
+from ftdiff.errors import BadFile
+from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.registry import Registry
 
-__all__ = ["ADAPTERS", "AdapterFiles", "open_base", "open_tuned"]
+__all__ = ["ADAPTERS", "AdapterFiles", "open_tuned"]
 
 
 class AdapterFiles(Protocol):
@@ -45,41 +45,6 @@ ADAPTERS: Registry[AdapterFiles] = Registry(
         "bare": bare,
     },
 )
-
-
-def open_base(source: str | os.PathLike[str] | Checkpoint | Mapping[str, Any] | Any) -> Checkpoint:
-    """Open a base: what `open_checkpoint` takes, and no adapter.
-
-    Raises
-    ------
-    Mismatch
-        It is an adapter: the two sides were swapped, or two adapters are to be compared.
-    BadFile
-        As `open_checkpoint`.
-    """
-    if isinstance(source, str | os.PathLike) and os.fspath(source):
-        path = Path(source)
-        if path.exists() and not _holds_model(path):
-            for name, family in ADAPTERS.items():
-                if family.recognises(path):
-                    raise Mismatch(
-                        f"{path}: BASE is an adapter ({name}), not a model: swapped? For two "
-                        "adapters: ftdiff similarity A B"
-                    )
-    return open_checkpoint(source)
-
-
-def _holds_model(path: Path) -> bool:
-    """Say whether a file, or one in a folder, is called as the weights of a whole model are."""
-    files = path.iterdir() if path.is_dir() else [path]
-    stems = {known.suffix: known.models for known in FORMATS.values()}
-    return any(
-        file.name.startswith(tuple(f"{stem}{end}" for end in (suffix, "-")))
-        for file in files
-        for suffix, models in stems.items()
-        for stem in models
-        if file.name.endswith(suffix)
-    )
 
 
 def open_tuned(

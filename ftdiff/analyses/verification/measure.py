@@ -8,7 +8,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from ftdiff.adapters import open_base, open_tuned
+from ftdiff.adapters import open_tuned
 from ftdiff.analyses.verification.claims import Claim, claims
 from ftdiff.analyses.verification.pooled import common_way, settle
 from ftdiff.analyses.verification.result import Verification
@@ -69,7 +69,7 @@ def verify(
         A checkpoint in the adapter's place, or an adapter in the merged model's; or `quantised`,
         and no tensor of the base is.
     """
-    opened = open_base(base)
+    opened = open_checkpoint(base)
     if quantised and not any(isinstance(t, Quantised | Broken) for t in opened.tensors.values()):
         raise BadCall(f"{opened.source}: nothing in it is stored quantised: verify it as it is")
     pairs = asked(adapter)
