@@ -8,6 +8,7 @@ from typing import Any
 
 from ftdiff.comparison.alignment import aligned
 from ftdiff.comparison.coverage import Coverage, of_files
+from ftdiff.comparison.misfit import nothing_in_common
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
@@ -129,7 +130,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     paired = set(pairs.values())
     rest = tuple(name for name in base.tensors if name not in paired)
     if not changes:
-        raise Mismatch(_nothing_in_common(base, tuned))
+        raise Mismatch(nothing_in_common(base, tuned))
     untouched = rest if tuned.kind != "full" else ()
     return Plan(
         changes=tuple(changes),
@@ -224,11 +225,3 @@ def _readable(recipe: Recipe, base: LazyTensor) -> Recipe:
 
 def _tuned_dtype(recipe: Recipe) -> str | None:
     return stored_as(recipe.tensor) if isinstance(recipe, Replaced) else recipe.dtype or None
-
-
-def _nothing_in_common(base: Checkpoint, tuned: Tuned) -> str:
-    here, there = next(iter(base.tensors), "nothing"), next(iter(tuned.recipes))
-    return (
-        f"{tuned.source}: none of its {len(tuned.recipes)} tensors fits one of {base.source}: "
-        f"{there!r} against {here!r}; is this the right base?"
-    )

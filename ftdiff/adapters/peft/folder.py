@@ -10,6 +10,8 @@ from typing import Any
 
 from ftdiff.adapters.account import by_key, with_parts
 from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, WholeFamily
+from ftdiff.adapters.loading import peft as loading
+from ftdiff.adapters.loading import sentences
 from ftdiff.adapters.peft import capabilities as capability
 from ftdiff.adapters.peft import replicas, targets
 from ftdiff.adapters.peft.by_peft.family import OneModule
@@ -33,6 +35,7 @@ from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.note import Note
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
@@ -121,10 +124,29 @@ def read(
         unmatched=reading.unmatched,
         layout=layout,
         files=opened.files,
-        notes=(*opened.notes, *targets.absent(config, adapter.modules), *reading.notes),
+        notes=(
+            *opened.notes,
+            *_loaded(config, opened, base, layout),
+            *targets.absent(config, adapter.modules),
+            *reading.notes,
+        ),
         given=opened.tensors,
         spent=reading.spent,
     )
+
+
+def _loaded(
+    config: Mapping[str, Any],
+    opened: Checkpoint,
+    base: Checkpoint | None,
+    layout: Mapping[str, str],
+) -> tuple[Note, ...]:
+    """Say what PEFT would not fill from the file."""
+    held = None if base is None else base.arranged(layout) if layout else base
+    of_base = None if held is None else {name: t.shape for name, t in held.tensors.items()}
+    shapes = {name: tensor.shape for name, tensor in opened.tensors.items()}
+    found = loading.check(config, shapes, of_base, held.config if held is not None else None)
+    return sentences.notes(found, config)
 
 
 def family_for(config: Mapping[str, Any]) -> Family:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.audit.rules_loading import absent
 from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
 from ftdiff.comparison.aggregation import that_moved
@@ -95,7 +96,7 @@ def untargeted_moved(diff: Diff) -> Iterator[Finding]:
 def partly_frozen(diff: Diff) -> Iterator[Finding]:
     """A component that moved in some layers and is the base's in others was frozen in part."""
     frame = diff.frame[(diff.frame["param"] == "weight") & diff.frame["layer"].notna()]
-    frame = frame[~frame["component"].isin(unaccounted(diff))]
+    frame = frame[~frame["component"].isin(unaccounted(diff)) & ~_lost(diff, frame)]
     for (stack, component), rows in frame.groupby(["stack", "component"], sort=False):
         still = rows[rows["status"].isin(STILL)]
         moved = rows[rows["status"].isin(MOVED)]
@@ -112,12 +113,19 @@ def frozen(diff: Diff) -> Iterator[Finding]:
     frame = diff.frame
     moved = {*map(str, _moved(diff)["component"].dropna().unique())}
     still = frame[frame["status"].isin(STILL) & frame["component"].notna()]
-    still = still[~still["component"].isin([*moved, *unaccounted(diff)])]
+    lost = {*still.loc[_lost(diff, still), "component"]}
+    still = still[~still["component"].isin([*moved, *unaccounted(diff), *lost])]
     names = component_order(still["component"].unique())
     if moved and names:
         be = "is" if len(names) == 1 else "are"
         message = f"{', '.join(names)} {be} the base's throughout: {counted(len(still), 'tensor')}."
         yield finding("frozen", message, still, components=names, moved=component_order(moved))
+
+
+def _lost(diff: Diff, frame: pd.DataFrame) -> pd.Series[bool]:
+    """Say which rows are of modules that were to be adapted, and are not in the file."""
+    lost = absent(diff)
+    return frame["tensor"].map(lambda name: str(name).rpartition(".")[0] in lost).astype(bool)
 
 
 @audit_rule("vocabulary", "caution")
