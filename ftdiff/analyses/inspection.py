@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_base, open_tuned
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import Irreproducible
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -56,7 +56,7 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
     BadFile, BadAdapter
         The files are not what they claim to be.
     """
-    tuned = _opened(source, None if base is None else open_checkpoint(base))
+    tuned = _opened(source, open_base(base))
     addresses = locate(list(tuned.recipes))
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():

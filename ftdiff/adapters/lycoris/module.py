@@ -23,7 +23,7 @@ _MARKS = {
     "up": "lora",
     "down": "lora",
     "mid": "lora",
-    "diff": "full",
+    "diff": "lycoris-full",
     "w_norm": "norm",
     "b_norm": "norm",
     "on_input": "ia3",
@@ -182,7 +182,7 @@ _ALGORITHMS: Mapping[str, Callable[[Module, str], Reading]] = {
     "lora": _lora,
     "loha": _loha,
     "lokr": _lokr,
-    "full": _full,
+    "lycoris-full": _full,
     "norm": _full,
     "ia3": _ia3,
 }

@@ -189,7 +189,7 @@ def _sort(
         name = key.removeprefix(_PREFIX)
         found = family.split(name)
         if found is None:
-            plain[_plain_name(name)] = tensor
+            plain[plain_name(name)] = tensor
         else:
             path, suffix = found
             if suffix in modules[path]:
@@ -201,7 +201,7 @@ def _sort(
     return Adapter(modules, plain, shared, config, target)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """Undo the wrappers of saved copies: `modules_to_save`, and biases inside a LoRA layer."""
     words = name.split(".")
     if "modules_to_save" in words:

@@ -82,6 +82,8 @@ class Tuned:
         replicas of the base's; empty where the two have the same layers.
     files, notes
         What was opened, for provenance; what is odd but readable, in sentences.
+    beside
+        An adapter in the model's folder, opened, and not compared.
     """
 
     recipes: Mapping[str, Recipe]
@@ -93,3 +95,4 @@ class Tuned:
     layout: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    beside: Tuned | None = None

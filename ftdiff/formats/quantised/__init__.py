@@ -17,7 +17,7 @@ from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.formats.quantised import bits4, bits8, float8, integers
 from ftdiff.formats.quantised.tensor import Broken, Quantised
-from ftdiff.formats.quantised.unclaimed import unclaimed
+from ftdiff.formats.quantised.unclaimed import beside_scales
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
@@ -77,7 +77,7 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
                 stored[found.scheme, scheme.OWNER, found.dtype] += 1
             for sibling in siblings:
                 tensors.pop(sibling, None)
-    for name, siblings in unclaimed(tensors).items():
+    for name, siblings in beside_scales(tensors).items():
         packed = tensors[name]
         reason = (
             f"{checkpoint.source}: {name}: stored as {packed.dtype} beside {siblings[0]}, a scale "

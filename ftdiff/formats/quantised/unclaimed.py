@@ -16,7 +16,7 @@ _SCALES = (
 MARKER = "scaled_fp8"
 
 
-def unclaimed(tensors: Mapping[str, LazyTensor]) -> Mapping[str, tuple[str, ...]]:
+def beside_scales(tensors: Mapping[str, LazyTensor]) -> Mapping[str, tuple[str, ...]]:
     """Return the weights whose scale nobody applies, and the siblings that give it away.
 
     Asked after every scheme has taken what it reads.
