@@ -13,6 +13,9 @@ from ftdiff.analyses.audit import (
     rules_origin as origins,
 )
 from ftdiff.analyses.audit import (
+    rules_scales as scales,
+)
+from ftdiff.analyses.audit import (
     rules_special as surprises,
 )
 from ftdiff.analyses.audit import (
@@ -43,5 +46,6 @@ __all__ = [
     "read_policy",
     "sarif",
     "save_policy",
+    "scales",
     "surprises",
 ]
