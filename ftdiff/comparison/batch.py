@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import beside, engine, few_bits
+from ftdiff.comparison import applied_twice, engine, few_bits
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Plan, pair
@@ -90,7 +90,7 @@ def _opened(base: Checkpoint | None, tuned: Any, is_delta: bool) -> _Sibling | F
         if is_delta:
             fine = as_delta(fine)
         plan = pair(base, fine)
-        return _Sibling(beside.measured(base, fine, plan), plan)
+        return _Sibling(applied_twice.measured(base, fine, plan), plan)
     except FtdiffError as error:
         return error
 

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import beside, executors, few_bits, provenance
+from ftdiff.comparison import applied_twice, executors, few_bits, provenance
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
@@ -106,7 +106,7 @@ def compare(
     if tuned_is_delta:
         fine = as_delta(fine)
     plan = pair(opened, fine)
-    fine = beside.measured(opened, fine, plan)
+    fine = applied_twice.measured(opened, fine, plan)
     found = run(plan, executor, progress)
     grids = few_bits.on_grids(plan.changes, found, executor, progress)
     diff = gathered(opened, fine, plan, found, grids, hash=hash)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import Checkpoint, read_config, read_json
+from ftdiff.formats.copies import averages
 from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
 
@@ -200,6 +201,7 @@ class Format:
         if unindexed:
             text = f"{unindexed} tensors are in the shards but not in the index; kept"
             notes = (*notes, Note("unindexed", text, tensors=unindexed))
+        notes = (*notes, *averages(tensors))
         return Checkpoint(tensors, source, self.name, config, tuple(records), metadata, notes)
 
 

@@ -98,7 +98,7 @@ def _looked(path: Path, names: list[str], suffixes: list[str]) -> str:
     inside = [
         name.rstrip("/")
         for name in names
-        if name.endswith("/") and any([*(path / name).glob(f"*{end}")] for end in suffixes)
+        if name.endswith("/") and any(any((path / name).glob(f"*{end}")) for end in suffixes)
     ]
     if inside:
         return f"they are in {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}: name one"

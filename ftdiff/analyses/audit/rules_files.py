@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ftdiff.analyses.audit.registry import audit_rule, finding
 from ftdiff.analyses.finding import Finding, listed
-from ftdiff.comparison.beside import ADAPTER_BESIDE, HELD
+from ftdiff.comparison.applied_twice import ADAPTER_BESIDE, HELD
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
 
@@ -61,6 +61,12 @@ def two_answers(diff: Diff) -> Iterator[Finding]:
             "every tensor."
         )
         yield finding("two-answers", message, read=one["read"], unread=[one["unread"]])
+    for one in reasons(diff.about, "ema-copies"):
+        message = (
+            f"A file holds {one['tensors']:,} running averages ({one['prefix']}.…) beside "
+            f"{one['others']:,} other tensors: two sets of weights, of which a loader takes one."
+        )
+        yield finding("two-answers", message, prefix=one["prefix"], count=one["tensors"])
     for one in reasons(diff.about, "several-adapters"):
         message = f"One file holds several adapters: {listed(one['adapters'])}; one was compared."
         yield finding("two-answers", message, adapters=one["adapters"])
