@@ -10,7 +10,7 @@ from ftdiff.adapters import single_file, unmerged
 from ftdiff.adapters.families import ADAPTERS, AdapterFiles
 from ftdiff.adapters.peft import folder as peft
 from ftdiff.errors import BadFile
-from ftdiff.formats import model_in
+from ftdiff.formats import adapter_in, model_in
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ def identify(path: str | os.PathLike[str]) -> Identity:
         return Identity(place, model or single_file.find(place))
     families = (known for known in ADAPTERS.values() if known.recognises(place))
     family = next(families, None)
-    if family is None:
+    if family is None or (model is not None and not _has_adapter(place)):
         return Identity(place, model or place)
     return Identity(place, model, family)
+
+
+def _has_adapter(folder: Path) -> bool:
+    """Say whether an adapter's weights lie in a folder: its configuration alone is no adapter."""
+    return adapter_in(folder) is not None or (folder / peft.PICKLE).is_file()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from ftdiff.adapters import unmerged
+from ftdiff.adapters.company import adapter_beside, also
 from ftdiff.adapters.identity import Identity, identify
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import BadCall, FtdiffError, Mismatch, one_line
-from ftdiff.formats import Checkpoint, adapter_in, open_checkpoint
+from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor, numel
 
@@ -46,10 +46,12 @@ def open_tuned(source: Source, base: Checkpoint | None = None) -> Tuned:
         return _whole(open_checkpoint(source), base)
     found = identify(source)
     if found.adapter is None:
-        return _whole(open_checkpoint(source), base)
-    if found.model is None:
-        return found.adapter.open_(found.path, base)
-    return _one_of_two(found, base)
+        tuned = _whole(open_checkpoint(source), base)
+    elif found.model is None:
+        tuned = found.adapter.open_(found.path, base)
+    else:
+        tuned = _one_of_two(found, base)
+    return replace(tuned, notes=(*tuned.notes, *also(found, tuned)))
 
 
 def open_adapter(source: Source, base: Checkpoint | None = None) -> Tuned:
@@ -125,7 +127,7 @@ def open_base(source: Source | None) -> Checkpoint | None:
 def _told(found: Identity, opened: Checkpoint) -> Iterator[Note]:
     """Say what else there is in the place of a model whose weights are taken as they stand."""
     if found.both and found.model is not None:
-        yield _beside(found, found.model)
+        yield adapter_beside(found, found.model)
     if unmerged.holds(opened.tensors):
         count = len(unmerged.modules(opened.tensors))
         text = f"{opened.source}: {count} LoRA modules ride in the file; its own weights are taken"
@@ -149,7 +151,7 @@ def _one_of_two(found: Identity, base: Checkpoint | None) -> Tuned:
     """Open the model of a folder that holds an adapter too; the adapter where that is the base."""
     assert found.adapter is not None and found.model is not None
     opened = open_checkpoint(found.path)
-    note = _beside(found, found.model)
+    note = adapter_beside(found, found.model)
     try:
         adapter = found.adapter.open_(found.path, base)
     except FtdiffError as error:
@@ -166,16 +168,6 @@ def _one_of_two(found: Identity, base: Checkpoint | None) -> Tuned:
         return replace(adapter, notes=(*adapter.notes, note))
     tuned = _whole(opened, base)
     return replace(tuned, notes=(*tuned.notes, note), beside=adapter)
-
-
-def _beside(found: Identity, model: Path) -> Note:
-    held = adapter_in(found.path)
-    name = held.name if held is not None else "the adapter"
-    text = (
-        f"{name} lies beside {model.name} and is not read: {model.name} is the model. "
-        "transformers puts an adapter that it finds in a model's folder on top of the model"
-    )
-    return Note("adapter-beside", text, read=model.name, unread=name)
 
 
 def _same(base: Mapping[str, LazyTensor], tuned: Mapping[str, LazyTensor]) -> bool:

@@ -62,8 +62,26 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         kind="unknown",
         unmatched=dict.fromkeys(opened.tensors, why),
         files=opened.files,
-        notes=(*opened.notes, Note(UNKNOWN_KIND, text, tensors=len(opened.tensors))),
+        notes=(
+            *opened.notes,
+            Note(UNKNOWN_KIND, text, tensors=len(opened.tensors)),
+            *_ranks(opened),
+        ),
     )
+
+
+def _ranks(opened: Checkpoint) -> tuple[Note, ...]:
+    """Say where cloneofsimo's header names other ranks than its factors have."""
+    wrong = []
+    for name, tensor in opened.tensors.items():
+        module = name.removesuffix(":down")
+        told = opened.metadata.get(f"{module}:rank")
+        if module != name and told is not None and told != str(tensor.shape[0]):
+            wrong.append(f"{module} is of rank {tensor.shape[0]}, the header says {told}")
+    if not wrong:
+        return ()
+    text = f"{len(wrong)} ranks of the header are not the factors': {wrong[0]}"
+    return (Note("header-ranks", text, modules=len(wrong)),)
 
 
 def parts(shapes: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
@@ -103,6 +121,8 @@ def _multiply(name: str, down: tuple[int, ...], up: tuple[int, ...]) -> bool:
     if not turned and down[0] != up[1]:
         return False
     words = _WORDS.split(name)
+    if _NUMBERED.fullmatch(name):
+        return True
     if any(word in _COMMON for word in words) and not _SAYS_SO.search(name):
         return rank * _SMALLER < min(down[1], up[0])
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +11,7 @@ from ftdiff.formats.pointers import refuse_pointer
 
 _DCP = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pt"
 _SAFE = "then save its tensors as safetensors (safetensors.torch.save_file)"
+_SAVED = re.compile(rb'\s*\{\s*"format":\s*"ftdiff\.')
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 #: What of a folder's names shows who wrote it, what that is, and the way out. Asked in this order.
 _WRITTEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -82,6 +84,12 @@ def why_unread(path: Path, suffixes: Iterable[str]) -> str:
             refuse_pointer(entry)
     if not folder:
         refuse_pointer(path)
+    saved = next((entry for entry in entries if _SAVED.match(_head(entry))), None)
+    if saved is not None:
+        return (
+            f"{saved}: a saved result of ftdiff, and no weights: `ftdiff findings`, `plot` and "
+            "`report` open it, and `audit` a saved diff"
+        )
     for globs, what, way in _WRITTEN:
         found = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
         if found:
@@ -92,6 +100,13 @@ def why_unread(path: Path, suffixes: Iterable[str]) -> str:
     if not folder:
         return f"{path}: not a {' or '.join(suffixes)} file or a folder with one"
     return f"{path}: no weights here ({_looked(path, names, suffixes)})"
+
+
+def _head(file: Path) -> bytes:
+    if file.suffix != ".json" or not file.is_file():
+        return b""
+    with file.open("rb") as opened:
+        return opened.read(64)
 
 
 def _looked(path: Path, names: list[str], suffixes: list[str]) -> str:

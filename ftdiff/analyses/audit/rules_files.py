@@ -67,6 +67,18 @@ def two_answers(diff: Diff) -> Iterator[Finding]:
             f"{one['others']:,} other tensors: two sets of weights, of which a loader takes one."
         )
         yield finding("two-answers", message, prefix=one["prefix"], count=one["tensors"])
+    for one in reasons(diff.about, "adapters-below"):
+        message = (
+            f"Adapters lie in {listed(one['adapters'])} below the folder: its own was compared, "
+            "and a loader may take another."
+        )
+        yield finding("two-answers", message, adapters=one["adapters"])
+    for one in reasons(diff.about, "adapter-config-alone"):
+        message = (
+            f"An adapter_config.json lies beside {one['read']} and no adapter's weights: "
+            "transformers looks for them, and does not load the folder."
+        )
+        yield finding("two-answers", message, read=one["read"])
     for one in reasons(diff.about, "several-adapters"):
         message = f"One file holds several adapters: {listed(one['adapters'])}; one was compared."
         yield finding("two-answers", message, adapters=one["adapters"])
