@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters import header
 from ftdiff.adapters import single_file as lonefile
-from ftdiff.adapters.assembly import Assembly, group
-from ftdiff.adapters.family import Target
+from ftdiff.adapters.assembly import Assembly, Modules, group
+from ftdiff.adapters.family import ORIGIN, Target
+from ftdiff.adapters.lycoris import scale_notes
 from ftdiff.adapters.lycoris.suffixes import split
+from ftdiff.adapters.peft import folder as peft
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
@@ -66,11 +69,50 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     configs = _configs(opened.metadata, file)
     modules, unmatched = group(opened.tensors, _split)
     assembly = Assembly(base, opened.tensors, unmatched=unmatched)
-    assembly.read(modules, Dotted(base), _lost, lambda path: configs.get(_component(path), {}))
     if configs:
-        text = f"scales are from the file's metadata ({METADATA})"
-        assembly.note(Note("scales-in-metadata", text))
+        assembly.read(modules, Dotted(base), _lost, lambda path: configs.get(_component(path), {}))
+        text = f"scales are from {header.HEADER} ({METADATA})"
+        assembly.note(Note("scales-in-metadata", text), *_other_ranks(modules, configs))
+        return assembly.tuned(opened, {})
+    config, told, notes = _scaled(file, opened, modules)
+    assembly.read(modules, Dotted(base), _lost, config)
+    assembly.note(*notes, *scale_notes.notes(modules, told))
     return assembly.tuned(opened, {})
+
+
+def _scaled(
+    file: Path, opened: Checkpoint, modules: Modules
+) -> tuple[Callable[[str], Mapping[str, Any]], header.Told | None, tuple[Note, ...]]:
+    """Return the configuration of modules that have no α of their own, as for names of PEFT's.
+
+    The one beside the file, or the α in the header; what the header says; and notes.
+    """
+    told = {word: header.alpha_of(opened.metadata, word) for word in {*map(_component, modules)}}
+    bare = [path for path, parts in modules.items() if "alpha" not in parts]
+    alone = {path: modules[path] for path in bare}
+    first = next(filter(None, told.values()), None)
+    words = any(".lora_A" in name for name in opened.tensors)
+    config = header.beside(file) if words and bare else {}
+    if config.get("peft_type") == "LORA" and "lora_alpha" in config:
+        differs = first is not None and first.alpha != config["lora_alpha"]
+        why = f"{peft.CONFIG} beside it says {config['lora_alpha']}"
+        notes = (header.unused(first, why),) if first and differs else ()
+        return lambda path: config if path in alone else {}, first, notes
+    if not bare or first is None:
+        return lambda path: {}, first or header.of_scripts(opened.metadata), ()
+    found = {path: one.config for path in bare if (one := told[_component(path)])}
+    used = header.used(first, scale_notes.ranks(alone))
+    return lambda path: found.get(path, {}), first, used
+
+
+def _other_ranks(modules: Modules, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[Note]:
+    """Say where a configuration names a rank that no factor of its component has."""
+    for word, config in configs.items():
+        mine = {path: parts for path, parts in modules.items() if _component(path) == word}
+        rank, patterns = config.get("r"), config.get("rank_pattern")
+        if isinstance(rank, int | float) and not isinstance(rank, bool) and not patterns:
+            told = header.Told(0.0, "r", rank=float(rank))
+            yield from header.rank_note(told, scale_notes.ranks(mine))
 
 
 class Dotted(Target):
@@ -128,6 +170,8 @@ def _configs(metadata: Mapping[str, str], file: Path) -> Mapping[str, Mapping[st
             configs[component][field] = value
         else:
             configs[""][key] = value
+    for config in configs.values():
+        config[ORIGIN] = header.HEADER
     for component, config in configs.items():
         init = config.get("init_lora_weights")
         if isinstance(init, str) and init not in ("gaussian", "eva", "orthogonal"):

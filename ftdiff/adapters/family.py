@@ -12,6 +12,9 @@ from ftdiff.naming import strip_wrappers
 from ftdiff.naming.matching import Spellings
 from ftdiff.tensors import LazyTensor
 
+#: Where in a configuration it is said that it is no adapter_config.json's, and whose.
+ORIGIN = "told by"
+
 
 class Target:
     """The base that an adapter is for, asked under the adapter's spelling; there may be none."""
@@ -71,6 +74,11 @@ class Module:
     config: Mapping[str, Any]
     target: Target
     shared: Mapping[str, LazyTensor] = field(default_factory=dict)
+
+    def told(self, sentence: str) -> str:
+        """Return a sentence about the configuration that names where it is: the file's header."""
+        held = self.config.get(ORIGIN)
+        return sentence.replace("adapter_config.json", held) if held else sentence
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_base, open_tuned
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.deltas.recipes.held import held
 from ftdiff.errors import Irreproducible
@@ -57,7 +57,7 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
     BadFile, BadAdapter
         The files are not what they claim to be.
     """
-    tuned = _opened(source, None if base is None else open_checkpoint(base))
+    tuned = _opened(source, open_base(base))
     addresses = locate(list(tuned.recipes))
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():

@@ -12,8 +12,8 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from ftdiff.adapters import open_tuned
-from ftdiff.comparison import executors, few_bits, provenance
+from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison import applied_twice, executors, few_bits, provenance
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
@@ -26,7 +26,7 @@ from ftdiff.comparison.statuses import MOVED
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
 from ftdiff.errors import attempt
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
 from ftdiff.metrics import resolve
 from ftdiff.metrics.linalg import devices
@@ -101,11 +101,12 @@ def compare(
     """
     wanted = resolve(metrics)
     see(device, executor)
-    opened = None if base is None or base == "-" else open_checkpoint(base)
+    opened = open_base(base)
     fine = open_tuned(tuned, opened)
     if tuned_is_delta:
         fine = as_delta(fine)
     plan = pair(opened, fine)
+    fine = applied_twice.measured(opened, fine, plan)
     found = run(plan, executor, progress)
     grids = few_bits.on_grids(plan.changes, found, executor, progress)
     diff = gathered(opened, fine, plan, found, grids, hash=hash)

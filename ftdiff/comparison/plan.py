@@ -85,7 +85,10 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     Mismatch
         There is nothing to compare at all.
     """
-    if not tuned.recipes:
+    if not tuned.recipes and (base is not None or not tuned.unmatched):
+        if tuned.unmatched:
+            first, why = next(iter(tuned.unmatched.items()))
+            raise Mismatch(f"{tuned.source}: nothing of it is read: {first}: {why}")
         raise Mismatch(f"{tuned.source}: empty: it holds no tensor that could be compared")
     if base is None:
         return _alone(tuned)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
+from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.tensors import LazyTensor, stamp
 
 _LARGEST_JSON = 64 << 20
@@ -84,6 +85,7 @@ def read_json(path: Path, *, halves: bool = False) -> dict[str, Any]:
         text = _decoded(path.read_bytes())
         found = json.loads(text) if halves else parse_json(text)
     except (ValueError, RecursionError) as error:
+        refuse_pointer(path)
         raise BadFile(f"{path}: not valid JSON ({type(error).__name__}: {error})") from error
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error

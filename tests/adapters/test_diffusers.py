@@ -106,7 +106,7 @@ def test_the_scale_is_that_of_the_configuration_in_the_metadata(
 ) -> None:
     tuned = open_tuned(_peft(tmp_path, _told(**config)), BASE)
     assert close(change(tuned, f"{Q}.weight", BASE), scaling * UP @ DOWN)
-    assert tuned.scalings[f"{Q}.weight"].endswith("the file's metadata")
+    assert tuned.scalings[f"{Q}.weight"].endswith("the file's header")
     assert "scales-in-metadata" in [note.code for note in tuned.notes if isinstance(note, Note)]
 
 

@@ -153,7 +153,7 @@ CASES = {
     "lokr, both whole": (lokr_whole, LINEAR, "lokr"),
     "lokr of a convolution, both whole": (lokr_whole, CONV, "lokr"),
     "lokr with a core": (lokr_tucker, CONV, "lokr"),
-    "full": (full, CONV, "full"),
+    "full": (full, CONV, "lycoris-full"),
     "ia3 on outputs": (ia3_on_output, CONV, "ia3"),
     "ia3 on inputs": (ia3_on_input, CONV, "ia3"),
     "dora by output": (dora(0, lora), LINEAR, "dora"),

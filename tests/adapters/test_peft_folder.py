@@ -75,7 +75,11 @@ def write_base(folder: Path, tensors: Tensors, **config: Any) -> Path:
             "adapter_config.json",
         ),
         ({"alpha_pattern": {"proj": 8, "_proj": 9}}, 3.0, "α/r = 6/2, adapter_config.json"),
-        ({"r": 64, "rank_pattern": {"q_proj": 32}}, 3.0, "α/r = 6/2, adapter_config.json"),
+        (
+            {"r": 64, "rank_pattern": {"q_proj": 32}},
+            3.0,
+            "α/r = 6/2, adapter_config.json, with r of the factors (it says r = 32)",
+        ),
     ],
 )
 def test_scaling_is_what_the_configuration_says_and_tells_where(

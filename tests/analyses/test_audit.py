@@ -210,6 +210,12 @@ def rounded(levels: int) -> ftdiff.Diff:
     return ftdiff.compare(base, {**trained(model()), "model.layers.0.mlp.up_proj.weight": few})
 
 
+def held(share: float) -> dict[str, object]:
+    """Return the record of an adapter of which this share is in the model beside it."""
+    files = {"read": "model.safetensors", "unread": "adapter_model.safetensors"}
+    return {"code": "adapter-beside", **files, "share": share, "once": 0.2, "twice": 0.4}
+
+
 #: By rule: what triggers it, and what the same without the fault is.
 CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = {
     "nothing-moved": (lambda: ftdiff.compare(model(), model()), plain),
@@ -221,6 +227,20 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: adapter(
             notes=["adapter_config.json targets x, but the file has no tensor for them"]
         ),
+    ),
+    "applied-twice": (lambda: adapter(reasons=[held(0.99)]), lambda: adapter(reasons=[held(0.4)])),
+    "two-answers": (lambda: adapter(reasons=[held(0.4)]), lambda: adapter(reasons=[held(0.99)])),
+    "unmerged": (
+        lambda: adapter(reasons=[{"code": "unmerged", "modules": 12, "scale_known": False}]),
+        lambda: adapter(notes=["12 LoRA modules ride in the file"]),
+    ),
+    "scale-disputed": (
+        lambda: adapter(reasons=[{"code": "alpha-zero", "modules": 3}]),
+        lambda: adapter(notes=["α is 0 in 3 modules"]),
+    ),
+    "conventions": (
+        lambda: adapter(reasons=[{"code": "alpha-ignored", "modules": 3}]),
+        adapter,
     ),
     "few-bits-base": (lambda: rounded(127), lambda: rounded(120)),
     "unjudged-notes": (

@@ -17,6 +17,10 @@ TOWERS: dict[str, tuple[str, ...]] = {
     "lora_te3_": ("text_encoder_3",),
     "lora_te_": ("text_encoder", "cond_stage_model.transformer"),
     "lora_prior_": ("prior",),
+    "oft_unet_": ("unet", "model.diffusion_model", "diffusion_model", "transformer"),
+    "oft_te1_": ("text_encoder", "conditioner.embedders.0.transformer"),
+    "oft_te2_": ("text_encoder_2", "conditioner.embedders.1.model"),
+    "oft_te_": ("text_encoder", "cond_stage_model.transformer"),
     "lycoris_": (),
 }
 

@@ -32,7 +32,7 @@ _MARKS = {
     "down": "lora",
     "mid": "lora",
     "on_input": "ia3",
-    "diff": "full",
+    "diff": "lycoris-full",
     "w_norm": "norm",
     "b_norm": "norm",
 }
@@ -200,7 +200,7 @@ _ALGORITHMS: Mapping[str, Callable[[Module, str], Reading]] = {
     "lora": _lora,
     "loha": _loha,
     "lokr": _lokr,
-    "full": _whole,
+    "lycoris-full": _whole,
     "norm": _whole,
     "set": _set,
     "ia3": _ia3,

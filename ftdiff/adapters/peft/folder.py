@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,12 +37,15 @@ from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.formats.note import Note
+from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
 CONFIG = "adapter_config.json"
 #: How the weights are called, before the suffix of their format.
 WEIGHTS = "adapter_model"
+#: What they were before, and are not read from.
+PICKLE = "adapter_model.bin"
 
 #: PEFT's `peft_type` and the family that reads it.
 FAMILIES: Registry[Family] = Registry(
@@ -196,9 +200,10 @@ def _open_weights(path: Path) -> Checkpoint:
     weights = find(path, WEIGHTS)
     if weights is not None:
         return open_stored(weights)
-    if (path / "adapter_model.bin").is_file():
+    if (path / PICKLE).is_file():
+        refuse_pointer(path / PICKLE)
         raise BadFile(
-            f"{path}: adapter_model.bin is a pickle, which can run code when it is read; save it "
+            f"{path}: {PICKLE} is a pickle, which can run code when it is read; save it "
             "again with a recent peft, which writes adapter_model.safetensors"
         )
     wanted = " or ".join(f"{WEIGHTS}{known.suffix}" for known in FORMATS.values())
@@ -219,19 +224,25 @@ def _sort(
         name = key.removeprefix(_PREFIX)
         found = family.split(name)
         if found is None:
-            plain[_plain_name(name)] = tensor
+            plain[plain_name(name)] = tensor
         else:
             path, suffix = found
             if suffix in modules[path]:
                 raise BadAdapter(
-                    f"{key}: a second {suffix} of {path}: the file holds several adapters; "
-                    "save each into a folder of its own"
+                    f"{key}: a second {suffix} of {path}: the file holds several adapters"
+                    f"{_named(tensors)}; save each into a folder of its own"
                 )
             modules[path][suffix] = tensor
     return Adapter(modules, plain, shared, config, target, by_key(tensors))
 
 
-def _plain_name(name: str) -> str:
+def _named(tensors: Mapping[str, LazyTensor]) -> str:
+    """Return the adapters' names that stand in LoRA's keys, as the end of a sentence."""
+    found = {name[1] for key in tensors if (name := re.search(r"\.lora_[AB]\.([^.]+)\.", key))}
+    return f", {' and '.join(sorted(found))}" if len(found) > 1 else ""
+
+
+def plain_name(name: str) -> str:
     """Undo the wrappers of saved copies: `modules_to_save`, and biases inside a LoRA layer."""
     words = name.split(".")
     if "modules_to_save" in words:

@@ -13,6 +13,12 @@ from ftdiff.analyses.audit import (
     rules_origin as origins,
 )
 from ftdiff.analyses.audit import (
+    rules_places as places,
+)
+from ftdiff.analyses.audit import (
+    rules_scales as scales,
+)
+from ftdiff.analyses.audit import (
     rules_special as surprises,
 )
 from ftdiff.analyses.audit import (
@@ -39,9 +45,11 @@ __all__ = [
     "loading",
     "lost",
     "origins",
+    "places",
     "policy_of",
     "read_policy",
     "sarif",
     "save_policy",
+    "scales",
     "surprises",
 ]

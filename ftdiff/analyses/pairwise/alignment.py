@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_base, open_tuned
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.deltas.recipes import Beside, Recipe, Tuned
 from ftdiff.errors import BadCall, Mismatch, one_line
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
@@ -95,7 +95,7 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
     """
     if len(tuned) < least:
         raise BadCall(f"{len(tuned)} given: at least {least} fine-tunes are needed")
-    opened = None if base is None or base == "-" else open_checkpoint(base)
+    opened = open_base(base)
     fine = tuple(open_tuned(one, opened) for one in tuned)
     names = labels([one.source for one in fine])
     whole = [name for name, one in zip(names, fine, strict=True) if one.kind == "full"]

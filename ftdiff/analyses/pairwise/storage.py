@@ -33,6 +33,10 @@ def checked_about(about: Any) -> dict[str, Any]:
         for tensors in about[kind].values():
             if not tensors or not all(type(value) is said for value in tensors.values()):
                 raise TypeError(kind)
+    for notes in about.get("noted", {}).values():  # files of the first releases have none
+        for note in notes:
+            if type(note["code"]) is not str or type(note["text"]) is not str:
+                raise TypeError("noted")
     return about
 
 

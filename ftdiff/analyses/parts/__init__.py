@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_base, open_tuned
 from ftdiff.analyses.parts import attention, embeddings
 from ftdiff.analyses.parts.frame import gathered, piece
 from ftdiff.analyses.parts.tasks import measured, measured_alone
@@ -23,7 +23,7 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED, RESHAPED, UNTOUCHED
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
 
 __all__ = ["columns", "heads", "rows", "tokens"]
 
@@ -198,7 +198,7 @@ def _lines(base: Any | None, tuned: Any, tensor: str, word: str, at: Workplace) 
 
 
 def _opened(base: Any | None, tuned: Any) -> tuple[Checkpoint | None, Tuned, Plan]:
-    opened = None if base is None or base == "-" else open_checkpoint(base)
+    opened = open_base(base)
     fine = open_tuned(tuned, opened)
     return opened, fine, pair(opened, fine)
 

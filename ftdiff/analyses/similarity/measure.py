@@ -17,6 +17,7 @@ from ftdiff.analyses.pairwise import (
     floor_sq,
     line_up,
     measure,
+    noted,
     place,
     run,
     tensors_of,
@@ -132,5 +133,6 @@ def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
             for name, one in zip(lineup.names, lineup.tuned, strict=True)
         },
         **trouble(lineup, found),
+        "noted": noted(lineup),
         **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }

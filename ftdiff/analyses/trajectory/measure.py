@@ -18,6 +18,7 @@ from ftdiff.analyses.pairwise import (
     floor_sq,
     line_up,
     measure,
+    noted,
     place,
     run,
     tensors_of,
@@ -143,6 +144,7 @@ def _of(
         "kind": ", ".join(dict.fromkeys(one.kind for one in lineup.tuned)),
         "order": how,
         **trouble(lineup, together),
+        "noted": noted(lineup),
         **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }
     if not lineup.lines:

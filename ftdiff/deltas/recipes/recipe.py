@@ -90,6 +90,8 @@ class Tuned:
         Keys that are in no recipe and yet accounted for, each with the recipes that have a number
         from its value (α); with none, it is known to be no part of the change (what acts in
         training alone).
+    beside
+        An adapter in the model's folder, opened, and not compared.
     """
 
     recipes: Mapping[str, Recipe]
@@ -104,3 +106,4 @@ class Tuned:
     lost: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, LazyTensor] = field(default_factory=dict)
     spent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: Tuned | None = None
