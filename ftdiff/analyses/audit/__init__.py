@@ -10,6 +10,9 @@ from ftdiff.analyses.audit import (
     rules_origin as origins,
 )
 from ftdiff.analyses.audit import (
+    rules_saved as saved,
+)
+from ftdiff.analyses.audit import (
     rules_special as surprises,
 )
 from ftdiff.analyses.audit import (
@@ -39,5 +42,6 @@ __all__ = [
     "read_policy",
     "sarif",
     "save_policy",
+    "saved",
     "surprises",
 ]

@@ -8,6 +8,7 @@ from difflib import SequenceMatcher
 import pandas as pd
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.audit.rules_saved import saved_modules
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED
@@ -35,7 +36,10 @@ def unmatched(diff: Diff) -> Iterator[Finding]:
 @audit_rule("one-sided", "caution")
 def one_sided(diff: Diff) -> Iterator[Finding]:
     """A tensor of one side only was not compared with anything."""
+    if not diff.about.get("base"):
+        return  # there is one side alone
     told = [*diff.about.get("unmatched", {}), *_homeless(diff)["tensor"]]
+    told += [*saved_modules(diff)["tensor"]]
     for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
         rows = diff.frame[diff.frame["status"] == status]
         rows = rows[~rows["tensor"].isin(told)]

@@ -39,6 +39,7 @@ def joined(early: Parts, late: Parts) -> Parts:
     names = (*early.names, *apart_from(early.names, late.names))
     about = {**late.about, "unreadable": _renamed(early, late, "unreadable", names)}
     about["apart"] = _renamed(early, late, "apart", names)
+    about["saved"] = _renamed(early, late, "saved", names)
     about["nonfinite"] = _renamed(early, late, "nonfinite", names)
     runs = [part.about["sources"]["tuned"] for part in (early, late)]
     about["sources"] = {**late.about["sources"], "tuned": [*runs[0], *runs[1]]}
