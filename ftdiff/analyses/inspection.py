@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from ftdiff.adapters import open_tuned
+from ftdiff.comparison.beside import inside
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import Irreproducible
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -74,7 +75,7 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
         tuple(_component(tuned, word, groups[word]) for word in component_order(groups)),
         _scalings(tuned),
         tuned.unmatched,
-        tuned.notes,
+        (*tuned.notes, *inside(tuned)),
     )
 
 

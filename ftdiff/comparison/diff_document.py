@@ -18,7 +18,7 @@ FORM = Form("diff", indent=1)
 
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
-    **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources"), dict),
+    **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "beside"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),

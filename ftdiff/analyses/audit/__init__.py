@@ -7,6 +7,9 @@ from ftdiff.analyses.audit import (
     rules_damage as damage,
 )
 from ftdiff.analyses.audit import (
+    rules_files as files,
+)
+from ftdiff.analyses.audit import (
     rules_origin as origins,
 )
 from ftdiff.analyses.audit import (
@@ -34,6 +37,7 @@ __all__ = [
     "audit",
     "audit_rule",
     "damage",
+    "files",
     "github",
     "junit",
     "lost",
