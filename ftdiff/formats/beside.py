@@ -26,7 +26,7 @@ SETTINGS = (
 #: What makes a file's folder that of one model.
 _MARKS = ("config.json", "adapter_config.json")
 #: The largest file of settings and the largest template that are read, in bytes.
-_LARGEST, _LARGEST_TEMPLATE = 16 << 20, 4 << 20
+_LARGEST, _LARGEST_TEMPLATE = 8 << 20, 4 << 20
 #: Names of a folder that are looked at, and templates that are read, at most.
 _MOST, _MOST_TEMPLATES = 20_000, 64
 

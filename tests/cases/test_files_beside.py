@@ -21,6 +21,7 @@ from ftdiff.adapters import open_tuned
 from ftdiff.analyses.audit import AUDIT
 from ftdiff.cli import ftdiff as ftdiff_command
 from ftdiff.comparison.beside import beside_weights, inside
+from ftdiff.errors import BadFile
 from ftdiff.formats import open_checkpoint
 from tests.cases import situations
 from tests.cases.situations import HIDDEN, LAYERS, VOCAB, write_lora
@@ -246,6 +247,21 @@ def test_merges_and_how_a_text_is_cut_are_compared(pair: tuple[Path, Path]) -> N
     assert said(*pair)["tokenizer-differs"]["moved"] == 2
 
 
+def test_a_tokenizer_that_is_no_json_is_compared_by_bytes_and_added_tokens(
+    pair: tuple[Path, Path],
+) -> None:
+    for folder in pair:
+        (folder / "tokenizer.json").unlink()
+        (folder / "tokenizer.model").write_bytes(b"model")
+        edit(folder / "tokenizer_config.json", added_tokens_decoder={"2": {"content": "</s>"}})
+    assert said(*pair) == {}
+    (pair[1] / "tokenizer.model").write_bytes(b"other")
+    edit(pair[1] / "added_tokens.json", **{"<pad>": 60})
+    record = said(*pair)["tokenizer-differs"]
+    assert record["files"] == ["tokenizer.model"]
+    assert record["extra"] == {"base": 1, "tuned": 2} and record["names"] == ["<pad>"]
+
+
 def test_an_end_of_text_on_which_files_disagree_is_said(pair: tuple[Path, Path]) -> None:
     GenerationConfig(eos_token_id=9, bos_token_id=1).save_pretrained(pair[1])
     found = said(*pair)
@@ -376,6 +392,15 @@ def test_a_lone_file_speaks_for_its_folder_where_that_is_one_model(pair: tuple[P
     assert {*said(pair[0], pair[1] / "model.safetensors")} == {"code-beside"}
     (pair[1] / "config.json").unlink()
     assert said(pair[0], pair[1] / "model.safetensors") == {}
+
+
+def test_a_saved_record_that_lacks_its_data_is_refused(pair: tuple[Path, Path]) -> None:
+    diff = ftdiff.compare(*pair)
+    for broken in ({"fields": 3}, {}, {"fields": [{"base": 1}]}):
+        about = {**diff.about, "reasons": [{"code": "config-differs", **broken}]}
+        path = ftdiff.Diff(diff.columns, about).save(pair[0].parent / "diff.json")
+        with pytest.raises(BadFile, match="config-differs"):
+            ftdiff.Diff.load(path)
 
 
 def test_what_is_in_memory_has_a_configuration_alone(pair: tuple[Path, Path]) -> None:

@@ -79,6 +79,20 @@ def test_a_run_without_a_base_is_the_path_of_its_factors(tmp_path: Path) -> None
     assert "saved-without-base" in {one.rule for one in found.findings()}
     later = ftdiff.trajectory(None, [classifier(tmp_path / "checkpoint-9", 5)], earlier=found)
     assert {*later.about["saved"]} == {"checkpoint-3", "checkpoint-4", "checkpoint-9"}
+    assert len(later.tensors) == len(found.tensors)
+
+
+def test_a_head_that_later_files_save_leaves_the_earlier_path(tmp_path: Path) -> None:
+    """The earlier ones adapted it, or were measured as if it were a change."""
+    pair = {f"{AT}.lm_head.lora_A.weight": torch.ones(4, HIDDEN),
+            f"{AT}.lm_head.lora_B.weight": torch.ones(VOCAB, 4)}  # fmt: skip
+    early = write_lora(tmp_path / "checkpoint-1", {**factors(seed=3), **pair})
+    saved = {f"{AT}.lm_head.weight": torch.ones(VOCAB, HIDDEN)}
+    late = classifier(tmp_path / "checkpoint-2", 4, saved)
+    apart = ftdiff.trajectory(None, [late], earlier=ftdiff.trajectory(None, [early]))
+    assert "lm_head.weight" not in {*apart.tensors["tensor"]}
+    whole = ftdiff.trajectory(None, [early, late])
+    assert np.allclose(apart.by()["displacement"], whole.by()["displacement"])
 
 
 def test_a_head_that_one_checkpoint_alone_saved_changes_nothing(tmp_path: Path) -> None:

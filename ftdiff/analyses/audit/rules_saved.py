@@ -27,7 +27,7 @@ def saved_module(diff: Diff) -> Iterator[Finding]:
 def saved_without_base(diff: Diff) -> Iterator[Finding]:
     """Weights that an adapter saves whole are a change against the base alone."""
     for one in reasons(diff.about, SAVED):
-        names = [*map(str, one["tensors"])]
+        names = [*map(str, one.get("tensors") or ())]
         what = f"{counted(len(names), 'saved tensor')} ({listed(names)})"
         be, their = ("is", "its") if len(names) == 1 else ("are", "their")
         message = f"{what} {be} left out: without a base {their} change is unknown."

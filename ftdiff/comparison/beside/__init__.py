@@ -138,6 +138,9 @@ def _tokenizer(
         data = vocabularies.tokenizer_data(base.folder, tuned.folder)
     except (BadFile, OSError) as error:
         yield note("beside-unreadable", file="a tokenizer", why=one_line(error, 300))
+    lists = [side.settings.get("tokenizer_config.json") is not None for side in (base, tuned)]
+    if all(lists) and not any(map(vocabularies.has_json, (base.folder, tuned.folder))):
+        data |= vocabularies.added_data(base, tuned)
     cutting = [*vocabularies.cutting_fields(base, tuned)]
     data |= {"fields": cutting} if cutting else {}
     if data:

@@ -50,6 +50,11 @@ def _fields_of(what: str) -> Callable[[Data], str]:
 
 def _tokenizer(data: Data) -> str:
     parts = [_vocabulary(data)] if "tokens" in data else []
+    if "extra" in data:
+        sizes = data["extra"]
+        parts.append(
+            f"{sizes['base']} → {sizes['tuned']} added tokens ({listed(data['names'], 5)})"
+        )
     if "merges" in data:
         sizes = data["merges"]
         apart = [sizes[side] - sizes["shared"] for side in ("base", "tuned")]

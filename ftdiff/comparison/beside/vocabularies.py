@@ -159,6 +159,31 @@ def _differ(one: Path, other: Path) -> bool:
     return False
 
 
+def added_data(base: SideFiles, tuned: SideFiles) -> dict[str, Any]:
+    """Return how the added tokens differ of two tokenizers whose vocabulary is no JSON."""
+    one, other = (_added(side) for side in (base, tuned))
+    names = sorted({*one.items()} ^ {*other.items()})
+    if not names:
+        return {}
+    sizes = {"base": len(one), "tuned": len(other)}
+    return {"extra": sizes, "names": [plain(token) for token, _ in names[:_NAMED]]}
+
+
+def _added(side: SideFiles) -> dict[str, int]:
+    """Return the ids of added tokens in the small files."""
+    told = side.settings.get("tokenizer_config.json", {}).get("added_tokens_decoder")
+    pairs = told.items() if isinstance(told, Mapping) else ()
+    found = {_text(token): int(key) for key, token in pairs if str(key).isdecimal()}
+    more = side.settings.get("added_tokens.json", {})
+    found |= {token: number for token, number in more.items() if type(number) is int}
+    return {token: number for token, number in found.items() if token is not None}
+
+
+def has_json(folder: Path) -> bool:
+    """Say whether a folder has a vocabulary in JSON."""
+    return any((folder / name).is_file() for name in _PARSED)
+
+
 def special(side: SideFiles) -> dict[str, Any]:
     """Return the special tokens that a folder names, as texts."""
     mapped = side.settings.get("special_tokens_map.json", {})
