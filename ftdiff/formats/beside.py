@@ -154,7 +154,7 @@ def _remote(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             continue
         for what, where in islice(named.items(), _MOST_TEMPLATES):
             classes = where if isinstance(where, list) else [where]
-            shortened = ", ".join(one_line(one, 200) for one in classes if one)
+            shortened = ", ".join(one_line(one, 200) for one in classes if isinstance(one, str))
             yield shown(f"{one_line(what, 80)}: {shortened} ({file})")
 
 

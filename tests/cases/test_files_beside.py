@@ -355,6 +355,9 @@ def test_an_adapter_is_held_against_its_base_files(pair: tuple[Path, Path], tmp_
         '{"eos_token": "\\ud800", "temperature": NaN, "eos_token_id": 1e999}',
         '{"eos_token_id": [[1], {}], "extra_special_tokens": {"a": {"content": []}}}',
         '{"model": [], "added_tokens": {}}', "\x00\xff",
+        '{{"auto_map": {{"x": {0}}}, "eos_token": {0}, "temperature": {0}, "y": {0}}}'.format(
+            "[" * 900 + "]" * 900
+        ),
     ],
 )  # fmt: skip
 def test_broken_files_are_a_note_and_no_failure(text: str, pair: tuple[Path, Path]) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from ftdiff.analyses.audit import AUDIT
-from ftdiff.comparison.beside.configurations import config_fields, spelled
+from ftdiff.comparison.beside.configurations import config_fields
 from ftdiff.comparison.beside.fields import differing, plain
 from ftdiff.comparison.beside.kinds import SENTENCES, note, sentence
+from ftdiff.comparison.beside.spellings import spelled
 from ftdiff.formats.note import Note
 from tests.analyses.file_cases import RECORDS
 
@@ -65,7 +66,7 @@ def test_one_setting_in_two_spellings_is_one(older: dict[str, Any], newer: dict[
         ({"head_dim": 32}, "head_dim"),
         ({"num_key_value_heads": 1}, "num_key_value_heads"),
         ({"hidden_size": 65}, "hidden_size"),
-        ({"text_config": {"rms_norm_eps": 1e-5}}, "text_config.rms_norm_eps"),
+        ({"text_config": {"rms_norm_eps": 1e-5}}, "rms_norm_eps"),
     ],
 )
 def test_what_decides_is_told_by_its_path(change: dict[str, Any], field: str) -> None:
@@ -90,3 +91,11 @@ def test_values_are_short_and_can_be_written() -> None:
     assert plain("\ud800\n") == "\\ud800\\n" and len(str(plain("x" * 10_000))) < 100
     assert plain(nan) == "NaN" and plain(1 << 70) == str(1 << 70) and plain({"a": 1}) == '{"a": 1}'
     assert spelled({"torch_dtype": "torch.float16"}) == {"dtype": "float16"}
+
+
+def test_what_one_side_alone_has_is_told_where_one_version_wrote_both() -> None:
+    more = {**OLD, "a_field_of_theirs": 7}
+    assert config_fields(OLD, more).others == ()
+    same = {"transformers_version": "5.0"}
+    (one,) = config_fields({**OLD, **same}, {**more, **same}).others
+    assert one == {"field": "a_field_of_theirs", "tuned": 7}

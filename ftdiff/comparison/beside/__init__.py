@@ -212,7 +212,8 @@ def _adapter(base: Checkpoint | None, tuned: Tuned) -> Iterator[Note]:
     if isinstance(mapping, Mapping):
         library, name = (mapping.get(key) for key in ("parent_library", "base_model_class"))
         if isinstance(library, str) and library.partition(".")[0] not in _LIBRARIES:
-            yield note("auto-mapping", library=plain(library), **{"class": plain(str(name))})
+            called = plain(name) if isinstance(name, str) else "of no name"
+            yield note("auto-mapping", library=plain(library), **{"class": called})
     named = tuned.config.get("revision")
     found = _SNAPSHOT.search(base.source.replace("\\", "/")) if base is not None else None
     if isinstance(named, str) and _COMMIT.fullmatch(named) and found and found[1] != named:
