@@ -281,6 +281,9 @@ def test_other_settings_of_generation_are_noted(pair: tuple[Path, Path]) -> None
     made.save_pretrained(pair[1])
     record = said(*pair)["generation-differs"]
     assert {one["field"] for one in record["fields"]} == {"do_sample", "temperature"}
+    defaults = {"do_sample": False, "temperature": 1.0, "top_k": 50}
+    edit(pair[1] / "generation_config.json", **defaults)
+    assert said(*pair) == {}
 
 
 class Bomb:
