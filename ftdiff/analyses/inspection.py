@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison.beside import inside
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.deltas.recipes.held import held
 from ftdiff.errors import Irreproducible
@@ -75,7 +76,7 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
         tuple(_component(tuned, word, groups[word]) for word in component_order(groups)),
         _scalings(tuned),
         {**tuned.unmatched, **tuned.lost},
-        tuned.notes,
+        (*tuned.notes, *inside(tuned)),
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from ftdiff.comparison.alignment import aligned
 from ftdiff.comparison.coverage import Coverage, of_files
 from ftdiff.comparison.misfit import nothing_in_common
-from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
+from ftdiff.comparison.reasons import SAVED
+from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable, is_saved
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
 from ftdiff.formats.note import Note
@@ -204,7 +205,19 @@ def _alone(tuned: Tuned) -> Plan:
         tensors={n: _facts(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()},
         unmatched=tuned.unmatched,
         sides=Coverage(None, of_files(tuned, compared)),
+        notes=_left_out(tuned),
     )
+
+
+def _left_out(tuned: Tuned) -> tuple[Note, ...]:
+    """Say that what an adapter's file holds in place of weights has no change without a base."""
+    names = [name for name, recipe in tuned.recipes.items() if is_saved(recipe)]
+    if not names or tuned.kind == "full":
+        return ()
+    count = f"{len(names):,} saved tensors are" if len(names) > 1 else "1 saved tensor is"
+    text = f"{count} left out: without a base {'their' if len(names) > 1 else 'its'} change is "
+    text += f"unknown ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+    return (Note(SAVED, text, tensors=names),)
 
 
 def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ftdiff.adapters import account
+from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
@@ -98,10 +99,14 @@ def about(
     adapter, config
         What an adapter's configuration, and each side's model configuration, say that an audit
         holds against the files.
+    beside
+        What lies beside the weights of each side: settings, code, pickles. What differs or may
+        run is among the notes.
     sources, versions, created
         See `made_of`.
     """
-    notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes]
+    held, beside = beside_weights(base, tuned, _rows(plan))
+    notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes, *beside]
     shares = plan.sides.shares(unreadable)
     return {
         "base": base.source if base is not None else None,
@@ -133,8 +138,19 @@ def about(
             "base": _model(base.config if base is not None else {}),
             "tuned": _model(tuned.config if tuned.kind == "full" else {}),
         },
+        "beside": held,
         **made_of(base=[base], tuned=[tuned], hash=hash),
     }
+
+
+def _rows(plan: Plan) -> int | None:
+    """Return how many rows the fine-tune's only embedding of tokens has; None where not known."""
+    found = [
+        facts["shape"]
+        for facts in plan.tensors.values()
+        if facts["component"] == "embed.tokens" and facts["param"] == "weight"
+    ]
+    return int(found[0][0]) if len(found) == 1 and len(found[0]) == 2 else None
 
 
 def version() -> str:

@@ -33,12 +33,14 @@ FEW_BITS = "few-bits"
 ZERO_BASE = "zero-base"
 #: A key of the fine-tune's files that led to no change.
 UNMATCHED = "unmatched"
+#: Its file holds weights, of which the change is unknown without a base; of the files, which.
+SAVED = "saved-without-base"
 #: It could not be read.
 UNREADABLE = "unreadable"
 #: Codes of tensors.
 TENSOR_REASONS = (
     *(DEAD, COMMON_ROWS, OTHER_SHAPE, NONFINITE, COARSE, FEW_BITS, ZERO_BASE),
-    *(UNMATCHED, UNREADABLE),
+    *(UNMATCHED, SAVED, UNREADABLE),
 )
 
 

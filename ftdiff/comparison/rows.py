@@ -18,7 +18,7 @@ from ftdiff.comparison.statuses import (
     UNTOUCHED,
 )
 from ftdiff.deltas.moments import Moments
-from ftdiff.deltas.recipes import Replaced
+from ftdiff.deltas.recipes import Replaced, is_saved
 from ftdiff.errors import one_line
 from ftdiff.formats.note import Note
 from ftdiff.formats.quantised.grids import Grid
@@ -101,6 +101,8 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[Note]:
     if status == RESHAPED:
         common = f"{change.recipe.shape[0]} common rows were compared"
         notes.append(Note(reasons.COMMON_ROWS, f"another shape than the base's: {common}"))
+    if status == ADDED and is_saved(change.recipe):
+        notes.append(Note(reasons.SAVED, "saved whole: without a base its change is unknown"))
     broken = {side: sums[f"nonfinite_{side}"] for side in ("base", "tuned")}
     if any(broken.values()):
         counts = " and ".join(f"{count} in {side}" for side, count in broken.items() if count)

@@ -12,7 +12,7 @@ import numpy as np
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
-from ftdiff.comparison.reasons import FEW_BITS, with_code
+from ftdiff.comparison.reasons import FEW_BITS, SAVED, with_code
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
@@ -213,9 +213,9 @@ def _lists(diff: Diff) -> dict[str, dict[str, str]]:
         "matched nothing": dict(about.get("unmatched", {})),
     }
     for status, side in ((ADDED, "tuned"), (REMOVED, "base")):
-        lists[f"only in {side}"] = {
-            row["tensor"]: _times(row["shape"])
-            for row in _with_status(diff, status)
-            if row["tensor"] not in lists["matched nothing"]
-        }
+        for row in _with_status(diff, status):
+            if row["tensor"] not in lists["matched nothing"]:
+                saved = row.get("reason") == SAVED
+                heading = "saved whole, no change known" if saved else f"only in {side}"
+                lists.setdefault(heading, {})[row["tensor"]] = _times(row["shape"])
     return {heading: names for heading, names in lists.items() if names}

@@ -153,7 +153,7 @@ def _lost(diff: Diff) -> str:
         f"{int(status[name]):,} {words}"
         for name, words in (
             (UNREADABLE, "could not be read"),
-            (ADDED, "in the fine-tune only"),
+            (ADDED, "in the fine-tune only" if diff.about.get("base") else "of no known change"),
             (REMOVED, "in the base only"),
             (RESHAPED, "of another shape"),
         )

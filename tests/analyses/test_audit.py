@@ -21,6 +21,7 @@ from ftdiff.analyses import audit as policy
 from ftdiff.analyses.audit import AUDIT, CI, Expectation, Policy, policy_of, read_policy
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
+from tests.analyses import file_cases, saved_cases
 from tests.conftest import FIXTURES
 
 State = dict[str, Any]
@@ -292,6 +293,8 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "residual-initialisation": (lambda: told({"init_lora_weights": "pissa"}), adapter),
     "scale": (adapter, plain),
     "outlier-layer": (lambda: odd_layer(8), lambda: odd_layer(1)),
+    **saved_cases.CASES,
+    **file_cases.CASES,
 }  # fmt: skip
 
 

@@ -38,6 +38,11 @@ def _halved(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: T for name, T in tensors.items() if "lora_A" in name}
 
 
+def _saved(folder: Path) -> ftdiff.Diff:
+    tensors = {**factors(), "base_model.model.head.weight": W}
+    return ftdiff.compare(None, write(folder, tensors, modules_to_save=["head"]))
+
+
 def _rounded(folder: Path) -> ftdiff.Diff:
     _, values = quantise(folder, four_bits("nf4"))
     return ftdiff.compare(BASE, {name: W.float().numpy() for name, W in values.items()})
@@ -57,6 +62,7 @@ CASES: dict[str, tuple[Callable[[Path], ftdiff.Diff], str]] = {
     reasons.FEW_BITS: (_rounded, "layers.0.mlp.up_proj.weight"),
     reasons.ZERO_BASE: (_against(0 * W, W), NAME),
     reasons.UNMATCHED: (_adapter(lambda held: held | {f"{Q}.lora_magic": W}), "lora_magic"),
+    reasons.SAVED: (_saved, "head.weight"),
     reasons.UNREADABLE: (_adapter(_halved), NAME),
 }  # fmt: skip
 

@@ -7,6 +7,9 @@ from ftdiff.analyses.audit import (
     rules_damage as damage,
 )
 from ftdiff.analyses.audit import (
+    rules_files as files,
+)
+from ftdiff.analyses.audit import (
     rules_loading as loading,
 )
 from ftdiff.analyses.audit import (
@@ -14,6 +17,9 @@ from ftdiff.analyses.audit import (
 )
 from ftdiff.analyses.audit import (
     rules_places as places,
+)
+from ftdiff.analyses.audit import (
+    rules_saved as saved,
 )
 from ftdiff.analyses.audit import (
     rules_scales as scales,
@@ -40,6 +46,7 @@ __all__ = [
     "audit",
     "audit_rule",
     "damage",
+    "files",
     "github",
     "junit",
     "loading",
@@ -50,6 +57,7 @@ __all__ = [
     "read_policy",
     "sarif",
     "save_policy",
+    "saved",
     "scales",
     "surprises",
 ]

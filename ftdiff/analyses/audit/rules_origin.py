@@ -81,10 +81,20 @@ def base_name(diff: Diff) -> Iterator[Finding]:
     given = diff.about.get("base")
     if not told or not given:
         return
-    names = [PurePosixPath(str(path).replace("\\", "/")).name.lower() for path in (told, given)]
-    if names[0] != names[1]:
+    if _last_name(told) != _last_name(given):
         message = f"The adapter names its base {told!r}, it is held against {given!r}."
         yield finding("base-name", message, named=str(told), given=str(given))
+
+
+def _last_name(path: object) -> str:
+    """Return the last word of a path; in a cache of the hub's, the model's.
+
+    >>> _last_name("hub/models--acme--llama/snapshots/0a1b"), _last_name("acme/llama")
+    ('llama', 'llama')
+    """
+    parts = PurePosixPath(str(path).replace("\\", "/")).parts
+    cached = [part for part in parts if part.startswith("models--")]
+    return (cached[-1].rpartition("--")[2] if cached else parts[-1] if parts else "").lower()
 
 
 @audit_rule("residual-initialisation", "alarm")

@@ -185,12 +185,12 @@ def tied_diverged(diff: Diff) -> Iterator[Finding]:
 def untied(diff: Diff) -> Iterator[Finding]:
     """A head of its own, where a configuration ties it to the embeddings, is dropped on loading.
 
-    Only a head of the embeddings' shape can be tied: a classifier's is none.
+    Only a head over the tokens, of the embeddings' shape, can be tied: a classifier's is none.
     """
     frame = diff.frame[diff.frame["param"] == "weight"]
     tied = [side for side in _SIDES if _config(diff, side).get("tie_word_embeddings") is True]
     embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
-    heads = frame[(frame["block"] == "head") & (frame["status"] == ADDED)]
+    heads = frame[(frame["component"] == "head.lm") & (frame["status"] == ADDED)]
     shapes = {*embed["shape"]}
     heads = heads[[shape in shapes for shape in heads["shape"]]]
     if tied and len(heads):

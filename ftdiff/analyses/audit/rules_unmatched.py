@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.audit.rules_saved import saved_modules
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.coverage import words
 from ftdiff.comparison.result import Diff
@@ -38,7 +39,9 @@ def unmatched(diff: Diff) -> Iterator[Finding]:
 @audit_rule("one-sided", "caution")
 def one_sided(diff: Diff) -> Iterator[Finding]:
     """A tensor of one side only was not compared with anything."""
-    told = [*_lost(diff)]
+    if not diff.about.get("base"):
+        return  # there is one side alone
+    told = [*_lost(diff), *saved_modules(diff)["tensor"]]
     for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
         rows = diff.frame[diff.frame["status"] == status]
         rows = rows[~rows["tensor"].isin(told)]

@@ -14,7 +14,6 @@ from ftdiff.adapters import open_base, open_tuned
 from ftdiff.analyses.parts import attention, embeddings
 from ftdiff.analyses.parts.frame import gathered, piece
 from ftdiff.analyses.parts.tasks import measured, measured_alone
-from ftdiff.analyses.parts.tokenizers import vocabulary
 from ftdiff.comparison import provenance
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Change, Plan, pair
@@ -24,6 +23,7 @@ from ftdiff.comparison.statuses import ADDED, REMOVED, RESHAPED, UNTOUCHED
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.formats import Checkpoint
+from ftdiff.formats.tokenizers import vocabulary
 
 __all__ = ["columns", "heads", "rows", "tokens"]
 

@@ -57,7 +57,7 @@ def similarity(
         Two or more paths to checkpoints or adapters of any kind, or what `open_tuned` takes.
     base
         A path, or what `open_checkpoint` takes. Adapters whose change does not depend on the base
-        (LoRA, LoKr, …) need none.
+        (LoRA, LoKr, …) need none: weights that they hold whole are then left out, and said.
     measures
         Beside the cosine: "masks", "signs", "subspaces", or "all".
     executor

@@ -57,7 +57,8 @@ def trajectory(
     ----------
     base
         What training started from: a path, or what `open_checkpoint` takes; None for adapters
-        whose change does not depend on it, which then have no relative norm.
+        whose change does not depend on it, which then have no relative norm; weights that they
+        hold whole are left out, and said.
     checkpoints
         Paths to checkpoints or adapters, or to a run's folder of `checkpoint-N` folders.
     metrics

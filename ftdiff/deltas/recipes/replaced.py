@@ -9,6 +9,7 @@ import numpy as np
 from ftdiff.deltas.forms import Delta, Dense
 from ftdiff.deltas.moments import NULL, Moments
 from ftdiff.deltas.recipes import tiles as tiling
+from ftdiff.deltas.recipes.rebuilt import Rebuilt
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.deltas.recipes.tiles import TILE
 from ftdiff.errors import BadAdapter
@@ -86,6 +87,13 @@ class Replaced:
             and base.storage == self.tensor.storage
             and base.dtype == self.dtype
         )
+
+
+def is_saved(recipe: Recipe) -> bool:
+    """Say whether a file holds values in place of the base's: a change against a base alone."""
+    return isinstance(recipe, Replaced) or (
+        isinstance(recipe, Rebuilt) and recipe.saved is not None
+    )
 
 
 @dataclass(frozen=True)
