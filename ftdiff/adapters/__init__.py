@@ -17,6 +17,7 @@ from ftdiff.adapters.peft import folder as peft_folder
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats.ties import with_tied_names
 from ftdiff.registry import Registry
 
 __all__ = ["ADAPTERS", "AdapterFiles", "open_tuned"]
@@ -75,7 +76,7 @@ def open_tuned(
             raise BadFile(f"{path}: no such file or folder")
         for family in ADAPTERS.values():
             if family.recognises(path):
-                return family.open_(path, base)
+                return family.open_(path, with_tied_names(base))
     checkpoint = open_checkpoint(source)
     return Tuned(
         recipes={name: Replaced(tensor) for name, tensor in checkpoint.tensors.items()},

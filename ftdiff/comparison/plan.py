@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftdiff.comparison.alignment import aligned
@@ -51,6 +51,10 @@ class Plan:
         What headers tell of every tensor, by name: the frame's columns up to the sums.
     notes
         How the two sides were brought together where names alone did not, in sentences.
+    base, tuned
+        Both sides as they were paired, under the base's names.
+    twice
+        Tensors whose base stands under another name too: a tied head, a layer that was copied.
     """
 
     changes: tuple[Change, ...]
@@ -61,20 +65,27 @@ class Plan:
     renamed: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    base: Checkpoint | None = None
+    tuned: Tuned | None = None
+    twice: frozenset[str] = frozenset()
 
     @property
     def coverage(self) -> float:
         """The share of both sides' parameters that is compared, or known to be untouched."""
-        sizes = {name: numel(facts["shape"]) for name, facts in self.tensors.items()}
+        sizes = {
+            name: numel(facts["shape"])
+            for name, facts in self.tensors.items()
+            if name not in self.twice
+        }
         apart = {*self.added, *self.removed}
         compared = {
             change.address.name: numel(change.recipe.shape)
             for change in self.changes
-            if change.address.name not in apart
+            if change.address.name not in (apart | self.twice)
         }
-        covered = sum(compared.values()) + sum(sizes[name] for name in self.untouched)
-        lost = sum(sizes[name] for name in apart)
-        partial = sum(sizes[name] - compared.get(name, 0) for name in self.reshaped)
+        covered = sum(compared.values()) + sum(sizes.get(name, 0) for name in self.untouched)
+        lost = sum(sizes.get(name, 0) for name in apart)
+        partial = sum(sizes.get(name, 0) - compared.get(name, 0) for name in self.reshaped)
         whole = covered + lost + partial
         return covered / whole if whole else 0.0
 
@@ -93,7 +104,16 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         return _alone(tuned)
     if tuned.layout:
         base = base.arranged(tuned.layout)
+    stored = base.tensors
     base, tuned, notes = aligned(base, tuned)
+    plan = _paired(base, tuned, notes)
+    if not plan.changes:
+        raise Mismatch(_nothing_in_common(base, tuned))
+    return replace(plan, twice=_twice(stored, base.tensors))
+
+
+def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...]) -> Plan:
+    """Pair both sides, as the steps have brought them together, by their names."""
     shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
     wanted = {
         name: recipe.shape
@@ -102,7 +122,8 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     }
     pairs = pair_names(shapes, wanted)
     added = tuple(name for name in tuned.recipes if name not in pairs)
-    addresses = locate([*base.tensors, *added])
+    addresses = locate(n for n in (*base.tensors, *added) if n not in tuned.places)
+    addresses |= tuned.places
     changes: list[Change] = []
     reshaped: list[str] = []
     tensors: dict[str, dict[str, Any]] = {
@@ -117,30 +138,46 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
-        fitted = recipe.fitted(tensor.shape)
-        tensors[found] = _facts(addresses[found], tensor, recipe)
-        if fitted is recipe:
-            tensors[found]["shape"] = tensor.shape
-            changes.append(Change(addresses[found], tensor, recipe))
-            continue
-        reshaped.append(found)
-        if fitted is not None:
-            shared = FirstRows(tensor, fitted.shape[0])
-            changes.append(Change(addresses[found], shared, fitted))
-    paired = set(pairs.values())
-    rest = tuple(name for name in base.tensors if name not in paired)
-    if not changes:
-        raise Mismatch(_nothing_in_common(base, tuned))
+        change, tensors[found] = _change(addresses[found], tensor, recipe)
+        if change is None or change.base is not tensor:
+            reshaped.append(found)
+        if change is not None:
+            changes.append(change)
+    rest = {*base.tensors} - {*pairs.values()}
+    left = tuple(name for name in base.tensors if name in rest)
+    spelled = {tuned.spelled.get(name, name): found for name, found in pairs.items()}
     return Plan(
         changes=tuple(changes),
-        untouched=rest if tuned.kind != "full" else (),
+        untouched=left if tuned.kind != "full" else (),
         added=added,
-        removed=rest if tuned.kind == "full" else (),
+        removed=left if tuned.kind == "full" else (),
         reshaped=tuple(reshaped),
-        renamed={name: found for name, found in pairs.items() if name != found},
+        renamed={name: found for name, found in spelled.items() if name != found},
         tensors=tensors,
         notes=notes,
+        base=base,
+        tuned=tuned.respelled(pairs),
     )
+
+
+def _change(
+    address: Address, base: LazyTensor, recipe: Recipe
+) -> tuple[Change | None, dict[str, Any]]:
+    """Return what of a change fits its base, if anything does, and what headers tell of it."""
+    facts = _facts(address, base, recipe)
+    fitted = recipe.fitted(base.shape)
+    if fitted is recipe:
+        return Change(address, base, recipe), {**facts, "shape": base.shape}
+    if fitted is None:
+        return None, facts
+    return Change(address, FirstRows(base, fitted.shape[0]), fitted), facts
+
+
+def _twice(stored: Mapping[str, LazyTensor], paired: Mapping[str, LazyTensor]) -> frozenset[str]:
+    """Return the names that pairing gave to tensors of the base which have one of their own."""
+    own = {*stored.values()}
+    more = [name for name in paired if name not in stored]
+    return frozenset(name for name in more if paired[name] in own)
 
 
 def _alone(tuned: Tuned) -> Plan:
@@ -148,6 +185,7 @@ def _alone(tuned: Tuned) -> Plan:
     return Plan(
         changes=tuple(Change(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()),
         tensors={n: _facts(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()},
+        tuned=tuned,
     )
 
 

@@ -18,6 +18,7 @@ from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.formats.ties import says_tied
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
@@ -186,7 +187,9 @@ def _adapter(tuned: Tuned) -> dict[str, Any]:
 
 
 def _model(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _plain(config, ("model_type", "num_hidden_layers", "vocab_size", "tie_word_embeddings"))
+    told = _plain(config, ("model_type", "num_hidden_layers", "vocab_size"))
+    ties = says_tied(config)
+    return told if ties is None else {**told, "tie_word_embeddings": ties}
 
 
 def _plain(config: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ FEW_BITS = "few-bits"
 ZERO_BASE = "zero-base"
 #: A key of the fine-tune's files that led to no change.
 UNMATCHED = "unmatched"
+#: Of the files: a side uses a parameter under a second name, which the other side stores.
+TIED = "tied"
 #: It could not be read.
 UNREADABLE = "unreadable"
 #: Codes of tensors.

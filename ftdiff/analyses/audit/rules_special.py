@@ -12,7 +12,7 @@ from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
-from ftdiff.comparison.reasons import FEW_BITS, has_reason
+from ftdiff.comparison.reasons import FEW_BITS, TIED, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
 from ftdiff.metrics import TRUSTED_SNR
@@ -159,10 +159,11 @@ def tied_diverged(diff: Diff) -> Iterator[Finding]:
     one, other = records(embed)[0], records(head)[0]
     if one["shape"] != other["shape"]:
         return
-    told = diff.about.get("config", {}).get("tuned", {}).get("tie_word_embeddings") is True
+    told = _config(diff, "tuned").get("tie_word_embeddings")
     if None in (one["tuned_sq"], other["tuned_sq"]):
         return
-    were = all(one[name] == other[name] for name in ("base_sq", "base_abs"))
+    # a configuration that unties them is of a model that loads both
+    were = told is not False and all(one[it] == other[it] for it in ("base_sq", "base_abs"))
     if one["tuned_sq"] == other["tuned_sq"] or not (were or told):
         return
     why = "they are one tensor in the base" if were else "the configuration ties them"
@@ -182,9 +183,12 @@ def untied(diff: Diff) -> Iterator[Finding]:
     frame = diff.frame[diff.frame["param"] == "weight"]
     tied = [side for side in _SIDES if _config(diff, side).get("tie_word_embeddings") is True]
     embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
-    heads = frame[(frame["block"] == "head") & (frame["status"] == ADDED)]
+    added = frame[(frame["block"] == "head") & (frame["status"] == ADDED)]
     shapes = {*embed["shape"]}
-    heads = heads[[shape in shapes for shape in heads["shape"]]]
+    added = added[[shape in shapes for shape in added["shape"]]]
+    held = [one["name"] for one in reasons(diff.about, TIED) if one["side"] == "base"]
+    compared = frame[(frame["block"] == "head") & frame["tensor"].isin(held)]
+    heads = pd.concat([added, compared])
     if tied and len(heads):
         whose = " and ".join({"base": "the base", "tuned": "the fine-tune"}[side] for side in tied)
         message = (

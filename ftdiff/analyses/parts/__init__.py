@@ -168,7 +168,7 @@ def tokens(
         What was given cannot be read or compared.
     """
     opened, fine, plan = _opened(base, tuned)
-    runs = list(embeddings.runs(plan, opened, fine))
+    runs = list(embeddings.runs(plan))
     if not runs:
         raise Mismatch(f"{fine.source}: it changes no embedding, so there are no tokens to measure")
     names = _vocabulary(tokenizer, opened, fine)

@@ -12,8 +12,7 @@ import numpy as np
 from ftdiff.analyses.parts.sums import Lines
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.statuses import ADDED, REMOVED
-from ftdiff.deltas.recipes import Replaced, Tuned
-from ftdiff.formats import Checkpoint
+from ftdiff.deltas.recipes import Replaced
 from ftdiff.tensors import Array, LazyTensor, numel
 
 _COMPONENTS = ("embed.tokens", "head.lm")
@@ -27,17 +26,17 @@ class Run(NamedTuple):
     status: str
 
 
-def runs(plan: Plan, base: Checkpoint | None, tuned: Tuned) -> Iterator[Run]:
+def runs(plan: Plan) -> Iterator[Run]:
     """Find the embeddings: rows of both sides, then those that one side alone has."""
-    spelled = {found: name for name, found in plan.renamed.items()}
+    base, tuned = plan.base, plan.tuned
     for change in plan.changes:
         address, shape = change.address, change.recipe.shape
         if address.component not in _COMPONENTS or len(shape) != 2 or address.param != "weight":
             continue
         yield Run(change, 0, "")
-        recipe = tuned.recipes[spelled.get(address.name, address.name)]
-        if base is None or address.name not in plan.reshaped:
+        if base is None or tuned is None or address.name not in plan.reshaped:
             continue
+        recipe = tuned.recipes[address.name]
         whole, common = base.tensors[address.name], shape[0]
         if isinstance(recipe, Replaced) and recipe.shape[0] > common:
             more = Replaced(Below(recipe.tensor, common))

@@ -9,6 +9,7 @@ from ftdiff.comparison.plan import pair
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Checkpoint
+from ftdiff.formats.ties import says_tied
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
 from ftdiff.tensors import LazyTensor, nbytes
@@ -57,8 +58,7 @@ def claims(
         The adapter fits nothing of the base, or the merged file has nothing of it.
     """
     plan = pair(base, adapter)
-    if adapter.layout:
-        base = base.arranged(adapter.layout)
+    base = plan.base or base
     beside = {name for name, recipe in adapter.recipes.items() if isinstance(recipe, Beside)}
     recipes = {
         name if name in beside else plan.renamed.get(name, name): (name, recipe)
@@ -87,8 +87,8 @@ def claims(
         sides = base.tensors.get(name), recipe, at.get(name)
         made.append(Claim(addresses[name], *sides, origin, quantised))
     made += [Claim(addresses[n], None, None, merged.tensors[n]) for n in extra if n in addresses]
-    if base.config.get("tie_word_embeddings"):
-        still = bool(merged.config.get("tie_word_embeddings", True))
+    if says_tied(base.config):
+        still = says_tied(merged.config) is not False
         made = [_tied(claim, made, still) for claim in made]
     return tuple(made)
 
