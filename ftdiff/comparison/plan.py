@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftdiff.comparison.alignment import aligned
+from ftdiff.comparison.reasons import LAYERS
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
@@ -107,7 +108,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     stored = base.tensors
     base, tuned, notes = aligned(base, tuned)
     plan = _paired(base, tuned, notes)
-    if not plan.changes:
+    if not plan.changes and not any(one.code == LAYERS for one in notes):
         raise Mismatch(_nothing_in_common(base, tuned))
     return replace(plan, twice=_twice(stored, base.tensors))
 
@@ -118,7 +119,8 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...]) -> Plan:
     wanted = {
         name: recipe.shape
         for name, recipe in tuned.recipes.items()
-        if not isinstance(recipe, Beside)  # whatever it is called, it is no base tensor's
+        # whatever these are called, they are no base tensor's
+        if not isinstance(recipe, Beside) and (name in shapes or name not in tuned.places)
     }
     pairs = pair_names(shapes, wanted)
     added = tuple(name for name in tuned.recipes if name not in pairs)

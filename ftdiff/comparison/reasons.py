@@ -35,6 +35,8 @@ ZERO_BASE = "zero-base"
 UNMATCHED = "unmatched"
 #: Of the files: a side uses a parameter under a second name, which the other side stores.
 TIED = "tied"
+#: Of the files: layers were inserted, removed, copied or put in another order.
+LAYERS = "layers"
 #: It could not be read.
 UNREADABLE = "unreadable"
 #: Codes of tensors.

@@ -168,11 +168,17 @@ def _precision(moved: Columns) -> list[str]:
     return [f"{few} {fate} {stored} ({faint['tensor'][0]}{'' if one else ', …'})."]
 
 
+def _numbers(name: str) -> list[str]:
+    """Return the numbers in a name: where they differ, it is another layer, and that is said."""
+    return [word for word in name.split(".") if word.isdecimal()]
+
+
 def _pairing(diff: Diff) -> list[str]:
     about, said = diff.about, []
-    if about.get("renamed"):
-        tuned, base = next(iter(about["renamed"].items()))
-        names = _number(len(about["renamed"]), "name differs", "names differ")
+    spelled = {t: b for t, b in about.get("renamed", {}).items() if _numbers(t) == _numbers(b)}
+    if spelled:
+        tuned, base = next(iter(spelled.items()))
+        names = _number(len(spelled), "name differs", "names differ")
         said.append(f"{names} in spelling, matched without the wrappers ({tuned} is {base}).")
     for row in _with_status(diff, RESHAPED):
         measured = f"the common {row['numel']:,} entries were compared"

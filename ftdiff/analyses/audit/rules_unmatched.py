@@ -9,6 +9,7 @@ import pandas as pd
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED
 
@@ -36,6 +37,7 @@ def unmatched(diff: Diff) -> Iterator[Finding]:
 def one_sided(diff: Diff) -> Iterator[Finding]:
     """A tensor of one side only was not compared with anything."""
     told = [*diff.about.get("unmatched", {}), *_homeless(diff)["tensor"]]
+    told += [name for moved in moved_layers(diff) for name in moved.rows["tensor"]]
     for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
         rows = diff.frame[diff.frame["status"] == status]
         rows = rows[~rows["tensor"].isin(told)]
@@ -53,6 +55,7 @@ def mostly_uncompared(diff: Diff, *, coverage: float = 0.5) -> Iterator[Finding]
             f"Only {share:.1%} of both sides' parameters have a counterpart, and were compared: "
             "this says nothing of the others."
         )
+        message = " ".join([message, *(moved.message for moved in moved_layers(diff))])
         yield finding("mostly-uncompared", message, coverage=float(share))
 
 

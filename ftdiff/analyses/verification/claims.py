@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ftdiff.analyses.verification.replay import Formed
+from ftdiff.comparison.alignment.layers import with_layers
 from ftdiff.comparison.plan import pair
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned
 from ftdiff.errors import Mismatch
@@ -58,7 +59,7 @@ def claims(
         The adapter fits nothing of the base, or the merged file has nothing of it.
     """
     plan = pair(base, adapter)
-    base = plan.base or base
+    base, merged, places = _by_the_base(plan.base or base, merged)
     beside = {name for name, recipe in adapter.recipes.items() if isinstance(recipe, Beside)}
     recipes = {
         name if name in beside else plan.renamed.get(name, name): (name, recipe)
@@ -70,7 +71,9 @@ def claims(
         for name, (_, recipe) in recipes.items()
         if name not in beside and (name not in shapes or isinstance(recipe, Replaced))
     }
-    found = pair_names(shapes, {name: tensor.shape for name, tensor in merged.tensors.items()})
+    theirs = {name: tensor.shape for name, tensor in merged.tensors.items()}
+    alone = {name for name in places if name not in shapes}
+    found = pair_names(shapes, {n: shape for n, shape in theirs.items() if n not in alone})
     if not found:
         raise Mismatch(
             f"{merged.source}: none of its {len(merged.tensors)} tensors is one of {base.source}; "
@@ -79,7 +82,8 @@ def claims(
     at = {name: merged.tensors[theirs] for theirs, name in found.items()}
     extra = [name for name in merged.tensors if name not in found]
     names = list(dict.fromkeys([*shapes, *beside]))
-    addresses = locate([*names, *(name for name in extra if name not in shapes)])
+    every = [*names, *(name for name in extra if name not in shapes)]
+    addresses = locate(name for name in every if name not in places) | places
     made = []
     for name in names:
         own, recipe = recipes.get(name, (name, None))
@@ -91,6 +95,16 @@ def claims(
         still = says_tied(merged.config) is not False
         made = [_tied(claim, made, still) for claim in made]
     return tuple(made)
+
+
+def _by_the_base(
+    base: Checkpoint, merged: Checkpoint
+) -> tuple[Checkpoint, Checkpoint, dict[str, Address]]:
+    """Give the merged file's layers the base's numbers, and say where what has no such name is."""
+    whole = {name: Replaced(tensor) for name, tensor in merged.tensors.items()}
+    base, moved, _ = with_layers(base, Tuned(whole, merged.source, "full"))
+    theirs = {name: r.tensor for name, r in moved.recipes.items() if isinstance(r, Replaced)}
+    return base, replace(merged, tensors=theirs), {**moved.places}
 
 
 def _tied(claim: Claim, made: list[Claim], still: bool) -> Claim:
