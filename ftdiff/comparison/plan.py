@@ -1,4 +1,4 @@
-"""Pair base and tuned by name; nothing is read, and what cannot be paired is named."""
+"""Pair base and tuned by name; hardly anything is read, and what cannot be paired is named."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ftdiff.comparison.alignment import aligned
+from ftdiff.comparison.alignment import aligned, vocabulary
 from ftdiff.comparison.reasons import LAYERS
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.errors import Mismatch
@@ -45,7 +45,8 @@ class Plan:
     added, removed
         Tensors of one side only.
     reshaped
-        Tensors whose shapes differ; those with common rows are also among the changes.
+        Tensors whose shapes differ, or whose rows stand in another order; those with common rows
+        are also among the changes.
     renamed
         Base name by tuned name, where the spelling differs.
     tensors
@@ -141,7 +142,7 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...]) -> Plan:
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
         change, tensors[found] = _change(addresses[found], tensor, recipe)
-        if change is None or change.base is not tensor:
+        if change is None or change.base is not tensor or change.recipe is not recipe:
             reshaped.append(found)
         if change is not None:
             changes.append(change)
@@ -167,7 +168,11 @@ def _change(
 ) -> tuple[Change | None, dict[str, Any]]:
     """Return what of a change fits its base, if anything does, and what headers tell of it."""
     facts = _facts(address, base, recipe)
+    if (matched := vocabulary.reordered(address, base, recipe)) is not None:
+        return Change(address, *matched), facts
     fitted = recipe.fitted(base.shape)
+    if fitted is None and address.block in vocabulary.BLOCKS:
+        fitted = vocabulary.first_rows(recipe, base.shape)
     if fitted is recipe:
         return Change(address, base, recipe), {**facts, "shape": base.shape}
     if fitted is None:

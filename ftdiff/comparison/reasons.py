@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEAD = "dead"
 #: Another shape than the base's: only the common rows, or nothing, were compared.
 COMMON_ROWS, OTHER_SHAPE = "common-rows", "other-shape"
+#: A vocabulary's rows stand in another order, and each was compared with the one that it is.
+REORDERED = "reordered-rows"
 #: It holds NaN or Inf.
 NONFINITE = "nonfinite"
 #: A side is stored quantised: its own rounding is in the change, by how much is unknown.
@@ -41,7 +43,7 @@ LAYERS = "layers"
 UNREADABLE = "unreadable"
 #: Codes of tensors.
 TENSOR_REASONS = (
-    *(DEAD, COMMON_ROWS, OTHER_SHAPE, NONFINITE, COARSE, FEW_BITS, ZERO_BASE),
+    *(DEAD, COMMON_ROWS, OTHER_SHAPE, REORDERED, NONFINITE, COARSE, FEW_BITS, ZERO_BASE),
     *(UNMATCHED, UNREADABLE),
 )
 

@@ -16,6 +16,7 @@ from ftdiff.comparison.reasons import FEW_BITS, with_code
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
+from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.reports.per_tensor import apart, methods
@@ -181,6 +182,9 @@ def _pairing(diff: Diff) -> list[str]:
         names = _number(len(spelled), "name differs", "names differ")
         said.append(f"{names} in spelling, matched without the wrappers ({tuned} is {base}).")
     for row in _with_status(diff, RESHAPED):
+        if (rows := rows_said(row)) is not None:
+            said.append(f"{row['tensor']} ({_times(row['shape'])}): {rows}.")
+            continue
         measured = f"the common {row['numel']:,} entries were compared"
         said.append(
             f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "

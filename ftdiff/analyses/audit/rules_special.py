@@ -12,9 +12,10 @@ from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
-from ftdiff.comparison.reasons import FEW_BITS, TIED, has_reason, reasons
+from ftdiff.comparison.reasons import FEW_BITS, REORDERED, TIED, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
+from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 
@@ -125,10 +126,18 @@ def vocabulary(diff: Diff) -> Iterator[Finding]:
     """A vocabulary of another size needs its own tokenizer, and leaves rows without a base."""
     frame = diff.frame
     rows = frame[(frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))]
+    moved = has_reason(rows, REORDERED)
+    if moved.any():
+        what = "hold the base's rows in another order"
+        message = f"{tensors(rows[moved], what)}: the fine-tune needs its own tokenizer."
+        yield finding("vocabulary", message, rows[moved])
+    rows = rows[~moved]
     sizes = [diff.about.get("config", {}).get(side, {}).get("vocab_size") for side in _SIDES]
     said = f"; the configurations say {sizes[0]} and {sizes[1]}" if None not in sizes else ""
     if len(rows):
-        message = f"{tensors(rows, 'have another number of rows than the base')}{said}."
+        facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
+        told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
+        message = f"{tensors(rows, 'have another number of rows than the base')}{told}{said}."
         yield finding("vocabulary", message, rows, sizes=sizes)
     elif None not in sizes and sizes[0] != sizes[1]:
         message = f"The configurations name {sizes[0]} and {sizes[1]} tokens, the tensors do not."

@@ -179,10 +179,9 @@ def tokens(
         if isinstance(found, str):
             unreadable[name] = found
             continue
-        numbers = range(run.first, run.first + len(found))
         told: dict[str, list[Any]] = {
-            "row": list(numbers),
-            "token": [names.get(i) for i in numbers],
+            "row": list(run.numbers),
+            "token": [names.get(i) for i in run.numbers],
         }
         sums = embeddings.renamed(found, run.status)
         pieces.append(piece(plan, name, sums, told, run.status))

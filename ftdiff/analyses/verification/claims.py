@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ftdiff.adapters.peft.closed_forms.lora_resumed import Copied
 from ftdiff.analyses.verification.replay import Formed
 from ftdiff.comparison.alignment.layers import with_layers
+from ftdiff.comparison.alignment.vocabulary import BLOCKS, first_rows
 from ftdiff.comparison.plan import pair
-from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned
+from ftdiff.deltas.recipes import Added, Beside, Rebuilt, Recipe, Replaced, Tuned
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.ties import says_tied
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
-from ftdiff.tensors import LazyTensor, nbytes
+from ftdiff.tensors import FirstRows, LazyTensor, nbytes
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,33 @@ def claims(
     for name in names:
         own, recipe = recipes.get(name, (name, None))
         origin = adapter.scalings.get(own, "")
-        sides = base.tensors.get(name), recipe, at.get(name)
+        sides = _sized(addresses[name], base.tensors.get(name), recipe, at.get(name))
         made.append(Claim(addresses[name], *sides, origin, quantised))
     made += [Claim(addresses[n], None, None, merged.tensors[n]) for n in extra if n in addresses]
     if says_tied(base.config):
         still = says_tied(merged.config) is not False
         made = [_tied(claim, made, still) for claim in made]
     return tuple(made)
+
+
+def _sized(
+    address: Address, base: LazyTensor | None, recipe: Recipe | None, merged: LazyTensor | None
+) -> tuple[LazyTensor | None, Recipe | None, LazyTensor | None]:
+    """Return what a change of a vocabulary that grew was added to: its saved copy, or common rows.
+
+    Rows that neither the base nor the adapter holds cannot be judged.
+    """
+    if base is None or recipe is None or merged is None or address.block not in BLOCKS:
+        return base, recipe, merged
+    if recipe.shape == base.shape or recipe.shape != merged.shape:
+        return base, recipe, merged
+    if isinstance(recipe, Rebuilt) and isinstance(recipe.maker, Copied):
+        return recipe.maker.copy, Added(recipe.shape, recipe.maker.maker), merged
+    fitted = first_rows(recipe, base.shape)
+    if fitted is None:
+        return base, recipe, merged
+    rows = fitted.shape[0]
+    return FirstRows(base, rows), fitted, FirstRows(merged, rows)
 
 
 def _by_the_base(
