@@ -11,6 +11,7 @@ from ftdiff.adapters import open_tuned
 from ftdiff.comparison import engine, few_bits
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
+from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
@@ -67,7 +68,7 @@ def compare_each(
     wanted = resolve(metrics)
     engine.see(device, executor)
     opened = None if base is None or base == "-" else open_checkpoint(base)
-    found = [_opened(opened, one, tuned_is_delta) for one in tuned]
+    found = [_opened(opened, one, tuned_is_delta, say) for one in tuned]
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     sums = iter(engine.run(joined, executor, progress))
@@ -84,12 +85,14 @@ def compare_each(
     return outcomes
 
 
-def _opened(base: Checkpoint | None, tuned: Any, is_delta: bool) -> _Sibling | FtdiffError:
+def _opened(
+    base: Checkpoint | None, tuned: Any, is_delta: bool, say: Say | None
+) -> _Sibling | FtdiffError:
     try:
         fine = open_tuned(tuned, base)
         if is_delta:
             fine = as_delta(fine)
-        return _Sibling(fine, pair(base, fine))
+        return _Sibling(fine, foretold(pair(base, fine), say))
     except FtdiffError as error:
         return error
 

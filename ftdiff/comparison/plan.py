@@ -57,6 +57,8 @@ class Plan:
         Both sides as they were paired, under the base's names.
     twice
         Tensors whose base stands under another name too: a tied head, a layer that was copied.
+    kinship
+        What a sample says of a whole checkpoint, as `about` of a diff holds it.
     """
 
     changes: tuple[Change, ...]
@@ -70,6 +72,7 @@ class Plan:
     base: Checkpoint | None = None
     tuned: Tuned | None = None
     twice: frozenset[str] = frozenset()
+    kinship: Mapping[str, Any] | None = None
 
     @property
     def coverage(self) -> float:

@@ -90,6 +90,9 @@ def about(
         The factor of each adapted tensor and where it came from.
     notes, reasons
         What is odd in the files, in sentences, and as records of a code and its data.
+    kinship
+        Of a whole checkpoint, what a few rows told before the rest was read: the `verdict`
+        ("identical", "family" or "unrelated"), the median `cosine`, and of how many `matrices`.
     adapter, config
         What an adapter's configuration, and each side's model configuration, say that an audit
         holds against the files.
@@ -116,6 +119,7 @@ def about(
         "scalings": dict(tuned.scalings),
         "notes": list(map(str, notes)),
         "reasons": [note.record() for note in notes if isinstance(note, Note)],
+        **({"kinship": dict(plan.kinship)} if plan.kinship is not None else {}),
         "files": {
             "base": [dict(file) for file in (base.files if base is not None else ())],
             "tuned": [dict(file) for file in tuned.files],

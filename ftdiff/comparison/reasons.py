@@ -39,6 +39,8 @@ UNMATCHED = "unmatched"
 TIED = "tied"
 #: Of the files: layers were inserted, removed, copied or put in another order.
 LAYERS = "layers"
+#: Of the files: a few rows say that it is no relative of the base.
+KINSHIP = "kinship"
 #: It could not be read.
 UNREADABLE = "unreadable"
 #: Codes of tensors.

@@ -15,6 +15,7 @@ from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.frame import rows_at
 from ftdiff.comparison.grid import grids, robust_z
+from ftdiff.comparison.kinship import is_unrelated
 from ftdiff.comparison.reasons import FEW_BITS, LAYERS, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
@@ -35,6 +36,9 @@ def wrong_base(diff: Diff) -> Iterator[Finding]:
             f"base's is {found.cosine:z.3f}. See ftdiff lineage."
         )
         yield finding("wrong-base", message, cosine=found.cosine, matrices=found.matrices)
+    elif found is None and is_unrelated(diff.about):
+        message = "Another base: no layer is like one of the base's. See ftdiff lineage."
+        yield finding("wrong-base", message)
 
 
 @audit_rule("far-from-base", "caution")

@@ -86,21 +86,15 @@ def match(
     if _total(worth, free) > _total(worth, pairs) + STRANGER:
         pairs = free
     home = {tuned[t]: base[b] for t, b in sorted(pairs)}
-    if [*base] == [*tuned]:
-        home = _replaced(base, home)
     copies = {}
     for t, layer in enumerate(tuned):
         b = int(np.argmax(worth[t])) if len(base) else 0
         if layer not in home and len(base) and (exact[t, b] or likeness[t, b] >= COPY):
             copies[layer] = base[b]
-    return Match(tuple(base), tuple(tuned), home, copies)
-
-
-def _replaced(layers: Sequence[int], home: dict[int, int]) -> dict[int, int]:
-    """Leave a layer where it stands that is like none, and whose number is free on both sides."""
-    taken = {*home.values()}
-    still = {layer: layer for layer in layers if layer not in home and layer not in taken}
-    return dict(sorted({**home, **still}.items()))
+    if [*base] == [*tuned]:  # what is like none stays where it stands, if its place is free
+        taken = {*home.values(), *copies}
+        home |= {one: one for one in base if one not in home and one not in taken}
+    return Match(tuple(base), tuple(tuned), dict(sorted(home.items())), copies)
 
 
 def _in_order(worth: Array) -> list[tuple[int, int]]:
