@@ -15,6 +15,7 @@ from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import BadCall, FtdiffError, Mismatch, one_line
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.formats.ties import with_tied_names
 from ftdiff.tensors import LazyTensor, numel
 
 Source: TypeAlias = str | os.PathLike[str] | Tuned | Checkpoint | Mapping[str, Any] | Any
@@ -49,7 +50,7 @@ def open_tuned(source: Source, base: Checkpoint | None = None) -> Tuned:
     if found.adapter is None:
         tuned = _whole(open_checkpoint(source), base)
     elif found.model is None:
-        tuned = found.adapter.open_(found.path, base)
+        tuned = _adapter(found, base)
     else:
         tuned = _one_of_two(found, base)
     return settled(replace(tuned, notes=(*tuned.notes, *also(found, tuned))))
@@ -68,8 +69,7 @@ def open_adapter(source: Source, base: Checkpoint | None = None) -> Tuned:
     tuned = None
     if isinstance(source, str | os.PathLike):
         found = identify(source)
-        if found.adapter is not None:
-            tuned = settled(found.adapter.open_(found.path, base))
+        tuned = _adapter(found, base) if found.adapter is not None else None
     tuned = tuned or open_tuned(source, base)
     if tuned.kind == "full":
         raise BadCall(f"{tuned.source}: a full checkpoint, not an adapter: use compare")
@@ -95,8 +95,7 @@ def open_model(source: Source, base: Checkpoint | None = None) -> Checkpoint:
         return open_checkpoint(source)
     found = identify(source)
     if found.model is None:
-        assert found.adapter is not None
-        tuned = found.adapter.open_(found.path, base)
+        tuned = _adapter(found, base)
         raise BadCall(f"{tuned.source}: a {tuned.kind} adapter, not a merged model: {_NO_PARENT}")
     opened = open_checkpoint(source)
     return replace(opened, notes=(*opened.notes, *_told(found, opened)))
@@ -126,6 +125,11 @@ def open_base(source: Source | None) -> Checkpoint | None:
     return replace(opened, notes=(*opened.notes, *_told(found, opened)))
 
 
+def _adapter(found: Identity, base: Checkpoint | None) -> Tuned:
+    assert found.adapter is not None
+    return settled(found.adapter.open_(found.path, with_tied_names(base)))
+
+
 def _told(found: Identity, opened: Checkpoint) -> Iterator[Note]:
     """Say what else there is in the place of a model whose weights are taken as they stand."""
     if found.both and found.model is not None:
@@ -138,7 +142,7 @@ def _told(found: Identity, opened: Checkpoint) -> Iterator[Note]:
 
 def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:
     if unmerged.holds(checkpoint.tensors):
-        return unmerged.read(checkpoint, base)
+        return unmerged.read(checkpoint, with_tied_names(base))
     return Tuned(
         recipes={name: Replaced(tensor) for name, tensor in checkpoint.tensors.items()},
         source=checkpoint.source,
@@ -156,7 +160,7 @@ def _one_of_two(found: Identity, base: Checkpoint | None) -> Tuned:
     opened = open_checkpoint(found.path)
     note = adapter_beside(found, found.model)
     try:
-        adapter = settled(found.adapter.open_(found.path, base))
+        adapter = _adapter(found, base)
     except FtdiffError as error:
         text = f"an adapter lies beside {found.model.name}, and cannot be read: {error}"
         lost = Note("adapter-beside", one_line(text), read=found.model.name, unread="")

@@ -11,6 +11,7 @@ from ftdiff.adapters import open_base, open_tuned
 from ftdiff.comparison import applied_twice, engine, few_bits
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
+from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
@@ -67,7 +68,7 @@ def compare_each(
     wanted = resolve(metrics)
     engine.see(device, executor)
     opened = open_base(base)
-    found = [_opened(opened, one, tuned_is_delta) for one in tuned]
+    found = [_opened(opened, one, tuned_is_delta, say) for one in tuned]
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     sums = iter(engine.run(joined, executor, progress))
@@ -84,12 +85,14 @@ def compare_each(
     return outcomes
 
 
-def _opened(base: Checkpoint | None, tuned: Any, is_delta: bool) -> _Sibling | FtdiffError:
+def _opened(
+    base: Checkpoint | None, tuned: Any, is_delta: bool, say: Say | None
+) -> _Sibling | FtdiffError:
     try:
         fine = open_tuned(tuned, base)
         if is_delta:
             fine = as_delta(fine)
-        plan = pair(base, fine)
+        plan = foretold(pair(base, fine), say)
         return _Sibling(applied_twice.measured(base, fine, plan), plan)
     except FtdiffError as error:
         return error

@@ -17,6 +17,7 @@ from ftdiff.comparison import applied_twice, executors, few_bits, provenance
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
+from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.rescaled import refined
@@ -79,7 +80,8 @@ def compare(
         "sums", and then "spectra", "geometry" or "entries" where metrics need more. If it has a
         method `phase(name)`, that is called as a phase begins, and what it returns instead.
     say
-        Called with a sentence, how long it will take, before long work begins.
+        Called with a sentence before long work begins: how long it will take, and what a few rows
+        of a whole checkpoint say of its base.
     tuned_is_delta
         The tuned checkpoint holds differences to the base, not weights.
     device
@@ -105,7 +107,7 @@ def compare(
     fine = open_tuned(tuned, opened)
     if tuned_is_delta:
         fine = as_delta(fine)
-    plan = pair(opened, fine)
+    plan = foretold(pair(opened, fine), say)
     fine = applied_twice.measured(opened, fine, plan)
     found = run(plan, executor, progress)
     grids = few_bits.on_grids(plan.changes, found, executor, progress)

@@ -1,4 +1,4 @@
-"""Pair base and tuned by name; nothing is read, and what cannot be paired is named."""
+"""Pair base and tuned by name; hardly anything is read, and what cannot be paired is named."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftdiff.comparison.alignment import aligned
+from ftdiff.comparison.alignment import aligned, vocabulary
 from ftdiff.comparison.coverage import Coverage, of_files
 from ftdiff.comparison.misfit import nothing_in_common
-from ftdiff.comparison.reasons import SAVED
+from ftdiff.comparison.reasons import LAYERS, SAVED
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable, is_saved
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
@@ -47,7 +47,8 @@ class Plan:
     added, removed
         Tensors of one side only.
     reshaped
-        Tensors whose shapes differ; those with common rows are also among the changes.
+        Tensors whose shapes differ, or whose rows stand in another order; those with common rows
+        are also among the changes.
     renamed
         Base name by tuned name, where the spelling differs.
     tensors
@@ -59,6 +60,12 @@ class Plan:
         found for, each with the reason.
     sides
         What is compared of either side.
+    base, tuned
+        Both sides as they were paired, under the base's names.
+    twice
+        Tensors whose base stands under another name too: a tied head, a layer that was copied.
+    kinship
+        What a sample says of a whole checkpoint, as `about` of a diff holds it.
     """
 
     changes: tuple[Change, ...]
@@ -71,6 +78,10 @@ class Plan:
     notes: tuple[Note, ...] = ()
     unmatched: Mapping[str, str] = field(default_factory=dict)
     sides: Coverage = field(default_factory=Coverage)
+    base: Checkpoint | None = None
+    tuned: Tuned | None = None
+    twice: frozenset[str] = frozenset()
+    kinship: Mapping[str, Any] | None = None
 
     @property
     def coverage(self) -> float:
@@ -95,16 +106,27 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         return _alone(tuned)
     if tuned.layout:
         base = base.arranged(tuned.layout)
+    stored = base.tensors
     base, tuned, notes = aligned(base, tuned)
+    plan = _paired(base, tuned, notes, _twice(stored, base.tensors))
+    if not plan.changes and not any(one.code == LAYERS for one in notes):
+        raise Mismatch(nothing_in_common(base, tuned))
+    return plan
+
+
+def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: frozenset[str]) -> Plan:
+    """Pair both sides, as the steps have brought them together, by their names."""
     shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
     wanted = {
         name: recipe.shape
         for name, recipe in tuned.recipes.items()
-        if not isinstance(recipe, Beside)  # whatever it is called, it is no base tensor's
+        # whatever these are called, they are no base tensor's
+        if not isinstance(recipe, Beside) and (name in shapes or name not in tuned.places)
     }
     pairs = pair_names(shapes, wanted)
     added = tuple(name for name in tuned.recipes if name not in pairs)
-    addresses = locate([*base.tensors, *added])
+    addresses = locate(n for n in (*base.tensors, *added) if n not in tuned.places)
+    addresses |= tuned.places
     changes: list[Change] = []
     reshaped: list[str] = []
     tensors: dict[str, dict[str, Any]] = {
@@ -121,43 +143,52 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
-        tensors[found] = _facts(addresses[found], tensor, recipe)
-        change = _change(addresses[found], tensor, recipe)
+        change, tensors[found] = _change(addresses[found], tensor, recipe)
+        if change is None or change.base is not tensor or change.recipe is not recipe:
+            reshaped.append(found)
         if change is not None:
             changes.append(change)
             if not isinstance(change.recipe, Unreadable):
-                compared[name] = found, _part(change.recipe, recipe)
-        if change is not None and change.recipe is recipe:
-            tensors[found]["shape"] = tensor.shape
-        else:
-            reshaped.append(found)
-    paired = set(pairs.values())
-    rest = tuple(name for name in base.tensors if name not in paired)
-    if not changes:
-        raise Mismatch(nothing_in_common(base, tuned))
-    untouched = rest if tuned.kind != "full" else ()
+                compared[found] = found, _part(change.recipe, recipe)
+    rest = {*base.tensors} - {*pairs.values()}
+    left = tuple(name for name in base.tensors if name in rest)
+    untouched = left if tuned.kind != "full" else ()
+    spelled = {tuned.spelled.get(name, name): found for name, found in pairs.items()}
     return Plan(
         changes=tuple(changes),
         untouched=untouched,
         added=added,
-        removed=rest if tuned.kind == "full" else (),
+        removed=left if tuned.kind == "full" else (),
         reshaped=tuple(reshaped),
-        renamed={name: found for name, found in pairs.items() if name != found},
+        renamed={name: found for name, found in spelled.items() if name != found},
         tensors=tensors,
         notes=notes,
         unmatched={**tuned.unmatched, **_lost(tuned, added)},
-        sides=Coverage(_of_base(base, changes, untouched), of_files(tuned, compared)),
+        sides=Coverage(
+            _of_base(base, changes, {*untouched}, twice),
+            of_files(tuned.respelled(pairs), compared),
+        ),
+        base=base,
+        tuned=tuned.respelled(pairs),
+        twice=twice,
     )
 
 
-def _change(address: Address, tensor: LazyTensor, recipe: Recipe) -> Change | None:
-    """Return what of a change fits the base: all, the rows that both have, or nothing."""
-    fitted = recipe.fitted(tensor.shape)
+def _change(
+    address: Address, base: LazyTensor, recipe: Recipe
+) -> tuple[Change | None, dict[str, Any]]:
+    """Return what of a change fits its base, if anything does, and what headers tell of it."""
+    facts = _facts(address, base, recipe)
+    if (matched := vocabulary.reordered(address, base, recipe)) is not None:
+        return Change(address, *matched), facts
+    fitted = recipe.fitted(base.shape)
+    if fitted is None and address.block in vocabulary.BLOCKS:
+        fitted = vocabulary.first_rows(recipe, base.shape)
+    if fitted is recipe:
+        return Change(address, base, recipe), {**facts, "shape": base.shape}
     if fitted is None:
-        return None
-    return Change(
-        address, tensor if fitted is recipe else FirstRows(tensor, fitted.shape[0]), fitted
-    )
+        return None, facts
+    return Change(address, FirstRows(base, fitted.shape[0]), fitted), facts
 
 
 def _part(fitted: Recipe, recipe: Recipe) -> float:
@@ -166,7 +197,7 @@ def _part(fitted: Recipe, recipe: Recipe) -> float:
 
 
 def _of_base(
-    base: Checkpoint, changes: Sequence[Change], untouched: Sequence[str]
+    base: Checkpoint, changes: Sequence[Change], untouched: set[str], twice: frozenset[str]
 ) -> dict[str, tuple[int, int]]:
     """Return how much of each base tensor is compared or known, and of how much."""
     known = {
@@ -174,8 +205,8 @@ def _of_base(
         for change in changes
         if change.base is not None and not isinstance(change.recipe, Unreadable)
     }
-    sizes = {name: numel(tensor.shape) for name, tensor in base.tensors.items()}
-    known |= {name: sizes[name] for name in untouched}
+    sizes = {name: numel(t.shape) for name, t in base.tensors.items() if name not in twice}
+    known |= {name: size for name, size in sizes.items() if name in untouched}
     return {name: (known.get(name, 0), size) for name, size in sizes.items()}
 
 
@@ -193,6 +224,13 @@ def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _twice(stored: Mapping[str, LazyTensor], paired: Mapping[str, LazyTensor]) -> frozenset[str]:
+    """Return the names that pairing gave to tensors of the base which have one of their own."""
+    own = {*stored.values()}
+    more = [name for name in paired if name not in stored]
+    return frozenset(name for name in more if paired[name] in own)
+
+
 def _alone(tuned: Tuned) -> Plan:
     addresses = locate(list(tuned.recipes))
     compared = {
@@ -206,6 +244,7 @@ def _alone(tuned: Tuned) -> Plan:
         unmatched=tuned.unmatched,
         sides=Coverage(None, of_files(tuned, compared)),
         notes=_left_out(tuned),
+        tuned=tuned,
     )
 
 

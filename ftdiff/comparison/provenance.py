@@ -20,6 +20,7 @@ from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.formats.ties import says_tied
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
@@ -96,6 +97,9 @@ def about(
         The factor of each adapted tensor and where it came from.
     notes, reasons
         What is odd in the files, in sentences, and as records of a code and its data.
+    kinship
+        Of a whole checkpoint, what a few rows told before the rest was read: the `verdict`
+        ("identical", "family" or "unrelated"), the median `cosine`, and of how many `matrices`.
     adapter, config
         What an adapter's configuration, and each side's model configuration, say that an audit
         holds against the files.
@@ -129,6 +133,7 @@ def about(
         "scalings": dict(tuned.scalings),
         "notes": list(map(str, notes)),
         "reasons": [note.record() for note in notes if isinstance(note, Note)],
+        **({"kinship": dict(plan.kinship)} if plan.kinship is not None else {}),
         "files": {
             "base": [dict(file) for file in (base.files if base is not None else ())],
             "tuned": [dict(file) for file in tuned.files],
@@ -219,7 +224,9 @@ def _adapter(tuned: Tuned) -> dict[str, Any]:
 
 
 def _model(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _plain(config, ("model_type", "num_hidden_layers", "vocab_size", "tie_word_embeddings"))
+    told = _plain(config, ("model_type", "num_hidden_layers", "vocab_size"))
+    ties = says_tied(config)
+    return told if ties is None else {**told, "tie_word_embeddings": ties}
 
 
 def _plain(config: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftdiff.comparison import few_bits, reasons
+from ftdiff.comparison.alignment.vocabulary import is_reordered
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.reasons import noted
 from ftdiff.comparison.statuses import (
@@ -98,7 +99,11 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[Note]:
     notes = []
     if status == IDENTICAL and not change.recipe.dtype:
         notes.append(Note(reasons.DEAD, "dead: the adapter names it, and ΔW is exactly zero"))
-    if status == RESHAPED:
+    if is_reordered(change.base, change.recipe):
+        many = f"{change.recipe.shape[0]:,} rows"
+        told = f"the base's rows in another order: {many} were compared with those they come from"
+        notes.append(Note(reasons.REORDERED, told))
+    elif status == RESHAPED:
         common = f"{change.recipe.shape[0]} common rows were compared"
         notes.append(Note(reasons.COMMON_ROWS, f"another shape than the base's: {common}"))
     if status == ADDED and is_saved(change.recipe):

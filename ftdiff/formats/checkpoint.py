@@ -47,7 +47,8 @@ class Checkpoint:
 
     def arranged(self, layout: Mapping[str, str]) -> Checkpoint:
         """Return the same tensors under other names: some twice, some not at all."""
-        return replace(self, tensors={new: self.tensors[old] for new, old in layout.items()})
+        held = {new: self.tensors[old] for new, old in layout.items() if old in self.tensors}
+        return replace(self, tensors=held)
 
 
 def parse_json(text: str, **options: Any) -> Any:

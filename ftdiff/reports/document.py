@@ -16,6 +16,7 @@ from ftdiff.comparison.reasons import FEW_BITS, SAVED, with_code
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
+from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.reports.per_tensor import apart, methods
@@ -168,13 +169,22 @@ def _precision(moved: Columns) -> list[str]:
     return [f"{few} {fate} {stored} ({faint['tensor'][0]}{'' if one else ', …'})."]
 
 
+def _numbers(name: str) -> list[str]:
+    """Return the numbers in a name: where they differ, it is another layer, and that is said."""
+    return [word for word in name.split(".") if word.isdecimal()]
+
+
 def _pairing(diff: Diff) -> list[str]:
     about, said = diff.about, []
-    if about.get("renamed"):
-        tuned, base = next(iter(about["renamed"].items()))
-        names = _number(len(about["renamed"]), "name differs", "names differ")
+    spelled = {t: b for t, b in about.get("renamed", {}).items() if _numbers(t) == _numbers(b)}
+    if spelled:
+        tuned, base = next(iter(spelled.items()))
+        names = _number(len(spelled), "name differs", "names differ")
         said.append(f"{names} in spelling, matched without the wrappers ({tuned} is {base}).")
     for row in _with_status(diff, RESHAPED):
+        if (rows := rows_said(row)) is not None:
+            said.append(f"{row['tensor']} ({_times(row['shape'])}): {rows}.")
+            continue
         measured = f"the common {row['numel']:,} entries were compared"
         said.append(
             f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "

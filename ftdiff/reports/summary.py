@@ -47,7 +47,7 @@ def summary(
     if not isinstance(data, Diff):
         return tuple(_patterns(said, read, None) + _all(said, "left-out"))
     broken_parts = " ".join(one.message for one in broken(said))
-    lines = [broken_parts, _compared(data)]
+    lines = [broken_parts, " ".join([_compared(data), *_all(said, "layers")])]
     if not any(one.rule == "another-base" for one in said):  # of strangers no more is worth a word
         lines += [_overall(data, said), *_patterns(said, read, data), *_explained(data, said)]
     return tuple(line for line in [*lines, _still(data), _lost(data)] if line)

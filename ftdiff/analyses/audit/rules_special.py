@@ -13,9 +13,10 @@ from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
-from ftdiff.comparison.reasons import FEW_BITS, has_reason
+from ftdiff.comparison.reasons import FEW_BITS, REORDERED, TIED, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
+from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 
@@ -133,10 +134,18 @@ def vocabulary(diff: Diff) -> Iterator[Finding]:
     """A vocabulary of another size needs its own tokenizer, and leaves rows without a base."""
     frame = diff.frame
     rows = frame[(frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))]
+    moved = has_reason(rows, REORDERED)
+    if moved.any():
+        what = "hold the base's rows in another order"
+        message = f"{tensors(rows[moved], what)}: the fine-tune needs its own tokenizer."
+        yield finding("vocabulary", message, rows[moved])
+    rows = rows[~moved]
     sizes = [diff.about.get("config", {}).get(side, {}).get("vocab_size") for side in _SIDES]
     said = f"; the configurations say {sizes[0]} and {sizes[1]}" if None not in sizes else ""
     if len(rows):
-        message = f"{tensors(rows, 'have another number of rows than the base')}{said}."
+        facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
+        told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
+        message = f"{tensors(rows, 'have another number of rows than the base')}{told}{said}."
         yield finding("vocabulary", message, rows, sizes=sizes)
     elif None not in sizes and sizes[0] != sizes[1]:
         message = f"The configurations name {sizes[0]} and {sizes[1]} tokens, the tensors do not."
@@ -167,10 +176,11 @@ def tied_diverged(diff: Diff) -> Iterator[Finding]:
     one, other = records(embed)[0], records(head)[0]
     if one["shape"] != other["shape"]:
         return
-    told = diff.about.get("config", {}).get("tuned", {}).get("tie_word_embeddings") is True
+    told = _config(diff, "tuned").get("tie_word_embeddings")
     if None in (one["tuned_sq"], other["tuned_sq"]):
         return
-    were = all(one[name] == other[name] for name in ("base_sq", "base_abs"))
+    # a configuration that unties them is of a model that loads both
+    were = told is not False and all(one[it] == other[it] for it in ("base_sq", "base_abs"))
     if one["tuned_sq"] == other["tuned_sq"] or not (were or told):
         return
     why = "they are one tensor in the base" if were else "the configuration ties them"
@@ -190,9 +200,12 @@ def untied(diff: Diff) -> Iterator[Finding]:
     frame = diff.frame[diff.frame["param"] == "weight"]
     tied = [side for side in _SIDES if _config(diff, side).get("tie_word_embeddings") is True]
     embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
-    heads = frame[(frame["component"] == "head.lm") & (frame["status"] == ADDED)]
+    added = frame[(frame["component"] == "head.lm") & (frame["status"] == ADDED)]
     shapes = {*embed["shape"]}
-    heads = heads[[shape in shapes for shape in heads["shape"]]]
+    added = added[[shape in shapes for shape in added["shape"]]]
+    held = [one["name"] for one in reasons(diff.about, TIED) if one["side"] == "base"]
+    compared = frame[(frame["block"] == "head") & frame["tensor"].isin(held)]
+    heads = pd.concat([added, compared])
     if tied and len(heads):
         whose = " and ".join({"base": "the base", "tuned": "the fine-tune"}[side] for side in tied)
         message = (

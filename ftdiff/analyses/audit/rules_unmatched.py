@@ -8,6 +8,7 @@ from difflib import SequenceMatcher
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.audit.rules_saved import saved_modules
 from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.coverage import words
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED
@@ -42,6 +43,7 @@ def one_sided(diff: Diff) -> Iterator[Finding]:
     if not diff.about.get("base"):
         return  # there is one side alone
     told = [*_lost(diff), *saved_modules(diff)["tensor"]]
+    told += [name for moved in moved_layers(diff) for name in moved.rows["tensor"]]
     for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
         rows = diff.frame[diff.frame["status"] == status]
         rows = rows[~rows["tensor"].isin(told)]
@@ -56,6 +58,7 @@ def mostly_uncompared(diff: Diff, *, coverage: float = 0.5) -> Iterator[Finding]
     share = diff.about.get("coverage")
     if diff.about.get("base") and isinstance(share, (int, float)) and share < coverage:
         message = f"Only {words(diff.about, 'were compared')}: this says nothing of the others."
+        message = " ".join([message, *(moved.message for moved in moved_layers(diff))])
         yield finding("mostly-uncompared", message, coverage=float(share))
 
 

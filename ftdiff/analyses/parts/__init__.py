@@ -168,7 +168,7 @@ def tokens(
         What was given cannot be read or compared.
     """
     opened, fine, plan = _opened(base, tuned)
-    runs = list(embeddings.runs(plan, opened, fine))
+    runs = list(embeddings.runs(plan))
     if not runs:
         raise Mismatch(f"{fine.source}: it changes no embedding, so there are no tokens to measure")
     names = _vocabulary(tokenizer, opened, fine)
@@ -179,10 +179,9 @@ def tokens(
         if isinstance(found, str):
             unreadable[name] = found
             continue
-        numbers = range(run.first, run.first + len(found))
         told: dict[str, list[Any]] = {
-            "row": list(numbers),
-            "token": [names.get(i) for i in numbers],
+            "row": list(run.numbers),
+            "token": [names.get(i) for i in run.numbers],
         }
         sums = embeddings.renamed(found, run.status)
         pieces.append(piece(plan, name, sums, told, run.status))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.moments import Moments
+from ftdiff.naming import Address
 from ftdiff.tensors import Array, LazyTensor
 
 #: Returns entries `start` to `stop` of ΔW: float64, flat, in the order of the base's file.
@@ -92,6 +93,10 @@ class Tuned:
         training alone).
     beside
         An adapter in the model's folder, opened, and not compared.
+    spelled
+        What the file calls those recipes that were given another name since.
+    places
+        The places of recipes whose names say nothing of it.
     """
 
     recipes: Mapping[str, Recipe]
@@ -107,3 +112,18 @@ class Tuned:
     given: Mapping[str, LazyTensor] = field(default_factory=dict)
     spent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beside: Tuned | None = None
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Address] = field(default_factory=dict)
+
+    def respelled(self, names: Mapping[str, str]) -> Tuned:
+        """Return the same with other names for some recipes, by the names they have."""
+        if not names:
+            return self
+        spelled = {names.get(name, name): own for name, own in self.spelled.items()}
+        spelled |= {new: self.spelled.get(old, old) for old, new in names.items() if new != old}
+        return replace(
+            self,
+            recipes={names.get(name, name): recipe for name, recipe in self.recipes.items()},
+            scalings={names.get(name, name): origin for name, origin in self.scalings.items()},
+            spelled=spelled,
+        )
