@@ -51,6 +51,8 @@ class Plan:
         What headers tell of every tensor, by name: the frame's columns up to the sums.
     notes
         How the two sides were brought together where names alone did not, in sentences.
+    tuned
+        The fine-tune as it was paired.
     """
 
     changes: tuple[Change, ...]
@@ -61,6 +63,7 @@ class Plan:
     renamed: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    tuned: Tuned | None = None
 
     @property
     def coverage(self) -> float:
@@ -140,6 +143,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         renamed={name: found for name, found in pairs.items() if name != found},
         tensors=tensors,
         notes=notes,
+        tuned=tuned,
     )
 
 

@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from ftdiff.naming import strip_wrappers
+from ftdiff.naming.translation import tower_of, translations
 
 
 class Spellings:
     """Names of a base, to be found under the spelling of another file.
 
-    A name is found if it is the same, or the same without wrapper words, or if its longest common
-    suffix with the base's names is unique. Shapes, where given, have to agree up to the number of
-    rows, so that a grown vocabulary is still found.
+    A name is found if it is the same, or the same without wrapper words, or the same in another
+    public spelling of the architecture, or if its longest common suffix with the base's names is
+    unique. Shapes, where given, have to agree up to the number of rows, so that a grown vocabulary
+    is still found. A name of one part of a pipeline is never found in another.
 
     Examples
     --------
@@ -40,10 +42,18 @@ class Spellings:
         bare = self._fitting(self._bare.get(strip_wrappers(name), ()), shape)
         if len(bare) == 1:
             return bare[0]
+        there = {
+            spelling: None
+            for one in translations(name)
+            if one.is_same and (spelling := one.names[0]) in self._shapes
+        }
+        translated = self._fitting(there, shape)
+        if there:
+            return translated[0] if len(translated) == 1 else None
         for end in _ends(name):
             found = self._ends.get(end, ())
             if found:
-                fitting = self._fitting(found, shape)
+                fitting = [each for each in self._fitting(found, shape) if _may_be(name, each)]
                 return fitting[0] if len(fitting) == 1 else None
         return None
 
@@ -51,6 +61,12 @@ class Spellings:
         if shape is None:
             return list(names)
         return [name for name in names if self._shapes[name][1:] == shape[1:]]
+
+
+def _may_be(name: str, other: str) -> bool:
+    """Say whether two names are not of two different parts of a pipeline."""
+    towers = {tower_of(name), tower_of(other)} - {""}
+    return len(towers) < 2
 
 
 def _ends(name: str) -> Iterator[str]:

@@ -6,9 +6,11 @@ to be paired, with a note on what it did, and its line in `STEPS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from ftdiff.comparison.alignment.dialects import respell
+from ftdiff.comparison.alignment.joins import join, join_base
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
@@ -17,7 +19,7 @@ from ftdiff.formats.note import Note
 Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[Note, ...]]]
 
 #: Taken in this order.
-STEPS: tuple[Step, ...] = ()
+STEPS: tuple[Step, ...] = (respell, join)
 
 
 def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
@@ -27,3 +29,11 @@ def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[No
         base, tuned, more = step(base, tuned)
         notes += more
     return base, tuned, tuple(notes)
+
+
+def together(base: Checkpoint, fine: Sequence[Tuned]) -> tuple[Checkpoint, list[Tuned]]:
+    """Return a base and several fine-tunes, all with one tensor wherever one of them has one."""
+    fine = [respell(base, one)[1] for one in fine]
+    for one in fine:
+        base = join_base(base, one)[0]
+    return base, [join(base, one)[1] for one in fine]

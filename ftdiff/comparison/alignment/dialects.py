@@ -1,0 +1,82 @@
+"""Tensors that two public spellings of one architecture store otherwise: turned, halves swapped.
+
+Where the tensor is the same entry by entry, its name alone is translated, by `naming.matching`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ftdiff.deltas.recipes import Beside, Recipe, Tuned
+from ftdiff.deltas.recipes.arranged import reordered, reshaped, turned
+from ftdiff.formats import Broken, Checkpoint
+from ftdiff.formats.note import Note
+from ftdiff.naming.translation import (
+    SAME,
+    SWAPPED,
+    SWAPPED_IF_LAST,
+    TURNED,
+    sides_of,
+    translations,
+)
+from ftdiff.tensors import matrix_shape
+
+#: The code of a note that names were translated.
+TRANSLATED = "translated"
+
+
+def respell(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
+    """Return the fine-tune with the base's names, and as the base stores it, tensor by tensor."""
+    made: dict[str, Recipe] = {}
+    names: dict[str, str] = {}
+    dialects: dict[str, int] = {}
+    for name, recipe in tuned.recipes.items():
+        if name in base.tensors or isinstance(recipe, Beside):
+            continue
+        for one in translations(name):
+            found = one.names[0]
+            if found not in base.tensors or found in tuned.recipes:
+                continue
+            dialects[one.dialect] = dialects.get(one.dialect, 0) + 1
+            if len(one.names) == 1 and one.part_of is None:
+                arranged = _arranged(recipe, one.rows, base, found)
+                if arranged is not None:
+                    made[name], names[name] = arranged, found
+            break
+    notes = tuple(_note(dialect, count) for dialect, count in dialects.items())
+    if not made:
+        return base, tuned, notes
+    recipes = {names.get(n, n): made.get(n, recipe) for n, recipe in tuned.recipes.items()}
+    scalings = {names.get(name, name): origin for name, origin in tuned.scalings.items()}
+    unmatched = {name: why for name, why in tuned.unmatched.items() if name not in names}
+    tuned = replace(tuned, recipes=recipes, scalings=scalings, unmatched=unmatched)
+    return base, tuned, notes
+
+
+def _arranged(recipe: Recipe, rows: str, base: Checkpoint, name: str) -> Recipe | None:
+    """Return a change as the base stores its tensor; None where it does already, or does not fit."""
+    tensor = base.tensors[name]
+    if isinstance(tensor, Broken) or not tensor.shape or not recipe.shape:
+        return None
+    if rows == TURNED:
+        return turned(recipe) if tensor.shape[::-1] == recipe.shape else None
+    if matrix_shape(tensor.shape) != matrix_shape(recipe.shape):
+        return None
+    if rows == SWAPPED or (rows == SWAPPED_IF_LAST and _has_two_halves(base, name)):
+        half = tensor.shape[0] // 2
+        return reshaped(reordered(recipe, [(half, half), (0, half)]), tensor.shape)
+    if rows == SAME and tensor.shape == recipe.shape:
+        return None
+    return reshaped(recipe, tensor.shape)
+
+
+def _has_two_halves(base: Checkpoint, name: str) -> bool:
+    """Say whether a modulation is a scale and a shift alone, of each of its inputs."""
+    weight = base.tensors.get(f"{name.rpartition('.')[0]}.weight")
+    return weight is not None and len(weight.shape) == 2 and weight.shape[0] == 2 * weight.shape[1]
+
+
+def _note(dialect: str, count: int) -> Note:
+    first, second = sides_of(dialect)
+    text = f"{count} names were matched between two spellings of one architecture: {first}, {second}"
+    return Note(TRANSLATED, text, dialect=dialect, tensors=count)
