@@ -63,32 +63,46 @@ def splits(name: str, model_type: str = "") -> Iterator[Split]:
             yield Split(found.names)
 
 
-def fused_name(parts: Sequence[str], other: str) -> str:
+def spellings(name: str) -> Iterator[str]:
+    """Yield a name, and what it or a part of it is called elsewhere.
+
+    >>> "layers.0.attn.to_q.weight" in spellings("layers.0.attn.to_qkv.weight")
+    True
+    """
+    yield name
+    for split in splits(name):
+        yield from split.parts
+    for one in translations(name):
+        yield from one.names
+
+
+def fused_name(split: Split, parts: Sequence[str], other: str) -> str:
     """Return what a tensor of these parts is called, spelled as they are.
 
     Parameters
     ----------
+    split
+        How they are laid out. Only those that lie one after the other have a name by their own
+        words: of another layout it is the other file's.
     parts
-        Names with a common path.
+        Their names, with a common path.
     other
         What another file calls the fused tensor.
 
     Examples
     --------
-    >>> fused_name([f"blocks.0.attn.to_{x}.weight" for x in "qkv"], "x.0.attn_qkv.weight")
+    >>> parts = tuple(f"blocks.0.attn.to_{x}.weight" for x in "qkv")
+    >>> fused_name(Split(parts), parts, "x.0.attn_qkv.weight")
     'blocks.0.attn.to_qkv.weight'
     """
     cuts = [_cut(name) for name in parts]
-    words = [module for _, module, _ in cuts]
     _, module, param = _cut(other)
-    if len({path for path, _, _ in cuts}) == 1:
-        if module not in _words():
-            module = next((f for f, held in _first_words().items() if words in held), module)
-        return f"{cuts[0][0]}{module}.{param}"
+    if split.layout == BLOCKS and len({path for path, _, _ in cuts}) == 1:
+        module = _called().get(tuple(word for _, word, _ in cuts), module)
     path = cuts[0][0].split(".")
     for parent, _, _ in cuts:
         path = [a for a, b in zip(path, parent.split("."), strict=False) if a == b]
-    return ".".join([word for word in path if word] + [module, param])
+    return ".".join([*(word for word in path if word), module, param])
 
 
 def leaf(name: str) -> str:
@@ -126,15 +140,10 @@ def _table() -> Mapping[str, Any]:
 
 
 @cache
-def _words() -> frozenset[str]:
-    return frozenset(word for row in _table()["modules"] for word in row["fused"])
-
-
-@cache
-def _first_words() -> Mapping[str, list[list[str]]]:
-    """Return parts by fused word, as they are called together."""
+def _called() -> Mapping[tuple[str, ...], str]:
+    """Return fused words by the words of their parts."""
     return {
-        fused: [parts]
-        for row in _table()["modules"]
-        for fused, parts in zip(row["fused"], row["parts"], strict=False)
+        tuple(parts): called
+        for row in reversed(_table()["modules"])
+        for parts, called in zip(row["parts"], row.get("called", ()), strict=False)
     }

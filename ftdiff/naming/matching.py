@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from ftdiff.naming import strip_wrappers
-from ftdiff.naming.translation import tower_of, translations
+from ftdiff.naming.translation import same_tower, translations
 
 
 class Spellings:
@@ -50,10 +50,10 @@ class Spellings:
         translated = self._fitting(there, shape)
         if there:
             return translated[0] if len(translated) == 1 else None
-        for end in _ends(name):
-            found = self._ends.get(end, ())
+        for end in (name, *_ends(name)):
+            found = self._ends.get(end, ()) or ([end] if end in self._shapes else ())
             if found:
-                fitting = [each for each in self._fitting(found, shape) if _may_be(name, each)]
+                fitting = [each for each in self._fitting(found, shape) if same_tower(name, each)]
                 return fitting[0] if len(fitting) == 1 else None
         return None
 
@@ -61,12 +61,6 @@ class Spellings:
         if shape is None:
             return list(names)
         return [name for name in names if self._shapes[name][1:] == shape[1:]]
-
-
-def _may_be(name: str, other: str) -> bool:
-    """Say whether two names are not of two different parts of a pipeline."""
-    towers = {tower_of(name), tower_of(other)} - {""}
-    return len(towers) < 2
 
 
 def _ends(name: str) -> Iterator[str]:

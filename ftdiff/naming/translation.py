@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import product
@@ -114,25 +114,35 @@ class Dialect:
 
 
 def translations(name: str) -> Iterator[Translation]:
-    """Yield what a name may be called in another spelling, under any name of its tower.
+    """Yield what a name may be called in another spelling, or in its own, whatever its tower's is.
 
     Examples
     --------
     >>> name = "unet.down_blocks.1.attentions.0.proj_in.weight"
-    >>> [one.names[0] for one in translations(name)][0]
-    'model.diffusion_model.input_blocks.4.1.proj_in.weight'
+    >>> next(translations(name)).names
+    ('model.diffusion_model.input_blocks.4.1.proj_in.weight',)
     >>> next(translations("model.layers.0.self_attn.q_proj.weight"), None) is None
     True
     """
+    towers = read_towers()
+    for tower, one in respelled(name):
+        starts = (*(f"{prefix}." for prefix in towers[tower]), "")
+        for start in starts:
+            names = tuple(start + each for each in one.names)
+            if names != (name,):
+                yield replace(one, names=names)
+        for bare in _below(name, towers[tower]):
+            yield from (Translation((start + bare,)) for start in starts if start + bare != name)
+
+
+def respelled(name: str) -> Iterator[tuple[str, Translation]]:
+    """Yield the tower of a name, and what the name is called there, without the tower's words."""
     towers = read_towers()
     for dialect in read_dialects():
         for tower in dialect.towers:
             for bare in _below(name, towers[tower]):
                 for word in dialect.of(bare):
-                    for start in (*(f"{prefix}." for prefix in towers[tower]), ""):
-                        names = tuple(start + each for each in word.names)
-                        if names != (name,):
-                            yield Translation(names, word.rows, word.part_of, dialect.name)
+                    yield tower, Translation(word.names, word.rows, word.part_of, dialect.name)
 
 
 def tower_of(name: str) -> str:
@@ -145,9 +155,18 @@ def tower_of(name: str) -> str:
     for tower, prefixes in read_towers().items():
         for prefix in prefixes:
             # a language model's own wrapper has the same name
-            if prefix.startswith(start) and prefix != "transformer" and name.startswith(f"{prefix}."):
+            if (
+                prefix.startswith(start)
+                and prefix != "transformer"
+                and name.startswith(f"{prefix}.")
+            ):
                 return tower
     return ""
+
+
+def same_tower(name: str, other: str) -> bool:
+    """Say whether two names are not known to be of different parts of a pipeline."""
+    return len({tower_of(name), tower_of(other)} - {""}) < 2
 
 
 def sides_of(dialect: str) -> tuple[str, str]:
@@ -159,6 +178,18 @@ def _below(name: str, prefixes: Sequence[str]) -> list[str]:
     """Return a name without a prefix of its tower, and as it is where it has none of any tower."""
     rests = [name[len(prefix) + 1 :] for prefix in prefixes if name.startswith(f"{prefix}.")]
     return rests or ([] if tower_of(name) else [name])
+
+
+@cache
+def words() -> frozenset[str]:
+    """Return the words of both spellings, those of autoencoders aside, which nobody flattens."""
+    found: set[str] = set()
+    for dialect in read_dialects():
+        if "vae" not in dialect.towers:
+            inside = [*dialect.modules.values(), *dialect.tensors.values()]
+            paths = (*dialect.blocks, *(path for table in inside for path in table))
+            found.update(word for path in paths for word in path.split("."))
+    return frozenset(word for word in found if not word.isdecimal() and word != "#")
 
 
 @cache

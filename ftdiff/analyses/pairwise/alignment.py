@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.adapters import open_tuned
+from ftdiff.comparison.alignment import together
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.deltas.recipes import Beside, Recipe, Tuned
 from ftdiff.errors import BadCall, Mismatch, one_line
@@ -97,6 +98,9 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
         raise BadCall(f"{len(tuned)} given: at least {least} fine-tunes are needed")
     opened = None if base is None or base == "-" else open_checkpoint(base)
     fine = tuple(open_tuned(one, opened) for one in tuned)
+    if opened is not None:
+        opened, same = together(opened, fine)
+        fine = tuple(same)
     names = labels([one.source for one in fine])
     whole = [name for name, one in zip(names, fine, strict=True) if one.kind == "full"]
     if opened is None and whole:

@@ -16,10 +16,11 @@ from ftdiff.analyses.verification.strengths import Normal, absent, asked, fitted
 from ftdiff.analyses.verification.strengths import about as strength_rows
 from ftdiff.analyses.verification.verdicts import judge, unreadable
 from ftdiff.comparison import executors
+from ftdiff.comparison.alignment import together
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
-from ftdiff.deltas.recipes import Tuned
+from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Broken, Checkpoint, Quantised, open_checkpoint
 
@@ -75,6 +76,7 @@ def verify(
     pairs = asked(adapter)
     adapters = [_adapter(source, opened) for source, _ in pairs]
     whole = _merged(merged, opened)
+    opened, adapters, whole = _together(opened, adapters, whole)
 
     def run(work: Callable[[Claim], Normal]) -> list[Normal]:
         ones = mixed(opened, adapters, (1.0,) * len(adapters))
@@ -127,6 +129,18 @@ def _merged(source: Any, base: Checkpoint) -> Checkpoint:
     if tuned.kind != "full" and not {*whole.tensors} & {*base.tensors}:
         raise BadCall(f"{tuned.source}: a {tuned.kind} adapter, not a merged model")
     return whole
+
+
+def _together(
+    base: Checkpoint, adapters: Sequence[Tuned], merged: Checkpoint
+) -> tuple[Checkpoint, Sequence[Tuned], Checkpoint]:
+    """Return all with the same tensors, where one of them stores as one what another splits."""
+    recipes: dict[str, Recipe] = {name: Replaced(t) for name, t in merged.tensors.items()}
+    whole = Tuned(recipes, merged.source, "full", merged.config, notes=merged.notes)
+    base, found = together(base, [*adapters, whole])
+    whole = found.pop()
+    tensors = {name: r.tensor for name, r in whole.recipes.items() if isinstance(r, Replaced)}
+    return base, found, replace(merged, tensors=tensors, notes=whole.notes)
 
 
 def _run(

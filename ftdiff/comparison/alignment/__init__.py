@@ -7,10 +7,13 @@ to be paired, with a note on what it did, and its line in `STEPS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
+from ftdiff.comparison.alignment.base_parts import join_base
 from ftdiff.comparison.alignment.dialects import respell
-from ftdiff.comparison.alignment.joins import join, join_base
+from ftdiff.comparison.alignment.joins import join
+from ftdiff.comparison.alignment.tuned_parts import join_tuned
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
@@ -32,8 +35,16 @@ def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[No
 
 
 def together(base: Checkpoint, fine: Sequence[Tuned]) -> tuple[Checkpoint, list[Tuned]]:
-    """Return a base and several fine-tunes, all with one tensor wherever one of them has one."""
-    fine = [respell(base, one)[1] for one in fine]
-    for one in fine:
-        base = join_base(base, one)[0]
-    return base, [join(base, one)[1] for one in fine]
+    """Return a base and several fine-tunes, all with one tensor wherever one of them has one.
+
+    What was done is among the notes of each.
+    """
+    if any(one.layout for one in fine):  # the layers are not the base's
+        return base, [*fine]
+    spelled = [respell(base, one) for one in fine]
+    base, named, notes = join_base(base, [one for _, one, _ in spelled])
+    found = []
+    for (_, _, first), one, second in zip(spelled, named, notes, strict=True):
+        joined, third = join_tuned(base, one)
+        found.append(replace(joined, notes=(*joined.notes, *first, *second, *third)))
+    return base, found

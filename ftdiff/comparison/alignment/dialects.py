@@ -78,5 +78,7 @@ def _has_two_halves(base: Checkpoint, name: str) -> bool:
 
 def _note(dialect: str, count: int) -> Note:
     first, second = sides_of(dialect)
-    text = f"{count} names were matched between two spellings of one architecture: {first}, {second}"
+    text = (
+        f"{count} names were matched between two spellings of one architecture: {first}, {second}"
+    )
     return Note(TRANSLATED, text, dialect=dialect, tensors=count)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ftdiff.deltas.recipes import Beside, Recipe, Tuned
+from ftdiff.formats import Checkpoint
 from ftdiff.naming.fused import splits
-from ftdiff.naming.matching import Spellings
+from ftdiff.naming.matching import Spellings, pair_names
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,19 @@ class Fusion:
     def there(self) -> tuple[str, ...]:
         """The parts that are there."""
         return tuple(part for part in self.parts if part is not None)
+
+
+def strangers(base: Checkpoint, tuned: Tuned) -> dict[str, Recipe]:
+    """Return the recipes that change no tensor of the base by their name."""
+    mine = {n: r for n, r in tuned.recipes.items() if not isinstance(r, Beside)}
+    unknown = [name for name in mine if name not in base.tensors]
+    if not unknown:
+        return {}
+    found = pair_names(
+        {name: tensor.shape for name, tensor in base.tensors.items()},
+        {name: recipe.shape for name, recipe in mine.items()},
+    )
+    return {name: mine[name] for name in unknown if name not in found}
 
 
 def fusions(

@@ -22,9 +22,7 @@ class Run(NamedTuple):
     count: int
 
 
-def order(
-    layout: str, heights: Sequence[int], config: Mapping[str, Any]
-) -> tuple[Run, ...] | None:
+def order(layout: str, heights: Sequence[int], config: Mapping[str, Any]) -> tuple[Run, ...] | None:
     """Return the runs of the parts' rows, as they lie in the fused tensor; None if not known.
 
     Parameters

@@ -1,0 +1,227 @@
+"""One change under every name that trainers give it, onto bases under both of theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import ftdiff
+from ftdiff.adapters import open_tuned
+from ftdiff.errors import FtdiffError
+
+Tensors = dict[str, torch.Tensor]
+Factors = dict[str, tuple[torch.Tensor, torch.Tensor]]
+RANK, ALPHA, WIDTH = 2, 1.0, 8
+
+#: FLUX, hidden 8: what the original stores as one, and what diffusers stores of it, row by row.
+FLUX = {
+    "double_blocks.0.img_attn.qkv": (
+        ("transformer_blocks.0.attn.to_q", 8),
+        ("transformer_blocks.0.attn.to_k", 8),
+        ("transformer_blocks.0.attn.to_v", 8),
+    ),
+    "double_blocks.0.txt_attn.qkv": (
+        ("transformer_blocks.0.attn.add_q_proj", 8),
+        ("transformer_blocks.0.attn.add_k_proj", 8),
+        ("transformer_blocks.0.attn.add_v_proj", 8),
+    ),
+    "double_blocks.0.img_attn.proj": (("transformer_blocks.0.attn.to_out.0", 8),),
+    "double_blocks.0.txt_attn.proj": (("transformer_blocks.0.attn.to_add_out", 8),),
+    "double_blocks.0.img_mlp.0": (("transformer_blocks.0.ff.net.0.proj", 32),),
+    "double_blocks.0.txt_mlp.0": (("transformer_blocks.0.ff_context.net.0.proj", 32),),
+    "double_blocks.0.img_mod.lin": (("transformer_blocks.0.norm1.linear", 48),),
+    "single_blocks.0.linear1": (
+        ("single_transformer_blocks.0.attn.to_q", 8),
+        ("single_transformer_blocks.0.attn.to_k", 8),
+        ("single_transformer_blocks.0.attn.to_v", 8),
+        ("single_transformer_blocks.0.proj_mlp", 32),
+    ),
+    "single_blocks.0.modulation.lin": (("single_transformer_blocks.0.norm.linear", 24),),
+    "single_blocks.1.linear1": (
+        ("single_transformer_blocks.1.attn.to_q", 8),
+        ("single_transformer_blocks.1.attn.to_k", 8),
+        ("single_transformer_blocks.1.attn.to_v", 8),
+        ("single_transformer_blocks.1.proj_mlp", 32),
+    ),
+    "img_in": (("x_embedder", 8),),
+    "final_layer.linear": (("proj_out", 4),),
+}
+#: Stable Diffusion 1.5: the original's modules, diffusers', and their shapes.
+UNET = [
+    ("input_blocks.1.1.proj_in", "down_blocks.0.attentions.0.proj_in", (8, 8, 1, 1)),
+    ("input_blocks.1.1.transformer_blocks.0.attn1.to_q",
+     "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", (8, 8)),
+    ("input_blocks.2.1.transformer_blocks.0.attn2.to_k",
+     "down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k", (8, 12)),
+    ("input_blocks.4.0.in_layers.2", "down_blocks.1.resnets.0.conv1", (8, 8, 3, 3)),
+    ("input_blocks.4.0.skip_connection", "down_blocks.1.resnets.0.conv_shortcut", (8, 8, 1, 1)),
+    ("input_blocks.5.1.transformer_blocks.0.attn1.to_out.0",
+     "down_blocks.1.attentions.1.transformer_blocks.0.attn1.to_out.0", (8, 8)),
+    ("input_blocks.6.0.op", "down_blocks.1.downsamplers.0.conv", (8, 8, 3, 3)),
+    ("input_blocks.11.0.out_layers.3", "down_blocks.3.resnets.1.conv2", (8, 8, 3, 3)),
+    ("middle_block.0.emb_layers.1", "mid_block.resnets.0.time_emb_proj", (8, 16)),
+    ("middle_block.1.transformer_blocks.0.ff.net.0.proj",
+     "mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj", (64, 8)),
+    ("middle_block.2.out_layers.3", "mid_block.resnets.1.conv2", (8, 8, 3, 3)),
+    ("output_blocks.2.1.conv", "up_blocks.0.upsamplers.0.conv", (8, 8, 3, 3)),
+    ("output_blocks.5.2.conv", "up_blocks.1.upsamplers.0.conv", (8, 8, 3, 3)),
+    ("output_blocks.5.1.transformer_blocks.0.attn2.to_v",
+     "up_blocks.1.attentions.2.transformer_blocks.0.attn2.to_v", (8, 12)),
+    ("output_blocks.11.0.in_layers.2", "up_blocks.3.resnets.2.conv1", (8, 16, 3, 3)),
+    ("output_blocks.11.1.proj_out", "up_blocks.3.attentions.2.proj_out", (8, 8, 1, 1)),
+    ("time_embed.0", "time_embedding.linear_1", (16, 8)),
+    ("input_blocks.0.0", "conv_in", (8, 4, 3, 3)),
+    ("out.2", "conv_out", (4, 8, 3, 3)),
+]  # fmt: skip
+
+
+def _random(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / 4
+
+
+def _factors(shapes: Mapping[str, tuple[int, ...]]) -> Factors:
+    """Return down and up of every module."""
+    return {
+        name: (
+            _random(2 * i, RANK, *shape[1:]),
+            _random(2 * i + 1, shape[0], RANK, *(1 for _ in shape[2:])),
+        )
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def _norm(factors: Factors) -> float:
+    """Return ‖ΔW‖ of all modules, in float64."""
+    squares = [
+        (ALPHA / RANK * up.double().flatten(1) @ down.double().flatten(1)).square().sum()
+        for down, up in factors.values()
+    ]
+    return float(sum(squares)) ** 0.5
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, path)
+    return path
+
+
+def kohya(folder: Path, factors: Factors, prefix: str = "lora_unet_") -> Path:
+    tensors: Tensors = {}
+    for name, (down, up) in factors.items():
+        at = prefix + name.replace(".", "_")
+        tensors |= {f"{at}.lora_down.weight": down, f"{at}.lora_up.weight": up}
+        tensors[f"{at}.alpha"] = torch.tensor(ALPHA)
+    return _write(folder / "kohya.safetensors", tensors)
+
+
+def dotted(folder: Path, factors: Factors, prefix: str = "diffusion_model.") -> Path:
+    tensors: Tensors = {}
+    for name, (down, up) in factors.items():
+        at = prefix + name
+        tensors |= {f"{at}.lora_A.weight": down, f"{at}.lora_B.weight": up}
+        tensors[f"{at}.alpha"] = torch.tensor(ALPHA)
+    return _write(folder / "dotted.safetensors", tensors)
+
+
+def processors(folder: Path, factors: Factors) -> Path:
+    """Write attention as diffusers' old processors are saved, everything else as it is."""
+    tensors: Tensors = {}
+    for name, (down, up) in factors.items():
+        block, _, leaf = name.removesuffix(".0").rpartition(".")
+        at = f"unet.{name}.lora."
+        if leaf in ("to_q", "to_k", "to_v", "to_out"):
+            at = f"unet.{block}.processor.{leaf}_lora."
+        tensors |= {f"{at}down.weight": down, f"{at}up.weight": up * ALPHA / RANK}
+    return _write(folder / "old.safetensors", tensors)
+
+
+def peft(folder: Path, factors: Factors) -> Path:
+    tensors: Tensors = {}
+    for name, (down, up) in factors.items():
+        at = f"base_model.model.{name}"
+        tensors |= {f"{at}.lora_A.weight": down, f"{at}.lora_B.weight": up}
+    _write(folder / "peft" / "adapter_model.safetensors", tensors)
+    targets = sorted({name.rpartition(".")[2] for name in factors})
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": targets}
+    (folder / "peft" / "adapter_config.json").write_text(json.dumps(config))
+    return folder / "peft"
+
+
+def _split(factors: Factors) -> Factors:
+    """Return a FLUX change as diffusers has it: the same down, the rows of up."""
+    found: Factors = {}
+    for name, (down, up) in factors.items():
+        parts = FLUX[name]
+        pieces = up.split([rows for _, rows in parts])
+        found |= {part: (down, piece) for (part, _), piece in zip(parts, pieces, strict=True)}
+    return found
+
+
+def _flux_bases(folder: Path) -> dict[str, Path]:
+    original: Tensors = {}
+    diffusers: Tensors = {}
+    for i, (name, parts) in enumerate(FLUX.items()):
+        W = _random(100 + i, sum(rows for _, rows in parts), WIDTH)
+        original[f"{name}.weight"] = W
+        original[f"{name}.bias"] = W[:, 0]
+        pieces = W.split([rows for _, rows in parts])
+        for (part, _), piece in zip(parts, pieces, strict=True):
+            diffusers |= {f"{part}.weight": piece, f"{part}.bias": piece[:, 0]}
+    modulation = _random(99, 2 * WIDTH, WIDTH)
+    original["final_layer.adaLN_modulation.1.weight"] = modulation
+    diffusers["norm_out.linear.weight"] = torch.cat([modulation[WIDTH:], modulation[:WIDTH]])
+    original["double_blocks.0.img_attn.norm.query_norm.scale"] = modulation[:, 1]
+    diffusers["transformer_blocks.0.attn.norm_q.weight"] = modulation[:, 1]
+    return {
+        "original": _write(folder / "flux.safetensors", original),
+        "below a prefix": _write(
+            folder / "comfy.safetensors",
+            {f"model.diffusion_model.{name}": tensor for name, tensor in original.items()},
+        ),
+        "diffusers": _write(folder / "transformer.safetensors", diffusers),
+    }
+
+
+def _flux_factors() -> Factors:
+    return _factors({n: (sum(rows for _, rows in parts), WIDTH) for n, parts in FLUX.items()})
+
+
+FLUX_LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "kohya": lambda to: kohya(to, _flux_factors()),
+    "kohya, diffusers": lambda to: kohya(to, _split(_flux_factors()), "lora_transformer_"),
+    "comfyui": lambda to: dotted(to, _flux_factors()),
+    "diffusers": lambda to: dotted(to, _split(_flux_factors()), "transformer."),
+    "bfl": lambda to: dotted(to, _flux_factors(), ""),
+    "peft": lambda to: peft(to, _split(_flux_factors())),
+    "peft, bfl": lambda to: peft(to, _flux_factors()),
+}
+
+
+@pytest.mark.parametrize("layout", FLUX_LAYOUTS)
+def test_one_change_of_flux_is_one_number(tmp_path: Path, layout: str) -> None:
+    tuned = FLUX_LAYOUTS[layout](tmp_path)
+    numbers = []
+    for base in _flux_bases(tmp_path).values():
+        diff = ftdiff.compare(base, tuned)
+        assert diff.about["coverage"] == 1.0 and not diff.about["unmatched"]
+        assert diff.about["counts"]["added"] == 0
+        whole = diff.whole("moved")
+        numbers.append(whole["relative_norm"])
+        assert diff.frame["delta_sq"].sum() ** 0.5 == pytest.approx(_norm(_flux_factors()))
+    reference = ftdiff.compare(
+        _flux_bases(tmp_path)["original"], FLUX_LAYOUTS["comfyui"](tmp_path / "again")
+    )
+    wanted = reference.whole("moved")
+    assert numbers == pytest.approx([wanted["relative_norm"]] * 3, rel=1e-6)
+
+
+def test_one_change_of_flux_is_one_change(tmp_path: Path) -> None:
+    files = [make(tmp_path / str(i)) for i, make in enumerate(FLUX_LAYOUTS.values())]
+    for base in _flux_bases(tmp_path).values():
+        found = ftdiff.similarity(files, base=base)
+        assert found.matrix.to_numpy().min() == pytest.approx(1.0, abs=1e-6)
