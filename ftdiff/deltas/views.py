@@ -6,14 +6,36 @@ Nothing is read or copied before rows are asked for, and then only those rows.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
 
+from ftdiff.errors import BadCall
 from ftdiff.tensors import Array, LazyTensor, numel
+
+
+@dataclass(frozen=True)
+class Hollow:
+    """A tensor of which only the shape is known."""
+
+    shape: tuple[int, ...]
+    dtype: str = ""
+
+    @property
+    def storage(self) -> Hashable:
+        """None: it is nowhere."""
+        return None
+
+    def read(self, rows: slice = slice(None)) -> Array:
+        """Raise: there are no values."""
+        raise BadCall("a tensor of which only the shape is known has no values")
+
+    def window(self, start: int, stop: int) -> AbstractContextManager[Array]:
+        """Raise, as `read` does."""
+        raise BadCall("a tensor of which only the shape is known has no values")
 
 
 @dataclass(frozen=True)

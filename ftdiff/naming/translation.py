@@ -195,7 +195,8 @@ def words() -> frozenset[str]:
 @cache
 def read_towers() -> Mapping[str, Sequence[str]]:
     """Read the names of pipelines' parts."""
-    return _tables()["towers"]
+    towers: Mapping[str, Sequence[str]] = _tables()["towers"]
+    return towers
 
 
 @cache

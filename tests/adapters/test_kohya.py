@@ -270,7 +270,8 @@ def test_a_key_that_the_base_lacks_is_named_with_the_reason(tmp_path: Path) -> N
     assert tuned.unmatched == {
         ".strange": "not a part of any adapter that is known",
         "lora_unet_input_blocks_4_1_proj_in.weight": (
-            "named as in the original (LDM) UNet; the base, named as in diffusers, has no such module"
+            "named as in the original (LDM) UNet; the base, named as in diffusers, has no such "
+            "module"
         ),
         "lora_te_text_model_encoder_layers_0_mlp_fc1.weight": (
             "no tensor of the base has this name when its dots are flattened"

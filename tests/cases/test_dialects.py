@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import ftdiff
-from ftdiff.adapters import open_tuned
-from ftdiff.errors import FtdiffError
 
 Tensors = dict[str, torch.Tensor]
 Factors = dict[str, tuple[torch.Tensor, torch.Tensor]]
@@ -222,6 +221,211 @@ def test_one_change_of_flux_is_one_number(tmp_path: Path, layout: str) -> None:
 
 def test_one_change_of_flux_is_one_change(tmp_path: Path) -> None:
     files = [make(tmp_path / str(i)) for i, make in enumerate(FLUX_LAYOUTS.values())]
-    for base in _flux_bases(tmp_path).values():
+    for base in (None, *_flux_bases(tmp_path).values()):
         found = ftdiff.similarity(files, base=base)
         assert found.matrix.to_numpy().min() == pytest.approx(1.0, abs=1e-6)
+
+
+def _unet_bases(folder: Path) -> dict[str, Path]:
+    original: Tensors = {}
+    diffusers: Tensors = {}
+    for i, (theirs, name, shape) in enumerate(UNET):
+        W = _random(200 + i, *shape)
+        original[f"model.diffusion_model.{theirs}.weight"] = W
+        diffusers[f"{name}.weight"] = W
+    text = "text_model.encoder.layers.0.self_attn.q_proj.weight"
+    original[f"cond_stage_model.transformer.{text}"] = _random(300, 8, 8)
+    return {
+        "original": _write(folder / "sd15.safetensors", original),
+        "diffusers": _write(folder / "unet.safetensors", diffusers),
+    }
+
+
+def _unet_factors(spelling: int) -> Factors:
+    return _factors({names[spelling]: names[2] for names in UNET})
+
+
+UNET_LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "kohya": lambda to: kohya(to, _unet_factors(1)),
+    "kohya, original": lambda to: kohya(to, _unet_factors(0)),
+    "comfyui": lambda to: dotted(to, _unet_factors(0)),
+    "diffusers": lambda to: dotted(to, _unet_factors(1), "unet."),
+    "diffusers, old": lambda to: processors(to, _unet_factors(1)),
+    "peft": lambda to: peft(to, _unet_factors(1)),
+}
+
+
+@pytest.mark.parametrize("layout", UNET_LAYOUTS)
+def test_one_change_of_a_unet_is_one_number(tmp_path: Path, layout: str) -> None:
+    tuned = UNET_LAYOUTS[layout](tmp_path)
+    numbers = []
+    for base in _unet_bases(tmp_path).values():
+        diff = ftdiff.compare(base, tuned)
+        assert diff.about["coverage"] == 1.0 and not diff.about["unmatched"]
+        assert diff.about["counts"]["added"] == 0
+        assert diff.frame["delta_sq"].sum() ** 0.5 == pytest.approx(_norm(_unet_factors(1)))
+        numbers.append(diff.whole("moved")["relative_norm"])
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-6)
+
+
+def test_one_change_of_a_unet_is_one_change(tmp_path: Path) -> None:
+    files = [make(tmp_path / str(i)) for i, make in enumerate(UNET_LAYOUTS.values())]
+    for base in (None, *_unet_bases(tmp_path).values()):
+        found = ftdiff.similarity(files, base=base)
+        assert found.matrix.to_numpy().min() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_model_under_two_spellings_is_one_model(tmp_path: Path) -> None:
+    for bases in (_flux_bases(tmp_path / "flux"), _unet_bases(tmp_path / "unet")):
+        original, diffusers = bases["original"], bases["diffusers"]
+        for base, tuned in ((original, diffusers), (diffusers, original)):
+            diff = ftdiff.compare(base, tuned)
+            counts = diff.about["counts"]
+            assert counts["added"] + counts["reshaped"] + counts["unreadable"] == 0
+            assert diff.frame["delta_sq"].sum() == 0.0
+            codes = {record["code"] for record in diff.about["reasons"]}
+            assert "translated" in codes
+
+
+@pytest.mark.parametrize("spelled", ["original", "diffusers"])
+def test_a_merge_is_verified_in_either_spelling(tmp_path: Path, spelled: str) -> None:
+    bases = _flux_bases(tmp_path)
+    factors = _flux_factors() if spelled == "original" else _split(_flux_factors())
+    merged = {}
+    with safetensors.safe_open(bases[spelled], "pt") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no mapping
+            down, up = factors.get(name.removesuffix(".weight"), (None, None))
+            W = file.get_tensor(name)
+            merged[name] = W if down is None else W + ALPHA / RANK * (up @ down)
+    whole = _write(tmp_path / "merged.safetensors", merged)
+    for base in bases.values():
+        for make in FLUX_LAYOUTS.values():
+            found = ftdiff.verify(base, make(tmp_path / "lora"), whole)
+            assert found.ok, found.about
+
+
+#: The two text encoders of SDXL: transformers' names of the first, open_clip's of the second.
+LAYER = ("mlp.fc1", "mlp.fc2", "self_attn.q_proj", "self_attn.v_proj", "self_attn.out_proj")
+SHAPES = {"mlp.fc1": (16, 8), "mlp.fc2": (8, 16)}
+
+
+def _encoders(folder: Path) -> Path:
+    first, second = (
+        "conditioner.embedders.0.transformer.text_model.",
+        "conditioner.embedders.1.model.",
+    )
+    tensors: Tensors = {}
+    for i, leaf in enumerate((*LAYER, "self_attn.k_proj")):
+        tensors[f"{first}encoder.layers.0.{leaf}.weight"] = _random(i, *SHAPES.get(leaf, (8, 8)))
+    at = f"{second}transformer.resblocks.0."
+    tensors |= {
+        f"{at}mlp.c_fc.weight": _random(20, 16, 8),
+        f"{at}mlp.c_proj.weight": _random(21, 8, 16),
+        f"{at}attn.in_proj_weight": _random(22, 24, 8),
+        f"{at}attn.in_proj_bias": _random(23, 24),
+        f"{at}attn.out_proj.weight": _random(24, 8, 8),
+        f"{at}ln_1.weight": _random(25, 8),
+    }
+    return _write(folder / "sdxl.safetensors", tensors)
+
+
+def _encoder_factors() -> Factors:
+    """Return a change of the second encoder, with names as transformers has them."""
+    shapes = {f"text_model.encoder.layers.0.{leaf}": SHAPES.get(leaf, (8, 8)) for leaf in LAYER}
+    return _factors(shapes)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda to: kohya(to, _encoder_factors(), "lora_te2_"),
+        lambda to: dotted(to, _encoder_factors(), "text_encoder_2."),
+    ],
+    ids=["kohya", "diffusers"],
+)
+def test_the_second_encoder_goes_to_its_own_tower(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    diff = ftdiff.compare(_encoders(tmp_path), make(tmp_path))
+    moved = diff.frame[diff.frame["status"] == "changed"]
+    assert {name.partition("transformer.")[0] for name in moved["tensor"]} == {
+        "conditioner.embedders.1.model."
+    }
+    assert moved["delta_sq"].sum() ** 0.5 == pytest.approx(_norm(_encoder_factors()))
+    assert not diff.about["unmatched"] and diff.about["coverage"] == 1.0
+    W = _random(22, 24, 8).double()
+    A, B = _encoder_factors()["text_model.encoder.layers.0.self_attn.v_proj"]
+    rows = diff.frame.set_index("tensor")
+    fused = rows.loc["conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight"]
+    q = _encoder_factors()["text_model.encoder.layers.0.self_attn.q_proj"]
+    inner = ALPHA / RANK * ((B.double() @ A.double() * W[16:]).sum())
+    inner += ALPHA / RANK * ((q[1].double() @ q[0].double() * W[:8]).sum())
+    assert fused["inner"] == pytest.approx(float(inner), rel=1e-5)
+
+
+def test_the_first_encoder_is_not_taken_for_the_second(tmp_path: Path) -> None:
+    base = _encoders(tmp_path)
+    lost = {n: t for n, t in _encoder_factors().items() if "out_proj" in n}
+    only = {k: v for k, v in load_file(base).items() if "embedders.1" not in k}
+    alone = _write(tmp_path / "one.safetensors", only)
+    for tuned in (kohya(tmp_path, lost, "lora_te2_"), dotted(tmp_path, lost, "text_encoder_2.")):
+        with pytest.raises(ftdiff.errors.FtdiffError, match="none of its 1 tensors"):
+            ftdiff.compare(alone, tuned)
+
+
+def test_wan_has_two_spellings(tmp_path: Path) -> None:
+    pairs = {
+        "blocks.0.self_attn.q": "blocks.0.attn1.to_q",
+        "blocks.0.self_attn.o": "blocks.0.attn1.to_out.0",
+        "blocks.1.cross_attn.k": "blocks.1.attn2.to_k",
+        "blocks.1.cross_attn.v_img": "blocks.1.attn2.add_v_proj",
+        "blocks.1.ffn.0": "blocks.1.ffn.net.0.proj",
+        "blocks.1.ffn.2": "blocks.1.ffn.net.2",
+    }
+    W = {f"{name}.weight": _random(i, 8, 8) for i, name in enumerate(pairs)}
+    W["blocks.0.norm3.weight"], W["head.modulation"] = _random(50, 8), _random(51, 1, 2, 8)
+    other = {f"{pairs[name.removesuffix('.weight')]}.weight": W[name] for name in [*W][:6]}
+    other |= {
+        "blocks.0.norm2.weight": W["blocks.0.norm3.weight"],
+        "scale_shift_table": W["head.modulation"],
+    }
+    bases = _write(tmp_path / "a.safetensors", W), _write(tmp_path / "b.safetensors", other)
+    for base, tuned in (bases, bases[::-1]):
+        diff = ftdiff.compare(base, tuned)
+        assert diff.about["coverage"] == 1.0 and diff.frame["delta_sq"].sum() == 0.0
+    factors = _factors(dict.fromkeys(pairs, (8, 8)))
+    theirs = {pairs[name]: pair for name, pair in factors.items()}
+    for base in bases:
+        for tuned in (
+            kohya(tmp_path, factors),
+            dotted(tmp_path, factors),
+            dotted(tmp_path / "d", theirs, "transformer."),
+            peft(tmp_path, theirs),
+        ):
+            diff = ftdiff.compare(base, tuned)
+            assert diff.frame["delta_sq"].sum() ** 0.5 == pytest.approx(_norm(factors))
+
+
+def test_flattened_names_have_layers_without_a_base(tmp_path: Path) -> None:
+    files = kohya(tmp_path, _flux_factors()), dotted(tmp_path, _flux_factors())
+    frames = [ftdiff.compare(None, file).frame for file in files]
+    words = ["stack", "layer", "component", "delta_sq"]
+    first, second = (frame[words].sort_values(words).reset_index(drop=True) for frame in frames)
+    assert first.equals(second)
+    assert set(first["stack"]) >= {"double_blocks", "single_blocks"}
+
+
+def test_the_encoders_of_flattened_names_are_towers_without_a_base(tmp_path: Path) -> None:
+    one = kohya(tmp_path / "1", _encoder_factors(), "lora_te1_")
+    two = kohya(tmp_path / "2", _encoder_factors(), "lora_te2_")
+    unet = kohya(tmp_path / "3", _unet_factors(1))
+    both = _write(
+        tmp_path / "all.safetensors", {**load_file(one), **load_file(two), **load_file(unet)}
+    )
+    frame = ftdiff.compare(None, both).frame
+    te1 = frame[frame["tensor"].str.startswith("text_encoder.")]
+    te2 = frame[frame["tensor"].str.startswith("text_encoder_2.")]
+    assert len(te1) == len(te2) == len(LAYER) and set(te1["layer"]) == {0}
+    assert te1["stack"].nunique() == te2["stack"].nunique() == 1
+    assert set(te1["stack"]).isdisjoint(te2["stack"])
+    assert frame[frame["tensor"].str.startswith("unet.down_blocks")]["layer"].notna().all()

@@ -31,7 +31,7 @@ _PARTS = {
     "lora_te3_": ("text_3", "text_encoder_3."),
     "lora_te_": ("text_1", "text_encoder."),
 }
-_CANONICAL = {tower: words for tower, words in reversed(_PARTS.values())}
+_CANONICAL = dict(reversed(_PARTS.values()))
 
 
 class Flattened(Target):

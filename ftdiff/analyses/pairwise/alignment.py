@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.adapters import open_tuned
-from ftdiff.comparison.alignment import together
+from ftdiff.comparison.alignment import alone, together
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.deltas.recipes import Beside, Recipe, Tuned
 from ftdiff.errors import BadCall, Mismatch, one_line
@@ -98,9 +98,7 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
         raise BadCall(f"{len(tuned)} given: at least {least} fine-tunes are needed")
     opened = None if base is None or base == "-" else open_checkpoint(base)
     fine = tuple(open_tuned(one, opened) for one in tuned)
-    if opened is not None:
-        opened, same = together(opened, fine)
-        fine = tuple(same)
+    opened, fine = _same_tensors(opened, fine)
     names = labels([one.source for one in fine])
     whole = [name for name, one in zip(names, fine, strict=True) if one.kind == "full"]
     if opened is None and whole:
@@ -118,6 +116,16 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
             raise Mismatch(f"{name}: no tensor has a name that the others have; give --base")
     source = None if opened is None else opened.source
     return Lineup(names, fine, lines, source, dict(zip(names, apart, strict=True)), opened)
+
+
+def _same_tensors(
+    base: Checkpoint | None, fine: tuple[Tuned, ...]
+) -> tuple[Checkpoint | None, tuple[Tuned, ...]]:
+    """Return all with the same tensors, where one stores as one what another splits."""
+    if base is None:
+        return None, tuple(alone(fine))
+    base, found = together(base, fine)
+    return base, tuple(found)
 
 
 def _alone(fine: Sequence[Tuned]) -> list[Plan]:

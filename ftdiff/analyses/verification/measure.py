@@ -133,7 +133,7 @@ def _merged(source: Any, base: Checkpoint) -> Checkpoint:
 
 def _together(
     base: Checkpoint, adapters: Sequence[Tuned], merged: Checkpoint
-) -> tuple[Checkpoint, Sequence[Tuned], Checkpoint]:
+) -> tuple[Checkpoint, list[Tuned], Checkpoint]:
     """Return all with the same tensors, where one of them stores as one what another splits."""
     recipes: dict[str, Recipe] = {name: Replaced(t) for name, t in merged.tensors.items()}
     whole = Tuned(recipes, merged.source, "full", merged.config, notes=merged.notes)

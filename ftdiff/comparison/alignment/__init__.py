@@ -15,8 +15,10 @@ from ftdiff.comparison.alignment.dialects import respell
 from ftdiff.comparison.alignment.joins import join
 from ftdiff.comparison.alignment.tuned_parts import join_tuned
 from ftdiff.deltas.recipes import Tuned
+from ftdiff.deltas.views import Hollow
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.tensors import LazyTensor
 
 #: Returns both sides, and what it did; the same sides and nothing where it has nothing to do.
 Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[Note, ...]]]
@@ -48,3 +50,15 @@ def together(base: Checkpoint, fine: Sequence[Tuned]) -> tuple[Checkpoint, list[
         joined, third = join_tuned(base, one)
         found.append(replace(joined, notes=(*joined.notes, *first, *second, *third)))
     return base, found
+
+
+def alone(fine: Sequence[Tuned]) -> list[Tuned]:
+    """Return adapters without a base, with one change wherever one of them has one."""
+    found = [*fine]
+    for i, one in enumerate(found):
+        for other in (*found[:i], *found[i + 1 :]):
+            shapes: dict[str, LazyTensor] = {n: Hollow(r.shape) for n, r in other.recipes.items()}
+            like = Checkpoint(shapes, other.source, "hollow")
+            one = join_tuned(like, respell(like, one)[1])[0]
+        found[i] = one
+    return found

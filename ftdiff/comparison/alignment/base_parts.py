@@ -77,7 +77,7 @@ def _joints(base: Checkpoint, tuned: Tuned) -> tuple[list[Joint], list[Fusion]]:
         if runs is None:
             lost.append(fusion)
             continue
-        rows = [Rows(parts[run.part], run.first, run.count) for run in runs]
+        rows = [Rows(parts[run.part], run.first, run.rows) for run in runs]
         whole = Stack(tuple(parts) if len(runs) == len(parts) else tuple(rows))
         fitted = _as(whole, mine[fusion.name].shape)
         split = Split(fusion.called, fusion.layout)

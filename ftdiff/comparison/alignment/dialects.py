@@ -37,7 +37,8 @@ def respell(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[No
             found = one.names[0]
             if found not in base.tensors or found in tuned.recipes:
                 continue
-            dialects[one.dialect] = dialects.get(one.dialect, 0) + 1
+            if one.dialect:  # else it is the same spelling under other words of the pipeline
+                dialects[one.dialect] = dialects.get(one.dialect, 0) + 1
             if len(one.names) == 1 and one.part_of is None:
                 arranged = _arranged(recipe, one.rows, base, found)
                 if arranged is not None:
@@ -54,7 +55,7 @@ def respell(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[No
 
 
 def _arranged(recipe: Recipe, rows: str, base: Checkpoint, name: str) -> Recipe | None:
-    """Return a change as the base stores its tensor; None where it does already, or does not fit."""
+    """Return a change as the base stores its tensor; None if it does already, or does not fit."""
     tensor = base.tensors[name]
     if isinstance(tensor, Broken) or not tensor.shape or not recipe.shape:
         return None

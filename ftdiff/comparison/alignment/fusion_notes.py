@@ -32,8 +32,8 @@ def notes_on(
     if lost:
         text = (
             f"{whose[0]} stores {_leaves(one.name for one in lost)} where {whose[1]} stores "
-            f"{_leaves(n for one in lost for n in one.called)}, and nothing says in which order the "
-            "rows lie (model_type and heads in config.json): not compared"
+            f"{_leaves(n for one in lost for n in one.called)}, and nothing says in which order "
+            "the rows lie (model_type and heads in config.json): not compared"
         )
         notes.append(Note(LAYOUT_UNKNOWN, text, tensors=[one.name for one in lost]))
     return tuple(notes)

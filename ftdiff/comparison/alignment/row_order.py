@@ -15,11 +15,11 @@ _KEY_HEADS = (
 
 
 class Run(NamedTuple):
-    """Rows `first` to `first + count` of one part."""
+    """Rows of one part, from the `first` on."""
 
     part: int
     first: int
-    count: int
+    rows: int
 
 
 def order(layout: str, heights: Sequence[int], config: Mapping[str, Any]) -> tuple[Run, ...] | None:
@@ -71,7 +71,7 @@ def _number(config: Mapping[str, Any], keys: Sequence[str]) -> int:
 
 
 def completed(total: int, given: Sequence[int | None]) -> tuple[int, ...] | None:
-    """Return the rows of every part of a tensor, from those that are known; None if they do not fit.
+    """Return the rows of all parts of a tensor, from those that are known; None if they do not fit.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def completed(total: int, given: Sequence[int | None]) -> tuple[int, ...] | None
     if None not in given:
         return tuple(known) if sum(known) == total else None
     if len(given) == 2:
-        found = (known[0], known[0])
+        found: tuple[int, ...] = (known[0], known[0])
     elif len(given) == 3:
         other = given[1] if given[1] is not None else given[2]
         if other is None:

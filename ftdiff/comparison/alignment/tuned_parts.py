@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from ftdiff.comparison.alignment.fusions import Fusion, fusions, strangers
 from ftdiff.comparison.alignment.fusion_notes import notes_on
+from ftdiff.comparison.alignment.fusions import Fusion, fusions, strangers
 from ftdiff.comparison.alignment.row_order import completed, order
 from ftdiff.deltas.recipes import Recipe, Tuned
 from ftdiff.deltas.recipes.arranged import reordered, turned
@@ -44,7 +44,7 @@ def join_tuned(base: Checkpoint, tuned: Tuned) -> tuple[Tuned, tuple[Note, ...]]
         tops = [0, *accumulate(heights)]
         recipe = joined(parts, shape)
         if len(runs) > len(heights):
-            recipe = reordered(recipe, [(tops[run.part] + run.first, run.count) for run in runs])
+            recipe = reordered(recipe, [(tops[run.part] + run.first, run.rows) for run in runs])
         if shape != tensor.shape:
             recipe = turned(recipe)
         made[fusion.name] = recipe

@@ -57,7 +57,7 @@ def turned(recipe: Recipe) -> Recipe:
 
 
 def reshaped(recipe: Recipe, shape: tuple[int, ...]) -> Recipe:
-    """Return a change of a tensor that the base stores with other sides, entry by entry the same."""
+    """Return a change of a tensor whose entries the base stores the same, with other sides."""
     if shape == recipe.shape:
         return recipe
     if isinstance(recipe, Replaced):
