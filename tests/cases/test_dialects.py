@@ -205,18 +205,17 @@ FLUX_LAYOUTS: dict[str, Callable[[Path], Path]] = {
 def test_one_change_of_flux_is_one_number(tmp_path: Path, layout: str) -> None:
     tuned = FLUX_LAYOUTS[layout](tmp_path)
     numbers = []
-    for base in _flux_bases(tmp_path).values():
+    bases = _flux_bases(tmp_path)
+    for base in bases.values():
         diff = ftdiff.compare(base, tuned)
         assert diff.about["coverage"] == 1.0 and not diff.about["unmatched"]
         assert diff.about["counts"]["added"] == 0
         whole = diff.whole("moved")
         numbers.append(whole["relative_norm"])
         assert diff.frame["delta_sq"].sum() ** 0.5 == pytest.approx(_norm(_flux_factors()))
-    reference = ftdiff.compare(
-        _flux_bases(tmp_path)["original"], FLUX_LAYOUTS["comfyui"](tmp_path / "again")
-    )
-    wanted = reference.whole("moved")
-    assert numbers == pytest.approx([wanted["relative_norm"]] * 3, rel=1e-6)
+    W = [_random(100 + i, sum(r for _, r in parts), WIDTH) for i, parts in enumerate(FLUX.values())]
+    wanted = _norm(_flux_factors()) / float(sum(w.double().square().sum() for w in W)) ** 0.5
+    assert numbers == pytest.approx([wanted] * len(bases), rel=1e-6)
 
 
 def test_one_change_of_flux_is_one_change(tmp_path: Path) -> None:
@@ -233,8 +232,6 @@ def _unet_bases(folder: Path) -> dict[str, Path]:
         W = _random(200 + i, *shape)
         original[f"model.diffusion_model.{theirs}.weight"] = W
         diffusers[f"{name}.weight"] = W
-    text = "text_model.encoder.layers.0.self_attn.q_proj.weight"
-    original[f"cond_stage_model.transformer.{text}"] = _random(300, 8, 8)
     return {
         "original": _write(folder / "sd15.safetensors", original),
         "diffusers": _write(folder / "unet.safetensors", diffusers),
@@ -298,8 +295,8 @@ def test_a_merge_is_verified_in_either_spelling(tmp_path: Path, spelled: str) ->
             W = file.get_tensor(name)
             merged[name] = W if down is None else W + ALPHA / RANK * (up @ down)
     whole = _write(tmp_path / "merged.safetensors", merged)
-    for base in bases.values():
-        for make in FLUX_LAYOUTS.values():
+    for base, layout in zip(bases.values(), ("kohya", "diffusers", "peft"), strict=True):
+        for make in (FLUX_LAYOUTS[layout], FLUX_LAYOUTS["comfyui"]):
             found = ftdiff.verify(base, make(tmp_path / "lora"), whole)
             assert found.ok, found.about
 
@@ -406,19 +403,30 @@ def test_wan_has_two_spellings(tmp_path: Path) -> None:
             assert diff.frame["delta_sq"].sum() ** 0.5 == pytest.approx(_norm(factors))
 
 
+DOUBLE = ("img_attn.qkv", "txt_attn.qkv", "img_mlp.0")
+
+
 def test_flattened_names_have_layers_without_a_base(tmp_path: Path) -> None:
-    files = kohya(tmp_path, _flux_factors()), dotted(tmp_path, _flux_factors())
+    factors = _factors(
+        {
+            **{f"double_blocks.{i}.{leaf}": (24, 8) for i in range(3) for leaf in DOUBLE},
+            **{f"single_blocks.{i}.linear1": (56, 8) for i in range(5)},
+        }
+    )
+    files = kohya(tmp_path, factors), dotted(tmp_path, factors)
     frames = [ftdiff.compare(None, file).frame for file in files]
     words = ["stack", "layer", "component", "delta_sq"]
     first, second = (frame[words].sort_values(words).reset_index(drop=True) for frame in frames)
     assert first.equals(second)
-    assert set(first["stack"]) >= {"double_blocks", "single_blocks"}
+    assert set(first["stack"]) == {"double_blocks", "single_blocks"}
+    assert first["layer"].notna().all() and set(first["component"]) == {*DOUBLE, "linear1"}
 
 
 def test_the_encoders_of_flattened_names_are_towers_without_a_base(tmp_path: Path) -> None:
     one = kohya(tmp_path / "1", _encoder_factors(), "lora_te1_")
     two = kohya(tmp_path / "2", _encoder_factors(), "lora_te2_")
-    unet = kohya(tmp_path / "3", _unet_factors(1))
+    blocks = [f"down_blocks.{i}.attentions.0.proj_{end}" for i in (0, 1) for end in ("in", "out")]
+    unet = kohya(tmp_path / "3", _factors(dict.fromkeys(blocks, (8, 8))))
     both = _write(
         tmp_path / "all.safetensors", {**load_file(one), **load_file(two), **load_file(unet)}
     )
