@@ -168,7 +168,7 @@ class JoinedRule:
         """Return ΔW for these rows, from all parts that they reach over."""
         stop = start + len(W)
         pieces = []
-        for rule, first, last in zip(self.rules, self.firsts, self.firsts[1:], strict=True):
+        for rule, first, last in zip(self.rules, self.firsts, self.firsts[1:], strict=False):
             begin, end = max(start, first), min(stop, last)
             if begin < end:
                 pieces.append(rule.rows(W[begin - start : end - start], begin - first))
