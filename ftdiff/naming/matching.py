@@ -28,6 +28,8 @@ class Spellings:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._shapes = shapes
+        #: The dialect by which each name was found that is spelled as in another.
+        self.translated: dict[str, str] = {}
         self._bare: dict[str, list[str]] = defaultdict(list)
         self._ends: dict[str, list[str]] = defaultdict(list)
         for name in shapes:
@@ -43,13 +45,17 @@ class Spellings:
         if len(bare) == 1:
             return bare[0]
         there = {
-            spelling: None
+            spelling: one.dialect
             for one in translations(name)
             if one.is_same and (spelling := one.names[0]) in self._shapes
         }
-        translated = self._fitting(there, shape)
         if there:
-            return translated[0] if len(translated) == 1 else None
+            fitting = self._fitting(there, shape)
+            if len(fitting) != 1:
+                return None
+            if there[fitting[0]]:
+                self.translated[name] = there[fitting[0]]
+            return fitting[0]
         for end in (name, *_ends(name)):
             found = self._ends.get(end, ()) or ([end] if end in self._shapes else ())
             if found:

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from itertools import product
 from typing import Any
@@ -86,6 +86,8 @@ class Dialect:
     def of(self, name: str) -> Iterator[_Word]:
         """Yield what a name becomes, without the tower's own words."""
         words = name.split(".")
+        if words[0] not in self.heads:
+            return
         for n in range(len(words) - 1, 0, -1):
             head = ".".join(words[:n])
             places = self.blocks.get(head)
@@ -103,6 +105,14 @@ class Dialect:
                     yield _Word(names, word.rows, word.part_of)
             return
         yield from self._inside("outside", name)
+
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        """The first words of all names that it knows."""
+        outside = (self.modules.get("outside", {}), self.tensors.get("outside", {}))
+        return frozenset(
+            name.partition(".")[0] for names in (self.blocks, *outside) for name in names
+        )
 
     def _inside(self, kind: str, tail: str) -> list[_Word]:
         found = list(self.tensors.get(kind, {}).get(tail, ()))
@@ -125,24 +135,44 @@ def translations(name: str) -> Iterator[Translation]:
     True
     """
     towers = read_towers()
-    for tower, one in respelled(name):
+    for tower, bare in _below_towers(name):
         starts = (*(f"{prefix}." for prefix in towers[tower]), "")
-        for start in starts:
-            names = tuple(start + each for each in one.names)
-            if names != (name,):
-                yield replace(one, names=names)
-        for bare in _below(name, towers[tower]):
+        known = False
+        for one in _spelled_otherwise(tower, bare):
+            known = True
+            for start in starts:
+                yield replace(one, names=tuple(start + each for each in one.names))
+        if known:
             yield from (Translation((start + bare,)) for start in starts if start + bare != name)
 
 
 def respelled(name: str) -> Iterator[tuple[str, Translation]]:
     """Yield the tower of a name, and what the name is called there, without the tower's words."""
-    towers = read_towers()
+    for tower, bare in _below_towers(name):
+        for one in _spelled_otherwise(tower, bare):
+            yield tower, one
+
+
+def _spelled_otherwise(tower: str, bare: str) -> Iterator[Translation]:
     for dialect in read_dialects():
-        for tower in dialect.towers:
-            for bare in _below(name, towers[tower]):
-                for word in dialect.of(bare):
-                    yield tower, Translation(word.names, word.rows, word.part_of, dialect.name)
+        if tower in dialect.towers:
+            for word in dialect.of(bare):
+                yield Translation(word.names, word.rows, word.part_of, dialect.name)
+
+
+def _below_towers(name: str) -> list[tuple[str, str]]:
+    """Return the towers that a name may be of, and the name without their words."""
+    start = name.partition(".")[0]
+    found = []
+    told = False
+    for tower, prefixes in _prefixes().get(start, {}).items():
+        for prefix in prefixes:
+            if name.startswith(f"{prefix}."):
+                found.append((tower, name[len(prefix) + 1 :]))
+                told = told or prefix != "transformer"
+    if not told:
+        found += [(tower, name) for tower in read_towers()]
+    return [(tower, bare) for tower, bare in found if bare.partition(".")[0] in _heads()[tower]]
 
 
 def tower_of(name: str) -> str:
@@ -151,15 +181,10 @@ def tower_of(name: str) -> str:
     >>> tower_of("text_encoder_2.text_model.final_layer_norm.weight"), tower_of("lm_head.weight")
     ('text_2', '')
     """
-    start = name.partition(".")[0]
-    for tower, prefixes in read_towers().items():
+    for tower, prefixes in _prefixes().get(name.partition(".")[0], {}).items():
         for prefix in prefixes:
             # a language model's own wrapper has the same name
-            if (
-                prefix.startswith(start)
-                and prefix != "transformer"
-                and name.startswith(f"{prefix}.")
-            ):
+            if prefix != "transformer" and name.startswith(f"{prefix}."):
                 return tower
     return ""
 
@@ -172,12 +197,6 @@ def same_tower(name: str, other: str) -> bool:
 def sides_of(dialect: str) -> tuple[str, str]:
     """Return how the two spellings of a table are called."""
     return next(one.sides for one in read_dialects() if one.name == dialect)
-
-
-def _below(name: str, prefixes: Sequence[str]) -> list[str]:
-    """Return a name without a prefix of its tower, and as it is where it has none of any tower."""
-    rests = [name[len(prefix) + 1 :] for prefix in prefixes if name.startswith(f"{prefix}.")]
-    return rests or ([] if tower_of(name) else [name])
 
 
 @cache
@@ -197,6 +216,26 @@ def read_towers() -> Mapping[str, Sequence[str]]:
     """Read the names of pipelines' parts."""
     towers: Mapping[str, Sequence[str]] = _tables()["towers"]
     return towers
+
+
+@cache
+def _prefixes() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """Return the towers and their prefixes by the prefixes' first word."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for tower, prefixes in read_towers().items():
+        for prefix in prefixes:
+            found[prefix.partition(".")[0]][tower].append(prefix)
+    return found
+
+
+@cache
+def _heads() -> Mapping[str, frozenset[str]]:
+    """Return the first words of names that the tables know, by tower."""
+    found: dict[str, set[str]] = {tower: set() for tower in read_towers()}
+    for dialect in read_dialects():
+        for tower in dialect.towers:
+            found[tower].update(dialect.heads)
+    return {tower: frozenset(heads) for tower, heads in found.items()}
 
 
 @cache

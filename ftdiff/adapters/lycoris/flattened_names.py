@@ -48,6 +48,7 @@ class Flattened(Target):
         super().__init__(base)
         self._flat: dict[str, set[str]] = defaultdict(set)
         self._apart: dict[str, set[str]] = defaultdict(set)
+        self._dialects: dict[tuple[str, str], str] = {}
         self._base = base.tensors if base is not None else {}
         for name in self._base:
             path = name.rpartition(".")[0]
@@ -58,6 +59,8 @@ class Flattened(Target):
                     spelled = other.rpartition(".")[0]
                     flat = spelled.replace(".", "_")
                     if one.is_same:
+                        if path not in self._flat[flat]:
+                            self._dialects[flat, path] = one.dialect
                         self._flat[flat].add(path)
                     else:
                         self._apart[flat].add(_CANONICAL.get(tower, "") + spelled)
@@ -101,8 +104,13 @@ class Flattened(Target):
             found = {each for each in found if _below(each, TOWERS.get(prefix, ()), rest)}
         if len(found) != 1:
             return None
-        wanted = f"{next(iter(found))}.{param}"
-        return wanted if wanted in self._base else None
+        (module,) = found
+        wanted = f"{module}.{param}"
+        if wanted not in self._base:
+            return None
+        if (rest, module) in self._dialects:
+            self._spellings.translated[name] = self._dialects[rest, module]
+        return wanted
 
 
 def _split(path: str) -> tuple[str, str]:

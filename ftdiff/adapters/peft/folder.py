@@ -119,7 +119,12 @@ def read(
         unmatched=reading.unmatched,
         layout=layout,
         files=opened.files,
-        notes=(*opened.notes, *targets.absent(config, adapter.modules), *reading.notes),
+        notes=(
+            *opened.notes,
+            *targets.absent(config, adapter.modules),
+            *reading.notes,
+            *target.notes,
+        ),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ftdiff.comparison.alignment.fusion_notes import notes_on
 from ftdiff.comparison.alignment.fusions import Fusion, fusions, strangers
+from ftdiff.comparison.alignment.renamed import under
 from ftdiff.comparison.alignment.row_order import order
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.deltas.views import Rows, Stack, Turned
@@ -48,7 +49,7 @@ def join_base(
                 taken.update(joint.fusion.there)
             if joint.name in made:
                 names[joint.fusion.name] = joint.name
-        named.append(_renamed(one, names) if names else one)
+        named.append(under(one, names, {}) if names else one)
         notes.append(notes_on([j.fusion for j in joints], lost, ("the fine-tune", "the base")))
     if not made:
         return base, named, notes
@@ -99,12 +100,3 @@ def _as(tensor: LazyTensor, shape: tuple[int, ...]) -> LazyTensor | None:
     if matrix_shape(tensor.shape) == matrix_shape(shape):
         return tensor
     return Turned(tensor) if tensor.shape[::-1] == shape else None
-
-
-def _renamed(tuned: Tuned, names: Mapping[str, str]) -> Tuned:
-    return replace(
-        tuned,
-        recipes={names.get(name, name): recipe for name, recipe in tuned.recipes.items()},
-        scalings={names.get(name, name): origin for name, origin in tuned.scalings.items()},
-        unmatched={name: why for name, why in tuned.unmatched.items() if name not in names},
-    )

@@ -5,8 +5,8 @@ Where the tensor is the same entry by entry, its name alone is translated, by `n
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from ftdiff.adapters.family import translated
+from ftdiff.comparison.alignment.renamed import under
 from ftdiff.deltas.recipes import Beside, Recipe, Tuned
 from ftdiff.deltas.recipes.arranged import reordered, reshaped, turned
 from ftdiff.formats import Broken, Checkpoint
@@ -16,13 +16,9 @@ from ftdiff.naming.translation import (
     SWAPPED,
     SWAPPED_IF_LAST,
     TURNED,
-    sides_of,
     translations,
 )
 from ftdiff.tensors import matrix_shape
-
-#: The code of a note that names were translated.
-TRANSLATED = "translated"
 
 
 def respell(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
@@ -42,16 +38,12 @@ def respell(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[No
             if len(one.names) == 1 and one.part_of is None:
                 arranged = _arranged(recipe, one.rows, base, found)
                 if arranged is not None:
-                    made[name], names[name] = arranged, found
+                    made[found], names[name] = arranged, found
             break
-    notes = tuple(_note(dialect, count) for dialect, count in dialects.items())
+    notes = tuple(translated(dialect, count) for dialect, count in dialects.items())
     if not made:
         return base, tuned, notes
-    recipes = {names.get(n, n): made.get(n, recipe) for n, recipe in tuned.recipes.items()}
-    scalings = {names.get(name, name): origin for name, origin in tuned.scalings.items()}
-    unmatched = {name: why for name, why in tuned.unmatched.items() if name not in names}
-    tuned = replace(tuned, recipes=recipes, scalings=scalings, unmatched=unmatched)
-    return base, tuned, notes
+    return base, under(tuned, names, made), notes
 
 
 def _arranged(recipe: Recipe, rows: str, base: Checkpoint, name: str) -> Recipe | None:
@@ -75,11 +67,3 @@ def _has_two_halves(base: Checkpoint, name: str) -> bool:
     """Say whether a modulation is a scale and a shift alone, of each of its inputs."""
     weight = base.tensors.get(f"{name.rpartition('.')[0]}.weight")
     return weight is not None and len(weight.shape) == 2 and weight.shape[0] == 2 * weight.shape[1]
-
-
-def _note(dialect: str, count: int) -> Note:
-    first, second = sides_of(dialect)
-    text = (
-        f"{count} names were matched between two spellings of one architecture: {first}, {second}"
-    )
-    return Note(TRANSLATED, text, dialect=dialect, tensors=count)

@@ -8,6 +8,7 @@ in order where the configuration says how many heads there are, and otherwise no
 from __future__ import annotations
 
 from ftdiff.comparison.alignment.base_parts import join_base
+from ftdiff.comparison.alignment.fusions import strangers
 from ftdiff.comparison.alignment.tuned_parts import join_tuned
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
@@ -16,6 +17,8 @@ from ftdiff.formats.note import Note
 
 def join(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
     """Return both sides with one tensor wherever one of them has one, and notes on it."""
+    if not strangers(base, tuned):
+        return base, tuned, ()
     base, (tuned,), (notes,) = join_base(base, [tuned])
     tuned, more = join_tuned(base, tuned)
     return base, tuned, (*notes, *more)

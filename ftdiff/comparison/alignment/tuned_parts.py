@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import accumulate
 
 from ftdiff.comparison.alignment.fusion_notes import notes_on
 from ftdiff.comparison.alignment.fusions import Fusion, fusions, strangers
+from ftdiff.comparison.alignment.renamed import under
 from ftdiff.comparison.alignment.row_order import completed, order
 from ftdiff.deltas.recipes import Recipe, Tuned
 from ftdiff.deltas.recipes.arranged import reordered, turned
@@ -55,7 +55,8 @@ def join_tuned(base: Checkpoint, tuned: Tuned) -> tuple[Tuned, tuple[Note, ...]]
             if part is None:
                 still[f"{first}–{last - 1} of {leaf(fusion.name)} ({leaf(called)})"] = None
     notes = notes_on(done, lost, ("the base", "the fine-tune"), list(still))
-    return _with_joined(tuned, done, made) if made else tuned, notes
+    names = {part: fusion.name for fusion in done for part in fusion.there}
+    return under(tuned, names, made) if made else tuned, notes
 
 
 def _heights(
@@ -78,20 +79,3 @@ def _heights(
             if found is not None:
                 return found, shape
     return None
-
-
-def _with_joined(tuned: Tuned, done: Iterable[Fusion], made: Mapping[str, Recipe]) -> Tuned:
-    """Return a fine-tune with one recipe for several."""
-    of = {part: fusion.name for fusion in done for part in fusion.there}
-    recipes: dict[str, Recipe] = {}
-    for name, recipe in tuned.recipes.items():
-        recipes[of.get(name, name)] = made[of[name]] if name in of else recipe
-    origins: dict[str, dict[str, None]] = {}
-    for name, origin in tuned.scalings.items():
-        origins.setdefault(of.get(name, name), {})[origin] = None
-    return replace(
-        tuned,
-        recipes=recipes,
-        scalings={name: "; ".join(told) for name, told in origins.items()},
-        unmatched={name: why for name, why in tuned.unmatched.items() if name not in of},
-    )
