@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from ftdiff.adapters import open_tuned
+from ftdiff.comparison.alignment import together
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import Irreproducible
 from ftdiff.formats import Checkpoint, open_checkpoint
@@ -56,7 +57,11 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
     BadFile, BadAdapter
         The files are not what they claim to be.
     """
-    tuned = _opened(source, None if base is None else open_checkpoint(base))
+    opened = None if base is None else open_checkpoint(base)
+    tuned = _opened(source, opened)
+    if opened is not None:  # keys that are parts of what the base stores as one are matched
+        _, (known,) = together(opened, [tuned])
+        tuned = replace(tuned, unmatched=known.unmatched, notes=known.notes)
     addresses = locate(list(tuned.recipes))
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():

@@ -306,6 +306,7 @@ def test_an_order_that_nothing_tells_is_not_guessed(tmp_path: Path, config: dict
     assert diff.about["coverage"] < 0.1
     assert "fused-layout-unknown" in _codes(diff)
     assert "in which order the rows lie" in " ".join(diff.about["notes"])
+    assert "row-layout" in {one.rule for one in ftdiff.audit(diff).findings}
 
 
 def test_what_has_parts_of_other_sizes_is_left_alone(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from ftdiff.analyses.audit import (
     rules_damage as damage,
 )
 from ftdiff.analyses.audit import (
+    rules_layout as layouts,
+)
+from ftdiff.analyses.audit import (
     rules_origin as origins,
 )
 from ftdiff.analyses.audit import (
@@ -33,6 +36,7 @@ __all__ = [
     "damage",
     "github",
     "junit",
+    "layouts",
     "lost",
     "origins",
     "policy_of",

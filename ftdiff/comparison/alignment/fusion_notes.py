@@ -8,8 +8,10 @@ from ftdiff.comparison.alignment.fusions import Fusion
 from ftdiff.formats.note import Note
 from ftdiff.naming.fused import leaf
 
-#: The codes of notes: tensors that were compared as one, and some that could not be.
-JOINED, LAYOUT_UNKNOWN = "joined", "fused-layout-unknown"
+#: The code of a note on tensors that were compared as one.
+JOINED = "joined"
+#: The code of a note on tensors that could not be.
+LAYOUT_UNKNOWN = "fused-layout-unknown"
 
 
 def notes_on(

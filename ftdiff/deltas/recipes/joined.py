@@ -55,7 +55,9 @@ def joined(parts: Sequence[Part], shape: tuple[int, ...]) -> Recipe:
         return Added(shape, JoinedRows(makers, matrix_shape(shape)[1]), form)
     forms = {recipe.form for recipe in given}
     needs = "rows of one tensor change in several ways, one of them with the base"
-    return Rebuilt(shape, JoinedRules(tuple(parts)), forms.pop() if len(forms) == 1 else "", needs)
+    return Rebuilt(
+        shape, JoinedRules(tuple(parts)), forms.pop() if len(forms) == 1 else "mixed", needs
+    )
 
 
 def _product(parts: Sequence[Part]) -> Product | None:
