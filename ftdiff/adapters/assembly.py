@@ -98,6 +98,7 @@ class Assembly:
             scaled = "dora_scale" in tensors or "magnitude" in tensors
             self.add(module, lycoris.read(module), lost)
             self._kinds["dora" if scaled else lycoris.algorithm(tensors) or "unknown"] += 1
+        self.note(*target.notes)
 
     def add(self, module: Module, reading: Reading, lost: Callable[[str], str]) -> None:
         """Take a module's reading.

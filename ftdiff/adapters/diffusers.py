@@ -20,6 +20,7 @@ from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.naming.translation import same_tower
 from ftdiff.tensors import LazyTensor
 
 #: Where diffusers keeps the LoRA configuration of every component, as JSON.
@@ -128,7 +129,7 @@ class Dotted(Target):
         bare = name.removeprefix(f"{component}.") if component else name
         for spelling in (name, bare):
             found = super().name(spelling, shape)
-            if super().find(found) is not None:
+            if super().find(found) is not None and same_tower(name, found):
                 return found
         return name
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ftdiff.deltas.recipes import Recipe
 from ftdiff.formats import Checkpoint
+from ftdiff.formats.note import Note
 from ftdiff.naming import strip_wrappers
 from ftdiff.naming.matching import Spellings
+from ftdiff.naming.translation import sides_of
 from ftdiff.tensors import LazyTensor
 
 #: Where in a configuration it is said that it is no adapter_config.json's, and whose.
@@ -30,6 +33,12 @@ class Target:
         """The names of the base's tensors; none where there is no base."""
         return tuple(self._tensors)
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is to be said of how names were found: under another spelling of them."""
+        counted = Counter(self._spellings.translated.values())
+        return tuple(translated(dialect, count) for dialect, count in counted.items())
+
     def find(self, name: str) -> LazyTensor | None:
         """Return the base tensor of that name, whatever its wrappers."""
         found = self._spellings.find(name)
@@ -49,6 +58,14 @@ class Target:
     def name(self, name: str, shape: tuple[int, ...] | None = None) -> str:
         """Return the base's spelling of a name; the name itself where the base has none."""
         return self._spellings.find(name, shape) or name
+
+
+def translated(dialect: str, count: int) -> Note:
+    """Say that names were matched between two public spellings of one architecture."""
+    first, second = sides_of(dialect)
+    were = "name was" if count == 1 else "names were"
+    text = f"{count:,} {were} matched between two spellings of one architecture: "
+    return Note("translated", f"{text}{first} and {second}", dialect=dialect, names=count)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison.alignment import together
 from ftdiff.comparison.beside import inside
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.deltas.recipes.held import held
@@ -58,7 +59,12 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
     BadFile, BadAdapter
         The files are not what they claim to be.
     """
-    tuned = _opened(source, open_base(base))
+    opened = open_base(base)
+    tuned = _opened(source, opened)
+    if opened is not None:  # keys that are parts of what the base stores as one are matched
+        _, (known,) = together(opened, [tuned])
+        lost = {name: why for name, why in known.lost.items() if name in known.recipes}
+        tuned = replace(tuned, unmatched=known.unmatched, lost=lost, notes=known.notes)
     addresses = locate(list(tuned.recipes))
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():

@@ -141,6 +141,7 @@ def gathered(
 
     `grids` has the changes that are the base rounded to few bits, by their place.
     """
+    tuned = plan.tuned or tuned
     unreadable = {
         change.address.name: outcome
         for change, outcome in zip(plan.changes, found, strict=True)

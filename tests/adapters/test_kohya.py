@@ -247,11 +247,11 @@ def test_dora_names_its_convention(tmp_path: Path) -> None:
     assert [note.code for note in tuned.notes if isinstance(note, Note)] == ["dora-of-trainer"]
 
 
-def test_without_a_base_the_adapter_shows_its_own_keys(tmp_path: Path) -> None:
+def test_without_a_base_the_adapter_shows_its_names_with_their_dots(tmp_path: Path) -> None:
     tensors, want = lora(_random(*CONV))
     path = _write(tmp_path, {MODULE: tensors}, ss_network_dim="3", ss_base_model_version="sd_v1")
     diff = compare(None, path)
-    row = diff.frame.set_index("tensor").loc[f"{MODULE}.weight"]
+    row = diff.frame.set_index("tensor").loc[f"unet.{NAME}"]
     assert row["delta_sq"] == pytest.approx(np.square(want).sum(), rel=1e-5)
     assert row["shape"] == CONV
     assert "the file says: rank 3, for sd_v1" in diff.about["notes"]
@@ -270,7 +270,8 @@ def test_a_key_that_the_base_lacks_is_named_with_the_reason(tmp_path: Path) -> N
     assert tuned.unmatched == {".strange": "not a part of any adapter that is known"}
     assert tuned.lost == {
         "lora_unet_input_blocks_4_1_proj_in.weight": (
-            "named as in the original (LDM) UNet, and the base as in diffusers; not guessed"
+            "named as in the original (LDM) UNet; the base, named as in diffusers, has no such "
+            "module"
         ),
         "lora_te_text_model_encoder_layers_0_mlp_fc1.weight": (
             "no tensor of the base has this name when its dots are flattened"

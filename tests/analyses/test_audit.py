@@ -243,6 +243,10 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: adapter(reasons=[{"code": "alpha-ignored", "modules": 3}]),
         adapter,
     ),
+    "row-layout": (
+        lambda: adapter(reasons=[{"code": "fused-layout-unknown", "tensors": ["a.qkv.weight"]}]),
+        lambda: adapter(reasons=[{"code": "joined", "tensors": ["a.qkv.weight"]}]),
+    ),
     "few-bits-base": (lambda: rounded(127), lambda: rounded(120)),
     "unjudged-notes": (
         lambda: uncoded("adapter_config.json targets x, but the file has no tensor for them"),

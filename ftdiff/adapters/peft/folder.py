@@ -133,6 +133,7 @@ def read(
             *_loaded(config, opened, base, layout),
             *targets.absent(config, adapter.modules),
             *reading.notes,
+            *target.notes,
         ),
         given=opened.tensors,
         spent=reading.spent,

@@ -10,6 +10,9 @@ from ftdiff.analyses.audit import (
     rules_files as files,
 )
 from ftdiff.analyses.audit import (
+    rules_layout as layouts,
+)
+from ftdiff.analyses.audit import (
     rules_loading as loading,
 )
 from ftdiff.analyses.audit import (
@@ -49,6 +52,7 @@ __all__ = [
     "files",
     "github",
     "junit",
+    "layouts",
     "loading",
     "lost",
     "origins",

@@ -19,6 +19,7 @@ from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
 from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
+from ftdiff.naming.fused import spellings
 
 #: Bits of fraction and of exponent of what weights are stored in.
 _BITS = {
@@ -79,7 +80,7 @@ def untargeted_moved(diff: Diff) -> Iterator[Finding]:
     bias = told.get("bias", "none") != "none"
     rows = _moved(diff)
     stray = [
-        not any(f".{name}." in f".{row['tensor']}." for name in named)
+        not any(f".{name}." in f".{at}." for at in spellings(row["tensor"]) for name in named)
         and not (bias and row["param"] == "bias")
         and not (row["block"] in ("embed", "head") and told.get("trainable_token_indices"))
         for row in records(rows[["tensor", "param", "block"]])

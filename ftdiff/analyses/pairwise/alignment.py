@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison.alignment import alone, together
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.deltas.recipes import Beside, Recipe, Tuned, is_saved
 from ftdiff.errors import BadCall, Mismatch, one_line
@@ -100,6 +101,7 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
         raise BadCall(f"{len(tuned)} given: at least {least} fine-tunes are needed")
     opened = open_base(base)
     fine = tuple(open_tuned(one, opened) for one in tuned)
+    opened, fine = _same_tensors(opened, fine)
     names = labels([one.source for one in fine])
     whole = [name for name, one in zip(names, fine, strict=True) if one.kind == "full"]
     if opened is None and whole:
@@ -129,6 +131,16 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
         opened=opened,
         saved=dict(zip(names, saved, strict=True)),
     )
+
+
+def _same_tensors(
+    base: Checkpoint | None, fine: tuple[Tuned, ...]
+) -> tuple[Checkpoint | None, tuple[Tuned, ...]]:
+    """Return all with the same tensors, where one stores as one what another splits."""
+    if base is None:
+        return None, tuple(alone(fine))
+    base, found = together(base, fine)
+    return base, tuple(found)
 
 
 def _alone(fine: Sequence[Tuned]) -> list[Plan]:

@@ -199,7 +199,8 @@ def _lines(base: Any | None, tuned: Any, tensor: str, word: str, at: Workplace) 
 def _opened(base: Any | None, tuned: Any) -> tuple[Checkpoint | None, Tuned, Plan]:
     opened = open_base(base)
     fine = open_tuned(tuned, opened)
-    return opened, fine, pair(opened, fine)
+    plan = pair(opened, fine)
+    return opened, plan.tuned or fine, plan
 
 
 def _config(base: Checkpoint | None, tuned: Tuned) -> Mapping[str, Any]:

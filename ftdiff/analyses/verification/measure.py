@@ -16,9 +16,11 @@ from ftdiff.analyses.verification.strengths import Normal, absent, asked, fitted
 from ftdiff.analyses.verification.strengths import about as strength_rows
 from ftdiff.analyses.verification.verdicts import judge, unreadable
 from ftdiff.comparison import executors
+from ftdiff.comparison.alignment import together
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
+from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Broken, Quantised
 
@@ -74,6 +76,7 @@ def verify(
     pairs = asked(adapter)
     adapters = [open_adapter(source, opened) for source, _ in pairs]
     whole = open_model(merged, opened)
+    opened, adapters, whole = _together(opened, adapters, whole)
 
     def run(work: Callable[[Claim], Normal]) -> list[Normal]:
         ones = mixed(opened, adapters, (1.0,) * len(adapters))
@@ -110,6 +113,18 @@ def verify(
         about["said"] = strengths.said(names(adapters))
         about["absent"] = absent(strengths, names(adapters))
     return Verification.of_rows(rows, about)
+
+
+def _together(
+    base: Checkpoint, adapters: Sequence[Tuned], merged: Checkpoint
+) -> tuple[Checkpoint, list[Tuned], Checkpoint]:
+    """Return all with the same tensors, where one of them stores as one what another splits."""
+    recipes: dict[str, Recipe] = {name: Replaced(t) for name, t in merged.tensors.items()}
+    whole = Tuned(recipes, merged.source, "full", merged.config, notes=merged.notes)
+    base, found = together(base, [*adapters, whole])
+    whole = found.pop()
+    tensors = {name: r.tensor for name, r in whole.recipes.items() if isinstance(r, Replaced)}
+    return base, found, replace(merged, tensors=tensors, notes=whole.notes)
 
 
 def _run(
