@@ -14,7 +14,7 @@ from ftdiff.comparison.blur import blur
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
 from ftdiff.comparison.reasons import FEW_BITS, SAVED, with_code
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline
+from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
 from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
@@ -38,7 +38,7 @@ class Document:
     statuses
         Number of tensors by status.
     overall
-        Every metric over all matrices.
+        Every metric over all matrices; none where that would not be of the whole.
     headlines
         For the metrics that are shown, the number and over which tensors it is, in words.
     components, layers
@@ -80,7 +80,7 @@ def document(diff: Diff, *, words: bool = False) -> Document:
         title=f"{base or 'no base'} → {tuned} ({diff.about.get('kind')})",
         coverage=float(diff.about.get("coverage", float("nan"))),
         statuses={name: counts[name] for name in STATUSES if name in counts},
-        overall=diff.overall,
+        overall=diff.overall if not withheld(diff) else {},
         headlines={name: headline(diff, name) for name in ("relative_norm", "rms_change")},
         components=_groups(diff, "component"),
         layers=_groups(diff, "layer"),

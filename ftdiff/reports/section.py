@@ -11,7 +11,7 @@ from typing import Any
 
 from ftdiff.comparison import coverage
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline
+from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
@@ -95,7 +95,9 @@ def _sentences(diff: Diff) -> list[str]:
     moved = int(diff.frame["status"].isin(MOVED).sum())
     said = f"Compared with {base}, {_named(about.get('tuned'))}{kind} moved {moved:,} of "
     said += f"{len(diff.frame):,} tensors"
-    if "relative_norm" in overall:
+    if why := withheld(diff):
+        said += f"; no number of everything is given: {why}"
+    elif "relative_norm" in overall:
         said += f": ‖ΔW‖/‖W‖ = {headline(diff)}"
         if overall.get("snr"):  # none where rounding alone changes nothing
             rounding = number(overall["relative_norm"] / math.sqrt(overall["snr"]))

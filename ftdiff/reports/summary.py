@@ -13,7 +13,7 @@ from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline
+from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, STILL, UNREADABLE
 
 #: Findings of one kind that a line holds.
@@ -70,6 +70,8 @@ def _overall(diff: Diff, said: Sequence[Finding]) -> str:
     regime = _all(said, "regime")
     if regime:
         return " ".join(regime)
+    if why := withheld(diff):
+        return f"No number of everything is given: {why}."
     if size := headline(diff):
         return f"The relative change is {size}."
     absolute = headline(diff, "rms_change")

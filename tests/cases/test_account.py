@@ -16,12 +16,12 @@ from safetensors.numpy import save_file
 import ftdiff
 from ftdiff.adapters import ADAPTERS, account, open_tuned
 from ftdiff.deltas.recipes import Tuned, Unreadable
-from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.tensors import Array
 from tests.adapters import test_kohya as kohya
+from tests.adapters.files import balanced
 from tests.cases import situations
 from tests.conftest import FIXTURES
 
@@ -162,23 +162,6 @@ def _files() -> Iterator[tuple[str, File]]:
 
 
 FILES = dict(_files())
-
-
-def balanced(tuned: Tuned) -> None:
-    """Hold that what is read and what is named are all that is given."""
-    became = account.fates(tuned)
-    assert became.keys() == tuned.given.keys() and tuned.given
-    assert {*tuned.unmatched} <= {*tuned.given}
-    counts = account.counts(tuned, became)
-    for what in ("tensors", "parameters"):
-        given, *parts = (
-            counts[fate][what] for fate in ("given", "read", "unreadable", "unmatched")
-        )
-        assert given == sum(parts)
-    held = {id(t) for recipe in tuned.recipes.values() for t in stored(recipe)}
-    for key, fate in became.items():
-        assert (fate == "unmatched") == (key in tuned.unmatched)
-        assert key in tuned.unmatched or key in tuned.spent or id(tuned.given[key]) in held
 
 
 def refused(tuned: Tuned, key: str) -> bool:

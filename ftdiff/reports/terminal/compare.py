@@ -56,6 +56,8 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
         for name in names
         if name in report.overall
     ]
+    if not report.overall and report.headlines["relative_norm"]:
+        facts = [report.headlines["relative_norm"]]
     if facts:
         console.print("overall  " + " · ".join(facts), soft_wrap=True)
     for line in drawn:
