@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftdiff.adapters.loading import places
 from ftdiff.comparison.alignment import aligned
 from ftdiff.comparison.misfit import nothing_in_common
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
@@ -95,6 +96,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     if tuned.layout:
         base = base.arranged(tuned.layout)
     base, tuned, notes = aligned(base, tuned)
+    notes = (*notes, *places.notes(tuned, base))
     shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
     wanted = {
         name: recipe.shape

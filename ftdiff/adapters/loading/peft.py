@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from ftdiff.adapters.loading import fields
@@ -236,8 +237,9 @@ class _Look:
                 if left and not self._converted(own.plain):
                     path = own.plain
                     self.states[path] = "astray" if self.alone and own.wrapped else "unwanted"
-                    like = f"{PREFIX}{path}.{self._part(left[0])}" if self.alone else ""
-                    self.keys[path] = left[0], like
+                    like = path if self.alone else self._nearest(path)
+                    expected = f"{PREFIX}{like}.{self._part(left[0])}" if like else ""
+                    self.keys[path] = left[0], expected
                 self.used.update(left)
             elif left and self.states[path] in ("absent", "half"):
                 self.states[path] = "astray"
@@ -259,6 +261,14 @@ class _Look:
         part = self._part(found)
         heads = {one.partition(".")[0].lower(): one for one in reversed(want.parts)}
         return f"{PREFIX}{path}.{heads.get(part.partition('.')[0].lower(), part)}"
+
+    def _nearest(self, path: str) -> str:
+        """Return the module of the base that is named most like one that the base lacks."""
+        if path in self.modules.leaves:
+            return ""
+        home = path.rpartition(".")[0]
+        beside = [other for other in self.modules.leaves if other.rpartition(".")[0] == home]
+        return next(iter(get_close_matches(path, beside, 1, 0.0)), "")
 
     def _converted(self, path: str) -> bool:
         """Say whether a module is an expert that the base stores with all others in one tensor."""
