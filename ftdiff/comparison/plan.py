@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftdiff.adapters.loading import places
 from ftdiff.comparison.alignment import aligned, vocabulary
 from ftdiff.comparison.coverage import Coverage, of_files
 from ftdiff.comparison.misfit import nothing_in_common
@@ -108,6 +109,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         base = base.arranged(tuned.layout)
     stored = base.tensors
     base, tuned, notes = aligned(base, tuned)
+    notes = (*notes, *places.notes(tuned, base))
     plan = _paired(base, tuned, notes, _twice(stored, base.tensors))
     if not plan.changes and not any(one.code == LAYERS for one in notes):
         raise Mismatch(nothing_in_common(base, tuned))

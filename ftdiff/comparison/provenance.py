@@ -212,11 +212,10 @@ def _of_pages(file: BinaryIO, size: int) -> str:
 
 
 def _parts(tuned: Tuned, plan: Plan, unreadable: Collection[str]) -> dict[str, dict[str, int]]:
-    spelled = {found: name for name, found in plan.renamed.items()}
+    paired = plan.tuned or tuned  # its recipes stand under the base's names
     measured = {change.address.name for change in plan.changes}
     unfit = [name for name in plan.reshaped if name not in measured]
-    broken = {spelled.get(name, name) for name in (*unreadable, *unfit)}
-    return account.counts(tuned, account.fates(tuned, plan.unmatched, broken))
+    return account.counts(paired, account.fates(paired, plan.unmatched, {*unreadable, *unfit}))
 
 
 def _adapter(tuned: Tuned) -> dict[str, Any]:

@@ -217,6 +217,12 @@ def held(share: float) -> dict[str, object]:
     return {"code": "adapter-beside", **files, "share": share, "once": 0.2, "twice": 0.4}
 
 
+def unloaded() -> dict[str, Any]:
+    """Return what is told of an adapter that PEFT would load in part."""
+    numbers = {"code": "would-not-load", "loader": "PEFT", "live": 6, "of": 12}
+    return {**numbers, "why": "layer 2 is missing", "absent": [], "lost": []}
+
+
 #: By rule: what triggers it, and what the same without the fault is.
 CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = {
     "nothing-moved": (lambda: ftdiff.compare(model(), model()), plain),
@@ -246,6 +252,11 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "row-layout": (
         lambda: adapter(reasons=[{"code": "fused-layout-unknown", "tensors": ["a.qkv.weight"]}]),
         lambda: adapter(reasons=[{"code": "joined", "tensors": ["a.qkv.weight"]}]),
+    ),
+    "would-not-load": (lambda: adapter(reasons=[unloaded()]), adapter),
+    "load-leaves-out": (
+        lambda: adapter(reasons=[{"code": "load-leaves-out", "keys": ["x", "y"]}]),
+        lambda: adapter(reasons=[unloaded()]),
     ),
     "few-bits-base": (lambda: rounded(127), lambda: rounded(120)),
     "unjudged-notes": (
@@ -443,8 +454,10 @@ def spelled(folder: Path, rename: Callable[[str], str]) -> ftdiff.Diff:
 def test_what_an_adapter_changes_and_the_base_lacks_fails_with_an_example(tmp_path: Path) -> None:
     diff = spelled(tmp_path / "a", lambda key: key.replace("layers.27.", "layers.40."))
     found = ftdiff.audit(diff)
-    (alarm,) = (one for one in found.findings if one.severity == "alarm")
-    assert alarm.rule == "unmatched" and not found.ok
+    alarms = {one.rule: one for one in found.findings if one.severity == "alarm"}
+    assert {*alarms} == {"unmatched", "would-not-load"} and not found.ok
+    assert "layer 27 is missing" in alarms["would-not-load"].message
+    alarm = alarms["unmatched"]
     assert "7 tensors that the adapter changes are not in the base" in alarm.message
     assert "model.layers.40.mlp.down_proj.weight" in alarm.message
     assert "the base has, for example, model.layers." in alarm.message

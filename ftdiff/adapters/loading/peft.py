@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from ftdiff.adapters.loading import fields
 from ftdiff.adapters.loading.keys import PREFIX, SHARED_PREFIX, Own, by_module, named, part_at
-from ftdiff.adapters.loading.modules import Kind, Modules, Shape, root
+from ftdiff.adapters.loading.modules import Modules, Shape, root
 from ftdiff.adapters.loading.outcome import Loading, Misfit, State
-from ftdiff.adapters.loading.parts import (
-    PARTS,
-    PREFIXES,
-    SHARED,
-    Parts,
-    Place,
-    Sides,
-    fits,
-    parts,
-    rank,
-)
+from ftdiff.adapters.loading.parts import PARTS, PREFIXES, Sides, fits
 from ftdiff.adapters.loading.refusals import refusal
-from ftdiff.adapters.loading.targets import Targets, targets
+from ftdiff.adapters.loading.targets import Targets
+from ftdiff.adapters.loading.wanted import Want, Wanted, wanted
 from ftdiff.errors import BadAdapter
 from ftdiff.naming.matching import Spellings
 
-#: Model types whose `Conv1D` layers store in × out, and how these are called.
-_CONV1D = ("gpt2", "imagegpt", "openai-gpt", "decision_transformer")
-_TURNED = ("c_attn", "c_proj", "c_fc")
 _ROWS = "token_adapter.trainable_tokens_delta"
+_HEADS = ("lm_head", "embed_out")
 #: What some trainings leave in the file, and no model that is loaded needs.
 _IN_TRAINING = ("lora_velora", "lora_monteclora")
-_HEADS = ("lm_head", "embed_out")
 
 
 def check(
@@ -62,37 +50,46 @@ def check(
     kind = str(config.get("peft_type"))
     if kind not in PREFIXES:
         return None
-    config = fields.read(kind, config)
+    config, told = fields.read(kind, config), base_config or {}
     held = by_module(shapes, PREFIXES[kind])
-    modules = Modules.of(base or {}, base_config or {})
-    new, old = root(modules, [own.path for own in held if not own.foreign]) if base else ("", "")
-    turned = str((base_config or {}).get("model_type")) in _CONV1D
-    modules = modules.moved(new, old)
-    look = _Look(kind, config, shapes, held, modules, base is None, turned)
+    modules, headless = Modules({}, {}), ""
+    if base is not None:
+        modules = Modules.of(base, told)
+        new, old = root(modules, [own.path for own in held if not own.foreign])
+        modules, headless = modules.moved(new, old), "" if new else old
+    look = _Look(kind, shapes, held, modules, alone=base is None)
     try:
-        refused = look.at_all()
+        want = wanted(
+            kind, config, held, None if look.alone else modules, str(told.get("model_type"))
+        )
+        refused = "" if look.alone else refusal(kind, config, modules, want.targets)
     except BadAdapter as error:
         return Loading({}, refused=str(error))
-    headless = old if old and not new else ""
+    refused = look.for_all(want) or refused
     if headless and config.get("task_type") != "FEATURE_EXTRACTION":
         look.behind(headless)
-    ignored = tuple(key for key in shapes if key not in look.used)
-    names = {path: modules.names[path] for path in look.states if path in modules.names}
     return Loading(
-        look.states, names, look.keys, tuple(look.misfits), refused, ignored, look.grown, headless
+        states=look.states,
+        names={path: modules.names[path] for path in look.states if path in modules.names},
+        keys=look.keys,
+        misfits=tuple(look.misfits),
+        refused=refused,
+        ignored=tuple(key for key in shapes if key not in look.used),
+        grown=look.grown,
+        headless=headless,
     )
 
 
 @dataclass
 class _Look:
-    """One adapter while its keys are looked for, as PEFT would for one base.
+    """One adapter while its keys are looked for.
 
     Attributes
     ----------
-    kind, config, shapes, held
-        The adapter's type, configuration, shapes by key, and keys by module.
-    modules, alone, turned
-        The base's modules; whether there is none; whether its projections are stored in × out.
+    kind, shapes, held
+        The adapter's type, the shapes of its tensors by key, and its keys by module.
+    modules, alone
+        The base's modules; whether there is no base.
     states, keys, misfits, grown
         As in `Loading`.
     used
@@ -100,95 +97,67 @@ class _Look:
     """
 
     kind: str
-    config: Mapping[str, Any]
     shapes: Mapping[str, Shape]
-    held: list[Own]
+    held: Sequence[Own]
     modules: Modules
     alone: bool
-    turned: bool
     states: dict[str, State] = field(default_factory=dict)
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
     misfits: list[Misfit] = field(default_factory=list)
     grown: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
-    def at_all(self) -> str:
+    def for_all(self, want: Wanted) -> str:
         """Look for everything; return why PEFT refuses, or ""."""
-        wanted = self._wanted()
-        refused = "" if self.alone else refusal(self.kind, self.config, self.modules, wanted)
-        common = self._shared(wanted)
-        usual = self._usual(wanted)
-        for path in wanted.adapted:
-            place = self._place(path)
-            self._module(path, parts(self.kind, place) or usual, place.r, whole=common)
-        for path, count in wanted.parameters.items():
-            levels = ["base_layer." * level for level in range(count)]
-            self._module(path, {f"{up}lora_{side}.weight": None for up in levels for side in "AB"})
-        refused = refused or self._saved(wanted) or self._rows(wanted)
-        if not common and self.kind != "VBLORA":
-            refused = refused or "save_projection is set, and the file has no projections"
-        self._replaced(wanted)
-        self._rest({*wanted.adapted, *wanted.parameters})
+        refused, whole = self._shared(want)
+        for path, one in want.layers.items():
+            self._layer(path, one, whole=whole)
+        refused = self._saved(want.targets) or self._rows(want.targets) or refused
+        self._replaced(want)
+        self._strays(want)
         return refused
 
     def behind(self, prefix: str) -> None:
         """Take what is live for astray: names without the prefix fit a model without its head."""
+        first = {own.path: own.keys[0] for own in self.held}
         for path in [path for path, state in self.states.items() if state == "live"]:
             self.states[path] = "astray"
-            own = next((own.keys[0] for own in self.held if own.path == path), f"{PREFIX}{path}")
-            self.keys[path] = own, own.replace(PREFIX, f"{PREFIX}{prefix}", 1)
+            key = first.get(path, f"{PREFIX}{path}")
+            self.keys[path] = key, key.replace(PREFIX, f"{PREFIX}{prefix}", 1)
 
-    def _wanted(self) -> Targets:
-        """Return what the configuration targets; the file's own modules where nothing tells."""
-        own = {one.path for one in self.held if not one.wrapped}
-        if self.alone:
-            nested = {one.path for one in self.held if any("base_layer." in k for k in one.keys)}
-            return Targets(tuple(sorted(own - nested)))
-        wanted = targets(self.config, self.modules)
-        if wanted.known:
-            return wanted
-        return Targets(tuple(sorted(own & self.modules.leaves.keys())), wanted.saved, known=False)
+    def _shared(self, want: Wanted) -> tuple[str, bool]:
+        """Look for what all modules use; say why PEFT refuses, and whether modules are whole."""
+        stem = SHARED_PREFIX + PREFIXES[self.kind].partition("_")[0]
+        self.used.update(key for key in self.shapes if key.startswith(f"{stem}_"))
+        there = []
+        for name, sides in want.shared.items():
+            spelled = (SHARED_PREFIX + one for one in named(name))
+            key = next((key for key in spelled if key in self.shapes), None)
+            there.append(key is not None)
+            if key is not None:
+                self._fit(key, sides, "")
+        if all(there[:1]):
+            return "", True
+        (first, *_) = want.shared
+        if self.kind == "VBLORA":
+            return "", False
+        return f"save_projection is set, and {SHARED_PREFIX}{first} is not in the file", True
 
-    def _place(self, path: str) -> Place:
-        own = self.modules.leaves.get(path, {})
-        kind: Kind = self.modules.kind(path) if own else "linear"
-        shape = own.get("weight")
-        if kind == "linear" and (self.alone or path in self.modules.embeddings):
-            keys = (key for one in self.held if one.path == path for key in one.keys)
-            kind = "embedding" if any("_embedding_" in key for key in keys) else kind
-        out, into = shape if shape is not None and len(shape) == 2 else (None, None)
-        if self.turned and path.rpartition(".")[2] in _TURNED:
-            out, into = into, out
-        r = rank(self.kind, self.config, path)
-        return Place(path, kind, shape, "bias" in own, out, into, r, self.config)
-
-    def _usual(self, wanted: Targets) -> Parts:
-        """Return the parts that most modules of the file have, for a type whose own are unknown."""
-        counts: Counter[tuple[str, ...]] = Counter()
-        targeted = {*wanted.adapted}
-        for own in self.held:
-            start = f"{PREFIX}{own.path}."
-            if own.path in targeted and not own.foreign:
-                counts[tuple(sorted(key.removeprefix(start) for key in own.keys))] += 1
-        return dict.fromkeys(counts.most_common(1)[0][0]) if counts else {}
-
-    def _module(
-        self, path: str, wanted: Parts, r: int | None = None, *, whole: bool = True
-    ) -> None:
+    def _layer(self, path: str, want: Want, *, whole: bool) -> None:
         """Look for a module's keys, and hold their shapes against what is wanted."""
         start = f"{PREFIX}{path}."
         gone = []
-        for part, sides in wanted.items():
+        for part, sides in want.parts.items():
             spelled = (start + one for one in named(part))
             key = next((key for key in spelled if key in self.shapes), None)
             if key is None:
                 gone.append(part)
             else:
-                self._fit(key, sides, path, r)
-        if wanted and not gone and whole:
+                self._fit(key, sides, path, want.rank)
+        if want.parts and not gone and whole:
             self.states[path] = "live"
             return
-        self.states[path] = "half" if len(gone) < len(wanted) else "absent"
+        self.states[path] = "half" if len(gone) < len(want.parts) else "absent"
         self.keys[path] = "", start + (gone[0] if gone else PREFIXES[self.kind])
 
     def _fit(self, key: str, wanted: Sides, path: str, r: int | None = None) -> None:
@@ -209,29 +178,10 @@ class _Look:
         self.grown[key] = more
         return True
 
-    def _shared(self, wanted: Targets) -> bool:
-        """Say whether what all modules use is there, where it has to be."""
-        stem = SHARED_PREFIX + PREFIXES[self.kind].partition("_")[0]
-        self.used.update(key for key in self.shapes if key.startswith(f"{stem}_"))
-        saves = self.kind == "VBLORA" or self.config.get("save_projection", True)
-        names = SHARED.get(self.kind, ())[:1] if saves else ()
-        spelled = [[SHARED_PREFIX + one for one in named(name)] for name in names]
-        if self.kind == "VERA" and saves:
-            weights = [self.modules.leaves.get(p, {}).get("weight", ()) for p in wanted.adapted]
-            sides = [shape for shape in weights if len(shape) == 2]
-            out, into = ([shape[i] for shape in sides] for i in (0, 1))
-            r = rank(self.kind, self.config, "")
-            largest: Parts = {"vera_A": (r, max(into, default=None))}
-            largest |= {"vera_B": (max(out, default=None), r)}
-            for name, shape in largest.items():
-                if f"{SHARED_PREFIX}{name}" in self.shapes:
-                    self._fit(f"{SHARED_PREFIX}{name}", shape, "", r)
-        return all(any(key in self.shapes for key in keys) for keys in spelled)
-
-    def _saved(self, wanted: Targets) -> str:
+    def _saved(self, targets: Targets) -> str:
         """Look for modules that are saved whole; PEFT refuses where a tensor of one is missing."""
         refused = ""
-        for path in wanted.saved:
+        for path in targets.saved:
             self.states[path] = "live"
             for rest, shape in self.modules.below(path).items():
                 key = f"{PREFIX}{path}.{rest}"
@@ -242,10 +192,10 @@ class _Look:
                 refused = refused or f"modules_to_save names {path}, and {key} is not in the file"
         return refused
 
-    def _rows(self, wanted: Targets) -> str:
+    def _rows(self, targets: Targets) -> str:
         """Look for embeddings of which some rows were trained."""
         refused = ""
-        for path, count in wanted.tokens.items():
+        for path, count in targets.tokens.items():
             key, module = f"{PREFIX}{path}.{_ROWS}", f"{path}.token_adapter"
             width = self.modules.leaves.get(path, {}).get("weight", (None,))[-1]
             self.states[module] = "live"
@@ -256,66 +206,71 @@ class _Look:
                 refused = refused or f"trainable_token_indices is set, and {key} is not in the file"
         return refused
 
-    def _replaced(self, wanted: Targets) -> None:
+    def _replaced(self, want: Wanted) -> None:
         """Take copies of the model's own tensors: biases, embeddings, heads of its class."""
-        layers = {*wanted.adapted, *wanted.parameters}
+        parts = {key for own in self.held for key in own.keys}
         for key, shape in self.shapes.items():
-            words = key.removeprefix(PREFIX).split(".")
-            if (
-                key in self.used
-                or not key.startswith(PREFIX)
-                or part_at(words, PREFIXES[self.kind])
-            ):
+            if key in self.used or key in parts or not key.startswith(PREFIX):
                 continue
-            path, last = ".".join(words[:-1]), words[-1]
+            path, _, last = key.removeprefix(PREFIX).rpartition(".")
             inner = path.removesuffix(".base_layer")
             own = self.modules.leaves.get(inner, {})
-            if last in own and (inner in layers) == (inner != path):
+            if last in own and (inner in want.layers) == (inner != path):
                 self._fit(key, own[last], inner)
             elif self.alone or self._new(path):
                 self._fit(key, shape, inner)
 
     def _new(self, path: str) -> bool:
         """Say whether a module is a head, which the model's class adds to what the base stores."""
-        return bool(path) and "." not in path and path not in self.modules.containers
+        known = path in self.modules.leaves or path in self.modules.containers
+        return bool(path) and "." not in path and not known
 
-    def _rest(self, layers: set[str]) -> None:
+    def _strays(self, want: Wanted) -> None:
         """Give the keys that PEFT passes over to the modules that they were meant for."""
         spellings = Spellings({f"{path}.weight": () for path in self.states})
-        open_ended = self.kind not in PARTS
         for own in self.held:
             left = [key for key in own.keys if key not in self.used]
             path = own.plain
             if path not in self.states:
                 path = (spellings.find(f"{path}.weight") or "").removesuffix(".weight")
-            if self.states.get(path) == "live" and not own.wrapped:
-                start = f"{PREFIX}{path}."
-                self.used.update(
-                    key
-                    for key in left
-                    if open_ended or key.removeprefix(start).startswith(_IN_TRAINING)
-                )
-            elif left and path in layers and self.states[path] in ("absent", "half"):
+            if path not in want.layers:
+                if left and not self._converted(own.plain):
+                    path = own.plain
+                    self.states[path] = "astray" if self.alone and own.wrapped else "unwanted"
+                    like = path if self.alone else self._nearest(path)
+                    expected = f"{PREFIX}{like}.{self._part(left[0])}" if like else ""
+                    self.keys[path] = left[0], expected
+                self.used.update(left)
+            elif left and self.states[path] in ("absent", "half"):
                 self.states[path] = "astray"
-                self.keys[path] = left[0], self._like(path, left[0])
+                self.keys[path] = left[0], self._like(path, left[0], want.layers[path])
                 self.used.update(left)
-            elif left and path not in layers and self._converted(own.plain):
-                self.used.update(left)
-            elif left and path not in layers:
-                self.states[own.plain] = "astray" if self.alone and own.wrapped else "unwanted"
-                self.keys[own.plain] = left[0], self._like(own.plain, left[0]) if self.alone else ""
-                self.used.update(left)
+            elif not own.wrapped:
+                self.used.update(key for key in left if self._idle(key))
 
-    def _like(self, path: str, found: str) -> str:
+    def _idle(self, key: str) -> bool:
+        """Say whether a key of a module that is filled may be there, and does nothing."""
+        return self.kind not in PARTS or self._part(key).startswith(_IN_TRAINING)
+
+    def _part(self, key: str) -> str:
+        words = key.removeprefix(PREFIX).split(".")
+        return ".".join(words[part_at(words, PREFIXES[self.kind]) :])
+
+    def _like(self, path: str, found: str, want: Want) -> str:
         """Return the key that PEFT looks for in place of one that is in the file."""
-        words = found.removeprefix(PREFIX).split(".")
-        part = ".".join(words[part_at(words, PREFIXES[self.kind]) :])
-        known = [*(parts(self.kind, self._place(path)) or ())]
-        alike = [one for one in known if part.lower().startswith(one.partition(".")[0].lower())]
-        return f"{PREFIX}{path}.{alike[0] if alike else part}"
+        part = self._part(found)
+        heads = {one.partition(".")[0].lower(): one for one in reversed(want.parts)}
+        return f"{PREFIX}{path}.{heads.get(part.partition('.')[0].lower(), part)}"
+
+    def _nearest(self, path: str) -> str:
+        """Return the module of the base that is named most like one that the base lacks."""
+        if path in self.modules.leaves:
+            return ""
+        home = path.rpartition(".")[0]
+        beside = [other for other in self.modules.leaves if other.rpartition(".")[0] == home]
+        return next(iter(get_close_matches(path, beside, 1, 0.0)), "")
 
     def _converted(self, path: str) -> bool:
         """Say whether a module is an expert that the base stores with all others in one tensor."""
         home, _, rest = path.partition(".experts.")
-        home = f"{home}.experts"
-        return rest[:1].isdecimal() and home in self.modules.leaves
+        return rest[:1].isdecimal() and f"{home}.experts" in self.modules.leaves

@@ -100,13 +100,23 @@ def _of_states(loading: Loading, config: Mapping[str, Any]) -> dict[str, str]:
         )
     if absent:
         said["absent"] = _of_absent(loading, absent, config)
-    if unwanted:
-        key = loading.keys[unwanted[0]][0]
-        said["unwanted"] = (
-            f"{_counted(len(unwanted), 'module')} of the file {_are(unwanted)} no target of "
-            f"adapter_config.json on this base, and passed over: {key}"
-        )
+    for code, paths in {
+        "unknown": [path for path in unwanted if path not in loading.names],
+        "unwanted": [path for path in unwanted if path in loading.names],
+    }.items():
+        if paths:
+            said[code] = _of_passed_over(loading, paths)
     return said
+
+
+def _of_passed_over(loading: Loading, paths: Sequence[str]) -> str:
+    """Say what becomes of modules of the file that are no target."""
+    key, near = loading.keys[paths[0]]
+    count = _counted(len(paths), "module")
+    if paths[0] in loading.names:
+        return f"adapter_config.json does not target {count} of the file, so PEFT drops them: {key}"
+    nearest = f" (nearest: {near})" if near else ""
+    return f"the base has no place for {count} of the file: {key}{nearest}"
 
 
 def _cause(found: str, expected: str, loading: Loading) -> str:

@@ -84,8 +84,10 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         A file is missing or lies, or the type has no reader.
     """
     folder = path if path.is_dir() else path.parent
-    config = read_json(folder / CONFIG)
-    return replace(read(config, _open_weights(path), base, folder / CONFIG), source=str(path))
+    config, opened = read_json(folder / CONFIG), _open_weights(path)
+    tuned = read(config, opened, base, folder / CONFIG)
+    notes = (*_loaded(config, opened, base, tuned.layout), *tuned.notes)
+    return replace(tuned, source=str(path), notes=notes)
 
 
 def read(
@@ -130,7 +132,6 @@ def read(
         files=opened.files,
         notes=(
             *opened.notes,
-            *_loaded(config, opened, base, layout),
             *targets.absent(config, adapter.modules),
             *reading.notes,
             *target.notes,

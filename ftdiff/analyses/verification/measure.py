@@ -22,7 +22,7 @@ from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
 from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadCall
-from ftdiff.formats import Broken, Quantised
+from ftdiff.formats import Broken, Checkpoint, Quantised
 
 Result = TypeVar("Result")
 
