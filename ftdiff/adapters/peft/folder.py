@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters import header
 from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, WholeFamily
 from ftdiff.adapters.peft import capabilities as capability
 from ftdiff.adapters.peft import replicas, targets
@@ -36,7 +37,7 @@ from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
-CONFIG = "adapter_config.json"
+CONFIG = header.CONFIG
 #: How the weights are called, before the suffix of their format.
 WEIGHTS = "adapter_model"
 #: What they were before, and are not read from.
@@ -80,7 +81,10 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     folder = path if path.is_dir() else path.parent
     config = read_json(folder / CONFIG)
-    return replace(read(config, _open_weights(path), base, folder / CONFIG), source=str(path))
+    opened = _open_weights(path)
+    tuned = read(config, opened, base, folder / CONFIG)
+    notes = (*tuned.notes, *header.contradicted(opened.metadata, config))
+    return replace(tuned, source=str(path), notes=notes)
 
 
 def read(
