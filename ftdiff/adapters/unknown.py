@@ -93,9 +93,7 @@ def parts(shapes: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
     frozenset()
     """
     found = {
-        name
-        for name in shapes
-        if any(word.startswith(_ROTATIONS) for word in name.split(".")[-3:])
+        name for name in shapes if any(word.startswith(_ROTATIONS) for word in name.split(".")[-3:])
     }
     for name, shape in shapes.items():
         for other in _partners(name):

@@ -4,10 +4,10 @@ To add an audit rule: a generator decorated with `@audit_rule`; its docstring is
 """
 
 from ftdiff.analyses.audit import (
-    rules_damage as damage,
+    rules_answers as answers,
 )
 from ftdiff.analyses.audit import (
-    rules_files as files,
+    rules_damage as damage,
 )
 from ftdiff.analyses.audit import (
     rules_origin as origins,
@@ -34,10 +34,10 @@ __all__ = [
     "AuditRule",
     "Expectation",
     "Policy",
+    "answers",
     "audit",
     "audit_rule",
     "damage",
-    "files",
     "github",
     "junit",
     "lost",
