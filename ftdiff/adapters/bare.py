@@ -50,10 +50,7 @@ def configured(file: Path, opened: Checkpoint) -> tuple[dict[str, Any], tuple[No
     """
     config, told = header.beside(file), header.alpha_of(opened.metadata)
     if config:
-        alpha = config.get("lora_alpha")
-        differs = told is not None and isinstance(alpha, int | float) and alpha != told.alpha
-        why = f"{peft.CONFIG} beside it says {alpha}"
-        return config, (header.unused(told, why),) if told and differs else ()
+        return config, header.contradicted(opened.metadata, config)
     if told is not None:
         ranks = _ranks(opened)
         return told.config, (*header.used(told, ranks), *header.rank_note(told, ranks))

@@ -15,7 +15,6 @@ from ftdiff.adapters.assembly import Assembly, Modules, group
 from ftdiff.adapters.family import ORIGIN, Target
 from ftdiff.adapters.lycoris import scale_notes
 from ftdiff.adapters.lycoris.suffixes import split
-from ftdiff.adapters.peft import folder as peft
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
@@ -95,12 +94,13 @@ def _scaled(
     words = any(".lora_A" in name for name in opened.tensors)
     config = header.beside(file) if words and bare else {}
     if config.get("peft_type") == "LORA" and "lora_alpha" in config:
-        differs = first is not None and first.alpha != config["lora_alpha"]
-        why = f"{peft.CONFIG} beside it says {config['lora_alpha']}"
-        notes = (header.unused(first, why),) if first and differs else ()
+        notes = header.contradicted(opened.metadata, config)
         return lambda path: config if path in alone else {}, first, notes
     if not bare or first is None:
-        return lambda path: {}, first or header.of_scripts(opened.metadata), ()
+        scripts = header.of_scripts(opened.metadata)
+        why = "no module has an alpha of its own, and no loader of these names reads that key"
+        said = (header.unused(scripts, why),) if scripts and len(bare) == len(modules) else ()
+        return lambda path: {}, first or scripts, said
     found = {path: one.config for path in bare if (one := told[_component(path)])}
     used = header.used(first, scale_notes.ranks(alone))
     return lambda path: found.get(path, {}), first, used

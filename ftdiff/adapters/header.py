@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters.family import ORIGIN
-from ftdiff.adapters.peft.folder import CONFIG
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.formats.note import Note
 
+#: How a LoRA's configuration is called that lies beside its file.
+CONFIG = "adapter_config.json"
 #: How a scale's origin is called that is in no configuration file.
 HEADER = "the file's header"
 #: Keys of α, the most telling first; a component may stand before each (`transformer.lora_alpha`).
@@ -98,6 +99,14 @@ def beside(file: Path) -> dict[str, Any]:
     """
     path = file.parent / CONFIG
     return read_json(path) if path.is_file() else {}
+
+
+def contradicted(metadata: Mapping[str, str], config: Mapping[str, Any]) -> tuple[Note, ...]:
+    """Say where a header has another α than the configuration that is used."""
+    told, alpha = alpha_of(metadata), config.get("lora_alpha")
+    if told is None or not isinstance(alpha, int | float) or alpha == told.alpha:
+        return ()
+    return (unused(told, f"{CONFIG} beside it says {alpha:g}"),)
 
 
 def used(told: Told, ranks: Iterable[int]) -> tuple[Note, ...]:

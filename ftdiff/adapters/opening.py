@@ -149,7 +149,7 @@ def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:
         kind="full",
         config=checkpoint.config,
         files=checkpoint.files,
-        notes=checkpoint.notes,
+        notes=(*checkpoint.notes, *unmerged.others(checkpoint.tensors)),
         given=checkpoint.tensors,
     )
 

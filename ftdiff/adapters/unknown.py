@@ -29,7 +29,7 @@ _PAIRS = {
 #: Words that models have too, and how much smaller than both sides the rank then is.
 _COMMON, _SMALLER = ("down", "linear_in"), 5
 _SAYS_SO = re.compile(r"(^|[._:-])\w*(lora|adapter|lycoris|locon)\w*([._:-]|$)", re.IGNORECASE)
-_ROTATION = re.compile(r"(^|\.)b?oft_\w+(\.[^.]+)*$")
+_ROTATIONS = ("oft_", "boft_")
 _WORDS = re.compile(r"[.:/]")
 _NUMBERED = re.compile(r"[^.]+:\d+:(up|down)")
 
@@ -93,7 +93,9 @@ def parts(shapes: Mapping[str, tuple[int, ...]]) -> frozenset[str]:
     >>> parts({"b.0.mlp.down.weight": (64, 256), "b.0.mlp.up.weight": (256, 64)})
     frozenset()
     """
-    found = {name for name in shapes if _ROTATION.search(name)}
+    found = {
+        name for name in shapes if any(word.startswith(_ROTATIONS) for word in name.split(".")[-3:])
+    }
     for name, shape in shapes.items():
         for other in _partners(name):
             if other in shapes and _multiply(name, shape, shapes[other]):

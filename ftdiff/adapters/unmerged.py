@@ -27,9 +27,12 @@ from ftdiff.tensors import LazyTensor
 #: The code of a note on such a file; its data are the `modules`, and whether their scale is known.
 UNMERGED = "unmerged"
 _FACTOR = re.compile(
-    r"(?P<path>.+?)\.(?P<part>lora_(?:A|B|embedding_A|embedding_B|magnitude_vector))"
+    r"(?P<path>.+?)\.(?P<part>lora_(?:A|B|embedding_A|embedding_B|magnitude_vector"
+    r"|(?:a|b|down|up)(?=\.weight$)))"
     r"(?:\.(?P<name>(?!weight$|bias$)[^.]+))?(?P<param>\.weight|\.bias)?"
 )
+#: What other tools call the factors.
+_SPELT = {"lora_a": "lora_A", "lora_b": "lora_B", "lora_down": "lora_A", "lora_up": "lora_B"}
 _OWN = ("base_layer.weight", "weight")
 #: PEFT's own name for an adapter that was given none.
 _DEFAULT = "default"
@@ -112,7 +115,21 @@ def note(modules: Iterable[str], known: bool) -> Note:
     what = f"{len(paths)} LoRA modules ride in the file beside their own weights, not merged"
     scale = "scaled by the adapter_config.json beside it" if known else "× 1: no file says α"
     text = f"{what} ({paths[0]}, …): the change is that of W + B·A, {scale}"
-    return Note(UNMERGED, text, modules=len(paths), scale_known=known)
+    return Note(UNMERGED, text, modules=len(paths), scale_known=known, what="LoRA")
+
+
+def others(names: Iterable[str]) -> tuple[Note, ...]:
+    """Say that parts of an adapter of another type ride in a file, which are not read."""
+    paths = [name.partition(".base_layer.")[0] for name in names if ".base_layer." in name]
+    paths = list(dict.fromkeys(paths))
+    if not paths:
+        return ()
+    text = (
+        f"{len(paths)} modules of the file are wrapped ({paths[0]}.base_layer, …): a PEFT model's "
+        "whole state, whose adapter is not merged, and not read"
+    )
+    what = "adapter"
+    return (Note(UNMERGED, text, modules=len(paths), scale_known=False, what=what),)
 
 
 def modules(names: Iterable[str]) -> tuple[str, ...]:
@@ -133,7 +150,7 @@ def _sorted(tensors: Mapping[str, LazyTensor]) -> _Sorted:
         if match is not None:
             name = match["name"] or ""
             if name == chosen:
-                part = match["part"] + (match["param"] or "")
+                part = _SPELT.get(match["part"], match["part"]) + (match["param"] or "")
                 part = "lora_magnitude_vector" if "magnitude" in part else part
                 part = f"{part}.weight" if part in ("lora_A", "lora_B") else part
                 found.modules.setdefault(_plain(match["path"]), {})[part] = tensor

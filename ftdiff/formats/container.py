@@ -148,10 +148,9 @@ class Format:
         if index is not None and index.is_file():
             shards = [name for name in rest if _SHARD.fullmatch(name.removesuffix(self.suffix))]
             rest = [name for name in rest if name not in shards]
-            text = (
-                f"{index.name} is ignored: {read.name} comes first; the {len(shards)} shards that "
-                "lie here may hold other weights"
-            )
+            other = f"the {len(shards)} shards that lie here may hold other weights"
+            other = other if shards else "none of its shards lies here"
+            text = f"{index.name} is ignored: {read.name} comes first; {other}"
             yield Note("index-ignored", text, read=read.name, unread=[index.name, *shards])
         if rest:
             shown = ", ".join(rest[:5]) + (", …" if len(rest) > 5 else "")

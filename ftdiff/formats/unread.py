@@ -115,6 +115,8 @@ def _looked(path: Path, names: list[str], suffixes: list[str]) -> str:
         for name in names
         if name.endswith("/") and any(any((path / name).glob(f"*{end}")) for end in suffixes)
     ]
+    if not inside and "snapshots/" in names:
+        inside = [f"snapshots/{entry.name}" for entry in sorted((path / "snapshots").iterdir())]
     if inside:
         return f"they are in {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}: name one"
     looked = ", ".join(f"*{suffix}" for suffix in suffixes)

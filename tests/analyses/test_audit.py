@@ -238,7 +238,11 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "applied-twice": (lambda: adapter(reasons=[held(0.99)]), lambda: adapter(reasons=[held(0.4)])),
     "two-answers": (lambda: adapter(reasons=[held(0.4)]), lambda: adapter(reasons=[held(0.99)])),
     "unmerged": (
-        lambda: adapter(reasons=[{"code": "unmerged", "modules": 12, "scale_known": False}]),
+        lambda: adapter(
+            reasons=[
+                {"code": "unmerged", "modules": 12, "scale_known": False, "what": "LoRA"},
+            ]
+        ),
         lambda: adapter(notes=["12 LoRA modules ride in the file"]),
     ),
     "scale-disputed": (

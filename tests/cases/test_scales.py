@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import ftdiff
 from ftdiff.analyses.inspection import inspect
@@ -94,8 +94,17 @@ def disputed(diff: ftdiff.Diff) -> set[str]:
 # α in the header alone
 
 
-@pytest.mark.parametrize("prefix", ["", "diffusion_model.", "transformer.", "unet."])
-@pytest.mark.parametrize("key", ["alpha", "lora_alpha", "network_alpha", "transformer.lora_alpha"])
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [
+        ("", "alpha"),
+        ("diffusion_model.", "alpha"),
+        ("transformer.", "transformer.lora_alpha"),
+        ("", "transformer.lora_alpha"),
+        ("unet.", "lora_alpha"),
+        ("", "network_alpha"),
+    ],
+)
 def test_an_alpha_in_the_header_is_one_scale_whatever_the_prefix(
     base: Path, prefix: str, key: str
 ) -> None:
@@ -184,6 +193,21 @@ def test_the_names_of_sd_scripts_have_no_alpha_in_a_header(base: Path, key: str)
     assert size(diff) == pytest.approx(product(peft()), rel=1e-6)
     (one,) = reasons(diff.about, "alpha-unused")
     assert (one["key"], one["alpha"]) == (key, 8.0) and disputed(diff) == {"alpha-unused"}
+
+
+def test_dotted_names_have_no_alpha_of_sd_scripts(base: Path) -> None:
+    diff = compared(base, prefixed(peft(), "diffusion_model."), ss_network_alpha="8")
+    assert size(diff) == pytest.approx(product(peft()), rel=1e-6)
+    assert disputed(diff) == {"alpha-unused"}
+
+
+def test_the_header_of_a_peft_adapter_is_held_against_its_configuration(tmp_path: Path) -> None:
+    base, lora = write_base(tmp_path / "base"), write_lora(tmp_path / "lora")
+    file = lora / "adapter_model.safetensors"
+    save_file(load_file(file), file, metadata={"lora_alpha": "32"})
+    diff = ftdiff.compare(base, lora)
+    assert {*diff.about["scalings"].values()} == {f"α/r = {ALPHA}/{RANK}, adapter_config.json"}
+    assert disputed(diff) == {"alpha-unused"}
 
 
 @pytest.mark.parametrize(("told", "wrong"), [("8", False), ("4", True)])

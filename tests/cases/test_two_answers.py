@@ -174,6 +174,29 @@ def test_the_file_itself_is_the_same_checkpoint_as_its_folder(base: Path, tmp_pa
     assert "unmerged" in codes(ftdiff.compare(base, lone))
 
 
+@pytest.mark.parametrize("words", [("lora_a", "lora_b"), ("lora_down", "lora_up")])
+def test_factors_beside_plain_weights_are_inside_too(
+    base: Path, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    held = {}
+    for key, value in unmerged(prefix="").items():
+        key = key.replace(".base_layer", "").replace(".default", "")
+        held[key.replace("lora_A", words[0]).replace("lora_B", words[1])] = value
+    diff = ftdiff.compare(base, write_model(tmp_path / "u", held))
+    (one,) = reasons(diff.about, "unmerged")
+    assert one["modules"] == 12 and (diff.frame["status"] == "changed").sum() == 12
+
+
+def test_an_adapter_of_another_type_inside_is_named(base: Path, tmp_path: Path) -> None:
+    held = {k: v for k, v in unmerged().items() if ".lora_" not in k}
+    held |= {k.replace("base_layer.weight", "ia3_l.default"): torch.ones(4, 1)
+             for k in held if "base_layer" in k}  # fmt: skip
+    diff = ftdiff.compare(base, write_model(tmp_path / "u", held))
+    (one,) = reasons(diff.about, "unmerged")
+    assert (one["modules"], one["what"]) == (12, "adapter")
+    assert not ftdiff.audit(diff).ok
+
+
 def test_as_a_base_its_own_weights_are_taken_and_it_is_said(base: Path, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "u", unmerged())
     diff = ftdiff.compare(folder, base)
@@ -266,7 +289,10 @@ def test_what_lies_beside_the_weights_that_are_read_is_named(
 def test_weights_beside_an_adapters_are_named(base: Path, tmp_path: Path) -> None:
     folder = write_lora(tmp_path / "a")
     save_file({"embed": torch.ones(2, 2)}, folder / "new_embeddings.safetensors")
-    assert rules(base, folder)["two-answers"].evidence["unread"] == ["new_embeddings.safetensors"]
+    diff = ftdiff.compare(base, folder)
+    (one,) = reasons(diff.about, "beside-unread")
+    assert one["unread"] == ["new_embeddings.safetensors"]
+    assert "two-answers" in {found.rule for found in ftdiff.audit(diff).findings}
 
 
 @pytest.mark.parametrize("word", ["ema", "model_ema"])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters import header
 from ftdiff.adapters.account import by_key, with_parts
 from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, WholeFamily
 from ftdiff.adapters.loading import peft as loading
@@ -41,7 +42,7 @@ from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
-CONFIG = "adapter_config.json"
+CONFIG = header.CONFIG
 #: How the weights are called, before the suffix of their format.
 WEIGHTS = "adapter_model"
 #: What they were before, and are not read from.
@@ -86,7 +87,8 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     folder = path if path.is_dir() else path.parent
     config, opened = read_json(folder / CONFIG), _open_weights(path)
     tuned = read(config, opened, base, folder / CONFIG)
-    notes = (*_loaded(config, opened, base, tuned.layout), *tuned.notes)
+    loaded = _loaded(config, opened, base, tuned.layout)
+    notes = (*loaded, *tuned.notes, *header.contradicted(opened.metadata, config))
     return replace(tuned, source=str(path), notes=notes)
 
 

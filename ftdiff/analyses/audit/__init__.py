@@ -4,6 +4,9 @@ To add an audit rule: a generator decorated with `@audit_rule`; its docstring is
 """
 
 from ftdiff.analyses.audit import (
+    rules_answers as answers,
+)
+from ftdiff.analyses.audit import (
     rules_damage as damage,
 )
 from ftdiff.analyses.audit import (
@@ -17,9 +20,6 @@ from ftdiff.analyses.audit import (
 )
 from ftdiff.analyses.audit import (
     rules_origin as origins,
-)
-from ftdiff.analyses.audit import (
-    rules_places as places,
 )
 from ftdiff.analyses.audit import (
     rules_saved as saved,
@@ -46,6 +46,7 @@ __all__ = [
     "AuditRule",
     "Expectation",
     "Policy",
+    "answers",
     "audit",
     "audit_rule",
     "damage",
@@ -56,7 +57,6 @@ __all__ = [
     "loading",
     "lost",
     "origins",
-    "places",
     "policy_of",
     "read_policy",
     "sarif",

@@ -31,8 +31,8 @@ def unmerged(diff: Diff) -> Iterator[Finding]:
     for one in reasons(diff.about, "unmerged"):
         known = "" if one["scale_known"] else "; no file says their scale"
         message = (
-            f"{one['modules']:,} LoRA modules ride in the checkpoint, not merged: loaded as a "
-            f"plain model, it lacks them{known}."
+            f"{one['modules']:,} {one['what']} modules ride in the checkpoint, not merged: loaded "
+            f"as a plain model, it lacks them{known}."
         )
         yield finding("unmerged", message, modules=one["modules"])
 
