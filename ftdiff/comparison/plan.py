@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftdiff.comparison.alignment import aligned, vocabulary
-from ftdiff.comparison.reasons import LAYERS
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
@@ -112,7 +111,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     stored = base.tensors
     base, tuned, notes = aligned(base, tuned)
     plan = _paired(base, tuned, notes)
-    if not plan.changes and not any(one.code == LAYERS for one in notes):
+    if not plan.changes and not any("home" in one.data for one in notes):
         raise Mismatch(_nothing_in_common(base, tuned))
     return replace(plan, twice=_twice(stored, base.tensors))
 
