@@ -94,7 +94,8 @@ def _early(plan: Plan) -> Early | None:
     middle = float(np.median([cosine for cosine, _ in found]))
     if all(equal for _, equal in found):
         return Early("identical", middle, len(found))
-    apart = _NEGATED <= middle < STRANGER
+    # rows of independent starts are never the same
+    apart = _NEGATED <= middle < STRANGER and not any(equal for _, equal in found)
     return Early("unrelated" if apart else "family", middle, len(found))
 
 

@@ -10,7 +10,7 @@ from ftdiff.adapters.loading import places
 from ftdiff.comparison.alignment import aligned, vocabulary
 from ftdiff.comparison.coverage import Coverage, of_files
 from ftdiff.comparison.misfit import nothing_in_common
-from ftdiff.comparison.reasons import LAYERS, SAVED
+from ftdiff.comparison.reasons import SAVED
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable, is_saved
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
@@ -111,7 +111,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     base, tuned, notes = aligned(base, tuned)
     notes = (*notes, *places.notes(tuned, base))
     plan = _paired(base, tuned, notes, _twice(stored, base.tensors))
-    if not plan.changes and not any(one.code == LAYERS for one in notes):
+    if not plan.changes and not any("home" in one.data for one in notes):
         raise Mismatch(nothing_in_common(base, tuned))
     return plan
 

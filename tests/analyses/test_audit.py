@@ -286,6 +286,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         plain,
     ),
     "mostly-uncompared": (lambda: without_layers(2), lambda: without_layers(6)),
+    "layers": (lambda: without_layers(6), plain),
     "zeroed": (of_q0(lambda W: 0 * W), of_q0(lambda W: 1e-30 * W)),
     "sign-flipped": (of_q0(lambda W: -W), of_q0(lambda W: W)),
     "replaced": (of_q0(lambda W: beside(W, 1.0)), of_q0(lambda W: W + beside(W, 1.0))),

@@ -19,6 +19,7 @@ from tests.adapters.test_peft_folder import Q, factors, random, write
 from tests.formats.quantised_models import BASE, four_bits, quantise
 
 W, NAME = np.ones((6, 4), np.float32), f"{Q}.weight"
+EMBED = "model.embed_tokens.weight"
 
 
 def _against(base: Any, tuned: Any) -> Callable[[Path], ftdiff.Diff]:
@@ -54,6 +55,9 @@ CASES: dict[str, tuple[Callable[[Path], ftdiff.Diff], str]] = {
     reasons.COMMON_ROWS: (_against(W, np.vstack([W, W])), NAME),
     reasons.OTHER_SHAPE: (
         lambda folder: ftdiff.compare({NAME: W, "a": W}, {NAME: np.ones((6, 5)), "a": 2 * W}), NAME,
+    ),
+    reasons.REORDERED: (
+        lambda folder: ftdiff.compare({EMBED: random(40, 8)}, {EMBED: random(40, 8)[::-1]}), EMBED,
     ),
     reasons.NONFINITE: (_against(W, np.where(np.eye(6, 4), np.nan, W)), NAME),
     reasons.COARSE: (
