@@ -93,7 +93,7 @@ def _opened(
         if is_delta:
             fine = as_delta(fine)
         plan = foretold(pair(base, fine), say)
-        return _Sibling(applied_twice.measured(base, fine, plan), plan)
+        return _Sibling(applied_twice.measured(base, plan.tuned or fine, plan), plan)
     except FtdiffError as error:
         return error
 

@@ -108,7 +108,7 @@ def compare(
     if tuned_is_delta:
         fine = as_delta(fine)
     plan = foretold(pair(opened, fine), say)
-    fine = applied_twice.measured(opened, fine, plan)
+    fine = applied_twice.measured(opened, plan.tuned or fine, plan)
     found = run(plan, executor, progress)
     grids = few_bits.on_grids(plan.changes, found, executor, progress)
     diff = gathered(opened, fine, plan, found, grids, hash=hash)
@@ -141,7 +141,6 @@ def gathered(
 
     `grids` has the changes that are the base rounded to few bits, by their place.
     """
-    tuned = plan.tuned or tuned
     unreadable = {
         change.address.name: outcome
         for change, outcome in zip(plan.changes, found, strict=True)

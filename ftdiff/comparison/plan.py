@@ -142,6 +142,8 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
             if isinstance(recipe, Beside):
                 changes.append(Change(addresses[name], None, recipe))
                 compared[name] = name, 1.0
+            elif is_saved(recipe) and _is_module_to_save(name, tuned):
+                compared[name] = name, 1.0  # new to the base: there is nothing to compare it with
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
@@ -191,6 +193,11 @@ def _change(
     if fitted is None:
         return None, facts
     return Change(address, FirstRows(base, fitted.shape[0]), fitted), facts
+
+
+def _is_module_to_save(name: str, tuned: Tuned) -> bool:
+    named = tuned.config.get("modules_to_save")
+    return isinstance(named, list) and any(f".{word}." in f".{name}." for word in named)
 
 
 def _part(fitted: Recipe, recipe: Recipe) -> float:

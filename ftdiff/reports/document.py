@@ -119,6 +119,8 @@ def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
 
 def _scope(row: Mapping[str, Any]) -> dict[str, str]:
     """Return what a group's number is over, where that is not all of the group's matrices."""
+    if not row["counted"]:
+        return {"over": "nothing measured"}
     plain = row["of"] != "vectors" and row["counted"] in (row["tensors"], row["moved"])
     of = {"matrices": "matrix", "vectors": "vector"} if row["counted"] == 1 else {}
     return {"over": "" if plain else f"{row['counted']} {of.get(row['of'], row['of'])}"}
