@@ -11,7 +11,7 @@ from ftdiff.adapters.loading import fields
 from ftdiff.adapters.loading.keys import PREFIX, SHARED_PREFIX, Own, by_module, named, part_at
 from ftdiff.adapters.loading.modules import Modules, Shape, root
 from ftdiff.adapters.loading.outcome import Loading, Misfit, State
-from ftdiff.adapters.loading.parts import PARTS, PREFIXES, Sides, fits
+from ftdiff.adapters.loading.parts import NEEDING, PARTS, PREFIXES, Sides, fits
 from ftdiff.adapters.loading.refusals import refusal
 from ftdiff.adapters.loading.targets import Targets
 from ftdiff.adapters.loading.wanted import Want, Wanted, wanted
@@ -20,8 +20,8 @@ from ftdiff.naming.matching import Spellings
 
 _ROWS = "token_adapter.trainable_tokens_delta"
 _HEADS = ("lm_head", "embed_out")
-#: What some trainings leave in the file, and no model that is loaded needs.
-_IN_TRAINING = ("lora_velora", "lora_monteclora")
+#: Parts that only some modules have, or that some trainings leave and no model needs.
+_OPTIONAL = ("lora_velora", "lora_monteclora", "hada_t", "lokr_")
 
 
 def check(
@@ -74,7 +74,7 @@ def check(
         keys=look.keys,
         misfits=tuple(look.misfits),
         refused=refused,
-        ignored=tuple(key for key in shapes if key not in look.used),
+        ignored=() if look.alone else tuple(key for key in shapes if key not in look.used),
         grown=look.grown,
         headless=headless,
     )
@@ -139,7 +139,7 @@ class _Look:
         if all(there[:1]):
             return "", True
         (first, *_) = want.shared
-        if self.kind == "VBLORA":
+        if self.kind not in NEEDING:
             return "", False
         return f"save_projection is set, and {SHARED_PREFIX}{first} is not in the file", True
 
@@ -154,10 +154,12 @@ class _Look:
                 gone.append(part)
             else:
                 self._fit(key, sides, path, want.rank)
-        if want.parts and not gone and whole:
+        there = any(own.path == path and not own.foreign for own in self.held)
+        filled = there if not want.parts and self.kind != "UNILORA" else not gone
+        if filled and whole:
             self.states[path] = "live"
             return
-        self.states[path] = "half" if len(gone) < len(want.parts) else "absent"
+        self.states[path] = "half" if there and len(gone) < len(want.parts) else "absent"
         self.keys[path] = "", start + (gone[0] if gone else PREFIXES[self.kind])
 
     def _fit(self, key: str, wanted: Sides, path: str, r: int | None = None) -> None:
@@ -249,8 +251,8 @@ class _Look:
                 self.used.update(key for key in left if self._idle(key))
 
     def _idle(self, key: str) -> bool:
-        """Say whether a key of a module that is filled may be there, and does nothing."""
-        return self.kind not in PARTS or self._part(key).startswith(_IN_TRAINING)
+        """Say whether a key of a module that is filled may be there, whether or not it is used."""
+        return self.kind not in PARTS or self._part(key).startswith(_OPTIONAL)
 
     def _part(self, key: str) -> str:
         words = key.removeprefix(PREFIX).split(".")
