@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -59,12 +59,13 @@ def check(
         modules, headless = modules.moved(new, old), "" if new else old
     look = _Look(kind, shapes, held, modules, alone=base is None)
     try:
-        want = wanted(
-            kind, config, held, None if look.alone else modules, str(told.get("model_type"))
-        )
+        known = None if look.alone else modules
+        want = wanted(kind, config, held, known, str(told.get("model_type")))
+        if any(look.converted(own.plain) for own in held):  # its targets are converted too
+            want = replace(want, targets=replace(want.targets, known=False))
         refused = "" if look.alone else refusal(kind, config, modules, want.targets)
     except BadAdapter as error:
-        return Loading({}, refused=str(error))
+        return Loading({own.plain: "live" for own in held}, refused=str(error))
     refused = look.for_all(want) or refused
     if headless and config.get("task_type") != "FEATURE_EXTRACTION":
         look.behind(headless)
@@ -236,7 +237,7 @@ class _Look:
             if path not in self.states:
                 path = (spellings.find(f"{path}.weight") or "").removesuffix(".weight")
             if path not in want.layers:
-                if left and not self._converted(own.plain):
+                if left and not self.converted(own.plain):
                     path = own.plain
                     self.states[path] = "astray" if self.alone and own.wrapped else "unwanted"
                     like = path if self.alone else self._nearest(path)
@@ -272,7 +273,10 @@ class _Look:
         beside = [other for other in self.modules.leaves if other.rpartition(".")[0] == home]
         return next(iter(get_close_matches(path, beside, 1, 0.0)), "")
 
-    def _converted(self, path: str) -> bool:
-        """Say whether a module is an expert that the base stores with all others in one tensor."""
+    def converted(self, path: str) -> bool:
+        """Say whether a module is experts that the base stores otherwise, and loaders convert."""
         home, _, rest = path.partition(".experts.")
-        return rest[:1].isdecimal() and f"{home}.experts" in self.modules.leaves
+        if rest[:1].isdecimal():
+            return f"{home}.experts" in self.modules.leaves
+        apart = f"{path}.0" in self.modules.containers
+        return path.endswith(".experts") and apart and path not in self.modules.leaves
