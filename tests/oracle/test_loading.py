@@ -24,6 +24,7 @@ from ftdiff.adapters.loading import peft as rules
 from ftdiff.adapters.loading.fields import LACKING
 from ftdiff.adapters.loading.parts import OTHERS, PREFIXES
 from tests.oracle import models
+from tests.oracle.peft_cases import CASES, MODELS
 
 Tensors = dict[str, torch.Tensor]
 Config = dict[str, Any]
@@ -360,6 +361,21 @@ def test_what_is_said_to_be_live_is_live(
         assert said_live(tmp_path) == found, (number, config, sorted(tensors))
         outcomes.append(bool(found))
     assert 0.2 < sum(outcomes) / EDITS < 0.8  # both outcomes are tried
+
+
+def test_an_adapter_of_any_type_is_live_as_it_was_saved(tmp_path: Path) -> None:
+    for case in {case.type: case for case in reversed(CASES)}.values():
+        adapted = MODELS[case.on]()
+        folder = models.save_adapter(adapted, case.config(), tmp_path / case.type)
+        held = load_file(folder / "adapter_model.safetensors")
+        found = rules.check(
+            json.loads((folder / "adapter_config.json").read_text()),
+            {key: tuple(tensor.shape) for key, tensor in held.items()},
+            {key: tuple(tensor.shape) for key, tensor in adapted.state_dict().items()},
+            adapted.config.to_dict() if hasattr(adapted, "config") else {},
+        )
+        assert found is not None and found.live == {*found.states} != set(), case
+        assert not found.ignored, case
 
 
 def test_prefixes_are_those_of_every_type_that_peft_has() -> None:

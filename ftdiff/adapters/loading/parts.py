@@ -99,12 +99,13 @@ def _lora(at: Place) -> Parts | None:
         scale: Parts = {"lora_magnitude_vector": (1, at.shape[0], *ones)} if dora else {}
         A, B = (r, *at.shape[1:]), (at.shape[0], r, *ones)
         return {"lora_A.weight": A, "lora_B.weight": B, **scale}
-    if at.shape is None:
-        return {"lora_A.weight": (r, ...), "lora_B.weight": (None, r, ...), **dora}
     if at.config.get("use_bdlora"):
         return {"lora_A.weight": None, "lora_B.weight": None}
     bias: Parts = {"lora_B.bias": (out,)} if at.config.get("lora_bias") else {}
     diagonal: Parts = {"lora_diag": (r,)} if at.config.get("kasa_config") else {}
+    if at.shape is None:
+        open_: Parts = {"lora_A.weight": (r, ...), "lora_B.weight": (None, r, ...)}
+        return {**open_, **dict.fromkeys(dora), **bias, **diagonal}
     sides = (r, ...) if at.config.get("use_qalora") else (r, into)
     return {"lora_A.weight": sides, "lora_B.weight": (out, r), **dora, **bias, **diagonal}
 
@@ -114,15 +115,15 @@ def _adalora(at: Place) -> Parts | None:
 
 
 def _loha(at: Place) -> Parts | None:
-    if at.kind == "convolution":
-        return None
     left, right = (at.out, at.r), (at.r, at.into)
+    if at.kind == "convolution" or at.shape is None:
+        return dict.fromkeys(f"hada_w{number}_{side}" for number in (1, 2) for side in "ab")
     return {"hada_w1_a": left, "hada_w1_b": right, "hada_w2_a": left, "hada_w2_b": right}
 
 
 def _lokr(at: Place) -> Parts | None:
     if at.kind == "convolution" or at.out is None or at.into is None or at.r is None:
-        return None
+        return {}
     factor = at.config.get("decompose_factor", -1)
     (a, c), (b, d) = _split(at.out, factor), _split(at.into, factor)
     if at.config.get("decompose_both") and at.r < max(a, b) / 2:
@@ -183,6 +184,8 @@ def _hira(at: Place) -> Parts | None:
         return None
     if at.kind == "embedding":
         return {"hira_embedding_A": (at.r, at.out), "hira_embedding_B": (at.into, at.r)}
+    if at.shape is None:
+        return {"hira_A": (at.r, ...), "hira_B": (None, at.r, ...)}
     return {"hira_A": (at.r, at.into), "hira_B": (at.out, at.r)}
 
 
@@ -228,11 +231,18 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def parts(kind: str, at: Place) -> Parts | None:
-    """Return the keys of a module after its path, with their shapes; None where none is known."""
+    """Return the keys of a module after its path, with their shapes.
+
+    None where a type's are not known here; empty where any key of the module, or none, will do.
+    """
     if kind in PARTS:
         return PARTS[kind](at)
     if kind == "OFT":
         return {"oft_embedding_R.weight" if at.kind == "embedding" else "oft_R.weight": None}
+    if kind == "UNILORA":  # its modules share one vector, and need nothing of their own
+        return {}
+    if kind == "UNILORA":  # its modules share one vector, and need nothing of their own
+        return {}
     return dict.fromkeys(_NAMES[kind]) if kind in _NAMES else None
 
 
@@ -268,7 +278,10 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     "VERA": ("vera_A", "vera_B"),
     "PVERA": ("pvera_A", "pvera_B"),
     "VBLORA": ("vblora_vector_bank",),
+    "UNILORA": ("unilora_theta_d",),
 }
+#: Types that PEFT refuses without these; the modules of the others are left as they start.
+NEEDING = frozenset({"VERA", "PVERA"})
 
 
 def fits(found: Shape, wanted: Sides) -> bool:

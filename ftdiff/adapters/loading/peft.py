@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +11,7 @@ from ftdiff.adapters.loading import fields
 from ftdiff.adapters.loading.keys import PREFIX, SHARED_PREFIX, Own, by_module, named, part_at
 from ftdiff.adapters.loading.modules import Modules, Shape, root
 from ftdiff.adapters.loading.outcome import Loading, Misfit, State
-from ftdiff.adapters.loading.parts import PARTS, PREFIXES, Sides, fits
+from ftdiff.adapters.loading.parts import NEEDING, PARTS, PREFIXES, Sides, fits
 from ftdiff.adapters.loading.refusals import refusal
 from ftdiff.adapters.loading.targets import Targets
 from ftdiff.adapters.loading.wanted import Want, Wanted, wanted
@@ -20,8 +20,8 @@ from ftdiff.naming.matching import Spellings
 
 _ROWS = "token_adapter.trainable_tokens_delta"
 _HEADS = ("lm_head", "embed_out")
-#: What some trainings leave in the file, and no model that is loaded needs.
-_IN_TRAINING = ("lora_velora", "lora_monteclora")
+#: Parts that only some modules have, or that some trainings leave and no model needs.
+_OPTIONAL = ("lora_velora", "lora_monteclora", "hada_t", "lokr_")
 
 
 def check(
@@ -59,12 +59,13 @@ def check(
         modules, headless = modules.moved(new, old), "" if new else old
     look = _Look(kind, shapes, held, modules, alone=base is None)
     try:
-        want = wanted(
-            kind, config, held, None if look.alone else modules, str(told.get("model_type"))
-        )
+        known = None if look.alone else modules
+        want = wanted(kind, config, held, known, str(told.get("model_type")))
+        if any(look.converted(own.plain) for own in held):  # its targets are converted too
+            want = replace(want, targets=replace(want.targets, known=False))
         refused = "" if look.alone else refusal(kind, config, modules, want.targets)
     except BadAdapter as error:
-        return Loading({}, refused=str(error))
+        return Loading({own.plain: "live" for own in held}, refused=str(error))
     refused = look.for_all(want) or refused
     if headless and config.get("task_type") != "FEATURE_EXTRACTION":
         look.behind(headless)
@@ -74,7 +75,7 @@ def check(
         keys=look.keys,
         misfits=tuple(look.misfits),
         refused=refused,
-        ignored=tuple(key for key in shapes if key not in look.used),
+        ignored=() if look.alone else tuple(key for key in shapes if key not in look.used),
         grown=look.grown,
         headless=headless,
     )
@@ -139,7 +140,7 @@ class _Look:
         if all(there[:1]):
             return "", True
         (first, *_) = want.shared
-        if self.kind == "VBLORA":
+        if self.kind not in NEEDING:
             return "", False
         return f"save_projection is set, and {SHARED_PREFIX}{first} is not in the file", True
 
@@ -154,10 +155,12 @@ class _Look:
                 gone.append(part)
             else:
                 self._fit(key, sides, path, want.rank)
-        if want.parts and not gone and whole:
+        there = any(own.path == path and not own.foreign for own in self.held)
+        filled = there if not want.parts and self.kind != "UNILORA" else not gone
+        if filled and whole:
             self.states[path] = "live"
             return
-        self.states[path] = "half" if len(gone) < len(want.parts) else "absent"
+        self.states[path] = "half" if there and len(gone) < len(want.parts) else "absent"
         self.keys[path] = "", start + (gone[0] if gone else PREFIXES[self.kind])
 
     def _fit(self, key: str, wanted: Sides, path: str, r: int | None = None) -> None:
@@ -234,7 +237,7 @@ class _Look:
             if path not in self.states:
                 path = (spellings.find(f"{path}.weight") or "").removesuffix(".weight")
             if path not in want.layers:
-                if left and not self._converted(own.plain):
+                if left and not self.converted(own.plain):
                     path = own.plain
                     self.states[path] = "astray" if self.alone and own.wrapped else "unwanted"
                     like = path if self.alone else self._nearest(path)
@@ -249,8 +252,8 @@ class _Look:
                 self.used.update(key for key in left if self._idle(key))
 
     def _idle(self, key: str) -> bool:
-        """Say whether a key of a module that is filled may be there, and does nothing."""
-        return self.kind not in PARTS or self._part(key).startswith(_IN_TRAINING)
+        """Say whether a key of a module that is filled may be there, whether or not it is used."""
+        return self.kind not in PARTS or self._part(key).startswith(_OPTIONAL)
 
     def _part(self, key: str) -> str:
         words = key.removeprefix(PREFIX).split(".")
@@ -270,7 +273,10 @@ class _Look:
         beside = [other for other in self.modules.leaves if other.rpartition(".")[0] == home]
         return next(iter(get_close_matches(path, beside, 1, 0.0)), "")
 
-    def _converted(self, path: str) -> bool:
-        """Say whether a module is an expert that the base stores with all others in one tensor."""
+    def converted(self, path: str) -> bool:
+        """Say whether a module is experts that the base stores otherwise, and loaders convert."""
         home, _, rest = path.partition(".experts.")
-        return rest[:1].isdecimal() and f"{home}.experts" in self.modules.leaves
+        if rest[:1].isdecimal():
+            return f"{home}.experts" in self.modules.leaves
+        apart = f"{path}.0" in self.modules.containers
+        return path.endswith(".experts") and apart and path not in self.modules.leaves

@@ -54,7 +54,9 @@ def _not_loaded(loading: Loading, config: Mapping[str, Any]) -> Note:
     codes |= _of_states(loading, config)
     found, expected = _example(loading)
     why = "; ".join(codes.values())
-    text = f"PEFT would load {live} of {_counted(of, 'module')}: {why}; measured as if it were"
+    text = (
+        f"PEFT would load {live} of {_counted(of, 'module')}: {why}; ΔW is measured as if it were"
+    )
     lost = [loading.names.get(path, path) for path in loading.states if path not in loading.live]
     absent = [loading.names.get(path, path) for path in loading.of("absent")]
     return Note(
@@ -146,8 +148,7 @@ def _of_absent(loading: Loading, absent: Sequence[str], config: Mapping[str, Any
     where = f": {_listed(absent)}"
     if gone and others and not gone & others:
         one = len(gone) == 1
-        numbers = _listed([str(layer) for layer in sorted(gone)], 12)
-        where = f": layer{'' if one else 's'} {numbers} {'is' if one else 'are'} missing"
+        where = f": layer{'' if one else 's'} {_runs(gone)} {'is' if one else 'are'} missing"
     return (
         f"adapter_config.json targets {_counted(len(promised), 'module')} of the base, and the "
         f"file has {len(promised) - len(absent)}{where}, which PEFT leaves at zero"
@@ -164,6 +165,26 @@ def _layers(paths: Iterable[str]) -> set[int]:
     """Return the layers of modules; empty where one is in none."""
     found = [next((w for w in path.split(".") if w.isdecimal()), None) for path in paths]
     return set() if None in found else {int(number) for number in found if number is not None}
+
+
+def _runs(layers: set[int]) -> str:
+    """Write layers as runs: 2 and 3, or 4 to 27 and 30.
+
+    >>> _runs({2, 3}), _runs({4, 5, 6, 30})
+    ('2 and 3', '4 to 6 and 30')
+    """
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    shown = [
+        one
+        for run in runs
+        for one in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(layer) for layer in run])
+    ]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _of_shapes(misfits: Sequence[Misfit], of: int) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ftdiff.adapters.loading.keys import PREFIX, Own
 from ftdiff.adapters.loading.modules import Kind, Modules
-from ftdiff.adapters.loading.parts import SHARED, Parts, Place, parts, rank
+from ftdiff.adapters.loading.parts import NEEDING, SHARED, Parts, Place, parts, rank
 from ftdiff.adapters.loading.targets import Targets, targets
 
 #: Model types whose `Conv1D` layers store in × out, and how these are called.
@@ -19,7 +19,7 @@ _TURNED = ("c_attn", "c_proj", "c_fc")
 
 @dataclass(frozen=True)
 class Want:
-    """The parts of one module, with their shapes; its rank, None where it has none."""
+    """The parts of one module, with their shapes, empty where any will do; its rank, or None."""
 
     parts: Parts
     rank: int | None = None
@@ -77,7 +77,8 @@ def wanted(
     layers: dict[str, Want] = {}
     for path in found.adapted:
         place = _place(kind, config, path, keys.get(path, ()), modules, model_type)
-        layers[path] = Want(parts(kind, place) or usual, place.r)
+        known = parts(kind, place)
+        layers[path] = Want(usual if known is None else known, place.r)
     for path, count in found.parameters.items():
         levels = ["base_layer." * level for level in range(count)]
         layers[path] = Want({f"{up}lora_{side}.weight": None for up in levels for side in "AB"})
@@ -119,7 +120,7 @@ def _usual(found: Targets, keys: Mapping[str, Sequence[str]]) -> Parts:
 
 def _shared(kind: str, config: Mapping[str, Any], found: Targets, modules: Modules) -> Parts:
     """Return what all modules use, where the file is to have it."""
-    if kind != "VBLORA" and not config.get("save_projection", True):
+    if kind in NEEDING and not config.get("save_projection", True):
         return {}
     names: Parts = dict.fromkeys(SHARED.get(kind, ()))
     if kind == "VERA":
