@@ -48,7 +48,7 @@ def open_tuned(source: Source, base: Checkpoint | None = None) -> Tuned:
     if found.adapter is None:
         tuned = _whole(open_checkpoint(source), base)
     elif found.model is None:
-        tuned = found.adapter.open_(found.path, base)
+        tuned = _adapter(found, base)
     else:
         tuned = _one_of_two(found, base)
     return replace(tuned, notes=(*tuned.notes, *also(found, tuned)))
@@ -67,7 +67,7 @@ def open_adapter(source: Source, base: Checkpoint | None = None) -> Tuned:
     tuned = None
     if isinstance(source, str | os.PathLike):
         found = identify(source)
-        tuned = found.adapter.open_(found.path, base) if found.adapter is not None else None
+        tuned = _adapter(found, base) if found.adapter is not None else None
     tuned = tuned or open_tuned(source, base)
     if tuned.kind == "full":
         raise BadCall(f"{tuned.source}: a full checkpoint, not an adapter: use compare")
@@ -93,8 +93,7 @@ def open_model(source: Source, base: Checkpoint | None = None) -> Checkpoint:
         return open_checkpoint(source)
     found = identify(source)
     if found.model is None:
-        assert found.adapter is not None
-        tuned = found.adapter.open_(found.path, base)
+        tuned = _adapter(found, base)
         raise BadCall(f"{tuned.source}: a {tuned.kind} adapter, not a merged model: {_NO_PARENT}")
     opened = open_checkpoint(source)
     return replace(opened, notes=(*opened.notes, *_told(found, opened)))
@@ -134,6 +133,12 @@ def _told(found: Identity, opened: Checkpoint) -> Iterator[Note]:
         yield Note("unmerged-ignored", text, modules=count)
 
 
+def _adapter(found: Identity, base: Checkpoint | None) -> Tuned:
+    """Open the adapter that lies at a path; every door comes through here."""
+    assert found.adapter is not None
+    return found.adapter.open_(found.path, base)
+
+
 def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:
     if unmerged.holds(checkpoint.tensors):
         return unmerged.read(checkpoint, base)
@@ -149,11 +154,11 @@ def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:
 
 def _one_of_two(found: Identity, base: Checkpoint | None) -> Tuned:
     """Open the model of a folder that holds an adapter too; the adapter where that is the base."""
-    assert found.adapter is not None and found.model is not None
+    assert found.model is not None
     opened = open_checkpoint(found.path)
     note = adapter_beside(found, found.model)
     try:
-        adapter = found.adapter.open_(found.path, base)
+        adapter = _adapter(found, base)
     except FtdiffError as error:
         text = f"an adapter lies beside {found.model.name}, and cannot be read: {error}"
         lost = Note("adapter-beside", one_line(text), read=found.model.name, unread="")
