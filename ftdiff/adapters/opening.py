@@ -140,6 +140,12 @@ def _told(found: Identity, opened: Checkpoint) -> Iterator[Note]:
         yield Note("unmerged-ignored", text, modules=count)
 
 
+def _adapter(found: Identity, base: Checkpoint | None) -> Tuned:
+    """Open the adapter that lies at a path; every door comes through here."""
+    assert found.adapter is not None
+    return found.adapter.open_(found.path, base)
+
+
 def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:
     if unmerged.holds(checkpoint.tensors):
         return unmerged.read(checkpoint, with_tied_names(base))
@@ -156,7 +162,7 @@ def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:
 
 def _one_of_two(found: Identity, base: Checkpoint | None) -> Tuned:
     """Open the model of a folder that holds an adapter too; the adapter where that is the base."""
-    assert found.adapter is not None and found.model is not None
+    assert found.model is not None
     opened = open_checkpoint(found.path)
     note = adapter_beside(found, found.model)
     try:

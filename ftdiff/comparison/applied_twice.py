@@ -47,7 +47,7 @@ def measured(base: Checkpoint | None, tuned: Tuned, plan: Plan) -> Tuned:
     if share < HELD:
         text = f"the model does not hold it: {numbers}"
     notes = [
-        Note(note.code, f"{note}: {text}", **note.data, share=share, once=once, twice=twice)
+        Note(note.code, f"{note}; {text}", **note.data, share=share, once=once, twice=twice)
         if isinstance(note, Note) and note.code == ADAPTER_BESIDE
         else note
         for note in tuned.notes

@@ -62,7 +62,8 @@ def test_an_adapter_beside_merged_weights_is_named_and_would_be_added_twice(
     assert (one["read"], one["unread"]) == ("model.safetensors", "adapter_model.safetensors")
     assert one["once"] == pytest.approx(ONCE, rel=1e-5)
     assert one["twice"] == pytest.approx(2 * ONCE, rel=1e-5)
-    assert any("adapter_model.safetensors" in note for note in diff.about["notes"])
+    (note,) = (one for one in diff.about["notes"] if "adapter_model.safetensors" in one)
+    assert f"the model holds it already: over the adapter's matrices {2 * ONCE:.4g}" in note
     result = ftdiff.audit(diff)
     (alarm,) = (found for found in result.findings if found.severity == "alarm")
     assert alarm.rule == "applied-twice" and not result.ok
@@ -99,7 +100,9 @@ def test_an_adapter_beside_another_models_weights_is_not_said_to_be_twice(
     base: Path, tmp_path: Path
 ) -> None:
     folder = write_both(tmp_path / "both", merged(factors(seed=9)))
-    found = rules(base, folder)
+    diff = ftdiff.compare(base, folder)
+    assert any("the model does not hold it" in note for note in diff.about["notes"])
+    found = {one.rule: one for one in ftdiff.audit(diff).findings}
     assert "applied-twice" not in found
     assert found["two-answers"].evidence["unread"] == ["adapter_model.safetensors"]
 
