@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile, one_line
+from ftdiff.formats import lone_file
 from ftdiff.formats.checkpoint import read_json
 
 #: Endings of files that hold code, and of those that are pickles or may be.
@@ -77,7 +78,7 @@ def side_files(source: str | os.PathLike[str]) -> SideFiles:
     ----------
     source
         A model's or an adapter's folder; of a file in one, the folder, if that has a
-        configuration: what else lies in a folder of many models is none of its.
+        configuration or no other weights: what lies in a folder of many models is none of its.
     """
     folder = _folder(Path(source))
     if folder is None:
@@ -109,7 +110,8 @@ def _folder(path: Path) -> Path | None:
     try:
         if path.is_dir():
             return path
-        held = path.is_file() and any((path.parent / mark).is_file() for mark in _MARKS)
+        marked = any((path.parent / mark).is_file() for mark in _MARKS)
+        held = path.is_file() and (marked or lone_file(path.parent) == path)
     except (OSError, ValueError):
         return None
     return path.parent if held else None

@@ -397,6 +397,8 @@ def test_a_lone_file_speaks_for_its_folder_where_that_is_one_model(pair: tuple[P
     (pair[1] / "train.py").write_text("1")
     assert {*said(pair[0], pair[1] / "model.safetensors")} == {"code-beside"}
     (pair[1] / "config.json").unlink()
+    assert {*said(pair[0], pair[1] / "model.safetensors")} == {"code-beside"}
+    shutil.copy(pair[1] / "model.safetensors", pair[1] / "another.safetensors")
     assert said(pair[0], pair[1] / "model.safetensors") == {}
 
 

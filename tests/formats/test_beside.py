@@ -34,6 +34,8 @@ def test_a_file_speaks_for_its_folder_where_a_configuration_is_there(tmp_path: P
     file = tmp_path / "one.safetensors"
     file.touch()
     (tmp_path / "other.pt").touch()
+    assert side_files(file).pickles == ("other.pt",)  # of all the weights here, the only ones
+    (tmp_path / "two.safetensors").touch()
     assert side_files(file) == side_files(tmp_path / "gone") == SideFiles()
     (tmp_path / "adapter_config.json").write_text("{}")
     assert side_files(file).pickles == ("other.pt",)

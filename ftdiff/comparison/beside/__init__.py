@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ftdiff.comparison.beside.differences import differences
+from ftdiff.comparison.beside.differences import differing_files
 from ftdiff.comparison.beside.fields import plain
 from ftdiff.comparison.beside.kinds import note, sentence
 from ftdiff.comparison.beside.listing import folder_notes
@@ -47,7 +47,7 @@ def beside_weights(
         notes += [
             note("beside-unreadable", file=f, why=w, side="base") for f, w in ours.unread.items()
         ]
-        notes += differences(ours, theirs, _configs(base, tuned, theirs), rows)
+        notes += differing_files(ours, theirs, _configs(base, tuned, theirs), rows)
     return {"base": ours.record(), "tuned": theirs.record()}, tuple(notes)
 
 

@@ -22,7 +22,7 @@ _DEFAULTS = {
 }  # fmt: skip
 
 
-def differences(
+def differing_files(
     base: SideFiles, tuned: SideFiles, configs: tuple[Mapping[str, Any], ...], rows: int | None
 ) -> list[Note]:
     """Return notes on what differs; nothing where one side lacks everything, or both are one.
