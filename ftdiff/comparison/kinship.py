@@ -19,7 +19,7 @@ from ftdiff.formats.note import Note
 from ftdiff.tensors import numel
 
 #: Matrices that rows are read of, and rows of each.
-_MATRICES, _ROWS = 24, 2
+_MATRICES, _ROWS = 16, 1
 #: A matrix of fewer entries says nothing, nor do fewer matrices.
 _LEAST, _FEWEST = 256, 3
 #: At this cosine a model is the base's, negated.

@@ -15,9 +15,9 @@ from ftdiff.tensors import Array, LazyTensor
 Slot = tuple[str, str, int | None]
 #: The tensors of a layer.
 Layer = Mapping[Slot, LazyTensor]
-#: Matrices of a layer that are looked at, and rows of each; first the few that show whether
-#: layers have their numbers still.
-_FEW, _MANY = (2, 1), (8, 2)
+#: Matrices of a layer that are looked at, and rows of each; first the one that shows whether layers
+#: have their numbers still.
+_FEW, _MANY = (1, 1), (8, 2)
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class Stack:
     def at_home(self, layers: Sequence[int]) -> list[float]:
         """Return how alike the layers of one number are, from very few rows; 1 where unknown."""
         count, rows = _FEW
-        slots = self.slots()
-        chosen = slots[:: max(1, len(slots) // count)][:count]
+        chosen = self.slots()[:count]
         return [_alike(self.base[one], self.tuned[one], chosen, rows) for one in layers]
 
     def likeness(self) -> tuple[Array, Array] | None:

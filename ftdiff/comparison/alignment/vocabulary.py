@@ -21,7 +21,7 @@ from ftdiff.tensors import DTYPES, Array, LazyTensor, is_quantised
 #: Blocks whose rows are a vocabulary's.
 BLOCKS = ("embed", "head")
 #: Rows that are looked at, the entries of each, and how many strangers among them ask for more.
-_LOOKED, _WIDE, _ODD = 64, 512, 2
+_LOOKED, _WIDE, _ODD = 16, 512, 2
 #: Rows fewer than this have no order that could be told.
 _LEAST = 8
 #: Bytes that are hashed at a time.
