@@ -19,7 +19,7 @@ from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
-from ftdiff.naming.translation import same_tower
+from ftdiff.naming.towers import same_tower
 from ftdiff.tensors import LazyTensor
 
 #: Where diffusers keeps the LoRA configuration of every component, as JSON.

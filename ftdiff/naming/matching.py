@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from ftdiff.naming import strip_wrappers
-from ftdiff.naming.translation import same_tower, translations
+from ftdiff.naming.towers import same_tower
+from ftdiff.naming.translation import translations
 
 
 class Spellings:

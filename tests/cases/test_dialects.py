@@ -437,3 +437,49 @@ def test_the_encoders_of_flattened_names_are_towers_without_a_base(tmp_path: Pat
     assert te1["stack"].nunique() == te2["stack"].nunique() == 1
     assert set(te1["stack"]).isdisjoint(te2["stack"])
     assert frame[frame["tensor"].str.startswith("unet.down_blocks")]["layer"].notna().all()
+
+
+def _swapped(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.cat([*reversed(tensor.chunk(2))])
+
+
+def test_what_the_spellings_store_otherwise_is_arranged(tmp_path: Path) -> None:
+    whole, last, final = _random(1, 48, 8), _random(2, 16, 8), _random(3, 16, 8)
+    kernel, projection = _random(4, 8, 8, 1, 1), _random(5, 8, 6)
+    original = {
+        "model.diffusion_model.joint_blocks.0.context_block.adaLN_modulation.1.weight": whole,
+        "model.diffusion_model.joint_blocks.1.context_block.adaLN_modulation.1.weight": last,
+        "model.diffusion_model.joint_blocks.1.context_block.adaLN_modulation.1.bias": last[:, 0],
+        "model.diffusion_model.final_layer.adaLN_modulation.1.weight": final,
+        "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": whole[:24],
+        "first_stage_model.decoder.mid.attn_1.q.weight": kernel,
+        "first_stage_model.decoder.up.3.block.0.conv1.weight": kernel,
+        "conditioner.embedders.1.model.text_projection": projection,
+    }
+    diffusers = {
+        "transformer.transformer_blocks.0.norm1_context.linear.weight": whole,
+        "transformer.transformer_blocks.1.norm1_context.linear.weight": _swapped(last),
+        "transformer.transformer_blocks.1.norm1_context.linear.bias": _swapped(last[:, 0]),
+        "transformer.norm_out.linear.weight": _swapped(final),
+        "transformer.transformer_blocks.0.attn.to_q.weight": whole[:8],
+        "transformer.transformer_blocks.0.attn.to_k.weight": whole[8:16],
+        "transformer.transformer_blocks.0.attn.to_v.weight": whole[16:24],
+        "vae.decoder.mid_block.attentions.0.to_q.weight": kernel[:, :, 0, 0],
+        "vae.decoder.up_blocks.0.resnets.0.conv1.weight": kernel,
+        "text_encoder_2.text_projection.weight": projection.T,
+    }
+    one = _write(tmp_path / "one.safetensors", original)
+    two = _write(tmp_path / "two.safetensors", diffusers)
+    for base, tuned in ((one, two), (two, one)):
+        diff = ftdiff.compare(base, tuned)
+        assert diff.about["coverage"] == 1.0
+        assert set(diff.frame["status"]) == {"identical"}
+    factors = _factors({"norm_out.linear": (16, 8)})
+    down, up = factors["norm_out.linear"]
+    diff = ftdiff.compare(one, dotted(tmp_path, factors, "transformer."))
+    row = diff.frame.set_index("tensor").loc[
+        "model.diffusion_model.final_layer.adaLN_modulation.1.weight"
+    ]
+    inner = ALPHA / RANK * ((up.double() @ down.double()) * _swapped(final).double()).sum()
+    assert row["inner"] == pytest.approx(float(inner), rel=1e-5)
+    assert not diff.about["unmatched"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from ftdiff.deltas.factor_views import BlockDiagonal, Picked
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import (
     Added,
@@ -20,7 +21,7 @@ from ftdiff.deltas.recipes import (
 )
 from ftdiff.deltas.recipes.arranged import reordered, reshaped, turned
 from ftdiff.deltas.recipes.joined import Part, joined
-from ftdiff.deltas.views import BlockDiagonal, Hollow, Picked, Reshaped, Rows, Stack, Turned
+from ftdiff.deltas.views import Hollow, Reshaped, Rows, Stack, Turned
 from ftdiff.errors import BadAdapter, BadCall
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor, is_quantised, stored_as
 

@@ -8,20 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ftdiff.naming.dialect_tables import Dialect, read_dialects
 from ftdiff.naming.flattened import unflattened
 from ftdiff.naming.fused import Split, fused_name, leaf, spellings, splits
 from ftdiff.naming.matching import Spellings, pair_names
-from ftdiff.naming.translation import (
-    Dialect,
-    Translation,
-    read_dialects,
-    read_towers,
-    respelled,
-    same_tower,
-    sides_of,
-    tower_of,
-    translations,
-)
+from ftdiff.naming.towers import read_towers, same_tower, tower_of
+from ftdiff.naming.translation import Translation, respelled, sides_of, translations
 
 NAMES = Path(__file__).parents[2] / "fixtures" / "names"
 

@@ -7,7 +7,8 @@ from collections import defaultdict
 from ftdiff.adapters.family import Target
 from ftdiff.formats import Checkpoint
 from ftdiff.naming.flattened import unflattened
-from ftdiff.naming.translation import respelled, tower_of
+from ftdiff.naming.towers import tower_of
+from ftdiff.naming.translation import respelled
 from ftdiff.tensors import LazyTensor
 
 #: The prefixes of flattened names, longest first, and the towers of a base that they mean.

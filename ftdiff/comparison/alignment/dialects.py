@@ -11,13 +11,8 @@ from ftdiff.deltas.recipes import Beside, Recipe, Tuned
 from ftdiff.deltas.recipes.arranged import reordered, reshaped, turned
 from ftdiff.formats import Broken, Checkpoint
 from ftdiff.formats.note import Note
-from ftdiff.naming.translation import (
-    SAME,
-    SWAPPED,
-    SWAPPED_IF_LAST,
-    TURNED,
-    translations,
-)
+from ftdiff.naming.dialect_tables import SAME, SWAPPED, SWAPPED_IF_LAST, TURNED
+from ftdiff.naming.translation import translations
 from ftdiff.tensors import matrix_shape
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ftdiff.deltas.factor_views import Picked
 from ftdiff.deltas.forms import Delta, Dense, LowRank
 from ftdiff.deltas.recipes.added import Added, Maker, Product
 from ftdiff.deltas.recipes.recipe import Recipe
 from ftdiff.deltas.recipes.replaced import Replaced, Unreadable
 from ftdiff.deltas.recipes.stored import StoredDelta
-from ftdiff.deltas.views import Picked, Reshaped, Rows, Stack, Turned
+from ftdiff.deltas.views import Reshaped, Rows, Stack, Turned
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 #: First row and number of rows.

@@ -8,13 +8,14 @@ from itertools import accumulate
 
 import numpy as np
 
+from ftdiff.deltas.factor_views import BlockDiagonal
 from ftdiff.deltas.forms import Delta, Dense, LowRank
 from ftdiff.deltas.recipes.added import Added, Maker, Product
 from ftdiff.deltas.recipes.rebuilt import Rebuilt, Rule
 from ftdiff.deltas.recipes.recipe import Recipe
 from ftdiff.deltas.recipes.replaced import Replaced, Unreadable
 from ftdiff.deltas.recipes.stored import StoredDelta
-from ftdiff.deltas.views import BlockDiagonal, Rows, Stack
+from ftdiff.deltas.views import Rows, Stack
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 
