@@ -126,6 +126,7 @@ def open_base(source: Source | None) -> Checkpoint | None:
 
 
 def _adapter(found: Identity, base: Checkpoint | None) -> Tuned:
+    """Open the adapter that lies at a path; every door comes through here."""
     assert found.adapter is not None
     return settled(found.adapter.open_(found.path, with_tied_names(base)))
 
@@ -138,12 +139,6 @@ def _told(found: Identity, opened: Checkpoint) -> Iterator[Note]:
         count = len(unmerged.modules(opened.tensors))
         text = f"{opened.source}: {count} LoRA modules ride in the file; its own weights are taken"
         yield Note("unmerged-ignored", text, modules=count)
-
-
-def _adapter(found: Identity, base: Checkpoint | None) -> Tuned:
-    """Open the adapter that lies at a path; every door comes through here."""
-    assert found.adapter is not None
-    return found.adapter.open_(found.path, base)
 
 
 def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:

@@ -27,9 +27,12 @@ def under(tuned: Tuned, names: Mapping[str, str], made: Mapping[str, Recipe]) ->
     origins: dict[str, dict[str, None]] = {}
     for name, origin in tuned.scalings.items():
         origins.setdefault(names.get(name, name), {})[origin] = None
+    found = tuned.respelled(names)
     return replace(
-        tuned,
+        found,
         recipes=recipes,
         scalings={name: "; ".join(told) for name, told in origins.items()},
         unmatched={name: why for name, why in tuned.unmatched.items() if name not in names},
+        lost={name: why for name, why in tuned.lost.items() if name not in names},
+        spelled=tuned.spelled,
     )

@@ -125,5 +125,10 @@ class Tuned:
             self,
             recipes={names.get(name, name): recipe for name, recipe in self.recipes.items()},
             scalings={names.get(name, name): origin for name, origin in self.scalings.items()},
+            lost={names.get(name, name): why for name, why in self.lost.items()},
+            spent={
+                key: tuple(dict.fromkeys(names.get(name, name) for name in of))
+                for key, of in self.spent.items()
+            },
             spelled=spelled,
         )
