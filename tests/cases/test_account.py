@@ -422,3 +422,14 @@ def test_what_acts_in_training_alone_is_no_loss(tmp_path: Path) -> None:
     balanced(tuned)
     assert {*tuned.spent} == {*extra} and not tuned.unmatched
     assert [note.code for note in tuned.notes if isinstance(note, Note)] == ["training-only"]
+
+
+def test_parts_of_a_refused_module_are_in_its_complaint(tmp_path: Path) -> None:
+    tensors = {
+        f"base_model.model.{key}": t for key, t in at(Q, **LORA, lora_B__bias=B[:, 0]).items()
+    }
+    del tensors[f"base_model.model.{Q}.lora_B.weight"]
+    tuned = open_tuned(_alone("adapter_model.safetensors", **PEFT)(tmp_path / "a", tensors), MODEL)
+    assert set(account.fates(tuned).values()) == {"unreadable"} and not tuned.unmatched
+    half = open_tuned(_alone()(tmp_path / "b", at(kohya.MODULE, lora_up__weight=B, alpha=A[0, :1])))
+    assert set(account.fates(half).values()) == {"unreadable"} and not half.unmatched

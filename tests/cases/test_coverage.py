@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import save_file
 
 import ftdiff
+from ftdiff.adapters import open_tuned
 from ftdiff.cli import output
 from ftdiff.comparison import coverage
 from ftdiff.comparison.engine import compare
@@ -189,3 +190,10 @@ def test_a_fine_tune_that_names_no_files_counts_what_it_changes() -> None:
     recipes = {name: Replaced(tensor) for name, tensor in opened.tensors.items()}
     plan = pair(base, Tuned(recipes, "made by hand", "full"))
     assert plan.sides.shares() == {"base": 1.0, "tuned": pytest.approx(0.6)}
+
+
+def test_what_could_not_be_measured_counts_on_neither_side() -> None:
+    opened = open_checkpoint({"a": np.ones((2, 3), "f4"), "b": np.ones(4, "f4")})
+    plan = pair(opened, open_tuned(opened))
+    assert plan.sides.shares() == {"base": 1.0, "tuned": 1.0}
+    assert plan.sides.shares(["a"]) == {"base": pytest.approx(0.4), "tuned": pytest.approx(0.4)}
