@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from ftdiff.adapters.loading import fields
@@ -108,6 +109,11 @@ class _Look:
     grown: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The modules of which the file has a key that PEFT can know."""
+        return frozenset(own.path for own in self.held if not own.foreign)
+
     def for_all(self, want: Wanted) -> str:
         """Look for everything; return why PEFT refuses, or ""."""
         refused, whole = self._shared(want)
@@ -155,7 +161,7 @@ class _Look:
                 gone.append(part)
             else:
                 self._fit(key, sides, path, want.rank)
-        there = any(own.path == path and not own.foreign for own in self.held)
+        there = path in self.known
         filled = there if not want.parts and self.kind != "UNILORA" else not gone
         if filled and whole:
             self.states[path] = "live"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from ftdiff.adapters.loading.keys import PREFIX, WRAPPERS
 from ftdiff.adapters.loading.outcome import Loading, Misfit
@@ -20,12 +19,12 @@ _FRACTIONS = (2, 4, 8, 16, 32)
 _SHOWN = 3
 
 
-def notes(loading: Loading | None, config: Mapping[str, Any]) -> tuple[Note, ...]:
+def notes(loading: Loading | None) -> tuple[Note, ...]:
     """Return what is to be said of how PEFT loads an adapter; nothing where it loads all."""
     if loading is None:
         return ()
     if loading.refused or loading.misfits or len(loading.live) < len(loading.states):
-        return (_not_loaded(loading, config),)
+        return (_not_loaded(loading),)
     found = []
     if loading.ignored:
         text = (
@@ -43,15 +42,15 @@ def notes(loading: Loading | None, config: Mapping[str, Any]) -> tuple[Note, ...
     return tuple(found)
 
 
-def _not_loaded(loading: Loading, config: Mapping[str, Any]) -> Note:
+def _not_loaded(loading: Loading) -> Note:
     live, of = len(loading.live), len(loading.states)
-    codes: dict[str, str] = {}
     if loading.refused:
-        codes["refused"] = f"it refuses the adapter: {loading.refused}"
-    if loading.misfits:
+        codes = {"refused": f"it refuses the adapter: {loading.refused}"}
+    elif loading.misfits:
         code, text = _of_shapes(loading.misfits, len(loading.states))
-        codes[code] = f"it refuses shapes (size mismatch): {text}"
-    codes |= _of_states(loading, config)
+        codes = {code: f"it refuses shapes (size mismatch): {text}"}
+    else:
+        codes = _of_states(loading)
     found, expected = _example(loading)
     why = "; ".join(codes.values())
     text = (
@@ -85,7 +84,7 @@ def _example(loading: Loading) -> tuple[str, str]:
     return (misfit.key, misfit.key) if misfit is not None else ("", "")
 
 
-def _of_states(loading: Loading, config: Mapping[str, Any]) -> dict[str, str]:
+def _of_states(loading: Loading) -> dict[str, str]:
     """Say why modules are not filled, by what became of them."""
     said: dict[str, str] = {}
     astray, half = loading.of("astray"), loading.of("half")
@@ -101,7 +100,7 @@ def _of_states(loading: Loading, config: Mapping[str, Any]) -> dict[str, str]:
             f"{loading.keys[half[0]][1]} is missing"
         )
     if absent:
-        said["absent"] = _of_absent(loading, absent, config)
+        said["absent"] = _of_absent(loading, absent)
     for code, paths in {
         "unknown": [path for path in unwanted if path not in loading.names],
         "unwanted": [path for path in unwanted if path in loading.names],
@@ -138,27 +137,18 @@ def _cause(found: str, expected: str, loading: Loading) -> str:
     return f" ({why})"
 
 
-def _of_absent(loading: Loading, absent: Sequence[str], config: Mapping[str, Any]) -> str:
+def _of_absent(loading: Loading, absent: Sequence[str]) -> str:
     promised = [path for path, state in loading.states.items() if state != "unwanted"]
     gone = _layers(absent)
     others = _layers(path for path in promised if path not in {*absent})
-    saved = [path for path in absent if _is_saved(path, config)]
-    if saved:
-        return f"modules_to_save names {saved[0]}, and the file has no {loading.keys[saved[0]][1]}"
     where = f": {_listed(absent)}"
     if gone and others and not gone & others:
         one = len(gone) == 1
         where = f": layer{'' if one else 's'} {_runs(gone)} {'is' if one else 'are'} missing"
     return (
         f"adapter_config.json targets {_counted(len(promised), 'module')} of the base, and the "
-        f"file has {len(promised) - len(absent)}{where}, which PEFT leaves at zero"
+        f"file has {len(promised) - len(absent)}{where}, which PEFT leaves without effect"
     )
-
-
-def _is_saved(path: str, config: Mapping[str, Any]) -> bool:
-    told = config.get("modules_to_save")
-    names = tuple(map(str, told)) if isinstance(told, list) else ()
-    return bool(names) and path.endswith(names)
 
 
 def _layers(paths: Iterable[str]) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,13 +54,15 @@ def targets(config: Mapping[str, Any], modules: Modules) -> Targets:
     """
     wanted = config.get("target_modules")
     paths = sorted({*modules.leaves, *modules.containers} - {""})
-    kept = [path for path in paths if not _excluded(config, path)]
+    excluded = frozenset(texts(config.get("exclude_modules")))
+    kept = [p for p in paths if not (_ends(p, excluded) or _excluded(config, p))]
     if isinstance(wanted, str) and wanted.lower() == _SHORTHAND:
-        adapted = [path for path in _linear(modules) if path in {*kept}]
+        among = frozenset(kept)
+        adapted = [path for path in _linear(modules) if path in among]
     elif isinstance(wanted, str):
         adapted = [path for path in kept if matches(wanted, path, "target_modules")]
     else:
-        ends = texts(wanted)
+        ends = frozenset(texts(wanted))
         adapted = [p for p in kept if p in ends or (_ends(p, ends) and _in_layers(config, p))]
     return Targets(
         adapted=tuple(adapted),
@@ -76,15 +78,18 @@ def texts(told: Any) -> list[str]:
     return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
 
 
-def _ends(path: str, ends: Iterable[str]) -> bool:
-    return any(path == end or path.endswith(f".{end}") for end in ends)
+def _ends(path: str, ends: Set[str]) -> bool:
+    """Say whether a path ends in one of these, at a dot."""
+    while path not in ends:
+        _, dot, path = path.partition(".")
+        if not dot:
+            return False
+    return True
 
 
 def _excluded(config: Mapping[str, Any], path: str) -> bool:
     told = config.get("exclude_modules")
     if isinstance(told, str) and told and matches(told, path, "exclude_modules"):
-        return True
-    if _ends(path, texts(told)):
         return True
     saved = _to_save(config)
     return any(matches(rf"(.*\.)?{name}(\..*)?", path, "modules_to_save") for name in saved)
@@ -150,7 +155,7 @@ def _tokens(config: Mapping[str, Any], paths: Iterable[str]) -> dict[str, int]:
 
 
 def _parameters(config: Mapping[str, Any], modules: Modules) -> dict[str, int]:
-    wanted = texts(config.get("target_parameters"))
+    wanted = frozenset(texts(config.get("target_parameters")))
     found: dict[str, int] = {}
     for path, own in modules.leaves.items():
         count = sum(1 for last in own if _ends(f"{path}.{last}", wanted)) if wanted else 0

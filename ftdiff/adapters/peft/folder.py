@@ -154,7 +154,7 @@ def _loaded(
     of_base = None if held is None else {name: t.shape for name, t in held.tensors.items()}
     shapes = {name: tensor.shape for name, tensor in opened.tensors.items()}
     found = loading.check(config, shapes, of_base, held.config if held is not None else None)
-    return sentences.notes(found, config)
+    return sentences.notes(found)
 
 
 def family_for(config: Mapping[str, Any]) -> Family:
