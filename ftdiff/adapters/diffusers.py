@@ -13,6 +13,7 @@ from ftdiff.adapters import header
 from ftdiff.adapters import single_file as lonefile
 from ftdiff.adapters.assembly import Assembly, Modules, group
 from ftdiff.adapters.family import ORIGIN, Target
+from ftdiff.adapters.header import METADATA
 from ftdiff.adapters.lycoris import scale_notes
 from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
@@ -21,9 +22,6 @@ from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
 from ftdiff.naming.towers import same_tower
 from ftdiff.tensors import LazyTensor
-
-#: Where diffusers keeps the LoRA configuration of every component, as JSON.
-METADATA = "lora_adapter_metadata"
 
 _COMPONENTS = (
     "unet",
@@ -73,6 +71,8 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         assembly.read(modules, Dotted(base), _lost, lambda path: configs.get(_component(path), {}))
         text = f"scales are from {header.HEADER} ({METADATA})"
         assembly.note(Note("scales-in-metadata", text), *_other_ranks(modules, configs))
+        for one in configs.values():
+            assembly.note(*header.contradicted(opened.metadata, one, METADATA))
         return assembly.tuned(opened, {})
     config, told, notes = _scaled(file, opened, modules)
     assembly.read(modules, Dotted(base), _lost, config)

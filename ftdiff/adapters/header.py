@@ -7,9 +7,10 @@ and sd-scripts the alphas that are tensors, and nothing of the header.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ftdiff.adapters.family import ORIGIN
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.formats.note import Note
 
+#: Where diffusers keeps the LoRA configuration of every component, as JSON.
+METADATA = "lora_adapter_metadata"
 #: How a LoRA's configuration is called that lies beside its file.
 CONFIG = "adapter_config.json"
 #: How a scale's origin is called that is in no configuration file.
@@ -101,12 +104,28 @@ def beside(file: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def contradicted(metadata: Mapping[str, str], config: Mapping[str, Any]) -> tuple[Note, ...]:
+def of_json(metadata: Mapping[str, str]) -> Told | None:
+    """Return the α of diffusers' own JSON in a header; None where there is none.
+
+    >>> of_json({"lora_adapter_metadata": '{"unet.lora_alpha": 8}'}).alpha
+    8.0
+    """
+    try:
+        held = json.loads(metadata.get(METADATA, "{}"))
+    except (ValueError, RecursionError):
+        return None
+    found = alpha_of(held) if isinstance(held, dict) else None
+    return None if found is None else replace(found, key=f"{METADATA}: {found.key}")
+
+
+def contradicted(
+    metadata: Mapping[str, str], config: Mapping[str, Any], where: str = f"{CONFIG} beside it"
+) -> tuple[Note, ...]:
     """Say where a header has another α than the configuration that is used."""
     told, alpha = alpha_of(metadata), config.get("lora_alpha")
     if told is None or not isinstance(alpha, int | float) or alpha == told.alpha:
         return ()
-    return (unused(told, f"{CONFIG} beside it says {alpha:g}"),)
+    return (unused(told, f"{where} says {alpha:g}"),)
 
 
 def used(told: Told, ranks: Iterable[int]) -> tuple[Note, ...]:
@@ -153,9 +172,11 @@ def _keys(metadata: Mapping[str, str], wanted: tuple[str, ...], component: str) 
     return list(dict.fromkeys([*found, *(() if component and found else ends)]))
 
 
-def _number(text: str) -> float | None:
+def _number(text: Any) -> float | None:
+    if isinstance(text, bool):
+        return None
     try:
         value = float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None

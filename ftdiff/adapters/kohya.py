@@ -45,7 +45,8 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     modules, unmatched = group(opened.tensors, split)
     assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     assembly.read(modules, target, target.why_lost)
-    told = header.of_scripts(opened.metadata) or header.alpha_of(opened.metadata)
+    evidence = (header.of_scripts, header.alpha_of, header.of_json)
+    told = next(filter(None, (of(opened.metadata) for of in evidence)), None)
     assembly.note(*scale_notes.notes(modules, told))
     if told is not None and not any("alpha" in parts for parts in modules.values()):
         why = "no module has an alpha of its own, and sd-scripts and ComfyUI then scale by 1"

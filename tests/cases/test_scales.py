@@ -187,6 +187,16 @@ def test_an_alpha_that_is_no_number_is_none(base: Path) -> None:
 # α where loaders do not look
 
 
+def test_a_configuration_in_the_header_is_held_against_what_stands_beside_it(base: Path) -> None:
+    dotted = prefixed(peft(), "unet.")
+    diff = compared(base, dotted, alpha="4", **_told(r=16, lora_alpha=8))
+    assert {*diff.about["scalings"].values()} == {"α/r = 8/16, the file's header"}
+    (one,) = reasons(diff.about, "alpha-unused")
+    assert one["alpha"] == 4.0
+    (one,) = reasons(compared(base, flat(), **_told(r=16, lora_alpha=8)).about, "alpha-unused")
+    assert one["alpha"] == 8.0
+
+
 @pytest.mark.parametrize("key", ["ss_network_alpha", "alpha"])
 def test_the_names_of_sd_scripts_have_no_alpha_in_a_header(base: Path, key: str) -> None:
     diff = compared(base, flat(), **{key: "8"})
