@@ -12,7 +12,7 @@ import numpy as np
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
-from ftdiff.comparison.reasons import FEW_BITS, SAVED, with_code
+from ftdiff.comparison.reasons import FEW_BITS, SAVED, TIED, reasons, with_code
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
@@ -178,7 +178,12 @@ def _numbers(name: str) -> list[str]:
 
 def _pairing(diff: Diff) -> list[str]:
     about, said = diff.about, []
-    spelled = {t: b for t, b in about.get("renamed", {}).items() if _numbers(t) == _numbers(b)}
+    told = {one["name"] for one in reasons(about, TIED)}
+    spelled = {
+        tuned: base
+        for tuned, base in about.get("renamed", {}).items()
+        if _numbers(tuned) == _numbers(base) and tuned not in told
+    }
     if spelled:
         tuned, base = next(iter(spelled.items()))
         names = _number(len(spelled), "name differs", "names differ")

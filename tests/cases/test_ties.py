@@ -189,3 +189,20 @@ def test_a_silent_configuration_of_a_model_with_a_head_ties_it() -> None:
     assert not tied(names, {"architectures": ["GPT2Model"]})
     assert not tied(names, {"architectures": ["GPT2LMHeadModel"], "tie_word_embeddings": False})
     assert says_tied({"tie_word_embeddings": False, "text_config": {}}) is False
+
+
+def test_a_merge_into_a_tied_head_is_verified_as_the_one_tensor_that_it_is(tmp_path: Path) -> None:
+    lora = on_head(tmp_path / "lora")
+    held = situations.stored(lora)
+    A, B = (held[f"base_model.model.lm_head.lora_{part}.weight"] for part in "AB")
+    layers = {k: W for k, W in held.items() if ".layers." in k}
+    merged = {**state(), **{k: W for k, W in situations.merged(layers).items() if ".layers." in k}}
+    merged[EMBED] = merged[EMBED] + 2 * B @ A
+    folder = write_model(tmp_path / "merged", merged, config=TIES)
+    assert ftdiff.verify(base(tmp_path / "base"), lora, folder).verdict == "merged"
+    skipped = write_model(tmp_path / "skipped", {**merged, EMBED: state()[EMBED]}, config=TIES)
+    assert not ftdiff.verify(base(tmp_path / "again"), lora, skipped).ok
+    apart = {**merged, EMBED: state()[EMBED], HEAD: merged[EMBED]}
+    unties = {**TIES, "tie_word_embeddings": False}
+    folder = write_model(tmp_path / "apart", apart, config=unties)
+    assert ftdiff.verify(base(tmp_path / "third"), lora, folder).ok

@@ -130,12 +130,19 @@ def _by_the_base(
 
 
 def _tied(claim: Claim, made: list[Claim], still: bool) -> Claim:
-    """Hold a head that only one side stores to the embedding that it is tied to.
+    """Hold a head that only one side stores to the embedding that it is tied to, and that to it.
 
     Where the merged model is tied no longer, its head is what the base's was.
     """
-    embedding = next((other for other in made if other.address.component == "embed.tokens"), None)
-    if embedding is None or claim.address.component != "head.lm":
+    embedding, head = (
+        next((other for other in made if other.address.component == component), None)
+        for component in ("embed.tokens", "head.lm")
+    )
+    if embedding is None or head is None:
+        return claim
+    if claim is embedding and still and head.merged is None and claim.recipe is None:
+        return replace(claim, recipe=head.recipe, origin=head.origin)
+    if claim is not head:
         return claim
     if claim.base is None and claim.recipe is None:
         return replace(claim, base=embedding.base, recipe=embedding.recipe if still else None)

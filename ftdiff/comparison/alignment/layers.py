@@ -40,7 +40,9 @@ def with_layers(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tupl
     notes: list[Note] = []
     for stack, other in _stacks(here, there):
         if tuned.kind != "full":
-            notes += beyond(stack, [*here[stack]], [*there[other]])
+            known = {slot for held in here[stack].values() for slot in held}
+            named = [n for n, held in there[other].items() if known.intersection(held)]
+            notes += beyond(stack, [*here[stack]], named)
             continue
         found = _matched(base, tuned, here[stack], there[other])
         if found is None:
