@@ -106,10 +106,11 @@ def test_a_tower_is_told_by_its_words(name: str, tower: str) -> None:
 
 def test_a_name_of_one_tower_is_never_found_in_another() -> None:
     end = "text_model.encoder.layers.0.mlp.fc1.weight"
-    base = {f"conditioner.embedders.0.transformer.{end}": (4, 4)}
-    assert Spellings(base).find(f"text_encoder.{end}") in base
-    assert Spellings(base).find(f"text_encoder_2.{end}") is None
-    assert not same_tower(f"text_encoder_2.{end}", next(iter(base)))
+    for first in ("conditioner.embedders.0.transformer", "cond_stage_model.transformer"):
+        base = {f"{first}.{end}": (4, 4)}
+        assert Spellings(base).find(f"text_encoder.{end}") in base
+        assert Spellings(base).find(f"text_encoder_2.{end}") is None
+        assert not same_tower(f"text_encoder_2.{end}", next(iter(base)))
 
 
 def test_spellings_are_paired_one_to_one() -> None:
