@@ -91,13 +91,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     if tuned.layout:
         base = base.arranged(tuned.layout)
     base, tuned, notes = aligned(base, tuned)
-    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
-    wanted = {
-        name: recipe.shape
-        for name, recipe in tuned.recipes.items()
-        if not isinstance(recipe, Beside)  # whatever it is called, it is no base tensor's
-    }
-    pairs = pair_names(shapes, wanted)
+    pairs = _pairs(base, tuned)
     added = tuple(name for name in tuned.recipes if name not in pairs)
     addresses = locate([*base.tensors, *added])
     changes: list[Change] = []
@@ -112,6 +106,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
             tensors[name] = _facts(addresses[name], None, recipe)
             if isinstance(recipe, Beside):
                 changes.append(Change(addresses[name], None, recipe))
+            if _stands_alone(tuned, name):
                 compared[name] = name, 1.0
             continue
         tensor = base.tensors[found]
@@ -145,6 +140,17 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     )
 
 
+def _pairs(base: Checkpoint, tuned: Tuned) -> dict[str, str]:
+    """Return the base's name by the fine-tune's, for recipes that change a base tensor."""
+    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
+    wanted = {
+        name: recipe.shape
+        for name, recipe in tuned.recipes.items()
+        if not isinstance(recipe, Beside)  # whatever it is called, it is no base tensor's
+    }
+    return pair_names(shapes, wanted)
+
+
 def _change(address: Address, tensor: LazyTensor, recipe: Recipe) -> Change | None:
     """Return what of a change fits the base: all, the rows that both have, or nothing."""
     fitted = recipe.fitted(tensor.shape)
@@ -174,6 +180,12 @@ def _of_base(
     return {name: (known.get(name, 0), size) for name, size in sizes.items()}
 
 
+def _stands_alone(tuned: Tuned, name: str) -> bool:
+    """Say whether a recipe needs no tensor of the base: an adapter's own module, saved whole."""
+    own = isinstance(tuned.recipes[name], Beside | Replaced) and name not in tuned.lost
+    return own and tuned.kind != "full"
+
+
 def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
     """Return the changes of an adapter for which the base has no tensor; a saved module is none."""
     found = {}
@@ -183,7 +195,7 @@ def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
             found[name] = tuned.lost[name]
         elif isinstance(recipe, Unreadable):
             found[name] = recipe.reason
-        elif not isinstance(recipe, Beside | Replaced):
+        elif not _stands_alone(tuned, name):
             found[name] = "no tensor of the base has this name"
     return found
 
