@@ -52,13 +52,12 @@ def lost_among(unreadable: Mapping[str, Mapping[str, str]]) -> bool:
 
 def too_little(diff: Diff, min_coverage: float, name: str = "") -> bool:
     """Say that a smaller share of the parameters was compared than is asked for, if so."""
-    from ftdiff.comparison.coverage import words
+    from ftdiff.comparison import coverage
 
-    if diff.about["coverage"] >= min_coverage:
-        return False
-    who = f"{name}: " if name else ""
-    say(f"ftdiff: {who}{words(diff.about, 'were compared')}, {min_coverage:.1%} are asked for")
-    return True
+    said = coverage.too_little(diff.about, min_coverage)
+    if said:
+        say(f"ftdiff: {name}: {said}" if name else f"ftdiff: {said}")
+    return bool(said)
 
 
 def stop_at_unreadable(diff: Diff) -> None:

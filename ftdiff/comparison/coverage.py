@@ -52,9 +52,10 @@ class Coverage:
     Notes
     -----
     Rows that only the fine-tune has (a grown vocabulary) are not compared: the base's share is
-    whole, the files' is not. Rows that only the base has lower the base's share likewise. A tensor
-    of which the names fit and the shapes do not counts on neither side. One that holds NaN was
-    compared.
+    whole, the files' is not. Rows that only the base has lower the base's share likewise. A module
+    that an adapter saved whole and that is new to the base has nothing to be compared with: it was
+    read, and counts. A tensor of which the names fit and the shapes do not counts on neither side.
+    One that holds NaN was compared.
     """
 
     base: Mapping[str, tuple[int, int]] | None = None
@@ -98,17 +99,33 @@ def of_files(tuned: Tuned, compared: Mapping[str, tuple[str, float]]) -> tuple[S
 def words(about: Mapping[str, Any], verb: str = "compared") -> str:
     """Say which share was compared, and of which side; "" for a diff that does not know.
 
+    Without a base nothing was compared: the share is of what was read.
+
     >>> words({"coverage": 0.9, "shares": {"base": 0.9, "tuned": 1.0}})
     '90.0% of the parameters compared (90.0% of the base, 100.0% of the fine-tune)'
     """
-    if "coverage" not in about:
+    return f"{_share_of(about, verb)}{_sides(about)}" if "coverage" in about else ""
+
+
+def too_little(about: Mapping[str, Any], asked: float) -> str:
+    """Say that a smaller share was compared than is asked for; "" where it is not smaller."""
+    if about["coverage"] >= asked:
         return ""
-    said = f"{percent(about['coverage'])} of the parameters {verb}"
+    return f"{_share_of(about, 'were compared')}, {asked:.1%} are asked for{_sides(about)}"
+
+
+def _share_of(about: Mapping[str, Any], verb: str) -> str:
+    shares = about.get("shares") or {"base": 1.0}
+    done = verb if "base" in shares else verb.replace("compared", "read")
+    return f"{percent(about['coverage'])} of the parameters {done}"
+
+
+def _sides(about: Mapping[str, Any]) -> str:
     shares = about.get("shares") or {}
     if "base" not in shares or set(shares.values()) == {1.0}:
-        return said
-    sides = f"{percent(shares['base'])} of the base, {percent(shares['tuned'])} of the fine-tune"
-    return f"{said} ({sides})"
+        return ""
+    base, tuned = (percent(shares[side]) for side in ("base", "tuned"))
+    return f" ({base} of the base, {tuned} of the fine-tune)"
 
 
 def percent(share: float) -> str:

@@ -118,14 +118,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
 
 def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: frozenset[str]) -> Plan:
     """Pair both sides, as the steps have brought them together, by their names."""
-    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
-    wanted = {
-        name: recipe.shape
-        for name, recipe in tuned.recipes.items()
-        # whatever these are called, they are no base tensor's
-        if not isinstance(recipe, Beside) and (name in shapes or name not in tuned.places)
-    }
-    pairs = pair_names(shapes, wanted)
+    pairs = _pairs(base, tuned)
     added = tuple(name for name in tuned.recipes if name not in pairs)
     addresses = locate(n for n in (*base.tensors, *added) if n not in tuned.places)
     addresses |= tuned.places
@@ -141,9 +134,8 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
             tensors[name] = _facts(addresses[name], None, recipe)
             if isinstance(recipe, Beside):
                 changes.append(Change(addresses[name], None, recipe))
+            if _stands_alone(tuned, name):
                 compared[name] = name, 1.0
-            elif is_saved(recipe) and _is_module_to_save(name, tuned):
-                compared[name] = name, 1.0  # new to the base: there is nothing to compare it with
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
@@ -178,6 +170,18 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
     )
 
 
+def _pairs(base: Checkpoint, tuned: Tuned) -> dict[str, str]:
+    """Return the base's name by the fine-tune's, for recipes that change a base tensor."""
+    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
+    wanted = {
+        name: recipe.shape
+        for name, recipe in tuned.recipes.items()
+        # whatever these are called, they are no base tensor's
+        if not isinstance(recipe, Beside) and (name in shapes or name not in tuned.places)
+    }
+    return pair_names(shapes, wanted)
+
+
 def _change(
     address: Address, base: LazyTensor, recipe: Recipe
 ) -> tuple[Change | None, dict[str, Any]]:
@@ -193,11 +197,6 @@ def _change(
     if fitted is None:
         return None, facts
     return Change(address, FirstRows(base, fitted.shape[0]), fitted), facts
-
-
-def _is_module_to_save(name: str, tuned: Tuned) -> bool:
-    named = tuned.config.get("modules_to_save")
-    return isinstance(named, list) and any(f".{word}." in f".{name}." for word in named)
 
 
 def _part(fitted: Recipe, recipe: Recipe) -> float:
@@ -219,6 +218,12 @@ def _of_base(
     return {name: (known.get(name, 0), size) for name, size in sizes.items()}
 
 
+def _stands_alone(tuned: Tuned, name: str) -> bool:
+    """Say whether a recipe needs no tensor of the base: an adapter's own module, saved whole."""
+    own = isinstance(tuned.recipes[name], Beside | Replaced) and name not in tuned.lost
+    return own and tuned.kind != "full"
+
+
 def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
     """Return the changes of an adapter for which the base has no tensor; a saved module is none."""
     found = {}
@@ -228,7 +233,7 @@ def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
             found[name] = tuned.lost[name]
         elif isinstance(recipe, Unreadable):
             found[name] = recipe.reason
-        elif not isinstance(recipe, Beside | Replaced):
+        elif not _stands_alone(tuned, name):
             found[name] = "no tensor of the base has this name"
     return found
 

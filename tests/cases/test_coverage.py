@@ -181,7 +181,15 @@ def test_both_shares_are_printed_and_none_is_rounded_up() -> None:
     whole = {"coverage": 1.0, "shares": {"base": 1.0, "tuned": 1.0}}
     assert coverage.words(whole) == "100.0% of the parameters compared"
     assert coverage.words({"coverage": 0.5}) == "50.0% of the parameters compared"  # of an old diff
+    assert coverage.words({"coverage": 0.0, "shares": {"tuned": 0.0}}, "were compared") == (
+        "0.0% of the parameters were read"
+    )
     assert coverage.words({}) == ""
+    assert coverage.too_little({"coverage": 1.0}, 1.0) == ""
+    assert coverage.too_little({"coverage": 0.5, "shares": {"base": 1.0, "tuned": 0.5}}, 0.9) == (
+        "50.0% of the parameters were compared, 90.0% are asked for (100.0% of the base, 50.0% of "
+        "the fine-tune)"
+    )
 
 
 def test_a_fine_tune_that_names_no_files_counts_what_it_changes() -> None:
@@ -197,3 +205,14 @@ def test_what_could_not_be_measured_counts_on_neither_side() -> None:
     plan = pair(opened, open_tuned(opened))
     assert plan.sides.shares() == {"base": 1.0, "tuned": 1.0}
     assert plan.sides.shares(["a"]) == {"base": pytest.approx(0.4), "tuned": pytest.approx(0.4)}
+
+
+def test_a_module_of_an_adapters_own_was_read(tmp_path: Path) -> None:
+    base = situations.write_base(tmp_path / "base")
+    own = {"base_model.model.gate.weight": torch.ones(3, situations.HIDDEN)}
+    lora = situations.factors() | own
+    saved = situations.write_lora(tmp_path / "lora", lora, modules_to_save=["gate"])
+    diff = compare(base, saved)
+    assert diff.about["coverage"] == 1.0 and not diff.about["unmatched"]
+    stray = compare(base, situations.write_lora(tmp_path / "stray", lora)).about
+    assert stray["coverage"] < 1 and [*stray["unmatched"]] == [*own]
