@@ -74,6 +74,13 @@ def test_what_decides_is_told_by_its_path(change: dict[str, Any], field: str) ->
     assert [one["field"] for one in found.deciding] == [field] and found.others == ()
 
 
+def test_scaling_beside_parameters_is_what_is_read() -> None:
+    written = {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}
+    both = {**written, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    assert spelled(both)["rope_scaling"] == {"factor": 2.0, "rope_type": "linear"}
+    assert "rope_theta" not in spelled(both) and spelled(written) == {"rope_theta": 5e5}
+
+
 def test_labels_limits_and_training_decide_nothing() -> None:
     changed = {"attention_dropout": 0.1, "max_position_embeddings": 9, "architectures": ["Y"]}
     base = {**OLD, "attention_dropout": 0.2, "max_position_embeddings": 8, "architectures": ["X"]}

@@ -59,8 +59,7 @@ def _rope(told: dict[str, Any]) -> dict[str, Any]:
         found["rope_local_base_freq"] = found["rope_local_base_freq"] or local
         parameters = by_kind.get("full_attention", next(iter(by_kind.values())))
     if isinstance(scaling, Mapping) or isinstance(parameters, Mapping):
-        inner = {**(scaling if isinstance(scaling, Mapping) else {})}
-        inner |= {**(parameters if isinstance(parameters, Mapping) else {})}
+        inner = _typed(scaling) or _typed(parameters)  # of both, transformers reads the former
         for name in ("rope_theta", "partial_rotary_factor", _LENGTH):
             value = inner.pop(name, None)
             found[name] = found.get(name) if value is None else value
@@ -69,11 +68,17 @@ def _rope(told: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _typed(told: Any) -> dict[str, Any]:
+    """Return the settings of a rotary embedding, its kind under the name of today."""
+    inner = {str(n): v for n, v in told.items()} if isinstance(told, Mapping) else {}
+    kind = inner.pop("type", None)
+    return inner if kind is None else {"rope_type": kind, **inner}
+
+
 def _scaling(told: dict[str, Any]) -> dict[str, Any] | None:
     """Return how a rotary embedding is scaled; None where it is not."""
     inner = {str(name): value for name, value in told.items() if value is not None}
-    kind = inner.pop("rope_type", None) or inner.get("type")
-    inner.pop("type", None)
+    kind = inner.pop("rope_type", None)
     if kind not in (None, "default", "mrope"):
         inner["rope_type"] = "longrope" if kind == "su" else kind
     return dict(sorted(inner.items())) or None
