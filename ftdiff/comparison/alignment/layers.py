@@ -86,6 +86,8 @@ def _matched(
     )
     numbers = tuple(here), tuple(there)
     same = numbers[0] == numbers[1]
+    if same and len(here) < 2:
+        return None  # no other order
     if same and sum(alike < STRANGER for alike in stack.at_home(numbers[0])) < 2:
         return None
     found = stack.likeness()
