@@ -397,6 +397,20 @@ def test_a_base_without_its_head_is_the_same_model(tmp_path: Path) -> None:
     assert told(write_base(tmp_path / "headed"), lora) == {}
 
 
+def test_a_language_model_inside_another_is_where_its_loader_puts_it() -> None:
+    at = "layers.0.self_attn.q_proj"
+    key = f"{PREFIX}model.language_model.{at}"
+    shapes = {f"{key}.lora_A.weight": (2, 4), f"{key}.lora_B.weight": (4, 2)}
+    config = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}
+    text = {f"model.{at}.weight": (4, 4)}
+    seeing = {**text, "visual.patch_embed.proj.weight": (4, 3, 2, 2)}
+    older = {f"language_model.model.{at}.weight": (4, 4)}
+    for base, live in ((text, 0), (seeing, 1), (older, 1)):
+        found = rules.check(config, shapes, base)
+        assert found is not None and len(found.live) == live
+        assert len(found.states) == 1
+
+
 def test_experts_that_the_base_stacks_are_renamed_by_their_loader() -> None:
     base = {
         "model.layers.0.mlp.experts.gate_up_proj": (2, 8, 4),

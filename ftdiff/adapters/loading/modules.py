@@ -16,8 +16,9 @@ Kind = Literal["linear", "embedding", "convolution", "attention", "norm", "param
 
 #: Wrappers that trainings put around a model, and models do not.
 _TRAINING = frozenset({"base_model", "module", "_forward_module", "auto_model"})
-#: Words that newer versions of transformers moved inside a path; loaders rename them.
-_MOVED = frozenset({"language_model", "visual", "vision_tower", "vision_model", "text_model"})
+#: Words of towers, which newer versions of transformers moved inside a path; loaders rename them.
+_VISION = frozenset({"visual", "vision_tower", "vision_model"})
+_MOVED = frozenset({"language_model", "text_model"}) | _VISION
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def root(modules: Modules, found: Iterable[str]) -> tuple[str, str]:
         tail = _tail(path)
         for other in tails.get(tail, ()):
             roots[path.removesuffix(tail), other.removesuffix(tail)] += 1
-    known = [pair for pair, _ in roots.most_common() if _is_root(*pair)]
+    sees = any(not _VISION.isdisjoint(path.split(".")[:2]) for path in modules.leaves)
+    known = [pair for pair, _ in roots.most_common() if _is_root(*pair, sees=sees)]
     return known[0] if known else ("", "")
 
 
@@ -141,11 +143,14 @@ def _tail(path: str) -> str:
     return ".".join(words[max(0, number - 1) :]) if number < len(words) else words[-1]
 
 
-def _is_root(new: str, old: str) -> bool:
+def _is_root(new: str, old: str, *, sees: bool) -> bool:
+    """Say whether two roots are of one model; only one that sees has its language model inside."""
     ours, theirs = ([word for word in side.split(".") if word] for side in (new, old))
     words = {*ours, *theirs}
     if not words <= (read_words().wrappers | _MOVED) - _TRAINING:
         return False
     if len({*ours}) < len(ours) or len({*theirs}) < len(theirs):
         return False
-    return not (ours and theirs) or bool(words & _MOVED)
+    if sees or (_MOVED & {*ours} and _MOVED & {*theirs}):
+        return True
+    return not (ours and theirs) and not words & _MOVED
