@@ -88,10 +88,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         There is nothing to compare at all.
     """
     if not tuned.recipes and (base is not None or not tuned.unmatched):
-        if tuned.unmatched:
-            first, why = next(iter(tuned.unmatched.items()))
-            raise Mismatch(f"{tuned.source}: nothing of it is read: {first}: {why}")
-        raise Mismatch(f"{tuned.source}: empty: it holds no tensor that could be compared")
+        raise Mismatch(_nothing_at_all(tuned))
     if base is None:
         return _alone(tuned)
     if tuned.layout:
@@ -175,6 +172,13 @@ def _readable(recipe: Recipe, base: LazyTensor) -> Recipe:
 
 def _tuned_dtype(recipe: Recipe) -> str | None:
     return stored_as(recipe.tensor) if isinstance(recipe, Replaced) else recipe.dtype or None
+
+
+def _nothing_at_all(tuned: Tuned) -> str:
+    if not tuned.unmatched:
+        return f"{tuned.source}: empty: it holds no tensor that could be compared"
+    first, why = next(iter(tuned.unmatched.items()))
+    return f"{tuned.source}: nothing of it is read: {first}: {why}"
 
 
 def _nothing_in_common(base: Checkpoint, tuned: Tuned) -> str:
