@@ -15,6 +15,14 @@ _PARTS = (2, 4, 8, 16, 32)
 _LEAST = 2
 
 
+def nothing_at_all(tuned: Tuned) -> str:
+    """Say in one line why a fine-tune has no change: it is empty, or nothing of it is read."""
+    if not tuned.unmatched:
+        return f"{tuned.source}: empty: it holds no tensor that could be compared"
+    first, why = next(iter(tuned.unmatched.items()))
+    return f"{tuned.source}: nothing of it is read: {first}: {why}"
+
+
 def nothing_in_common(base: Checkpoint, tuned: Tuned) -> str:
     """Say in one line why no tensor could be paired, by a witness: the same name, or the nearest.
 

@@ -9,7 +9,7 @@ from typing import Any
 from ftdiff.adapters.loading import places
 from ftdiff.comparison.alignment import aligned, vocabulary
 from ftdiff.comparison.coverage import Coverage, of_files
-from ftdiff.comparison.misfit import nothing_in_common
+from ftdiff.comparison.misfit import nothing_at_all, nothing_in_common
 from ftdiff.comparison.reasons import SAVED
 from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable, is_saved
 from ftdiff.errors import Mismatch
@@ -99,10 +99,7 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
         There is nothing to compare at all.
     """
     if not tuned.recipes and (base is not None or not tuned.unmatched):
-        if tuned.unmatched:
-            first, why = next(iter(tuned.unmatched.items()))
-            raise Mismatch(f"{tuned.source}: nothing of it is read: {first}: {why}")
-        raise Mismatch(f"{tuned.source}: empty: it holds no tensor that could be compared")
+        raise Mismatch(nothing_at_all(tuned))
     if base is None:
         return _alone(tuned)
     if tuned.layout:
