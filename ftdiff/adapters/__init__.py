@@ -1,7 +1,9 @@
 """From adapter files to recipes: one file per family, one front door for every fine-tune.
 
 To add an adapter type of another tool: `<family>.py` here with `recognises` and `open_`, and its
-line in `ADAPTERS`, before the families that would take its files too. A PEFT type: see `peft`.
+line in `ADAPTERS`, before the families that would take its files too. What it returns names every
+key of its files (`Tuned.given`); those that it makes nothing of are named in `account`. A PEFT
+type: see `peft`.
 """
 
 from __future__ import annotations
