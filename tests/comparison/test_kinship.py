@@ -7,10 +7,12 @@ import pytest
 import torch
 
 import ftdiff
+from ftdiff.adapters import open_tuned
 from ftdiff.comparison import engine
 from ftdiff.comparison.batch import compare_each
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import pair
+from ftdiff.formats import open_checkpoint
 from tests.cases import situations
 
 State = dict[str, torch.Tensor]
@@ -75,8 +77,5 @@ def test_an_unrelated_model_of_another_depth_is_another_base() -> None:
 def test_an_adapter_and_small_things_have_no_verdict() -> None:
     small = {"a.weight": np.ones((4, 4)), "b.weight": np.ones((4, 4))}
     assert "kinship" not in ftdiff.compare(small, small).about
-    from ftdiff.adapters import open_tuned
-    from ftdiff.formats import open_checkpoint
-
     plan = pair(open_checkpoint(small), open_tuned(small))
     assert foretold(plan) is plan
