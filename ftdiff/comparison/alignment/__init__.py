@@ -26,7 +26,7 @@ from ftdiff.tensors import LazyTensor
 Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[Note, ...]]]
 
 #: Taken in this order.
-STEPS: tuple[Step, ...] = (respell, with_ties, with_layers, join)
+STEPS: tuple[Step, ...] = (respell, join, with_ties, with_layers)
 
 
 def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
