@@ -70,7 +70,8 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         raise BadAdapter(f"{path}: no general.architecture or no adapter.lora.alpha in its header")
     opened = Checkpoint(header.tensors, str(path), "gguf", files=(header.record,))
     modules, unmatched = group(header.tensors, _split)
-    assembly = Assembly(base, unmatched={name: _ignored(name) for name in unmatched})
+    ignored = {name: _ignored(name) for name in unmatched}
+    assembly = Assembly(base, header.tensors, unmatched=ignored)
     names = Names(base, arch)
     target = Target(base)
     for module_path, tensors in modules.items():

@@ -44,7 +44,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_(path: Path, base: Checkpoint | None) -> Tuned:
-    """Read factors whose scale is in the file's metadata, or in a configuration beside it.
+    """Read factors whose scale is in the file's header, or in a configuration beside it.
 
     Raises
     ------
@@ -54,15 +54,15 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     file = lonefile.find(path)
     assert file is not None
     opened = open_stored(file)
-    config = configured(file, opened)
+    config, notes = configured(file, opened)
     modules, unmatched = group(opened.tensors, split)
-    assembly = Assembly(base, unmatched=unmatched)
+    assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     target = Target(base)
     for module_path, tensors in modules.items():
         module = Module(_spelt(module_path, target), tensors, config, target)
         assembly.add(module, _read(module, module.path != module_path), _lost)
     kind = "dora" if any("magnitude" in parts for parts in modules.values()) else "lora"
-    return assembly.tuned(opened, config, kind=kind)
+    return assembly.tuned(opened, config, notes, kind=kind)
 
 
 def split(name: str) -> tuple[str, str] | None:

@@ -14,8 +14,9 @@ from typing import Any
 from ftdiff.errors import BadFile
 from ftdiff.formats import dcp, gguf_model, memory, safetensors, torch_zip
 from ftdiff.formats.checkpoint import Checkpoint
-from ftdiff.formats.container import Format, Header
+from ftdiff.formats.container import ADAPTERS_ARE_CALLED, Format, Header
 from ftdiff.formats.quantised import Broken, Quantised, dequantising
+from ftdiff.formats.unread import why_unread
 from ftdiff.registry import Registry
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "Format",
     "Header",
     "Quantised",
+    "adapter_in",
     "find",
     "format_of",
     "lone_file",
+    "model_in",
     "open_checkpoint",
     "open_stored",
 ]
@@ -59,6 +62,16 @@ def find(path: Path, stem: str) -> Path | None:
         return path if known is not None and known.stem(path) == stem else None
     named = (path / f"{stem}{known.suffix}" for known in FORMATS.values())
     return next((file for file in named if file.is_file()), None)
+
+
+def model_in(folder: Path) -> Path | None:
+    """Return the file, the index, or the first shard of a whole model's weights in a folder."""
+    return next(filter(None, (known.model_in(folder) for known in FORMATS.values())), None)
+
+
+def adapter_in(folder: Path) -> Path | None:
+    """Return the file of an adapter's weights in a folder, by the names that tools give it."""
+    return next(filter(None, (find(folder, stem) for stem in ADAPTERS_ARE_CALLED)), None)
 
 
 def lone_file(folder: Path) -> Path | None:
@@ -113,21 +126,4 @@ def open_stored(path: Path) -> Checkpoint:
     for known in FORMATS.values():
         if known.recognises(path):
             return known.open_(path)
-    raise BadFile(_unrecognised(path))
-
-
-def _unrecognised(path: Path) -> str:
-    pickles = (".pkl", ".pickle", ".joblib")
-    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else [path.name]
-    pickled = [name for name in names if name.endswith(pickles)]
-    if pickled:
-        return (
-            f"{path}: {pickled[0]} is a pickle, which can run code when it is read; save it as "
-            "safetensors (save_pretrained(..., safe_serialization=True))"
-        )
-    suffixes = [known.suffix for known in FORMATS.values()]
-    if path.is_dir():
-        looked = ", ".join(f"*{suffix}" for suffix in suffixes)
-        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        return f"{path}: no weights here (looked for {looked}; found {shown or 'nothing'})"
-    return f"{path}: not a {' or '.join(suffixes)} file or a folder with one"
+    raise BadFile(why_unread(path, (known.suffix for known in FORMATS.values())))

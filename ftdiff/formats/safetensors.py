@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import parse_json
 from ftdiff.formats.container import Format, Header
+from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.tensors import DTYPES, FileTensor, MappedFile, numel, stamp
 
 _LARGEST_HEADER = 100_000_000  # the limit of the reference reader
@@ -34,6 +35,7 @@ def read_header(path: Path) -> Header:
             if room < 2:
                 raise BadFile(f"{path}: {marks[2]} bytes are too few for a safetensors file")
             if length > min(_LARGEST_HEADER, room):
+                refuse_pointer(path)
                 raise BadFile(
                     f"{path}: the header says it is {length} bytes long, and the file has {room}: "
                     "truncated, or not safetensors"

@@ -42,6 +42,11 @@ class Halved:
         return self.tensor.dtype
 
     @property
+    def behind(self) -> LazyTensor:
+        """The tensor that is stored."""
+        return self.tensor
+
+    @property
     def storage(self) -> Hashable:
         """Nothing is claimed: the bytes are in another order."""
         return None
@@ -86,6 +91,11 @@ class Shifted:
         return self.tensor.dtype
 
     @property
+    def behind(self) -> LazyTensor:
+        """The tensor that is stored."""
+        return self.tensor
+
+    @property
     def storage(self) -> Hashable:
         """Nothing is claimed: the values are others."""
         return None
@@ -117,6 +127,11 @@ class Transposed:
     def dtype(self) -> str:
         """The tensor's dtype."""
         return self.tensor.dtype
+
+    @property
+    def behind(self) -> LazyTensor:
+        """The tensor that is stored."""
+        return self.tensor
 
     @property
     def storage(self) -> Hashable:

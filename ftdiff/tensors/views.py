@@ -29,6 +29,11 @@ class FirstRows:
         return self.tensor.dtype
 
     @property
+    def behind(self) -> LazyTensor:
+        """The tensor that is stored."""
+        return self.tensor
+
+    @property
     def storage(self) -> Hashable:
         """The tensor's: its rows come first."""
         return self.tensor.storage
@@ -154,11 +159,17 @@ def stored_as(tensor: LazyTensor) -> str:
     >>> stored_as(ArrayTensor(np.zeros(3, np.float16)))
     'F16'
     """
-    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
+    whole = _behind(tensor)
     return str(getattr(whole, "scheme", whole.dtype))
 
 
 def is_quantised(tensor: LazyTensor) -> bool:
     """Say whether values are lent in another dtype than the file's: dequantised."""
-    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
-    return hasattr(whole, "scheme")
+    return hasattr(_behind(tensor), "scheme")
+
+
+def _behind(tensor: LazyTensor) -> LazyTensor:
+    """Return the stored tensor that a view shows."""
+    while (held := getattr(tensor, "behind", None)) is not None:
+        tensor = held
+    return tensor

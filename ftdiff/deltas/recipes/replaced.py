@@ -9,6 +9,7 @@ import numpy as np
 from ftdiff.deltas.forms import Delta, Dense
 from ftdiff.deltas.moments import NULL, Moments
 from ftdiff.deltas.recipes import tiles as tiling
+from ftdiff.deltas.recipes.rebuilt import Rebuilt
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.deltas.recipes.tiles import TILE
 from ftdiff.errors import BadAdapter
@@ -88,14 +89,30 @@ class Replaced:
         )
 
 
+def is_saved(recipe: Recipe) -> bool:
+    """Say whether a file holds values in place of the base's: a change against a base alone."""
+    return isinstance(recipe, Replaced) or (
+        isinstance(recipe, Rebuilt) and recipe.saved is not None
+    )
+
+
 @dataclass(frozen=True)
 class Unreadable:
-    """A change that cannot be had; measuring it says why."""
+    """A change that cannot be had; measuring it says why.
+
+    Parameters
+    ----------
+    shape, reason
+        The base tensor's, or what is known of it; why.
+    parts
+        What the files hold of it.
+    """
 
     shape: tuple[int, ...]
     reason: str
     dtype: str = ""
     form: str = "unreadable"
+    parts: tuple[LazyTensor, ...] = ()
 
     def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
         """Return itself: the complaint fits any shape."""

@@ -17,6 +17,7 @@ from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.formats.quantised import bits4, bits8, float8, integers
 from ftdiff.formats.quantised.tensor import Broken, Quantised
+from ftdiff.formats.quantised.unclaimed import beside_scales
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
@@ -61,6 +62,7 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
     """
     tensors = dict(checkpoint.tensors)
     made: dict[str, LazyTensor] = {}
+    scales: dict[str, None] = {}
     stored: Counter[tuple[str, str, str]] = Counter()
     for scheme in SCHEMES.values():
         for name, siblings in scheme.claims(tensors, checkpoint.config).items():
@@ -75,6 +77,17 @@ def dequantising(checkpoint: Checkpoint) -> Checkpoint:
                 stored[found.scheme, scheme.OWNER, found.dtype] += 1
             for sibling in siblings:
                 tensors.pop(sibling, None)
+    for name, siblings in beside_scales(tensors).items():
+        packed = tensors[name]
+        reason = (
+            f"{checkpoint.source}: {name}: stored as {packed.dtype} beside {siblings[0]}, a scale "
+            "that is not read here: the numbers alone are not the weight"
+        )
+        made[name] = Broken(packed.shape, reason, packed.dtype)
+        for sibling in siblings:
+            scales.setdefault(sibling)
+    for sibling in scales:
+        tensors.pop(sibling, None)
     if not made:
         return checkpoint
     kept = {name: made.pop(name, tensor) for name, tensor in tensors.items()} | made

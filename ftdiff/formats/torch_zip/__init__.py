@@ -11,6 +11,7 @@ from pathlib import Path
 from ftdiff.errors import BadFile
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.pickles import Refused
+from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.formats.torch_zip import archive, records, state, views
 from ftdiff.tensors import MappedFile, stamp
 
@@ -30,6 +31,7 @@ def read_header(path: Path) -> Header:
         source = MappedFile(str(path), stamp(path))
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
+    refuse_pointer(path)
     if not archive.is_zip(source):
         raise BadFile(
             f"{path}: a pickle as torch wrote it before 1.6, or none of torch's; load it where it "

@@ -1,0 +1,118 @@
+"""What other tools write and no reader here opens: named, with the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ftdiff.formats.pointers import refuse_pointer
+
+_DCP = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pt"
+_SAFE = "then save its tensors as safetensors (safetensors.torch.save_file)"
+_SAVED = re.compile(rb'\s*\{\s*"format":\s*"ftdiff\.')
+_PICKLES = ("*.pkl", "*.pickle", "*.joblib")
+#: What of a folder's names shows who wrote it, what that is, and the way out. Asked in this order.
+_WRITTEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("pytorch_model_fsdp_*/", "sharded_state_dict*/"),
+        "an FSDP checkpoint of accelerate, in shards of every rank",
+        "`accelerate merge-weights {0} OUT` writes safetensors",
+    ),
+    (
+        ("global_step*/", "zero_pp_rank_*", "*_optim_states.pt", "bf16_zero_pp_rank_*"),
+        "a DeepSpeed checkpoint, in shards of every rank",
+        "`python zero_to_fp32.py FOLDER OUT --safe_serialization`, with the zero_to_fp32.py that "
+        "DeepSpeed puts beside it",
+    ),
+    (
+        ("mp_rank_*", "latest_checkpointed_iteration.txt", "iter_*/"),
+        "a Megatron checkpoint, in shards of every rank",
+        "export it with Megatron-Bridge (AutoBridge.export_ckpt) to a Hugging Face folder",
+    ),
+    (
+        ("*.nemo", "model_weights/"),
+        "a NeMo checkpoint",
+        "export it with NeMo (nemo.export or Megatron-Bridge) to a Hugging Face folder",
+    ),
+    (
+        ("tf_model*.h5", "*.h5", "saved_model.pb", "*.ckpt.index", "*.keras"),
+        "TensorFlow weights",
+        "from_pretrained(..., from_tf=True) of transformers 4, and save_pretrained again",
+    ),
+    (
+        ("flax_model*.msgpack", "*.msgpack"),
+        "Flax weights",
+        "from_pretrained(..., from_flax=True) of transformers 4, and save_pretrained again",
+    ),
+    (("*.onnx",), "an ONNX export", "compare the checkpoint that it was exported from"),
+    (
+        _PICKLES,
+        "a pickle, which can run code when it is read",
+        "save it as safetensors (save_pretrained(..., safe_serialization=True))",
+    ),
+)
+
+
+def why_unread(path: Path, suffixes: Iterable[str]) -> str:
+    """Say what lies at a path that no format recognises, and what to do.
+
+    Parameters
+    ----------
+    path
+        A file or folder that is there.
+    suffixes
+        How the files end that are read.
+
+    Raises
+    ------
+    BadFile
+        It is a Git LFS pointer, or a folder of some.
+    """
+    folder = path.is_dir()
+    entries = sorted(path.iterdir()) if folder else [path]
+    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    for entry in entries:
+        if any(fnmatchcase(entry.name, glob) for globs, _, _ in _WRITTEN for glob in globs):
+            refuse_pointer(entry)
+    if not folder:
+        refuse_pointer(path)
+    saved = next((entry for entry in entries if _SAVED.match(_head(entry))), None)
+    if saved is not None:
+        return (
+            f"{saved}: a saved result of ftdiff, and no weights: `ftdiff findings`, `plot` and "
+            "`report` open it, and `audit` a saved diff"
+        )
+    for globs, what, way in _WRITTEN:
+        found = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
+        if found:
+            shown = found[0].rstrip("/")
+            out = way.replace("FOLDER", str(path)).replace("{0}", str(path / shown))
+            return f"{path}: {shown} is {what}; {out}"
+    suffixes = list(suffixes)
+    if not folder:
+        return f"{path}: not a {' or '.join(suffixes)} file or a folder with one"
+    return f"{path}: no weights here ({_looked(path, names, suffixes)})"
+
+
+def _head(file: Path) -> bytes:
+    if file.suffix != ".json" or not file.is_file():
+        return b""
+    with file.open("rb") as opened:
+        return opened.read(64)
+
+
+def _looked(path: Path, names: list[str], suffixes: list[str]) -> str:
+    inside = [
+        name.rstrip("/")
+        for name in names
+        if name.endswith("/") and any(any((path / name).glob(f"*{end}")) for end in suffixes)
+    ]
+    if not inside and "snapshots/" in names:
+        inside = [f"snapshots/{entry.name}" for entry in sorted((path / "snapshots").iterdir())]
+    if inside:
+        return f"they are in {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}: name one"
+    looked = ", ".join(f"*{suffix}" for suffix in suffixes)
+    shown = ", ".join(name.rstrip("/") for name in names[:5]) + (", …" if len(names) > 5 else "")
+    return f"looked for {looked}; found {shown or 'nothing'}"
