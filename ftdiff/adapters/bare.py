@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters import header
 from ftdiff.adapters import single_file as lonefile
 from ftdiff.adapters.peft import folder as peft
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
-from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.note import Note
 
 _FACTOR = re.compile(r".+\.lora_(embedding_)?[AB](\.[^.]+)??(\.weight)?")
-_ALPHA = ("lora_alpha", "alpha", "network_alpha")
+_FIRST = re.compile(r".+\.lora_(embedding_)?[Aa](\.[^.]+)??(\.weight)?")
 
 
 def recognises(path: Path) -> bool:
@@ -24,7 +25,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_(path: Path, base: Checkpoint | None) -> Tuned:
-    """Read factors whose scale is in the file's metadata, or in a configuration beside it.
+    """Read factors whose scale is in the file's header, or in a configuration beside it.
 
     Raises
     ------
@@ -34,28 +35,31 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     file = lonefile.find(path)
     assert file is not None
     opened = open_stored(file)
-    return peft.read(configured(file, opened), opened, base, file.parent / peft.CONFIG)
+    config, notes = configured(file, opened)
+    tuned = peft.read(config, opened, base, file.parent / peft.CONFIG)
+    return replace(tuned, notes=(*tuned.notes, *notes))
 
 
-def configured(file: Path, opened: Checkpoint) -> dict[str, Any]:
-    """Return a LoRA configuration: the one beside the file, or the α in its metadata.
+def configured(file: Path, opened: Checkpoint) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """Return a LoRA configuration, the one beside the file or the α in its header, and notes.
 
     Raises
     ------
     BadFile, BadAdapter
         The configuration is no JSON, or there is none.
     """
-    beside = file.parent / peft.CONFIG
-    if beside.is_file():
-        return read_json(beside)
-    for key in _ALPHA:
-        try:
-            alpha = float(opened.metadata[key])
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(alpha):
-            return {"peft_type": "LORA", "lora_alpha": alpha}
+    config, told = header.beside(file), header.alpha_of(opened.metadata)
+    if config:
+        return config, header.contradicted(opened.metadata, config)
+    if told is not None:
+        ranks = _ranks(opened)
+        return told.config, (*header.used(told, ranks), *header.rank_note(told, ranks))
     raise BadAdapter(
         f"{file}: LoRA factors, but nothing says how they are scaled; put an {peft.CONFIG} beside "
         'it: {"peft_type": "LORA", "r": …, "lora_alpha": …}'
     )
+
+
+def _ranks(opened: Checkpoint) -> tuple[int, ...]:
+    firsts = (t.shape for name, t in opened.tensors.items() if _FIRST.fullmatch(name))
+    return tuple(sorted({shape[0] for shape in firsts if shape}))

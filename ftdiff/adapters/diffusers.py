@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters import header
 from ftdiff.adapters import single_file as lonefile
-from ftdiff.adapters.assembly import Assembly, group
-from ftdiff.adapters.family import Target
+from ftdiff.adapters.assembly import Assembly, Modules, group
+from ftdiff.adapters.family import ORIGIN, Target
+from ftdiff.adapters.header import METADATA
+from ftdiff.adapters.lycoris import scale_notes
 from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.naming.towers import same_tower
 from ftdiff.tensors import LazyTensor
-
-#: Where diffusers keeps the LoRA configuration of every component, as JSON.
-METADATA = "lora_adapter_metadata"
 
 _COMPONENTS = (
     "unet",
@@ -38,7 +39,7 @@ _TELLING = re.compile(
     r"^(unet|text_encoder(_[23])?|diffusion_model|transformer_2)\."
     r"|\.processor\.|_blocks\.\d|\.to_(q|k|v|out)(\.|_lora)"
     r"|\.(alpha|dora_scale|lora_(down|up|mid)\.weight|lora_linear_layer\.(down|up)\.weight"
-    r"|lora\.(down|up)\.weight|(hada|lokr)_\w+|on_input|diff|diff_b|w_norm)$"
+    r"|lora\.(down|up)\.weight|(hada|lokr)_\w+|on_input|diff|diff_[bm]|[wb]_norm|set_weight)$"
 )
 _PROCESSOR = re.compile(r"\.to_(q|k|v|out)_lora\.")
 _CLIP = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
@@ -65,12 +66,54 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     opened = open_stored(file)
     configs = _configs(opened.metadata, file)
     modules, unmatched = group(opened.tensors, _split)
-    assembly = Assembly(base, unmatched=unmatched)
-    assembly.read(modules, Dotted(base), _lost, lambda path: configs.get(_component(path), {}))
+    assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     if configs:
-        text = f"scales are from the file's metadata ({METADATA})"
-        assembly.note(Note("scales-in-metadata", text))
+        assembly.read(modules, Dotted(base), _lost, lambda path: configs.get(_component(path), {}))
+        text = f"scales are from {header.HEADER} ({METADATA})"
+        assembly.note(Note("scales-in-metadata", text), *_other_ranks(modules, configs))
+        for one in configs.values():
+            assembly.note(*header.contradicted(opened.metadata, one, METADATA))
+        return assembly.tuned(opened, {})
+    config, told, notes = _scaled(file, opened, modules)
+    assembly.read(modules, Dotted(base), _lost, config)
+    assembly.note(*notes, *scale_notes.notes(modules, told))
     return assembly.tuned(opened, {})
+
+
+def _scaled(
+    file: Path, opened: Checkpoint, modules: Modules
+) -> tuple[Callable[[str], Mapping[str, Any]], header.Told | None, tuple[Note, ...]]:
+    """Return the configuration of modules that have no α of their own, as for names of PEFT's.
+
+    The one beside the file, or the α in the header; what the header says; and notes.
+    """
+    told = {word: header.alpha_of(opened.metadata, word) for word in {*map(_component, modules)}}
+    bare = [path for path, parts in modules.items() if "alpha" not in parts]
+    alone = {path: modules[path] for path in bare}
+    first = next(filter(None, told.values()), None)
+    words = any(".lora_A" in name for name in opened.tensors)
+    config = header.beside(file) if words and bare else {}
+    if config.get("peft_type") == "LORA" and "lora_alpha" in config:
+        notes = header.contradicted(opened.metadata, config)
+        return lambda path: config if path in alone else {}, first, notes
+    if not bare or first is None:
+        scripts = header.of_scripts(opened.metadata)
+        why = "no module has an alpha of its own, and no loader of these names reads that key"
+        said = (header.unused(scripts, why),) if scripts and len(bare) == len(modules) else ()
+        return lambda path: {}, first or scripts, said
+    found = {path: one.config for path in bare if (one := told[_component(path)])}
+    used = header.used(first, scale_notes.ranks(alone))
+    return lambda path: found.get(path, {}), first, used
+
+
+def _other_ranks(modules: Modules, configs: Mapping[str, Mapping[str, Any]]) -> Iterator[Note]:
+    """Say where a configuration names a rank that no factor of its component has."""
+    for word, config in configs.items():
+        mine = {path: parts for path, parts in modules.items() if _component(path) == word}
+        rank, patterns = config.get("r"), config.get("rank_pattern")
+        if isinstance(rank, int | float) and not isinstance(rank, bool) and not patterns:
+            told = header.Told(0.0, "r", rank=float(rank))
+            yield from header.rank_note(told, scale_notes.ranks(mine))
 
 
 class Dotted(Target):
@@ -86,7 +129,7 @@ class Dotted(Target):
         bare = name.removeprefix(f"{component}.") if component else name
         for spelling in (name, bare):
             found = super().name(spelling, shape)
-            if super().find(found) is not None:
+            if super().find(found) is not None and same_tower(name, found):
                 return found
         return name
 
@@ -128,6 +171,8 @@ def _configs(metadata: Mapping[str, str], file: Path) -> Mapping[str, Mapping[st
             configs[component][field] = value
         else:
             configs[""][key] = value
+    for config in configs.values():
+        config[ORIGIN] = header.HEADER
     for component, config in configs.items():
         init = config.get("init_lora_weights")
         if isinstance(init, str) and init not in ("gaussian", "eva", "orthogonal"):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ftdiff.deltas.recipes import Recipe
 from ftdiff.formats import Checkpoint
+from ftdiff.formats.note import Note
 from ftdiff.naming import strip_wrappers
 from ftdiff.naming.matching import Spellings
+from ftdiff.naming.translation import sides_of
 from ftdiff.tensors import LazyTensor
+
+#: Where in a configuration it is said that it is no adapter_config.json's, and whose.
+ORIGIN = "told by"
 
 
 class Target:
@@ -26,6 +32,12 @@ class Target:
     def names(self) -> tuple[str, ...]:
         """The names of the base's tensors; none where there is no base."""
         return tuple(self._tensors)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is to be said of how names were found: under another spelling of them."""
+        counted = Counter(self._spellings.translated.values())
+        return tuple(translated(dialect, count) for dialect, count in counted.items())
 
     def find(self, name: str) -> LazyTensor | None:
         """Return the base tensor of that name, whatever its wrappers."""
@@ -46,6 +58,14 @@ class Target:
     def name(self, name: str, shape: tuple[int, ...] | None = None) -> str:
         """Return the base's spelling of a name; the name itself where the base has none."""
         return self._spellings.find(name, shape) or name
+
+
+def translated(dialect: str, count: int) -> Note:
+    """Say that names were matched between two public spellings of one architecture."""
+    first, second = sides_of(dialect)
+    were = "name was" if count == 1 else "names were"
+    text = f"{count:,} {were} matched between two spellings of one architecture: "
+    return Note("translated", f"{text}{first} and {second}", dialect=dialect, names=count)
 
 
 @dataclass(frozen=True)
@@ -72,6 +92,11 @@ class Module:
     target: Target
     shared: Mapping[str, LazyTensor] = field(default_factory=dict)
 
+    def told(self, sentence: str) -> str:
+        """Return a sentence about the configuration that names where it is: the file's header."""
+        held = self.config.get(ORIGIN)
+        return sentence.replace("adapter_config.json", held) if held else sentence
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -87,6 +112,8 @@ class Adapter:
         Tensors that all modules use, by their name without "base_model.".
     config, target
         The adapter's configuration; the base.
+    keys
+        The file's key of each tensor, by the tensor's identity.
     """
 
     modules: Mapping[str, Mapping[str, LazyTensor]]
@@ -94,6 +121,11 @@ class Adapter:
     shared: Mapping[str, LazyTensor]
     config: Mapping[str, Any]
     target: Target
+    keys: Mapping[int, str] = field(default_factory=dict)
+
+    def key(self, tensor: LazyTensor) -> str:
+        """Return what the file calls a tensor; "" where there is no file."""
+        return self.keys.get(id(tensor), "")
 
 
 @dataclass(frozen=True)
@@ -107,15 +139,20 @@ class Reading:
     scalings
         The factor in front of each and its origin, in words.
     unmatched
-        Keys that led to no recipe, with the reason.
+        Parts of the module (of a whole adapter: keys of the file) that led to no recipe, with the
+        reason.
     notes
         What is odd but readable, in sentences.
+    spent
+        Parts (or keys) that are in no recipe and yet accounted for, each with the recipes that
+        have a number from its value, as α is; with none, it is known to be no part of the change.
     """
 
     recipes: Mapping[str, Recipe]
     scalings: Mapping[str, str] = field(default_factory=dict)
     unmatched: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    spent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Family(Protocol):

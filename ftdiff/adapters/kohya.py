@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters import header
 from ftdiff.adapters import single_file as lonefile
 from ftdiff.adapters.assembly import Assembly, group
+from ftdiff.adapters.lycoris import scale_notes
 from ftdiff.adapters.lycoris.flattened_names import TOWERS, Flattened
 from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
@@ -41,8 +43,14 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     opened = open_stored(file)
     target = Flattened(base)
     modules, unmatched = group(opened.tensors, split)
-    assembly = Assembly(base, unmatched=unmatched)
+    assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     assembly.read(modules, target, target.why_lost)
+    evidence = (header.of_scripts, header.alpha_of, header.of_json)
+    told = next(filter(None, (of(opened.metadata) for of in evidence)), None)
+    assembly.note(*scale_notes.notes(modules, told))
+    if told is not None and not any("alpha" in parts for parts in modules.values()):
+        why = "no module has an alpha of its own, and sd-scripts and ComfyUI then scale by 1"
+        assembly.note(header.unused(told, why))
     return assembly.tuned(opened, _config(opened.metadata), _notes(opened.metadata))
 
 

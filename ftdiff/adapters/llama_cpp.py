@@ -14,22 +14,17 @@ from ftdiff.adapters.assembly import Assembly, group
 from ftdiff.adapters.family import Module, Reading, Target
 from ftdiff.adapters.gguf_names import Names
 from ftdiff.adapters.peft.closed_forms import lora_factors
-from ftdiff.adapters.rotary_rows import Halved, heads
+from ftdiff.adapters.rotary_rows import heads
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added, Maker, Product, Recipe, Tuned, Unreadable
 from ftdiff.deltas.recipes.added import matrix
-from ftdiff.errors import BadAdapter
+from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import Checkpoint, gguf
+from ftdiff.formats.gguf_model import KEPT, REORDERED
 from ftdiff.formats.note import Note
-from ftdiff.tensors import DTYPES, LazyTensor
+from ftdiff.tensors import DTYPES, Halved, LazyTensor
 
 _PARTS = (".lora_a", ".lora_b")
-#: Architectures by whether llama.cpp's converter reorders the rows of q and k.
-_REORDERED = ("llama", "granite", "minicpm", "nanbeige", "olmo", "deepseek", "deci")
-_KEPT = (
-    *("qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi2", "phi3"),
-    *("gpt2", "gptneox", "falcon", "bloom", "starcoder2", "stablelm", "command-r", "glm4"),
-)
 
 
 @dataclass(frozen=True)
@@ -46,11 +41,13 @@ class TokenProduct:
 
 
 def recognises(path: Path) -> bool:
-    """Say whether the file begins as a GGUF file does; whole models are refused when opened."""
+    """Say whether the file is an adapter by its own word; models are checkpoints."""
     if path.suffix != ".gguf" or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(len(gguf.MAGIC)) == gguf.MAGIC
+    try:
+        return gguf.read_header(path).fields.get("general.type") == "adapter"
+    except BadFile:  # whoever opens it as a checkpoint says what is wrong with it
+        return False
 
 
 def open_(path: Path, base: Checkpoint | None) -> Tuned:
@@ -65,17 +62,16 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     """
     header = gguf.read_header(path)
     fields = header.fields
-    if fields.get("general.type") != "adapter" or fields.get("adapter.type") != "lora":
-        raise BadAdapter(
-            f"{path}: a GGUF file of the type {fields.get('general.type', 'model')!r}; only LoRA "
-            "adapters are read from GGUF, models as safetensors"
-        )
+    if fields.get("adapter.type") != "lora":
+        kind = fields.get("adapter.type")
+        raise BadAdapter(f"{path}: a GGUF adapter of the type {kind!r}; only LoRA is read")
     arch, alpha = fields.get("general.architecture"), fields.get("adapter.lora.alpha")
     if not isinstance(arch, str) or not isinstance(alpha, int | float) or not isfinite(alpha):
         raise BadAdapter(f"{path}: no general.architecture or no adapter.lora.alpha in its header")
     opened = Checkpoint(header.tensors, str(path), "gguf", files=(header.record,))
     modules, unmatched = group(header.tensors, _split)
-    assembly = Assembly(base, unmatched={name: _ignored(name) for name in unmatched})
+    ignored = {name: _ignored(name) for name in unmatched}
+    assembly = Assembly(base, header.tensors, unmatched=ignored)
     names = Names(base, arch)
     target = Target(base)
     for module_path, tensors in modules.items():
@@ -133,9 +129,9 @@ def _ordered(
 ) -> tuple[LazyTensor, tuple[str, ...]]:
     """Put the rows of q and k back as Hugging Face has them, or say that it could not be done."""
     leaf = {"attn_q": "q_proj", "attn_k": "k_proj"}.get(module.path.split(".")[-2], "")
-    if not leaf or arch in _KEPT or names[0] == module.path:
+    if not leaf or arch in KEPT or names[0] == module.path:
         return B, ()
-    count = heads(module.target.config, leaf, B.shape[0]) if arch in _REORDERED else None
+    count = heads(module.target.config, leaf, B.shape[0]) if arch in REORDERED else None
     if count is None:
         note = (
             "rows of q and k may be in llama.cpp's order: their norms are right, what compares "

@@ -17,6 +17,7 @@ from ftdiff.adapters.family import Module, Reading, Target
 from ftdiff.adapters.peft import folder as peft
 from ftdiff.adapters.peft.closed_forms.dora import Dora
 from ftdiff.adapters.peft.closed_forms.lora_factors import times
+from ftdiff.adapters.saved_copies import STRAY, is_copy
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added, Maker, Rebuilt, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.deltas.recipes.added import matrix
@@ -85,10 +86,13 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     kind = config.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora", "full"):
         raise BadAdapter(f"{folder / CONFIG}: fine_tune_type {kind!r} is not lora, dora or full")
-    assembly = Assembly(base)
+    assembly = Assembly(base, opened.tensors)
     target = Target(base)
     modules, plain = _sorted(opened.tensors, kind)
     for name, tensor in plain.items():
+        if kind != "full" and not is_copy(name, tensor, target):
+            assembly.unmatched[name] = STRAY
+            continue
         recipes: dict[str, Recipe] = {target.name(name, tensor.shape): Replaced(tensor)}
         assembly.add(Module(name, {}, config, target), Reading(recipes), _lost)
     scaling = _scale(config, folder) if modules else 1.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import format_of, lone_file
+from ftdiff.formats.container import Header
 from ftdiff.tensors import stamp
 
 
@@ -23,25 +25,30 @@ def find(path: Path) -> Path | None:
 
 def names(path: Path) -> tuple[str, ...]:
     """Return the names in the file that `path` means; none where there is no readable one."""
-    file = find(path)
-    return _header(file, stamp(file))[0] if file is not None else ()
+    return tuple(shapes(path))
+
+
+def shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
+    """Return the shape of each tensor, by name; none where there is no readable file."""
+    header = _of(path)
+    return {} if header is None else {name: t.shape for name, t in header.tensors.items()}
 
 
 def metadata(path: Path) -> dict[str, str]:
     """Return the file's own metadata; none where there is no readable file."""
+    header = _of(path)
+    return {} if header is None else dict(header.metadata)
+
+
+def _of(path: Path) -> Header | None:
     file = find(path)
-    return dict(_header(file, stamp(file))[1]) if file is not None else {}
+    return None if file is None else _header(file, stamp(file))
 
 
 @lru_cache(maxsize=16)
-def _header(
-    file: Path, marks: tuple[int, int, int, int]
-) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+def _header(file: Path, marks: tuple[int, int, int, int]) -> Header | None:
     known = format_of(file)
-    if known is None:
-        return (), ()
     try:
-        header = known.read_header(file)
+        return None if known is None else known.read_header(file)
     except FtdiffError:  # whoever opens the file as a checkpoint says what is wrong with it
-        return (), ()
-    return tuple(header.tensors), tuple(header.metadata.items())
+        return None

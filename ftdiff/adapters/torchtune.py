@@ -13,11 +13,11 @@ from ftdiff.adapters.bare import configured
 from ftdiff.adapters.family import Module, Reading, Target
 from ftdiff.adapters.peft.closed_forms import lora_factors
 from ftdiff.adapters.peft.closed_forms.dora import Dora
-from ftdiff.adapters.rotary_rows import Halved, heads
+from ftdiff.adapters.rotary_rows import heads
 from ftdiff.deltas.recipes import Added, Product, Rebuilt, Tuned, Unreadable
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
-from ftdiff.tensors import LazyTensor, numel
+from ftdiff.tensors import Halved, LazyTensor, numel
 
 _KEY = re.compile(r"(?P<path>.+)\.(?P<part>lora_a|lora_b|magnitude)(?P<param>\.weight)?")
 #: torchtune's modules and Hugging Face's.
@@ -44,7 +44,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_(path: Path, base: Checkpoint | None) -> Tuned:
-    """Read factors whose scale is in the file's metadata, or in a configuration beside it.
+    """Read factors whose scale is in the file's header, or in a configuration beside it.
 
     Raises
     ------
@@ -54,15 +54,15 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     file = lonefile.find(path)
     assert file is not None
     opened = open_stored(file)
-    config = configured(file, opened)
+    config, notes = configured(file, opened)
     modules, unmatched = group(opened.tensors, split)
-    assembly = Assembly(base, unmatched=unmatched)
+    assembly = Assembly(base, opened.tensors, unmatched=unmatched)
     target = Target(base)
     for module_path, tensors in modules.items():
         module = Module(_spelt(module_path, target), tensors, config, target)
         assembly.add(module, _read(module, module.path != module_path), _lost)
     kind = "dora" if any("magnitude" in parts for parts in modules.values()) else "lora"
-    return assembly.tuned(opened, config, kind=kind)
+    return assembly.tuned(opened, config, notes, kind=kind)
 
 
 def split(name: str) -> tuple[str, str] | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison.alignment import together
+from ftdiff.comparison.beside import inside
 from ftdiff.deltas.recipes import Replaced, Tuned
+from ftdiff.deltas.recipes.held import held
 from ftdiff.errors import Irreproducible
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.naming import component_order, locate
-from ftdiff.tensors import FirstRows, LazyTensor, numel, stored_as
+from ftdiff.tensors import LazyTensor, numel, stored_as
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,12 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
     BadFile, BadAdapter
         The files are not what they claim to be.
     """
-    tuned = _opened(source, None if base is None else open_checkpoint(base))
+    opened = open_base(base)
+    tuned = _opened(source, opened)
+    if opened is not None:  # keys that are parts of what the base stores as one are matched
+        _, (known,) = together(opened, [tuned])
+        lost = {name: why for name, why in known.lost.items() if name in known.recipes}
+        tuned = replace(tuned, unmatched=known.unmatched, lost=lost, notes=known.notes)
     addresses = locate(list(tuned.recipes))
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():
@@ -73,8 +81,8 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
         facts,
         tuple(_component(tuned, word, groups[word]) for word in component_order(groups)),
         _scalings(tuned),
-        tuned.unmatched,
-        tuned.notes,
+        {**tuned.unmatched, **tuned.lost},
+        (*tuned.notes, *inside(tuned)),
     )
 
 
@@ -82,10 +90,10 @@ def _opened(source: Any, base: Checkpoint | None) -> Tuned:
     try:
         return open_tuned(source, base)
     except Irreproducible as error:
-        held = open_checkpoint(source)
-        recipes = {name: Replaced(tensor) for name, tensor in held.tensors.items()}
-        notes = (*held.notes, str(error))
-        return Tuned(recipes, held.source, "irreproducible", files=held.files, notes=notes)
+        opened = open_checkpoint(source)
+        recipes = {name: Replaced(tensor) for name, tensor in opened.tensors.items()}
+        notes = (*opened.notes, str(error))
+        return Tuned(recipes, opened.source, "irreproducible", files=opened.files, notes=notes)
 
 
 def _configured(config: Mapping[str, Any]) -> dict[str, str]:
@@ -103,25 +111,11 @@ def _configured(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _tensors(tuned: Tuned) -> list[LazyTensor]:
     """Return the lazy tensors that the recipes hold, each once."""
-    held: dict[Hashable, LazyTensor] = {}
+    found: dict[Hashable, LazyTensor] = {}
     for recipe in tuned.recipes.values():
-        for _, part in _parts(recipe):
-            held[part.storage or id(part)] = part
-    return list(held.values())
-
-
-def _parts(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
-    """Yield the lazy tensors in a recipe, its maker, and what that is made of, by field name."""
-    if isinstance(thing, FirstRows):
-        yield from _parts(thing.tensor, word)
-    elif hasattr(thing, "window"):
-        yield word, thing
-    elif is_dataclass(thing):
-        for field_ in fields(thing):
-            yield from _parts(getattr(thing, field_.name), field_.name)
-    elif isinstance(thing, tuple):
-        for part in thing:
-            yield from _parts(part, word)
+        for _, part in held(recipe):
+            found[part.storage or id(part)] = part
+    return list(found.values())
 
 
 def _stored(tuned: Tuned) -> int:
@@ -152,7 +146,7 @@ def _component(tuned: Tuned, word: str, names: list[str]) -> dict[str, Any]:
 
 def _rank(recipe: Any) -> int | None:
     """Return r where the change is a product of two factors: the first axis of A."""
-    shapes = {word: part.shape for word, part in _parts(recipe)}
+    shapes = {word: part.shape for word, part in held(recipe)}
     return int(shapes["A"][0]) if shapes.get("A") and "B" in shapes else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_model, open_tuned
 from ftdiff.analyses import judgement
 from ftdiff.analyses.lineage_result import COLUMNS, Lineage
 from ftdiff.analyses.lineage_sample import Sample, sample
@@ -18,7 +18,7 @@ from ftdiff.comparison.provenance import made_of
 from ftdiff.comparison.reasons import COARSE
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
 from ftdiff.tensors import matrix_shape
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.
@@ -54,7 +54,7 @@ def lineage(
         One of them cannot be opened.
     """
     fine = _whole(open_tuned(tuned))
-    opened = [_candidate(candidate) for candidate in candidates]
+    opened = [open_model(candidate) for candidate in candidates]
     if not opened:
         raise BadCall("lineage needs at least one candidate")
     sampled = map(_of_sample, opened, sample(opened, fine, executor, progress))
@@ -85,13 +85,6 @@ def _whole(tuned: Tuned) -> Tuned:
     raise BadCall(
         f"{tuned.source}: a {tuned.kind} adapter holds a change and no weights of its base{said}"
     )
-
-
-def _candidate(source: Any) -> Checkpoint:
-    found = open_tuned(source)
-    if found.kind != "full":
-        raise BadCall(f"{found.source}: a {found.kind} adapter cannot be a parent")
-    return open_checkpoint(source)
 
 
 def _of_sample(candidate: Checkpoint, sample: Sample | None) -> Row:

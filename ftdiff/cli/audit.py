@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftdiff.cli import options
+from ftdiff.cli import output as out
 
 if TYPE_CHECKING:
     from ftdiff.comparison.result import Diff
@@ -64,4 +65,4 @@ def _diff(base: str, tuned: str | None, workers: options.Workers) -> Diff:
         assert isinstance(held, Diff)
         return held
     with workers.lent() as (executor, progress):
-        return engine.compare(base, tuned, (), executor, progress)
+        return engine.compare(base, tuned, (), executor, progress, say=out.say)

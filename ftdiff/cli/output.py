@@ -52,13 +52,12 @@ def lost_among(unreadable: Mapping[str, Mapping[str, str]]) -> bool:
 
 def too_little(diff: Diff, min_coverage: float, name: str = "") -> bool:
     """Say that a smaller share of the parameters was compared than is asked for, if so."""
-    coverage = diff.about["coverage"]
-    if coverage >= min_coverage:
-        return False
-    who = f"{name}: " if name else ""
-    asked = f"{min_coverage:.1%} are asked for"
-    say(f"ftdiff: {who}{coverage:.1%} of the parameters were compared, {asked}")
-    return True
+    from ftdiff.comparison import coverage
+
+    said = coverage.too_little(diff.about, min_coverage)
+    if said:
+        say(f"ftdiff: {name}: {said}" if name else f"ftdiff: {said}")
+    return bool(said)
 
 
 def stop_at_unreadable(diff: Diff) -> None:

@@ -35,9 +35,9 @@ def groups(columns: Columns, keys: Sequence[str]) -> dict[Key, Array]:
 
 
 def that_moved(columns: Columns) -> Array:
-    """Say which tensors moved: rows that were only added to one are no movement."""
-    added = (columns["status"] == RESHAPED) & (floats(columns["delta_sq"]) == 0)
-    moved: Array = among(columns["status"], MOVED) & ~added
+    """Say which tensors moved: rows that were only added, or a shape that nothing fits, do not."""
+    still = (columns["status"] == RESHAPED) & ~(floats(columns["delta_sq"]) > 0)
+    moved: Array = among(columns["status"], MOVED) & ~still
     return moved
 
 

@@ -7,16 +7,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from ftdiff.adapters import open_tuned
-from ftdiff.comparison import engine, few_bits
+from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison import applied_twice, engine, few_bits
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
+from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
 from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.errors import FtdiffError
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
 from ftdiff.metrics import Metric, resolve
 
 
@@ -66,8 +67,8 @@ def compare_each(
     """
     wanted = resolve(metrics)
     engine.see(device, executor)
-    opened = None if base is None or base == "-" else open_checkpoint(base)
-    found = [_opened(opened, one, tuned_is_delta) for one in tuned]
+    opened = open_base(base)
+    found = [_opened(opened, one, tuned_is_delta, say) for one in tuned]
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     sums = iter(engine.run(joined, executor, progress))
@@ -84,12 +85,15 @@ def compare_each(
     return outcomes
 
 
-def _opened(base: Checkpoint | None, tuned: Any, is_delta: bool) -> _Sibling | FtdiffError:
+def _opened(
+    base: Checkpoint | None, tuned: Any, is_delta: bool, say: Say | None
+) -> _Sibling | FtdiffError:
     try:
         fine = open_tuned(tuned, base)
         if is_delta:
             fine = as_delta(fine)
-        return _Sibling(fine, pair(base, fine))
+        plan = foretold(pair(base, fine), say)
+        return _Sibling(applied_twice.measured(base, plan.tuned or fine, plan), plan)
     except FtdiffError as error:
         return error
 

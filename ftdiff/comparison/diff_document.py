@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ftdiff.comparison.beside.kinds import SENTENCES, sentence
 from ftdiff.comparison.frame import Columns, of_rows, plain, type_of
 from ftdiff.comparison.storage import Form, Unfit
 from ftdiff.errors import one_line
@@ -18,7 +19,8 @@ FORM = Form("diff", indent=1)
 
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
-    **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources"), dict),
+    **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
+    **dict.fromkeys(("shares", "beside"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),
@@ -62,13 +64,25 @@ def _about(found: Any) -> dict[str, Any]:
             raise Unfit(f"about.{name} is {type(found[name]).__name__}")
     if not all(isinstance(reason, dict) for reason in found.get("reasons", ())):
         raise Unfit("about.reasons has no records")
-    float(found.get("coverage", 0))  # whole numbers may be beyond it
+    for reason in found.get("reasons", ()):
+        _checked(reason)
+    for share in (found.get("coverage", 0), *found.get("shares", {}).values()):
+        float(share)  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
         raise Unfit("about.files has no records")
     for name, note in found.get("spectra", {}).items():
         if wrong := _wrong(note):
             raise Unfit(f"about.spectra of {one_line(name, 200)}: {wrong}")
     return found
+
+
+def _checked(reason: Mapping[str, Any]) -> None:
+    """Check that a record of files has what its sentence is made of."""
+    if (code := str(reason.get("code"))) in SENTENCES:
+        try:
+            sentence(reason)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise Unfit(f"about.reasons: {code} lacks its data") from error
 
 
 def _wrong(note: Any) -> str:

@@ -12,11 +12,12 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from ftdiff.adapters import open_tuned
-from ftdiff.comparison import executors, few_bits, provenance
+from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison import applied_twice, executors, few_bits, provenance
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
+from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.rescaled import refined
@@ -26,7 +27,7 @@ from ftdiff.comparison.statuses import MOVED
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
 from ftdiff.errors import attempt
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
 from ftdiff.metrics import resolve
 from ftdiff.metrics.linalg import devices
@@ -79,7 +80,8 @@ def compare(
         "sums", and then "spectra", "geometry" or "entries" where metrics need more. If it has a
         method `phase(name)`, that is called as a phase begins, and what it returns instead.
     say
-        Called with a sentence, how long it will take, before long work begins.
+        Called with a sentence before long work begins: how long it will take, and what a few rows
+        of a whole checkpoint say of its base.
     tuned_is_delta
         The tuned checkpoint holds differences to the base, not weights.
     device
@@ -101,11 +103,12 @@ def compare(
     """
     wanted = resolve(metrics)
     see(device, executor)
-    opened = None if base is None or base == "-" else open_checkpoint(base)
+    opened = open_base(base)
     fine = open_tuned(tuned, opened)
     if tuned_is_delta:
         fine = as_delta(fine)
-    plan = pair(opened, fine)
+    plan = foretold(pair(opened, fine), say)
+    fine = applied_twice.measured(opened, plan.tuned or fine, plan)
     found = run(plan, executor, progress)
     grids = few_bits.on_grids(plan.changes, found, executor, progress)
     diff = gathered(opened, fine, plan, found, grids, hash=hash)
@@ -146,7 +149,7 @@ def gathered(
     about = provenance.about(base, tuned, plan, unreadable, hash=hash)
     sums = [few_bits.settled(outcome, grids.get(i)) for i, outcome in enumerate(found)]
     few = {plan.changes[i].address.name: grid for i, grid in grids.items()}
-    diff = Diff.of_rows(rows(plan, sums, tuned.unmatched, few), about)
+    diff = Diff.of_rows(rows(plan, sums, few), about)
     for note in few_bits.notes([*few.values()], _moved_matrices(diff)):
         about["notes"].append(str(note))
         about["reasons"].append(note.record())

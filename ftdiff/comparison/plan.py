@@ -1,13 +1,17 @@
-"""Pair base and tuned by name; nothing is read, and what cannot be paired is named."""
+"""Pair base and tuned by name; hardly anything is read, and what cannot be paired is named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftdiff.comparison.alignment import aligned
-from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
+from ftdiff.adapters.loading import places
+from ftdiff.comparison.alignment import aligned, vocabulary
+from ftdiff.comparison.coverage import Coverage, of_files
+from ftdiff.comparison.misfit import nothing_at_all, nothing_in_common
+from ftdiff.comparison.reasons import SAVED
+from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable, is_saved
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
 from ftdiff.formats.note import Note
@@ -44,13 +48,25 @@ class Plan:
     added, removed
         Tensors of one side only.
     reshaped
-        Tensors whose shapes differ; those with common rows are also among the changes.
+        Tensors whose shapes differ, or whose rows stand in another order; those with common rows
+        are also among the changes.
     renamed
         Base name by tuned name, where the spelling differs.
     tensors
         What headers tell of every tensor, by name: the frame's columns up to the sums.
     notes
         How the two sides were brought together where names alone did not, in sentences.
+    unmatched
+        Keys of the files that led to no change, and the changes that no tensor of the base was
+        found for, each with the reason.
+    sides
+        What is compared of either side.
+    base, tuned
+        Both sides as they were paired, under the base's names.
+    twice
+        Tensors whose base stands under another name too: a tied head, a layer that was copied.
+    kinship
+        What a sample says of a whole checkpoint, as `about` of a diff holds it.
     """
 
     changes: tuple[Change, ...]
@@ -61,22 +77,17 @@ class Plan:
     renamed: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    unmatched: Mapping[str, str] = field(default_factory=dict)
+    sides: Coverage = field(default_factory=Coverage)
+    base: Checkpoint | None = None
+    tuned: Tuned | None = None
+    twice: frozenset[str] = frozenset()
+    kinship: Mapping[str, Any] | None = None
 
     @property
     def coverage(self) -> float:
-        """The share of both sides' parameters that is compared, or known to be untouched."""
-        sizes = {name: numel(facts["shape"]) for name, facts in self.tensors.items()}
-        apart = {*self.added, *self.removed}
-        compared = {
-            change.address.name: numel(change.recipe.shape)
-            for change in self.changes
-            if change.address.name not in apart
-        }
-        covered = sum(compared.values()) + sum(sizes[name] for name in self.untouched)
-        lost = sum(sizes[name] for name in apart)
-        partial = sum(sizes[name] - compared.get(name, 0) for name in self.reshaped)
-        whole = covered + lost + partial
-        return covered / whole if whole else 0.0
+        """The smaller share of the two sides' parameters that is compared."""
+        return min(self.sides.shares().values())
 
 
 def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
@@ -87,68 +98,176 @@ def pair(base: Checkpoint | None, tuned: Tuned) -> Plan:
     Mismatch
         There is nothing to compare at all.
     """
-    if not tuned.recipes:
-        raise Mismatch(f"{tuned.source}: empty: it holds no tensor that could be compared")
+    if not tuned.recipes and (base is not None or not tuned.unmatched):
+        raise Mismatch(nothing_at_all(tuned))
     if base is None:
         return _alone(tuned)
     if tuned.layout:
         base = base.arranged(tuned.layout)
+    stored = base.tensors
     base, tuned, notes = aligned(base, tuned)
-    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
-    wanted = {
-        name: recipe.shape
-        for name, recipe in tuned.recipes.items()
-        if not isinstance(recipe, Beside)  # whatever it is called, it is no base tensor's
-    }
-    pairs = pair_names(shapes, wanted)
+    notes = (*notes, *places.notes(tuned, base))
+    plan = _paired(base, tuned, notes, _twice(stored, base.tensors))
+    if not plan.changes and not any("home" in one.data for one in notes):
+        raise Mismatch(nothing_in_common(base, tuned))
+    return plan
+
+
+def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: frozenset[str]) -> Plan:
+    """Pair both sides, as the steps have brought them together, by their names."""
+    pairs = _pairs(base, tuned)
     added = tuple(name for name in tuned.recipes if name not in pairs)
-    addresses = locate([*base.tensors, *added])
+    addresses = locate(n for n in (*base.tensors, *added) if n not in tuned.places)
+    addresses |= tuned.places
     changes: list[Change] = []
     reshaped: list[str] = []
     tensors: dict[str, dict[str, Any]] = {
         name: _facts(addresses[name], tensor, None) for name, tensor in base.tensors.items()
     }
+    compared: dict[str, tuple[str, float]] = {}
     for name, recipe in tuned.recipes.items():
         found = pairs.get(name)
         if found is None:
             tensors[name] = _facts(addresses[name], None, recipe)
             if isinstance(recipe, Beside):
                 changes.append(Change(addresses[name], None, recipe))
+            if _stands_alone(tuned, name):
+                compared[name] = name, 1.0
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
-        fitted = recipe.fitted(tensor.shape)
-        tensors[found] = _facts(addresses[found], tensor, recipe)
-        if fitted is recipe:
-            tensors[found]["shape"] = tensor.shape
-            changes.append(Change(addresses[found], tensor, recipe))
-            continue
-        reshaped.append(found)
-        if fitted is not None:
-            shared = FirstRows(tensor, fitted.shape[0])
-            changes.append(Change(addresses[found], shared, fitted))
-    paired = set(pairs.values())
-    rest = tuple(name for name in base.tensors if name not in paired)
-    if not changes:
-        raise Mismatch(_nothing_in_common(base, tuned))
+        change, tensors[found] = _change(addresses[found], tensor, recipe)
+        if change is None or change.base is not tensor or change.recipe is not recipe:
+            reshaped.append(found)
+        if change is not None:
+            changes.append(change)
+            if not isinstance(change.recipe, Unreadable):
+                compared[found] = found, _part(change.recipe, recipe)
+    rest = {*base.tensors} - {*pairs.values()}
+    left = tuple(name for name in base.tensors if name in rest)
+    untouched = left if tuned.kind != "full" else ()
+    spelled = {tuned.spelled.get(name, name): found for name, found in pairs.items()}
     return Plan(
         changes=tuple(changes),
-        untouched=rest if tuned.kind != "full" else (),
+        untouched=untouched,
         added=added,
-        removed=rest if tuned.kind == "full" else (),
+        removed=left if tuned.kind == "full" else (),
         reshaped=tuple(reshaped),
-        renamed={name: found for name, found in pairs.items() if name != found},
+        renamed={name: found for name, found in spelled.items() if name != found},
         tensors=tensors,
         notes=notes,
+        unmatched={**tuned.unmatched, **_lost(tuned, added)},
+        sides=Coverage(
+            _of_base(base, changes, {*untouched}, twice),
+            of_files(tuned.respelled(pairs), compared),
+        ),
+        base=base,
+        tuned=tuned.respelled(pairs),
+        twice=twice,
     )
+
+
+def _pairs(base: Checkpoint, tuned: Tuned) -> dict[str, str]:
+    """Return the base's name by the fine-tune's, for recipes that change a base tensor."""
+    shapes = {name: tensor.shape for name, tensor in base.tensors.items()}
+    wanted = {
+        name: recipe.shape
+        for name, recipe in tuned.recipes.items()
+        # whatever these are called, they are no base tensor's
+        if not isinstance(recipe, Beside) and (name in shapes or name not in tuned.places)
+    }
+    return pair_names(shapes, wanted)
+
+
+def _change(
+    address: Address, base: LazyTensor, recipe: Recipe
+) -> tuple[Change | None, dict[str, Any]]:
+    """Return what of a change fits its base, if anything does, and what headers tell of it."""
+    facts = _facts(address, base, recipe)
+    if (matched := vocabulary.reordered(address, base, recipe)) is not None:
+        return Change(address, *matched), facts
+    fitted = recipe.fitted(base.shape)
+    if fitted is None and address.block in vocabulary.BLOCKS:
+        fitted = vocabulary.first_rows(recipe, base.shape)
+    if fitted is recipe:
+        return Change(address, base, recipe), {**facts, "shape": base.shape}
+    if fitted is None:
+        return None, facts
+    return Change(address, FirstRows(base, fitted.shape[0]), fitted), facts
+
+
+def _part(fitted: Recipe, recipe: Recipe) -> float:
+    whole = numel(recipe.shape)
+    return numel(fitted.shape) / whole if whole else 1.0
+
+
+def _of_base(
+    base: Checkpoint, changes: Sequence[Change], untouched: set[str], twice: frozenset[str]
+) -> dict[str, tuple[int, int]]:
+    """Return how much of each base tensor is compared or known, and of how much."""
+    known = {
+        change.address.name: numel(change.base.shape)
+        for change in changes
+        if change.base is not None and not isinstance(change.recipe, Unreadable)
+    }
+    sizes = {name: numel(t.shape) for name, t in base.tensors.items() if name not in twice}
+    known |= {name: size for name, size in sizes.items() if name in untouched}
+    return {name: (known.get(name, 0), size) for name, size in sizes.items()}
+
+
+def _stands_alone(tuned: Tuned, name: str) -> bool:
+    """Say whether a recipe needs no tensor of the base: an adapter's own module, saved whole."""
+    own = isinstance(tuned.recipes[name], Beside | Replaced) and name not in tuned.lost
+    return own and tuned.kind != "full"
+
+
+def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
+    """Return the changes of an adapter for which the base has no tensor; a saved module is none."""
+    found = {}
+    for name in added if tuned.kind != "full" else ():
+        recipe = tuned.recipes[name]
+        if name in tuned.lost:
+            found[name] = tuned.lost[name]
+        elif isinstance(recipe, Unreadable):
+            found[name] = recipe.reason
+        elif not _stands_alone(tuned, name):
+            found[name] = "no tensor of the base has this name"
+    return found
+
+
+def _twice(stored: Mapping[str, LazyTensor], paired: Mapping[str, LazyTensor]) -> frozenset[str]:
+    """Return the names that pairing gave to tensors of the base which have one of their own."""
+    own = {*stored.values()}
+    more = [name for name in paired if name not in stored]
+    return frozenset(name for name in more if paired[name] in own)
 
 
 def _alone(tuned: Tuned) -> Plan:
     addresses = locate(list(tuned.recipes))
+    compared = {
+        name: (name, 1.0)
+        for name, recipe in tuned.recipes.items()
+        if numel(recipe.shape) and not isinstance(recipe, Unreadable)
+    }
     return Plan(
         changes=tuple(Change(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()),
         tensors={n: _facts(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()},
+        unmatched=tuned.unmatched,
+        sides=Coverage(None, of_files(tuned, compared)),
+        notes=_left_out(tuned),
+        tuned=tuned,
     )
+
+
+def _left_out(tuned: Tuned) -> tuple[Note, ...]:
+    """Say that what an adapter's file holds in place of weights has no change without a base."""
+    names = [name for name, recipe in tuned.recipes.items() if is_saved(recipe)]
+    if not names or tuned.kind == "full":
+        return ()
+    count = f"{len(names):,} saved tensors are" if len(names) > 1 else "1 saved tensor is"
+    text = f"{count} left out: without a base {'their' if len(names) > 1 else 'its'} change is "
+    text += f"unknown ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+    return (Note(SAVED, text, tensors=names),)
 
 
 def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> dict[str, Any]:
@@ -172,11 +291,3 @@ def _readable(recipe: Recipe, base: LazyTensor) -> Recipe:
 
 def _tuned_dtype(recipe: Recipe) -> str | None:
     return stored_as(recipe.tensor) if isinstance(recipe, Replaced) else recipe.dtype or None
-
-
-def _nothing_in_common(base: Checkpoint, tuned: Tuned) -> str:
-    here, there = next(iter(base.tensors), "nothing"), next(iter(tuned.recipes))
-    return (
-        f"{tuned.source}: none of its {len(tuned.recipes)} tensors fits one of {base.source}: "
-        f"{there!r} against {here!r}; is this the right base?"
-    )

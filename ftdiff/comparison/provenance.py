@@ -9,15 +9,18 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ftdiff.adapters import account
+from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.formats.ties import says_tied
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
@@ -77,30 +80,45 @@ def about(
     ----
     base, tuned, kind
         Sources, and what the fine-tune is: "full", "lora", ….
-    coverage
-        Share of both sides' parameters that is compared.
+    coverage, shares
+        The smaller share of the two sides' parameters that was compared; and each side's: of the
+        base (where there is one) and of the fine-tune's files. See `Coverage`.
+    parts
+        How many tensors the fine-tune's files hold, and parameters: given, and of these read,
+        unreadable and unmatched, which add up to them.
     counts
         Number of tensors by what became of them while pairing.
     renamed
         Base name by tuned name, where the spelling differs.
     unmatched, unreadable
-        Adapter keys without a recipe and tensors that could not be read, each with the reason.
+        Keys without a recipe, changes without a tensor of the base, and tensors that could not be
+        read, each with the reason.
     scalings
         The factor of each adapted tensor and where it came from.
     notes, reasons
         What is odd in the files, in sentences, and as records of a code and its data.
+    kinship
+        Of a whole checkpoint, what a few rows told before the rest was read: the `verdict`
+        ("identical", "family" or "unrelated"), the median `cosine`, and of how many `matrices`.
     adapter, config
         What an adapter's configuration, and each side's model configuration, say that an audit
         holds against the files.
+    beside
+        What lies beside the weights of each side: settings, code, pickles. What differs or may
+        run is among the notes.
     sources, versions, created
         See `made_of`.
     """
-    notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes]
+    held, beside = beside_weights(base, tuned, _rows(plan))
+    notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes, *beside]
+    shares = plan.sides.shares(unreadable)
     return {
         "base": base.source if base is not None else None,
         "tuned": tuned.source,
         "kind": tuned.kind,
-        "coverage": plan.coverage,
+        "coverage": min(shares.values()),
+        "shares": shares,
+        "parts": _parts(tuned, plan, unreadable),
         "counts": {
             "measured": len(plan.changes) - len(unreadable),
             "untouched": len(plan.untouched),
@@ -110,11 +128,12 @@ def about(
             "unreadable": len(unreadable),
         },
         "renamed": dict(plan.renamed),
-        "unmatched": dict(tuned.unmatched),
+        "unmatched": dict(plan.unmatched),
         "unreadable": dict(unreadable),
         "scalings": dict(tuned.scalings),
         "notes": list(map(str, notes)),
         "reasons": [note.record() for note in notes if isinstance(note, Note)],
+        **({"kinship": dict(plan.kinship)} if plan.kinship is not None else {}),
         "files": {
             "base": [dict(file) for file in (base.files if base is not None else ())],
             "tuned": [dict(file) for file in tuned.files],
@@ -124,8 +143,19 @@ def about(
             "base": _model(base.config if base is not None else {}),
             "tuned": _model(tuned.config if tuned.kind == "full" else {}),
         },
+        "beside": held,
         **made_of(base=[base], tuned=[tuned], hash=hash),
     }
+
+
+def _rows(plan: Plan) -> int | None:
+    """Return how many rows the fine-tune's only embedding of tokens has; None where not known."""
+    found = [
+        facts["shape"]
+        for facts in plan.tensors.values()
+        if facts["component"] == "embed.tokens" and facts["param"] == "weight"
+    ]
+    return int(found[0][0]) if len(found) == 1 and len(found[0]) == 2 else None
 
 
 def version() -> str:
@@ -181,12 +211,21 @@ def _of_pages(file: BinaryIO, size: int) -> str:
     return digest.hexdigest()
 
 
+def _parts(tuned: Tuned, plan: Plan, unreadable: Collection[str]) -> dict[str, dict[str, int]]:
+    paired = plan.tuned or tuned  # its recipes stand under the base's names
+    measured = {change.address.name for change in plan.changes}
+    unfit = [name for name in plan.reshaped if name not in measured]
+    return account.counts(paired, account.fates(paired, plan.unmatched, {*unreadable, *unfit}))
+
+
 def _adapter(tuned: Tuned) -> dict[str, Any]:
     return _plain(tuned.config, _OF_ADAPTER) if tuned.kind != "full" else {}
 
 
 def _model(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _plain(config, ("model_type", "num_hidden_layers", "vocab_size", "tie_word_embeddings"))
+    told = _plain(config, ("model_type", "num_hidden_layers", "vocab_size"))
+    ties = says_tied(config)
+    return told if ties is None else {**told, "tie_word_embeddings": ties}
 
 
 def _plain(config: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:

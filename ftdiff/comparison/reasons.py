@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEAD = "dead"
 #: Another shape than the base's: only the common rows, or nothing, were compared.
 COMMON_ROWS, OTHER_SHAPE = "common-rows", "other-shape"
+#: A vocabulary's rows stand in another order, and each was compared with the one that it is.
+REORDERED = "reordered-rows"
 #: It holds NaN or Inf.
 NONFINITE = "nonfinite"
 #: A side is stored quantised: its own rounding is in the change, by how much is unknown.
@@ -33,12 +35,20 @@ FEW_BITS = "few-bits"
 ZERO_BASE = "zero-base"
 #: A key of the fine-tune's files that led to no change.
 UNMATCHED = "unmatched"
+#: Its file holds weights, of which the change is unknown without a base; of the files, which.
+SAVED = "saved-without-base"
+#: Of the files: a side uses a parameter under a second name, which the other side stores.
+TIED = "tied"
+#: Of the files: layers were inserted, removed, copied or put in another order.
+LAYERS = "layers"
+#: Of the files: a few rows say that it is no relative of the base.
+KINSHIP = "kinship"
 #: It could not be read.
 UNREADABLE = "unreadable"
 #: Codes of tensors.
 TENSOR_REASONS = (
-    *(DEAD, COMMON_ROWS, OTHER_SHAPE, NONFINITE, COARSE, FEW_BITS, ZERO_BASE),
-    *(UNMATCHED, UNREADABLE),
+    *(DEAD, COMMON_ROWS, OTHER_SHAPE, REORDERED, NONFINITE, COARSE, FEW_BITS, ZERO_BASE),
+    *(UNMATCHED, SAVED, UNREADABLE),
 )
 
 

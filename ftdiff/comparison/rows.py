@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftdiff.comparison import few_bits, reasons
+from ftdiff.comparison.alignment.vocabulary import is_reordered
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.reasons import noted
 from ftdiff.comparison.statuses import (
@@ -18,7 +19,7 @@ from ftdiff.comparison.statuses import (
     UNTOUCHED,
 )
 from ftdiff.deltas.moments import Moments
-from ftdiff.deltas.recipes import Replaced
+from ftdiff.deltas.recipes import Replaced, is_saved
 from ftdiff.errors import one_line
 from ftdiff.formats.note import Note
 from ftdiff.formats.quantised.grids import Grid
@@ -28,7 +29,6 @@ from ftdiff.tensors import is_quantised, numel, stored_as
 def rows(
     plan: Plan,
     found: Sequence[Moments | str],
-    unmatched: Mapping[str, str],
     grids: Mapping[str, Grid],
 ) -> list[dict[str, Any]]:
     """Return a row for every tensor of either side.
@@ -39,8 +39,6 @@ def rows(
         What was paired.
     found
         For each of its changes: moments, or the complaint where it could not be read.
-    unmatched
-        Keys of the fine-tune's files that led to no change, each with the reason.
     grids
         By tensor, the few bits that the base's values are rounded to.
     """
@@ -61,10 +59,13 @@ def rows(
         elif status == RESHAPED:
             told = "another shape than the base's: nothing of it could be compared"
             row |= noted([Note(reasons.OTHER_SHAPE, told)])
+        elif name in plan.unmatched:
+            row |= noted([Note(reasons.UNMATCHED, plan.unmatched[name])])
         made.append(row)
     return made + [
         {"tensor": key, "status": ADDED, **noted([Note(reasons.UNMATCHED, why)])}
-        for key, why in unmatched.items()
+        for key, why in plan.unmatched.items()
+        if key not in plan.tensors
     ]
 
 
@@ -98,9 +99,15 @@ def _notes(change: Change, status: str, sums: Mapping[str, Any]) -> list[Note]:
     notes = []
     if status == IDENTICAL and not change.recipe.dtype:
         notes.append(Note(reasons.DEAD, "dead: the adapter names it, and ΔW is exactly zero"))
-    if status == RESHAPED:
+    if is_reordered(change.base, change.recipe):
+        many = f"{change.recipe.shape[0]:,} rows"
+        told = f"the base's rows in another order: {many} were compared with those they come from"
+        notes.append(Note(reasons.REORDERED, told))
+    elif status == RESHAPED:
         common = f"{change.recipe.shape[0]} common rows were compared"
         notes.append(Note(reasons.COMMON_ROWS, f"another shape than the base's: {common}"))
+    if status == ADDED and is_saved(change.recipe):
+        notes.append(Note(reasons.SAVED, "saved whole: without a base its change is unknown"))
     broken = {side: sums[f"nonfinite_{side}"] for side in ("base", "tuned")}
     if any(broken.values()):
         counts = " and ".join(f"{count} in {side}" for side, count in broken.items() if count)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ftdiff.comparison.aggregation import Over
 from ftdiff.comparison.result import Diff
 
+#: The share of an adapter that has to be compared for a number of everything.
+_MOST = 0.5
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -64,11 +67,35 @@ def scope(diff: Diff, over: Over = "all") -> Scope:
     )
 
 
+def withheld(diff: Diff) -> str:
+    """Say why no number of everything is given; "" where one is.
+
+    None is where most of an adapter found no place in the base: what is left is not the adapter.
+    """
+    about = diff.about
+    share = (about.get("shares") or {}).get("tuned", 1.0)
+    unmatched = about.get("unmatched") or {}
+    if share >= _MOST or not unmatched or about.get("kind") == "full" or not about.get("base"):
+        return ""
+    modules = sum(name in unmatched for name in _named(diff))
+    if not modules:
+        return f"{1 - share:.1%} of the adapter led to no change of the base"
+    count = modules + int(scope(diff).counted)
+    return f"{modules:,} of {count:,} modules of the adapter have no place in the base"
+
+
+def _named(diff: Diff) -> list[str]:
+    shapes = zip(diff.columns["tensor"], diff.columns["shape"], strict=True)
+    return [str(name) for name, shape in shapes if shape is not None]
+
+
 def headline(diff: Diff, metric: str = "relative_norm") -> str:
     """Return a metric of everything and what it is over; over what moved too where that differs.
 
     Empty where there is no value, as of a relative norm without a base.
     """
+    if why := withheld(diff):
+        return f"not given: {why}"
     whole, moved = (diff.whole(over).get(metric) for over in ("all", "moved"))
     every, some = scope(diff), scope(diff, "moved")
     if whole is None and moved is None:

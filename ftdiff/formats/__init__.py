@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
-from ftdiff.formats import memory, safetensors, torch_zip
+from ftdiff.formats import dcp, gguf_model, memory, safetensors, torch_zip
 from ftdiff.formats.checkpoint import Checkpoint
-from ftdiff.formats.container import Format, Header
+from ftdiff.formats.container import ADAPTERS_ARE_CALLED, Format, Header
 from ftdiff.formats.quantised import Broken, Quantised, dequantising
 from ftdiff.formats.unread import why_unread
 from ftdiff.registry import Registry
@@ -26,16 +26,24 @@ __all__ = [
     "Format",
     "Header",
     "Quantised",
+    "adapter_in",
     "find",
     "format_of",
     "lone_file",
+    "model_in",
     "open_checkpoint",
     "open_stored",
 ]
 
 #: Asked in this order: of a folder's files, those of the first format that has any.
 FORMATS: Registry[Format] = Registry(
-    "checkpoint format", {"safetensors": safetensors.FORMAT, "torch": torch_zip.FORMAT}
+    "checkpoint format",
+    {
+        "safetensors": safetensors.FORMAT,
+        "torch": torch_zip.FORMAT,
+        "dcp": dcp.FORMAT,
+        "gguf": gguf_model.FORMAT,
+    },
 )
 
 
@@ -54,6 +62,16 @@ def find(path: Path, stem: str) -> Path | None:
         return path if known is not None and known.stem(path) == stem else None
     named = (path / f"{stem}{known.suffix}" for known in FORMATS.values())
     return next((file for file in named if file.is_file()), None)
+
+
+def model_in(folder: Path) -> Path | None:
+    """Return the file, the index, or the first shard of a whole model's weights in a folder."""
+    return next(filter(None, (known.model_in(folder) for known in FORMATS.values())), None)
+
+
+def adapter_in(folder: Path) -> Path | None:
+    """Return the file of an adapter's weights in a folder, by the names that tools give it."""
+    return next(filter(None, (find(folder, stem) for stem in ADAPTERS_ARE_CALLED)), None)
 
 
 def lone_file(folder: Path) -> Path | None:

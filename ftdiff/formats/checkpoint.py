@@ -47,7 +47,8 @@ class Checkpoint:
 
     def arranged(self, layout: Mapping[str, str]) -> Checkpoint:
         """Return the same tensors under other names: some twice, some not at all."""
-        return replace(self, tensors={new: self.tensors[old] for new, old in layout.items()})
+        held = {new: self.tensors[old] for new, old in layout.items() if old in self.tensors}
+        return replace(self, tensors=held)
 
 
 def parse_json(text: str, **options: Any) -> Any:
@@ -68,8 +69,8 @@ def _decoded(raw: bytes) -> str:
     return raw.decode(json.detect_encoding(raw))
 
 
-def read_json(path: Path, *, halves: bool = False) -> dict[str, Any]:
-    """Read a JSON object from a small file.
+def read_json(path: Path, *, halves: bool = False, largest: int = _LARGEST_JSON) -> dict[str, Any]:
+    """Read a JSON object from a small file: of at most `largest` bytes.
 
     With `halves`, texts may hold half a character, as a tokenizer's do; whoever asks shows them.
 
@@ -80,7 +81,7 @@ def read_json(path: Path, *, halves: bool = False) -> dict[str, Any]:
     """
     try:
         size = stamp(path)[2]
-        if size > _LARGEST_JSON:
+        if size > largest:
             raise BadFile(f"{path}: {size} bytes is too large for a configuration")
         text = _decoded(path.read_bytes())
         found = json.loads(text) if halves else parse_json(text)

@@ -6,18 +6,21 @@ Files of every format lie in the same ways: one alone, shards with an index, or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import Checkpoint, read_config, read_json
+from ftdiff.formats.copies import averages
 from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
 
 #: How PEFT calls an adapter's weights, before the suffix.
 ADAPTER = "adapter_model"
+#: How PEFT and MLX-LM do.
+ADAPTERS_ARE_CALLED = (ADAPTER, "adapters")
 _INDEX = ".index.json"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 
@@ -34,6 +37,8 @@ class Header:
         The file's own metadata, where the format has some.
     notes
         What is odd in the file but readable.
+    config
+        What it says of the model's configuration, as `config.json` would.
     record
         Its "name", "bytes" and "header_sha256", for provenance.
     """
@@ -42,6 +47,7 @@ class Header:
     record: Mapping[str, Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Format:
     name: str
     suffix: str
     read_header: Callable[[Path], Header]
-    models: tuple[str, ...] = ("model", "diffusion_pytorch_model")
+    models: tuple[str, ...] = ("model", "diffusion_pytorch_model", "consolidated")
     others: tuple[str, ...] = ()
     weights: Callable[[str], bool] = bool
 
@@ -80,6 +86,17 @@ class Format:
     def holds_model(self, path: Path) -> bool:
         """Say whether a file is called as the weights of a whole model are."""
         return self.stem(path) in self.models
+
+    def model_in(self, folder: Path) -> Path | None:
+        """Return the file, the index or the first shard of a whole model's weights in a folder."""
+        for stem in self.models:
+            for ending in (self.suffix, f"{self.suffix}{_INDEX}"):
+                if (folder / f"{stem}{ending}").is_file():
+                    return folder / f"{stem}{ending}"
+        shards = ((_SHARD.fullmatch(self.stem(file) or ""), file) for file in self.files(folder))
+        return next(
+            (file for shard, file in shards if shard and shard["stem"] in self.models), None
+        )
 
     def files(self, folder: Path) -> list[Path]:
         """Return the files of this format in a folder (never its sub-folders), sorted by name."""
@@ -113,12 +130,12 @@ class Format:
             single = folder / f"{stem}{self.suffix}"
             index = folder / f"{stem}{self.suffix}{_INDEX}"
             if single.is_file():
-                text = f"{index.name} is ignored: {single.name} comes first"
-                ignored = (Note("index-ignored", text),)
-                notes = ignored if index.is_file() else ()
+                notes = tuple(self._beside(folder, single, index))
                 return self._open_files([single], str(folder), config, notes)
             if index.is_file():
-                return self._open_index(index, str(folder), config)
+                opened = self._open_index(index, str(folder), config)
+                notes = tuple(self._beside(folder, index, None, opened.files))
+                return replace(opened, notes=(*opened.notes, *notes))
         files = self.files(folder)
         shards = [_SHARD.fullmatch(self.stem(file) or "") for file in files]
         if len(files) > 1 and not (all(shards) and len({m["stem"] for m in shards if m}) == 1):
@@ -130,6 +147,29 @@ class Format:
             lost = f"{missing[0]}{self.suffix} is missing"
             raise BadFile(f"{folder}: {lost} ({len(files)} shards are here)")
         return self._open_files(files, str(folder), config)
+
+    def _beside(
+        self,
+        folder: Path,
+        read: Path,
+        index: Path | None,
+        opened: Iterable[Mapping[str, Any]] = (),
+    ) -> Iterator[Note]:
+        """Name what else of this format lies in a folder, and is not read."""
+        mine = {read.name, *(str(record["name"]) for record in opened)}
+        rest = [file.name for file in self.files(folder) if file.name not in mine]
+        rest = [name for name in rest if name.removesuffix(self.suffix) not in ADAPTERS_ARE_CALLED]
+        if index is not None and index.is_file():
+            shards = [name for name in rest if _SHARD.fullmatch(name.removesuffix(self.suffix))]
+            rest = [name for name in rest if name not in shards]
+            other = f"the {len(shards)} shards that lie here may hold other weights"
+            other = other if shards else "none of its shards lies here"
+            text = f"{index.name} is ignored: {read.name} comes first; {other}"
+            yield Note("index-ignored", text, read=read.name, unread=[index.name, *shards])
+        if rest:
+            shown = ", ".join(rest[:5]) + (", …" if len(rest) > 5 else "")
+            text = f"{shown} beside {read.name}: not read, and may hold other weights"
+            yield Note("beside-unread", text, read=read.name, unread=rest)
 
     def _open_index(self, index: Path, source: str, config: dict[str, Any]) -> Checkpoint:
         weight_map = read_json(index).get("weight_map")
@@ -164,6 +204,7 @@ class Format:
             records.append(header.record)
             metadata.update(header.metadata)
             notes = (*notes, *header.notes)
+            config = {**header.config, **config}
             for name, tensor in header.tensors.items():
                 home = (weight_map or {}).get(name)
                 if home not in (None, file.name):
@@ -175,6 +216,7 @@ class Format:
         if unindexed:
             text = f"{unindexed} tensors are in the shards but not in the index; kept"
             notes = (*notes, Note("unindexed", text, tensors=unindexed))
+        notes = (*notes, *averages(tensors))
         return Checkpoint(tensors, source, self.name, config, tuple(records), metadata, notes)
 
 

@@ -3,8 +3,7 @@
 The format is a magic word, a version, two counts, typed key-value pairs, tensor records, and the
 data, aligned (ggml's `docs/gguf.md`). Lengths are little-endian 64-bit numbers.
 
-It is not in `FORMATS`, which would open whole models: their names and the order of their rows are
-llama.cpp's, so that only its adapters are read, by `adapters/llama_cpp`.
+What a model's tensors are is said by `gguf_model`; what an adapter's are, by `adapters/llama_cpp`.
 """
 
 from __future__ import annotations
@@ -37,6 +36,8 @@ _SCALARS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
+#: What the dtype of a type that is stored in blocks begins with; its number follows.
+TYPE = "ggml type "
 #: ggml's numbers of the types that are stored entry by entry, as safetensors names them.
 _DTYPES = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
 _SIZES = {"F32": 4, "F16": 2, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F64": 8, "BF16": 2}
@@ -127,7 +128,7 @@ class _Reader:
             raise BadFile(f"{self.path}: {name!r} has {sides} dimensions")
         shape = tuple(self.number("Q") for _ in range(sides))[::-1]  # the fastest comes first
         kind, offset = self.number("I"), self.number("Q")
-        return name, shape, _DTYPES.get(kind, f"ggml type {kind}"), offset
+        return name, shape, _DTYPES.get(kind, f"{TYPE}{kind}"), offset
 
     def number(self, code: str) -> Any:
         """Read one number of a `struct` code."""

@@ -21,6 +21,8 @@ def refuse_pointer(path: Path) -> None:
     BadFile
         It is one: the bytes are elsewhere, so many, and this is how they come.
     """
+    if not path.is_file():  # a pipe would be waited for
+        return
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST)

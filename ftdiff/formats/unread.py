@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,14 +11,10 @@ from ftdiff.formats.pointers import refuse_pointer
 
 _DCP = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pt"
 _SAFE = "then save its tensors as safetensors (safetensors.torch.save_file)"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
+_SAVED = re.compile(rb'\s*\{\s*"format":\s*"ftdiff\.')
+_PICKLES = ("*.pkl", "*.pickle", "*.joblib")
 #: What of a folder's names shows who wrote it, what that is, and the way out. Asked in this order.
 _WRITTEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (
-        ("*.distcp",),
-        "an FSDP/DCP checkpoint, in shards of every rank",
-        f"`{_DCP}`, {_SAFE}; of accelerate's also `accelerate merge-weights FOLDER OUT`",
-    ),
     (
         ("pytorch_model_fsdp_*/", "sharded_state_dict*/"),
         "an FSDP checkpoint of accelerate, in shards of every rank",
@@ -50,7 +47,6 @@ _WRITTEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "from_pretrained(..., from_flax=True) of transformers 4, and save_pretrained again",
     ),
     (("*.onnx",), "an ONNX export", "compare the checkpoint that it was exported from"),
-    (("*.gguf",), "a GGUF model", "compare the safetensors that it was converted from"),
     (
         _PICKLES,
         "a pickle, which can run code when it is read",
@@ -82,6 +78,12 @@ def why_unread(path: Path, suffixes: Iterable[str]) -> str:
             refuse_pointer(entry)
     if not folder:
         refuse_pointer(path)
+    saved = next((entry for entry in entries if _SAVED.match(_head(entry))), None)
+    if saved is not None:
+        return (
+            f"{saved}: a saved result of ftdiff, and no weights: `ftdiff findings`, `plot` and "
+            "`report` open it, and `audit` a saved diff"
+        )
     for globs, what, way in _WRITTEN:
         found = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
         if found:
@@ -94,12 +96,21 @@ def why_unread(path: Path, suffixes: Iterable[str]) -> str:
     return f"{path}: no weights here ({_looked(path, names, suffixes)})"
 
 
+def _head(file: Path) -> bytes:
+    if file.suffix != ".json" or not file.is_file():
+        return b""
+    with file.open("rb") as opened:
+        return opened.read(64)
+
+
 def _looked(path: Path, names: list[str], suffixes: list[str]) -> str:
     inside = [
         name.rstrip("/")
         for name in names
-        if name.endswith("/") and any([*(path / name).glob(f"*{end}")] for end in suffixes)
+        if name.endswith("/") and any(any((path / name).glob(f"*{end}")) for end in suffixes)
     ]
+    if not inside and "snapshots/" in names:
+        inside = [f"snapshots/{entry.name}" for entry in sorted((path / "snapshots").iterdir())]
     if inside:
         return f"they are in {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}: name one"
     looked = ", ".join(f"*{suffix}" for suffix in suffixes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ftdiff.naming.layer_lists import Place, cut
 from ftdiff.naming.stacks import Stacks
@@ -94,7 +95,11 @@ def locate(names: Iterable[str]) -> dict[str, Address]:
     >>> place.layer, place.component, place.param
     (1, 'attn.q', 'weight')
     """
-    ordered = dict.fromkeys(names)
+    return dict(_located(tuple(dict.fromkeys(names))))
+
+
+@lru_cache(maxsize=8)  # the names of a base, and of what is held against it, are asked for again
+def _located(ordered: tuple[str, ...]) -> dict[str, Address]:
     words = read_words()
     cuts = cut(ordered, words)
     places = {one.place for one in cuts}

@@ -6,14 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from ftdiff.naming import strip_wrappers
+from ftdiff.naming.towers import same_tower
+from ftdiff.naming.translation import translations
 
 
 class Spellings:
     """Names of a base, to be found under the spelling of another file.
 
-    A name is found if it is the same, or the same without wrapper words, or if its longest common
-    suffix with the base's names is unique. Shapes, where given, have to agree up to the number of
-    rows, so that a grown vocabulary is still found.
+    A name is found if it is the same, or the same without wrapper words, or the same in another
+    public spelling of the architecture, or if its longest common suffix with the base's names is
+    unique. Shapes, where given, have to agree up to the number of rows, so that a grown vocabulary
+    is still found. A name of one part of a pipeline is never found in another.
 
     Examples
     --------
@@ -26,6 +29,8 @@ class Spellings:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._shapes = shapes
+        #: The dialect by which each name was found that is spelled as in another.
+        self.translated: dict[str, str] = {}
         self._bare: dict[str, list[str]] = defaultdict(list)
         self._ends: dict[str, list[str]] = defaultdict(list)
         for name in shapes:
@@ -40,10 +45,22 @@ class Spellings:
         bare = self._fitting(self._bare.get(strip_wrappers(name), ()), shape)
         if len(bare) == 1:
             return bare[0]
-        for end in _ends(name):
-            found = self._ends.get(end, ())
+        there = {
+            spelling: one.dialect
+            for one in translations(name)
+            if one.is_same and (spelling := one.names[0]) in self._shapes
+        }
+        if there:
+            fitting = self._fitting(there, shape)
+            if len(fitting) != 1:
+                return None
+            if there[fitting[0]]:
+                self.translated[name] = there[fitting[0]]
+            return fitting[0]
+        for end in (name, *_ends(name)):
+            found = self._ends.get(end, ()) or ([end] if end in self._shapes else ())
             if found:
-                fitting = self._fitting(found, shape)
+                fitting = [each for each in self._fitting(found, shape) if same_tower(name, each)]
                 return fitting[0] if len(fitting) == 1 else None
         return None
 

@@ -12,10 +12,11 @@ import numpy as np
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
-from ftdiff.comparison.reasons import FEW_BITS, with_code
+from ftdiff.comparison.reasons import FEW_BITS, SAVED, TIED, reasons, with_code
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline
+from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPED, STATUSES
+from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.reports.per_tensor import apart, methods
@@ -37,7 +38,7 @@ class Document:
     statuses
         Number of tensors by status.
     overall
-        Every metric over all matrices.
+        Every metric over all matrices; none where that would not be of the whole.
     headlines
         For the metrics that are shown, the number and over which tensors it is, in words.
     components, layers
@@ -79,7 +80,7 @@ def document(diff: Diff, *, words: bool = False) -> Document:
         title=f"{base or 'no base'} → {tuned} ({diff.about.get('kind')})",
         coverage=float(diff.about.get("coverage", float("nan"))),
         statuses={name: counts[name] for name in STATUSES if name in counts},
-        overall=diff.overall,
+        overall=diff.overall if not withheld(diff) else {},
         headlines={name: headline(diff, name) for name in ("relative_norm", "rms_change")},
         components=_groups(diff, "component"),
         layers=_groups(diff, "layer"),
@@ -118,6 +119,8 @@ def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
 
 def _scope(row: Mapping[str, Any]) -> dict[str, str]:
     """Return what a group's number is over, where that is not all of the group's matrices."""
+    if not row["counted"]:
+        return {"over": "nothing measured"}
     plain = row["of"] != "vectors" and row["counted"] in (row["tensors"], row["moved"])
     of = {"matrices": "matrix", "vectors": "vector"} if row["counted"] == 1 else {}
     return {"over": "" if plain else f"{row['counted']} {of.get(row['of'], row['of'])}"}
@@ -168,22 +171,44 @@ def _precision(moved: Columns) -> list[str]:
     return [f"{few} {fate} {stored} ({faint['tensor'][0]}{'' if one else ', …'})."]
 
 
+def _numbers(name: str) -> list[str]:
+    """Return the numbers in a name: where they differ, it is another layer, and that is said."""
+    return [word for word in name.split(".") if word.isdecimal()]
+
+
 def _pairing(diff: Diff) -> list[str]:
     about, said = diff.about, []
-    if about.get("renamed"):
-        tuned, base = next(iter(about["renamed"].items()))
-        names = _number(len(about["renamed"]), "name differs", "names differ")
+    told = {one["name"] for one in reasons(about, TIED)}
+    spelled = {
+        tuned: base
+        for tuned, base in about.get("renamed", {}).items()
+        if _numbers(tuned) == _numbers(base) and tuned not in told
+    }
+    if spelled:
+        tuned, base = next(iter(spelled.items()))
+        names = _number(len(spelled), "name differs", "names differ")
         said.append(f"{names} in spelling, matched without the wrappers ({tuned} is {base}).")
     for row in _with_status(diff, RESHAPED):
+        if (rows := rows_said(row)) is not None:
+            said.append(f"{row['tensor']} ({_times(row['shape'])}): {rows}.")
+            continue
         measured = f"the common {row['numel']:,} entries were compared"
         said.append(
             f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "
             f"{'nothing of it could be compared' if row['delta_sq'] is None else measured}."
         )
     if about.get("unmatched"):
-        keys = _number(len(about["unmatched"]), "key of the adapter", "keys of the adapter")
-        said.append(f"{keys} led to no change; see below.")
+        said.append(f"{_unmatched(diff)} of the adapter led to no change; see below.")
     return said
+
+
+def _unmatched(diff: Diff) -> str:
+    """Count what led to no change: modules, which have a shape, and single keys."""
+    rows = rows_at(diff.columns, among(diff.columns["tensor"], tuple(diff.about["unmatched"])))
+    modules = sum(shape is not None for shape in rows["shape"])
+    keys = len(diff.about["unmatched"]) - modules
+    told = [_number(modules, "module", "modules")] if modules else []
+    return " and ".join(told + ([_number(keys, "key", "keys")] if keys else []))
 
 
 def _with_status(diff: Diff, status: str) -> list[dict[str, Any]]:
@@ -205,9 +230,9 @@ def _lists(diff: Diff) -> dict[str, dict[str, str]]:
         "matched nothing": dict(about.get("unmatched", {})),
     }
     for status, side in ((ADDED, "tuned"), (REMOVED, "base")):
-        lists[f"only in {side}"] = {
-            row["tensor"]: _times(row["shape"])
-            for row in _with_status(diff, status)
-            if row["shape"] is not None  # a key that matched nothing has its own list
-        }
+        for row in _with_status(diff, status):
+            if row["tensor"] not in lists["matched nothing"]:
+                saved = row.get("reason") == SAVED
+                heading = "saved whole, no change known" if saved else f"only in {side}"
+                lists.setdefault(heading, {})[row["tensor"]] = _times(row["shape"])
     return {heading: names for heading, names in lists.items() if names}

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
+from ftdiff.comparison import coverage
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline
+from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
@@ -94,7 +95,9 @@ def _sentences(diff: Diff) -> list[str]:
     moved = int(diff.frame["status"].isin(MOVED).sum())
     said = f"Compared with {base}, {_named(about.get('tuned'))}{kind} moved {moved:,} of "
     said += f"{len(diff.frame):,} tensors"
-    if "relative_norm" in overall:
+    if why := withheld(diff):
+        said += f"; no number of everything is given: {why}"
+    elif "relative_norm" in overall:
         said += f": ‖ΔW‖/‖W‖ = {headline(diff)}"
         if overall.get("snr"):  # none where rounding alone changes nothing
             rounding = number(overall["relative_norm"] / math.sqrt(overall["snr"]))
@@ -102,8 +105,8 @@ def _sentences(diff: Diff) -> list[str]:
             said += (
                 f"; {'rounding alone' if full else 'the rounding of a merge'} would give {rounding}"
             )
-    coverage = float(about.get("coverage", math.nan))
-    more = f" {coverage:.1%} of the parameters were compared." if not math.isnan(coverage) else ""
+    covered = coverage.words(about, "were compared")
+    more = f" {covered}." if covered else ""
     return [f"{said}.{more}"]
 
 

@@ -8,11 +8,12 @@ import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings import broken, findings
+from ftdiff.comparison import coverage
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline
+from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, STILL, UNREADABLE
 
 #: Findings of one kind that a line holds.
@@ -46,7 +47,7 @@ def summary(
     if not isinstance(data, Diff):
         return tuple(_patterns(said, read, None) + _all(said, "left-out"))
     broken_parts = " ".join(one.message for one in broken(said))
-    lines = [broken_parts, _compared(data)]
+    lines = [broken_parts, " ".join([_compared(data), *_all(said, "layers")])]
     if not any(one.rule == "another-base" for one in said):  # of strangers no more is worth a word
         lines += [_overall(data, said), *_patterns(said, read, data), *_explained(data, said)]
     return tuple(line for line in [*lines, _still(data), _lost(data)] if line)
@@ -59,7 +60,7 @@ def _compared(diff: Diff) -> str:
     what = "a full checkpoint" if kind == "full" else f"an adapter ({kind})"
     return (
         f"{about.get('tuned')}, {what}, against {about.get('base') or 'no base'}: "
-        f"{float(about.get('coverage', 0.0)):.1%} of the parameters compared, "
+        f"{coverage.words(about) or 'coverage unknown'}, "
         f"{moved:,} of {counted(int(status.isin(PAIRED).sum()), 'tensor')} "
         "moved."
     )
@@ -69,6 +70,8 @@ def _overall(diff: Diff, said: Sequence[Finding]) -> str:
     regime = _all(said, "regime")
     if regime:
         return " ".join(regime)
+    if why := withheld(diff):
+        return f"No number of everything is given: {why}."
     if size := headline(diff):
         return f"The relative change is {size}."
     absolute = headline(diff, "rms_change")
@@ -143,12 +146,16 @@ def _sizes(rows: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _lost(diff: Diff) -> str:
-    status = diff.frame["status"].value_counts().to_dict()
-    lost = [
+    frame = diff.frame
+    stray = frame["tensor"].isin([*diff.about.get("unmatched", {})]) & (frame["status"] == ADDED)
+    status = frame["status"][~stray].value_counts().to_dict()
+    lost = [f"{counted(int(stray.sum()), 'part')} of the adapter without a place in the base"]
+    lost = lost if stray.any() else []
+    lost += [
         f"{int(status[name]):,} {words}"
         for name, words in (
             (UNREADABLE, "could not be read"),
-            (ADDED, "in the fine-tune only"),
+            (ADDED, "in the fine-tune only" if diff.about.get("base") else "of no known change"),
             (REMOVED, "in the base only"),
             (RESHAPED, "of another shape"),
         )

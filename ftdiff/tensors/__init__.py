@@ -15,10 +15,11 @@ from ftdiff.tensors.lazy import (
     precision,
 )
 from ftdiff.tensors.memory import ArrayTensor
+from ftdiff.tensors.reordered import Halved, Shifted, Transposed
 from ftdiff.tensors.source import MappedFile, PreadFile, Source, Stamp, stamp
 from ftdiff.tensors.stored import FileTensor
 from ftdiff.tensors.strips import strip
-from ftdiff.tensors.views import FirstRows, Strided, is_quantised, stored_as
+from ftdiff.tensors.views import FirstRows, Piece, Pieces, Strided, is_quantised, stored_as
 
 __all__ = [
     "DTYPES",
@@ -26,12 +27,17 @@ __all__ = [
     "ArrayTensor",
     "FileTensor",
     "FirstRows",
+    "Halved",
     "LazyTensor",
     "MappedFile",
+    "Piece",
+    "Pieces",
     "PreadFile",
+    "Shifted",
     "Source",
     "Stamp",
     "Strided",
+    "Transposed",
     "is_quantised",
     "matrices",
     "matrix_shape",

@@ -29,6 +29,11 @@ class FirstRows:
         return self.tensor.dtype
 
     @property
+    def behind(self) -> LazyTensor:
+        """The tensor that is stored."""
+        return self.tensor
+
+    @property
     def storage(self) -> Hashable:
         """The tensor's: its rows come first."""
         return self.tensor.storage
@@ -89,6 +94,64 @@ class Strided:
         yield flat[start - first * width : stop - first * width]
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A block of a tensor that is stored by itself, and where it lies in the whole."""
+
+    tensor: LazyTensor
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A tensor in blocks that cover it: what each of several machines saved of it.
+
+    `pieces` are sorted by their offsets, do not overlap, and leave nothing out.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def storage(self) -> Hashable:
+        """The pieces' storages and places."""
+        held = tuple((piece.tensor.storage, piece.offsets) for piece in self.pieces)
+        return None if any(one is None for one, _ in held) else held
+
+    def read(self, rows: slice = slice(None)) -> Array:
+        """Return a copy of these rows."""
+        start, stop, step = rows.indices(self.shape[0])
+        whole = np.empty((max(stop - start, 0), *self.shape[1:]), DTYPES[self.dtype])
+        for piece in self.pieces:
+            begin, end = piece.offsets[0], piece.offsets[0] + piece.tensor.shape[0]
+            first, last = max(start, begin), min(stop, end)
+            if first < last:
+                inside = zip(piece.offsets[1:], piece.tensor.shape[1:], strict=True)
+                place = tuple(slice(at, at + side) for at, side in inside)
+                part = piece.tensor.read(slice(first - begin, last - begin))
+                whole[(slice(first - start, last - start), *place)] = part
+        return whole[::step]
+
+    @contextmanager
+    def window(self, start: int, stop: int) -> Iterator[Array]:
+        """Lend elements: a piece's own where it has all of them in order, else a copy."""
+        width = numel(self.shape[1:])
+        for piece in self.pieces:
+            begin = piece.offsets[0] * width
+            inside = begin <= start <= stop <= begin + numel(piece.tensor.shape)
+            if inside and piece.tensor.shape[1:] == self.shape[1:]:
+                with piece.tensor.window(start - begin, stop - begin) as lent:
+                    yield lent
+                return
+        if stop <= start or not width:
+            yield np.empty(0, DTYPES[self.dtype])
+            return
+        first, last = start // width, -(-stop // width)
+        flat = self.read(slice(first, last)).reshape(-1)
+        yield flat[start - first * width : stop - first * width]
+
+
 def stored_as(tensor: LazyTensor) -> str:
     """Return how the file stores a tensor: its dtype, or the scheme by which it is quantised.
 
@@ -96,11 +159,17 @@ def stored_as(tensor: LazyTensor) -> str:
     >>> stored_as(ArrayTensor(np.zeros(3, np.float16)))
     'F16'
     """
-    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
+    whole = _behind(tensor)
     return str(getattr(whole, "scheme", whole.dtype))
 
 
 def is_quantised(tensor: LazyTensor) -> bool:
     """Say whether values are lent in another dtype than the file's: dequantised."""
-    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
-    return hasattr(whole, "scheme")
+    return hasattr(_behind(tensor), "scheme")
+
+
+def _behind(tensor: LazyTensor) -> LazyTensor:
+    """Return the stored tensor that a view shows."""
+    while (held := getattr(tensor, "behind", None)) is not None:
+        tensor = held
+    return tensor

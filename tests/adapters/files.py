@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from ftdiff.adapters import account
 from ftdiff.deltas.recipes import Tuned
+from ftdiff.deltas.recipes.held import stored
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.tensors import Array
 
@@ -56,3 +58,20 @@ def close(found: Array, wanted: Array) -> bool:
     """Say whether two changes agree to 1e-5 of their norm."""
     difference = np.linalg.norm(np.asarray(found, "f8") - np.asarray(wanted, "f8"))
     return bool(difference <= 1e-5 * np.linalg.norm(wanted))
+
+
+def balanced(tuned: Tuned) -> None:
+    """Hold that what is read and what is named are all that is given."""
+    became = account.fates(tuned)
+    assert became.keys() == tuned.given.keys() and tuned.given
+    assert {*tuned.unmatched} <= {*tuned.given}
+    counts = account.counts(tuned, became)
+    for what in ("tensors", "parameters"):
+        given, *parts = (
+            counts[fate][what] for fate in ("given", "read", "unreadable", "unmatched")
+        )
+        assert given == sum(parts)
+    held = {id(t) for recipe in tuned.recipes.values() for t in stored(recipe)}
+    for key, fate in became.items():
+        assert (fate == "unmatched") == (key in tuned.unmatched)
+        assert key in tuned.unmatched or key in tuned.spent or id(tuned.given[key]) in held

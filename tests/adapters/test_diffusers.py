@@ -106,7 +106,7 @@ def test_the_scale_is_that_of_the_configuration_in_the_metadata(
 ) -> None:
     tuned = open_tuned(_peft(tmp_path, _told(**config)), BASE)
     assert close(change(tuned, f"{Q}.weight", BASE), scaling * UP @ DOWN)
-    assert tuned.scalings[f"{Q}.weight"].endswith("the file's metadata")
+    assert tuned.scalings[f"{Q}.weight"].endswith("the file's header")
     assert "scales-in-metadata" in [note.code for note in tuned.notes if isinstance(note, Note)]
 
 
@@ -165,8 +165,8 @@ def test_components_that_the_base_is_not_are_named(tmp_path: Path) -> None:
     tensors |= {f"{module}.lora_B.weight": UP for module in modules}
     tuned = open_tuned(write(tmp_path / "a.safetensors", tensors), opened)
     assert set(tuned.recipes) >= {f"{Q}.weight", "conv_in.weight"}
-    assert list(tuned.unmatched) == [f"text_encoder.{CLIP}.weight"]
-    assert "another component than text_encoder" in tuned.unmatched[f"text_encoder.{CLIP}.weight"]
+    assert list(tuned.lost) == [f"text_encoder.{CLIP}.weight"] and not tuned.unmatched
+    assert "another component than text_encoder" in tuned.lost[f"text_encoder.{CLIP}.weight"]
 
 
 def test_without_a_base_norms_are_absolute(tmp_path: Path) -> None:

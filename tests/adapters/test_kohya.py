@@ -153,7 +153,7 @@ CASES = {
     "lokr, both whole": (lokr_whole, LINEAR, "lokr"),
     "lokr of a convolution, both whole": (lokr_whole, CONV, "lokr"),
     "lokr with a core": (lokr_tucker, CONV, "lokr"),
-    "full": (full, CONV, "full"),
+    "full": (full, CONV, "lycoris-full"),
     "ia3 on outputs": (ia3_on_output, CONV, "ia3"),
     "ia3 on inputs": (ia3_on_input, CONV, "ia3"),
     "dora by output": (dora(0, lora), LINEAR, "dora"),
@@ -247,11 +247,11 @@ def test_dora_names_its_convention(tmp_path: Path) -> None:
     assert [note.code for note in tuned.notes if isinstance(note, Note)] == ["dora-of-trainer"]
 
 
-def test_without_a_base_the_adapter_shows_its_own_keys(tmp_path: Path) -> None:
+def test_without_a_base_the_adapter_shows_its_names_with_their_dots(tmp_path: Path) -> None:
     tensors, want = lora(_random(*CONV))
     path = _write(tmp_path, {MODULE: tensors}, ss_network_dim="3", ss_base_model_version="sd_v1")
     diff = compare(None, path)
-    row = diff.frame.set_index("tensor").loc[f"{MODULE}.weight"]
+    row = diff.frame.set_index("tensor").loc[f"unet.{NAME}"]
     assert row["delta_sq"] == pytest.approx(np.square(want).sum(), rel=1e-5)
     assert row["shape"] == CONV
     assert "the file says: rank 3, for sd_v1" in diff.about["notes"]
@@ -267,10 +267,11 @@ def test_a_key_that_the_base_lacks_is_named_with_the_reason(tmp_path: Path) -> N
     }
     path = _write(tmp_path, {**modules, "": {"strange": _random(2)}})
     tuned = open_tuned(path, _base(*LINEAR))
-    assert tuned.unmatched == {
-        ".strange": "not a part of any adapter that is known",
+    assert tuned.unmatched == {".strange": "not a part of any adapter that is known"}
+    assert tuned.lost == {
         "lora_unet_input_blocks_4_1_proj_in.weight": (
-            "named as in the original (LDM) UNet, and the base as in diffusers; not guessed"
+            "named as in the original (LDM) UNet; the base, named as in diffusers, has no such "
+            "module"
         ),
         "lora_te_text_model_encoder_layers_0_mlp_fc1.weight": (
             "no tensor of the base has this name when its dots are flattened"
@@ -283,10 +284,8 @@ def test_a_name_that_two_modules_flatten_to_is_not_guessed(tmp_path: Path) -> No
         {"a_b.0.to_q.weight": _random(*LINEAR), "a.b_0.to_q.weight": _random(8, 6)}
     )
     path = _write(tmp_path, {"lora_unet_a_b_0_to_q": lora(_random(*LINEAR))[0]})
-    unmatched = open_tuned(path, base).unmatched
-    assert unmatched["lora_unet_a_b_0_to_q.weight"].startswith(
-        "ambiguous: a.b_0.to_q and a_b.0.to_q"
-    )
+    lost = open_tuned(path, base).lost
+    assert lost["lora_unet_a_b_0_to_q.weight"].startswith("ambiguous: a.b_0.to_q and a_b.0.to_q")
 
 
 @pytest.mark.parametrize("prefix", ["", "unet.", "model.diffusion_model."])
@@ -316,7 +315,7 @@ def test_two_encoders_that_claim_one_tensor_are_not_added_up(tmp_path: Path) -> 
     }
     tuned = open_tuned(_write(tmp_path, modules), base)
     assert tuned.recipes[f"{name}.weight"].shape == LINEAR
-    assert list(tuned.unmatched.values()) == [f"fits {name}.weight by its name, not its shape"]
+    assert list(tuned.lost.values()) == [f"fits {name}.weight by its name, not its shape"]
 
 
 BROKEN: dict[str, tuple[Tensors, str]] = {
@@ -371,7 +370,7 @@ def test_a_broken_module_is_a_row_with_a_reason(
 def test_an_alpha_alone_is_unmatched(tmp_path: Path) -> None:
     modules = {MODULE: {"alpha": np.float32(1)}, "lora_unet_conv_in": lora(_random(4, 3, 1, 1))[0]}
     tuned = open_tuned(_write(tmp_path, modules), _base(*LINEAR))
-    assert tuned.unmatched == {MODULE: "alpha with nothing that it belongs to"}
+    assert tuned.unmatched == {f"{MODULE}.alpha": "alpha with nothing that it belongs to"}
 
 
 def test_a_second_factor_of_one_module_is_named(tmp_path: Path) -> None:

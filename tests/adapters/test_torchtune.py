@@ -105,7 +105,7 @@ def test_a_magnitude_of_another_size_is_a_reason(tmp_path: Path) -> None:
 def test_what_the_base_lacks_is_named(tmp_path: Path) -> None:
     _, opened = _base("self_attn.q_proj")
     tuned = open_tuned(_path(tmp_path, "attn.w9"), opened)
-    assert "nor what Hugging Face calls it" in tuned.unmatched["layers.0.attn.w9.weight"]
+    assert "nor what Hugging Face calls it" in tuned.lost["layers.0.attn.w9.weight"]
 
 
 PEFT = {

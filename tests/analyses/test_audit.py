@@ -21,6 +21,7 @@ from ftdiff.analyses import audit as policy
 from ftdiff.analyses.audit import AUDIT, CI, Expectation, Policy, policy_of, read_policy
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
+from tests.analyses import file_cases, saved_cases
 from tests.conftest import FIXTURES
 
 State = dict[str, Any]
@@ -210,6 +211,18 @@ def rounded(levels: int) -> ftdiff.Diff:
     return ftdiff.compare(base, {**trained(model()), "model.layers.0.mlp.up_proj.weight": few})
 
 
+def held(share: float) -> dict[str, object]:
+    """Return the record of an adapter of which this share is in the model beside it."""
+    files = {"read": "model.safetensors", "unread": "adapter_model.safetensors"}
+    return {"code": "adapter-beside", **files, "share": share, "once": 0.2, "twice": 0.4}
+
+
+def unloaded() -> dict[str, Any]:
+    """Return what is told of an adapter that PEFT would load in part."""
+    numbers = {"code": "would-not-load", "loader": "PEFT", "live": 6, "of": 12}
+    return {**numbers, "why": "layer 2 is missing", "absent": [], "lost": []}
+
+
 #: By rule: what triggers it, and what the same without the fault is.
 CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = {
     "nothing-moved": (lambda: ftdiff.compare(model(), model()), plain),
@@ -221,6 +234,33 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: adapter(
             notes=["adapter_config.json targets x, but the file has no tensor for them"]
         ),
+    ),
+    "applied-twice": (lambda: adapter(reasons=[held(0.99)]), lambda: adapter(reasons=[held(0.4)])),
+    "two-answers": (lambda: adapter(reasons=[held(0.4)]), lambda: adapter(reasons=[held(0.99)])),
+    "unmerged": (
+        lambda: adapter(
+            reasons=[
+                {"code": "unmerged", "modules": 12, "scale_known": False, "what": "LoRA"},
+            ]
+        ),
+        lambda: adapter(notes=["12 LoRA modules ride in the file"]),
+    ),
+    "scale-disputed": (
+        lambda: adapter(reasons=[{"code": "alpha-zero", "modules": 3}]),
+        lambda: adapter(notes=["α is 0 in 3 modules"]),
+    ),
+    "conventions": (
+        lambda: adapter(reasons=[{"code": "alpha-ignored", "modules": 3}]),
+        adapter,
+    ),
+    "row-layout": (
+        lambda: adapter(reasons=[{"code": "fused-layout-unknown", "tensors": ["a.qkv.weight"]}]),
+        lambda: adapter(reasons=[{"code": "joined", "tensors": ["a.qkv.weight"]}]),
+    ),
+    "would-not-load": (lambda: adapter(reasons=[unloaded()]), adapter),
+    "load-leaves-out": (
+        lambda: adapter(reasons=[{"code": "load-leaves-out", "keys": ["x", "y"]}]),
+        lambda: adapter(reasons=[unloaded()]),
     ),
     "few-bits-base": (lambda: rounded(127), lambda: rounded(120)),
     "unjudged-notes": (
@@ -246,6 +286,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         plain,
     ),
     "mostly-uncompared": (lambda: without_layers(2), lambda: without_layers(6)),
+    "layers": (lambda: without_layers(6), plain),
     "zeroed": (of_q0(lambda W: 0 * W), of_q0(lambda W: 1e-30 * W)),
     "sign-flipped": (of_q0(lambda W: -W), of_q0(lambda W: W)),
     "replaced": (of_q0(lambda W: beside(W, 1.0)), of_q0(lambda W: W + beside(W, 1.0))),
@@ -272,6 +313,8 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "residual-initialisation": (lambda: told({"init_lora_weights": "pissa"}), adapter),
     "scale": (adapter, plain),
     "outlier-layer": (lambda: odd_layer(8), lambda: odd_layer(1)),
+    **saved_cases.CASES,
+    **file_cases.CASES,
 }  # fmt: skip
 
 
@@ -416,8 +459,10 @@ def spelled(folder: Path, rename: Callable[[str], str]) -> ftdiff.Diff:
 def test_what_an_adapter_changes_and_the_base_lacks_fails_with_an_example(tmp_path: Path) -> None:
     diff = spelled(tmp_path / "a", lambda key: key.replace("layers.27.", "layers.40."))
     found = ftdiff.audit(diff)
-    (alarm,) = (one for one in found.findings if one.severity == "alarm")
-    assert alarm.rule == "unmatched" and not found.ok
+    alarms = {one.rule: one for one in found.findings if one.severity == "alarm"}
+    assert {*alarms} == {"unmatched", "would-not-load"} and not found.ok
+    assert "layer 27 is missing" in alarms["would-not-load"].message
+    alarm = alarms["unmatched"]
     assert "7 tensors that the adapter changes are not in the base" in alarm.message
     assert "model.layers.40.mlp.down_proj.weight" in alarm.message
     assert "the base has, for example, model.layers." in alarm.message

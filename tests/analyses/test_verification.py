@@ -278,7 +278,7 @@ def test_what_the_adapter_holds_for_nothing_is_not_passed_over(tmp_path: Path) -
     state = weights(LORA)
     saved = adapter_like(LORA, tmp_path / "a", state | {"stray.thing": torch.ones(2)})
     found = ftdiff.verify(BASE, saved, FIXTURES / "merged")
-    assert (found.verdict, list(found.wrong["tensor"])) == ("other_tensors", ["stray.thing"])
+    assert (found.verdict, [*found.about["unmatched"]]) == ("unmatched", ["stray.thing"])
     beyond = "base_model.model.model.layers.99.self_attn.q_proj.lora_"
     pair = {
         f"{beyond}{side}.weight": state[f"{beyond.replace('99', '3')}{side}.weight"].clone()

@@ -19,6 +19,7 @@ from tests.adapters.test_peft_folder import Q, factors, random, write
 from tests.formats.quantised_models import BASE, four_bits, quantise
 
 W, NAME = np.ones((6, 4), np.float32), f"{Q}.weight"
+EMBED = "model.embed_tokens.weight"
 
 
 def _against(base: Any, tuned: Any) -> Callable[[Path], ftdiff.Diff]:
@@ -38,6 +39,11 @@ def _halved(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: T for name, T in tensors.items() if "lora_A" in name}
 
 
+def _saved(folder: Path) -> ftdiff.Diff:
+    tensors = {**factors(), "base_model.model.head.weight": W}
+    return ftdiff.compare(None, write(folder, tensors, modules_to_save=["head"]))
+
+
 def _rounded(folder: Path) -> ftdiff.Diff:
     _, values = quantise(folder, four_bits("nf4"))
     return ftdiff.compare(BASE, {name: W.float().numpy() for name, W in values.items()})
@@ -50,6 +56,9 @@ CASES: dict[str, tuple[Callable[[Path], ftdiff.Diff], str]] = {
     reasons.OTHER_SHAPE: (
         lambda folder: ftdiff.compare({NAME: W, "a": W}, {NAME: np.ones((6, 5)), "a": 2 * W}), NAME,
     ),
+    reasons.REORDERED: (
+        lambda folder: ftdiff.compare({EMBED: random(40, 8)}, {EMBED: random(40, 8)[::-1]}), EMBED,
+    ),
     reasons.NONFINITE: (_against(W, np.where(np.eye(6, 4), np.nan, W)), NAME),
     reasons.COARSE: (
         lambda folder: ftdiff.compare(quantise(folder, four_bits("nf4"))[0], BASE), NAME,
@@ -57,6 +66,7 @@ CASES: dict[str, tuple[Callable[[Path], ftdiff.Diff], str]] = {
     reasons.FEW_BITS: (_rounded, "layers.0.mlp.up_proj.weight"),
     reasons.ZERO_BASE: (_against(0 * W, W), NAME),
     reasons.UNMATCHED: (_adapter(lambda held: held | {f"{Q}.lora_magic": W}), "lora_magic"),
+    reasons.SAVED: (_saved, "head.weight"),
     reasons.UNREADABLE: (_adapter(_halved), NAME),
 }  # fmt: skip
 

@@ -312,6 +312,7 @@ METHOD = {"quant_method": "compressed-tensors"}
         "weight.scale",
         "weight_scaling_factor",
         "wscales",
+        "scale_weight",
         "absmax",
         "weight_zero_point",
     ],

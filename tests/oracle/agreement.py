@@ -18,6 +18,7 @@ from ftdiff.comparison.plan import pair
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.tensors import matrix_shape
+from tests.adapters.files import balanced
 from tests.conftest import write_model
 from tests.oracle import models
 
@@ -76,6 +77,7 @@ def assert_agrees(base: Path, adapter: Path, wanted: Arrays) -> Tuned:
     tensors that we have recipes for, or find changed.
     """
     checkpoint, tuned = opened(base, adapter)
+    balanced(tuned)
     assert not [name for name, dW in wanted.items() if dW.any() and name not in tuned.recipes]
     plan = pair(checkpoint, tuned)
     assert not plan.added and not plan.reshaped

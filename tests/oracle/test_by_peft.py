@@ -109,10 +109,25 @@ def test_a_setting_that_peft_does_not_know_is_refused(benches: Benches, hira: Pa
 def test_a_module_that_the_base_lacks_is_unmatched(benches: Benches, hira: Path) -> None:
     rewrite(hira, renamed={"layers.1.mlp.down_proj": "layers.1.mlp.sideways"})
     tuned = open_tuned(hira, benches["llama"].opened)
-    assert len(tuned.recipes) == 5
-    reasons = {f"model.layers.1.mlp.sideways.hira_{half}" for half in "AB"}
-    assert set(tuned.unmatched) == reasons
-    assert set(tuned.unmatched.values()) == {"the base has no model.layers.1.mlp.sideways.weight"}
+    name = "model.layers.1.mlp.sideways.weight"
+    diff = ftdiff.compare(benches["llama"].folder, hira)
+    assert diff.about["unmatched"] == {name: f"the base has no {name}"} and len(tuned.recipes) == 6
+    assert diff.about["parts"]["unmatched"]["tensors"] == 2 and not tuned.unmatched
+
+
+@pytest.mark.parametrize("key", ["randlora_A", "randlora_sideways"])
+def test_what_modules_share_and_peft_has_no_place_for_is_named(
+    key: str, benches: Benches, tmp_path: Path
+) -> None:
+    bench = benches["llama"]
+    adapter = models.save_adapter(bench.model, Case("RANDLORA", {"r": 4}).config(), tmp_path)
+    file = adapter / "adapter_model.safetensors"
+    tensors = load_file(file)
+    shared = f"base_model.{key}"
+    tensors[f"{shared}_x"] = tensors.pop(shared, torch.ones(3))
+    save_file(tensors, file)
+    found = complaints(bench, adapter)
+    assert found and all(key in why for why in found)
 
 
 def test_not_a_number_is_counted(benches: Benches, hira: Path) -> None:

@@ -18,7 +18,7 @@ from ftdiff.errors import BadAdapter, BadFile, MissingExtra
 from ftdiff.formats.gguf import read_header
 from ftdiff.formats.note import Note
 from ftdiff.tensors import Array
-from tests.adapters.files import base, change, close, random
+from tests.adapters.files import balanced, base, change, close, random
 
 A, B = random(2, 6), random(16, 2)
 LLAMA = {"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -177,6 +177,7 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     diff = compare(None, tmp_path / "a.gguf")
+    balanced(open_tuned(tmp_path / "a.gguf"))
     assert "packed in blocks" in diff.about["unreadable"]["blk.0.attn_v.weight"]
     assert "but no lora_B" in diff.about["unreadable"]["blk.0.attn_q.weight"]
     assert "do not multiply" in diff.about["unreadable"]["blk.0.attn_k.weight"]
@@ -191,14 +192,14 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
 def test_a_tensor_that_the_base_lacks_is_named(tmp_path: Path) -> None:
     opened = base(LLAMA, model__layers__0__self_attn__q_proj__weight=(16, 6))
     tuned = open_tuned(_write(tmp_path / "a.gguf", _pair("blk.7.attn_q")), opened)
-    assert "leads to no tensor" in tuned.unmatched["blk.7.attn_q.weight"]
+    assert "leads to no tensor" in tuned.lost["blk.7.attn_q.weight"]
+    balanced(tuned)
 
 
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"general.type": "model"}, "of the type 'model'"),
-        ({"adapter.type": "dora"}, "only LoRA adapters"),
+        ({"adapter.type": "dora"}, "of the type 'dora'; only LoRA is read"),
         ({"adapter.lora.alpha": None}, r"no adapter\.lora\.alpha"),
         ({"adapter.lora.alpha": float("inf")}, r"no adapter\.lora\.alpha"),
     ],

@@ -41,7 +41,7 @@ class Change:
 def scale(module: Module, rank: int) -> tuple[float, str]:
     """Return α/r from the module's own alpha; 1 where it is absent, or 0, which says the same.
 
-    A LoRA configuration in the file's metadata takes the place of the alphas.
+    A LoRA configuration, the header's or one beside the file, takes the place of the alphas.
 
     Raises
     ------
@@ -52,8 +52,7 @@ def scale(module: Module, rank: int) -> tuple[float, str]:
     if module.config:
         if tensor is not None:
             raise BadAdapter(f"{module.path}: an alpha of its own beside a configuration; which?")
-        scaling, origin = lora_factors.scale(module, rank)
-        return scaling, origin.replace("adapter_config.json", "the file's metadata")
+        return lora_factors.scale(module, rank)
     if tensor is None:
         return 1.0, "1: no alpha in the file"
     if numel(tensor.shape) != 1:

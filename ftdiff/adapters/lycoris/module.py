@@ -5,28 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from ftdiff.adapters.account import unused
 from ftdiff.adapters.family import Module, Reading
-from ftdiff.adapters.lycoris.change import Change, finished, fitted, scale, together
+from ftdiff.adapters.lycoris.change import Change, finished, scale, together
+from ftdiff.adapters.lycoris.differences import (
+    ELSEWHERE,
+    beside_factors,
+    differences,
+    with_stored,
+)
 from ftdiff.adapters.lycoris.scaled_rows import Multiplied
 from ftdiff.adapters.lycoris.suffixes import REFUSED
 from ftdiff.adapters.peft.closed_forms.loha import pair
 from ftdiff.adapters.peft.closed_forms.lora_factors import times
 from ftdiff.adapters.products import Loha, Lokr, Tucker
-from ftdiff.deltas.recipes import Maker, Product, Rebuilt, Recipe, StoredDelta, Unreadable
+from ftdiff.deltas.recipes import Maker, Product, Rebuilt, Recipe, Replaced, Unreadable
 from ftdiff.errors import BadAdapter
 from ftdiff.tensors import LazyTensor, numel
 
 #: How a module's parts begin, and the algorithm that wrote them.
 _MARKS = {
+    "set_weight": "set",
     "hada_": "loha",
     "lokr_": "lokr",
     "up": "lora",
     "down": "lora",
     "mid": "lora",
-    "diff": "full",
+    "on_input": "ia3",
+    "diff": "lycoris-full",
     "w_norm": "norm",
     "b_norm": "norm",
-    "on_input": "ia3",
 }
 
 
@@ -42,27 +50,40 @@ def algorithm(parts: Iterable[str]) -> str:
 
 
 def read(module: Module) -> Reading:
-    """Return the recipes of a module's weight and bias; a reason where there is none.
+    """Return the recipes of a module's tensors; a reason where there is none.
 
     Parameters
     ----------
     module
-        Its tensors by part, see `lycoris_parts.split`.
+        Its tensors by part, see `suffixes.split`.
+
+    Notes
+    -----
+    Whole differences (`diff`, `diff_b`, …) stand alone, or beside the factors of any algorithm.
     """
-    weight = module.target.name(f"{module.path}.weight")
-    refused = [part for part in module.tensors if part in REFUSED]
     known = algorithm(module.tensors)
+    if not known and not any(part in REFUSED for part in module.tensors):
+        found = ", ".join(module.tensors)
+        why = f"{found} with nothing that it belongs to"
+        return Reading({}, unmatched=dict.fromkeys(module.tensors, why))
+    weight = module.target.name(f"{module.path}.weight")
     try:
+        refused = [part for part in module.tensors if part in REFUSED]
         if refused:
             raise BadAdapter(f"{module.path}.{refused[0]}: {REFUSED[refused[0]]}")
-        if not known:
-            found = ", ".join(module.tensors)
-            return Reading({}, unmatched={module.path: f"{found} with nothing that it belongs to"})
-        return _ALGORITHMS[known](module, weight)
+        made = beside_factors(module, _ALGORITHMS[known](module, weight), weight)
+        numbers = {part: (weight,) for part in ("alpha",) if part in module.tensors}
+        spent = {**made.spent, **numbers}
+        rest = dict.fromkeys(unused(module.tensors, replace(made, spent=spent)), _why_unused(known))
+        return replace(made, spent=spent, unmatched={**made.unmatched, **rest})
     except BadAdapter as reason:
         base = module.target.find(f"{module.path}.weight")
         shape = base.shape if base is not None else ()
-        return Reading({weight: Unreadable(shape, str(reason))})
+        return differences(module, Reading({weight: Unreadable(shape, str(reason))}))
+
+
+def _why_unused(known: str) -> str:
+    return f"beside a module of the kind {known!r}, of which it is no part; not computed"
 
 
 def _lora(module: Module, weight: str) -> Reading:
@@ -84,8 +105,9 @@ def _lora(module: Module, weight: str) -> Reading:
     if "up_bias" in module.tensors and scaling != 1.0:
         name = module.target.name(f"{module.path}.bias")
         reason = f"{module.path}: the factors' bias is under a factor other than 1; not computed"
-        return _more(reading, name, Unreadable(module.tensors["up_bias"].shape, reason))
-    return _with_stored(module, reading, "bias", "up_bias")
+        bias = module.tensors["up_bias"]
+        return _more(reading, name, Unreadable(bias.shape, reason, parts=(bias,)))
+    return with_stored(module, reading, "bias", "up_bias")
 
 
 def _loha(module: Module, weight: str) -> Reading:
@@ -132,14 +154,20 @@ def _lokr(module: Module, weight: str) -> Reading:
     return finished(module, weight, change)
 
 
-def _full(module: Module, weight: str) -> Reading:
-    reading = Reading({})
-    for part in ("diff", "w_norm"):
-        reading = _with_stored(module, reading, "weight", part)
-    for part in ("diff_b", "b_norm"):
-        reading = _with_stored(module, reading, "bias", part)
-    told = "1: the file holds the difference itself"
-    return replace(reading, scalings=dict.fromkeys(reading.recipes, told))
+def _whole(module: Module, weight: str) -> Reading:
+    """Return the recipes of differences that the file holds entry by entry, and nothing else."""
+    return differences(module, Reading({}), "weight")
+
+
+def _set(module: Module, weight: str) -> Reading:
+    others = [part for part in module.tensors if part not in ("set_weight", "alpha", *ELSEWHERE)]
+    if others:
+        raise BadAdapter(
+            f"{module.path}.set_weight: a value set when it is loaded, beside {others[0]}, which "
+            "is added; not computed"
+        )
+    told = {weight: "1: the file holds the value itself"}
+    return Reading({weight: Replaced(module.tensors["set_weight"])}, told)
 
 
 def _ia3(module: Module, weight: str) -> Reading:
@@ -154,24 +182,14 @@ def _ia3(module: Module, weight: str) -> Reading:
             raise BadAdapter(f"{module.path}: {size} factors for the {side} of {times(base)}")
     needs = f"{module.path}: (IA)³ multiplies the base"
     rule = Rebuilt(shape, Multiplied(factors, columns), "ia3", needs)
-    return Reading({weight: rule}, {weight: f"1: {side} are multiplied by 1 + their factor"})
+    told = {weight: f"1: {side} are multiplied by 1 + their factor"}
+    return Reading({weight: rule}, told, spent={"on_input": (weight,)})
 
 
 def _matrices(module: Module, *factors: LazyTensor) -> None:
     for factor in factors:
         if len(factor.shape) != 2 or 0 in factor.shape:
             raise BadAdapter(f"{module.path}: a factor of shape {times(factor)} is no matrix")
-
-
-def _with_stored(module: Module, reading: Reading, param: str, part: str) -> Reading:
-    """Return the reading with a difference that the file holds entry by entry, if it does."""
-    tensor = module.tensors.get(part)
-    if tensor is None:
-        return reading
-    asked = f"{module.path}.{param}"
-    shape = fitted(tensor.shape, module.target.find(asked))
-    recipe = StoredDelta(tensor, shape if shape != tensor.shape else None)
-    return _more(reading, module.target.name(asked), recipe)
 
 
 def _more(reading: Reading, name: str, recipe: Recipe) -> Reading:
@@ -182,7 +200,8 @@ _ALGORITHMS: Mapping[str, Callable[[Module, str], Reading]] = {
     "lora": _lora,
     "loha": _loha,
     "lokr": _lokr,
-    "full": _full,
-    "norm": _full,
+    "lycoris-full": _whole,
+    "norm": _whole,
+    "set": _set,
     "ia3": _ia3,
 }

@@ -17,8 +17,10 @@ _SPELT = {
     "lora_magnitude_vector.weight": "magnitude",
     "diff": "diff",
     "diff_b": "diff_b",
+    "diff_m": "diff_m",
     "w_norm": "w_norm",
     "b_norm": "b_norm",
+    "set_weight": "set_weight",
     "on_input": "on_input",
     **{f"hada_{part}": f"hada_{part}" for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
     **{
@@ -39,14 +41,13 @@ REFUSED = {
     "bias_indices": "a sparse remainder beside the factors; not computed",
     "bias_values": "part of a sparse remainder; not computed",
     "bias_size": "part of a sparse remainder; not computed",
-    "set_weight": "a value set at load time; not computed",
     "reshape_weight": "pads the base to another shape first; not computed",
     "scalar": "a trained factor that was not folded in; not computed",
 }
 _HALF = re.compile(
     r"(?P<path>.+?)\.(?:"
     + "|".join(f"(?P<{part}>{'|'.join(names)})" for part, names in _LORA.items())
-    + r")(?:\.[^.]+)??(?P<param>\.weight|\.bias)?"
+    + r")(?:(?:\.[^.]+)??(?P<param>\.weight|\.bias))?"
 )
 
 

@@ -45,13 +45,15 @@ def number(module: Module, name: str, pattern: str) -> tuple[float, str]:
     """
     patterns = module.config.get(pattern) or {}
     if not isinstance(patterns, dict):
-        raise BadAdapter(f"adapter_config.json: {pattern} is {type(patterns).__name__}, not a map")
+        wrong = f"adapter_config.json: {pattern} is {type(patterns).__name__}, not a map"
+        raise BadAdapter(module.told(wrong))
     key = next((k for k in patterns if _matches(k, module.path, pattern)), None)
     value = patterns[key] if key is not None else module.config.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
         field = name if key is None else f"{pattern} {key!r}"
         found = one_line(repr(value), 80)
-        raise BadAdapter(f"adapter_config.json: {field} is {found}, not a finite number")
+        wrong = f"adapter_config.json: {field} is {found}, not a finite number"
+        raise BadAdapter(module.told(wrong))
     return value, f"{pattern} {key!r}" if key is not None else ""
 
 

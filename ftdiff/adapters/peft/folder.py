@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftdiff.adapters import header
+from ftdiff.adapters.account import by_key, with_parts
 from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, WholeFamily
+from ftdiff.adapters.loading import peft as loading
+from ftdiff.adapters.loading import sentences
 from ftdiff.adapters.peft import capabilities as capability
 from ftdiff.adapters.peft import replicas, targets
 from ftdiff.adapters.peft.by_peft.family import OneModule
@@ -27,16 +32,20 @@ from ftdiff.adapters.peft.closed_forms import (
     vera,
 )
 from ftdiff.adapters.peft.unmergeable import BesideFamily
-from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
+from ftdiff.adapters.saved_copies import saved_copies
+from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.note import Note
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
-CONFIG = "adapter_config.json"
+CONFIG = header.CONFIG
 #: How the weights are called, before the suffix of their format.
 WEIGHTS = "adapter_model"
+#: What they were before, and are not read from.
+PICKLE = "adapter_model.bin"
 
 #: PEFT's `peft_type` and the family that reads it.
 FAMILIES: Registry[Family] = Registry(
@@ -75,8 +84,11 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         A file is missing or lies, or the type has no reader.
     """
     folder = path if path.is_dir() else path.parent
-    config = read_json(folder / CONFIG)
-    return replace(read(config, _open_weights(path), base, folder / CONFIG), source=str(path))
+    config, opened = read_json(folder / CONFIG), _open_weights(path)
+    tuned = read(config, opened, base, folder / CONFIG)
+    loaded = _loaded(config, opened, base, tuned.layout)
+    notes = (*loaded, *tuned.notes, *header.contradicted(opened.metadata, config))
+    return replace(tuned, source=str(path), notes=notes)
 
 
 def read(
@@ -119,8 +131,29 @@ def read(
         unmatched=reading.unmatched,
         layout=layout,
         files=opened.files,
-        notes=(*opened.notes, *targets.absent(config, adapter.modules), *reading.notes),
+        notes=(
+            *opened.notes,
+            *targets.absent(config, adapter.modules),
+            *reading.notes,
+            *target.notes,
+        ),
+        given=opened.tensors,
+        spent=reading.spent,
     )
+
+
+def _loaded(
+    config: Mapping[str, Any],
+    opened: Checkpoint,
+    base: Checkpoint | None,
+    layout: Mapping[str, str],
+) -> tuple[Note, ...]:
+    """Say what PEFT would not fill from the file."""
+    held = None if base is None else base.arranged(layout) if layout else base
+    of_base = None if held is None else {name: t.shape for name, t in held.tensors.items()}
+    shapes = {name: tensor.shape for name, tensor in opened.tensors.items()}
+    found = loading.check(config, shapes, of_base, held.config if held is not None else None)
+    return sentences.notes(found)
 
 
 def family_for(config: Mapping[str, Any]) -> Family:
@@ -140,24 +173,30 @@ def family_for(config: Mapping[str, Any]) -> Family:
 def _each(adapter: Adapter, family: Family) -> Reading:
     """Read module by module; saved copies of base tensors are replacements."""
     config, target, shared = adapter.config, adapter.target, adapter.shared
-    recipes: dict[str, Recipe] = {
-        target.name(name, tensor.shape): Replaced(tensor) for name, tensor in adapter.plain.items()
+    copies = saved_copies(adapter)
+    recipes, unmatched = dict(copies.recipes), dict(copies.unmatched)
+    known = {
+        name: tensor
+        for name, tensor in shared.items()
+        if isinstance(family, ClosedForm) and name in family.shared
     }
-    known = family.shared if isinstance(family, ClosedForm) else ()
-    unmatched = {
-        name: "no module of this type uses it"
-        for name in shared
-        if not any(name == word or name.startswith(f"{word}.") for word in known)
+    unmatched |= {
+        adapter.key(tensor): "no module of this type uses it"
+        for name, tensor in shared.items()
+        if name not in known
     }
     scalings: dict[str, str] = {}
     notes: dict[str, None] = {}
+    spent: dict[str, tuple[str, ...]] = {}
     for path, tensors in adapter.modules.items():
         made = family.read(Module(path, tensors, config, target, shared))
+        made = with_parts(made, {**known, **tensors})
         recipes.update(made.recipes)
         scalings.update(made.scalings)
-        unmatched.update(made.unmatched)
+        unmatched.update({adapter.key(tensors[part]): why for part, why in made.unmatched.items()})
+        spent.update({adapter.key(tensors[part]): names for part, names in made.spent.items()})
         notes.update(dict.fromkeys(made.notes))
-    return Reading(recipes, scalings, unmatched, tuple(notes))
+    return Reading(recipes, scalings, unmatched, tuple(notes), spent)
 
 
 def _open_weights(path: Path) -> Checkpoint:
@@ -182,19 +221,25 @@ def _sort(
         name = key.removeprefix(_PREFIX)
         found = family.split(name)
         if found is None:
-            plain[_plain_name(name)] = tensor
+            plain[plain_name(name)] = tensor
         else:
             path, suffix = found
             if suffix in modules[path]:
                 raise BadAdapter(
-                    f"{key}: a second {suffix} of {path}: the file holds several adapters; "
-                    "save each into a folder of its own"
+                    f"{key}: a second {suffix} of {path}: the file holds several adapters"
+                    f"{_named(tensors)}; save each into a folder of its own"
                 )
             modules[path][suffix] = tensor
-    return Adapter(modules, plain, shared, config, target)
+    return Adapter(modules, plain, shared, config, target, by_key(tensors))
 
 
-def _plain_name(name: str) -> str:
+def _named(tensors: Mapping[str, LazyTensor]) -> str:
+    """Return the adapters' names that stand in LoRA's keys, as the end of a sentence."""
+    found = {name[1] for key in tensors if (name := re.search(r"\.lora_[AB]\.([^.]+)\.", key))}
+    return f", {' and '.join(sorted(found))}" if len(found) > 1 else ""
+
+
+def plain_name(name: str) -> str:
     """Undo the wrappers of saved copies: `modules_to_save`, and biases inside a LoRA layer."""
     words = name.split(".")
     if "modules_to_save" in words:

@@ -4,10 +4,28 @@ To add an audit rule: a generator decorated with `@audit_rule`; its docstring is
 """
 
 from ftdiff.analyses.audit import (
+    rules_answers as answers,
+)
+from ftdiff.analyses.audit import (
     rules_damage as damage,
 )
 from ftdiff.analyses.audit import (
+    rules_files as files,
+)
+from ftdiff.analyses.audit import (
+    rules_layout as layouts,
+)
+from ftdiff.analyses.audit import (
+    rules_loading as loading,
+)
+from ftdiff.analyses.audit import (
     rules_origin as origins,
+)
+from ftdiff.analyses.audit import (
+    rules_saved as saved,
+)
+from ftdiff.analyses.audit import (
+    rules_scales as scales,
 )
 from ftdiff.analyses.audit import (
     rules_special as surprises,
@@ -28,16 +46,22 @@ __all__ = [
     "AuditRule",
     "Expectation",
     "Policy",
+    "answers",
     "audit",
     "audit_rule",
     "damage",
+    "files",
     "github",
     "junit",
+    "layouts",
+    "loading",
     "lost",
     "origins",
     "policy_of",
     "read_policy",
     "sarif",
     "save_policy",
+    "saved",
+    "scales",
     "surprises",
 ]

@@ -10,6 +10,7 @@ from ftdiff.adapters.peft.targets import TARGET_MISSING
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.damage import damage_of, is_another_base, tell
 from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.reasons import knows_reasons, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import IDENTICAL, MOVED
@@ -22,6 +23,8 @@ def nothing_moved(diff: Diff) -> Iterator[Finding]:
     named = frame[frame["status"].isin((IDENTICAL, *MOVED))]
     if not len(named) or named["status"].isin(MOVED).any():
         return
+    if any(moved.data["inserted"] for moved in moved_layers(diff)):
+        return  # it has layers of its own
     what = "adapter is dead" if is_adapter(diff) else "fine-tune is the base"
     message = f"The {what}: not one of {counted(len(named), 'tensor')} moved."
     yield finding("nothing-moved", message, named, compared=len(named))

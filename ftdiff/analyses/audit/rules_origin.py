@@ -11,10 +11,12 @@ import numpy as np
 from ftdiff.analyses.audit.registry import audit_rule, finding
 from ftdiff.analyses.damage import ANOTHER, damage_of, kinship
 from ftdiff.analyses.finding import Finding, counted
+from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.frame import rows_at
 from ftdiff.comparison.grid import grids, robust_z
-from ftdiff.comparison.reasons import FEW_BITS, has_reason, reasons
+from ftdiff.comparison.kinship import is_unrelated
+from ftdiff.comparison.reasons import FEW_BITS, LAYERS, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 
@@ -34,6 +36,9 @@ def wrong_base(diff: Diff) -> Iterator[Finding]:
             f"base's is {found.cosine:z.3f}. See ftdiff lineage."
         )
         yield finding("wrong-base", message, cosine=found.cosine, matrices=found.matrices)
+    elif found is None and is_unrelated(diff.about):
+        message = "Another base: no layer is like one of the base's. See ftdiff lineage."
+        yield finding("wrong-base", message)
 
 
 @audit_rule("far-from-base", "caution")
@@ -47,6 +52,25 @@ def far_from_base(diff: Diff, *, cosine: float = 0.9) -> Iterator[Finding]:
             "a relative of this base, or have diverged. See ftdiff lineage."
         )
         yield finding("far-from-base", message, cosine=found.cosine, matrices=found.matrices)
+
+
+@audit_rule("layers", "caution")
+def layers(diff: Diff) -> Iterator[Finding]:
+    """A model with other layers than the base's needs its own configuration, and its own adapters.
+
+    Where nothing tells which of them are the base's, none was compared.
+    """
+    for moved in moved_layers(diff):
+        told = {name: value for name, value in moved.data.items() if name != "code"}
+        yield finding("layers", moved.message, moved.rows, **told)
+    for one in reasons(diff.about, LAYERS):
+        if "beyond" in one:
+            where = f" of the {one['stack']}" if one["stack"] else ""
+            message = (
+                f"The adapter names layers{where} up to {max(one['beyond'])}, and the base has "
+                f"{one['base']}: it was trained on a model with other layers."
+            )
+            yield finding("layers", message, beyond=one["beyond"], base=one["base"])
 
 
 @audit_rule("rescaled", "caution")
@@ -81,10 +105,20 @@ def base_name(diff: Diff) -> Iterator[Finding]:
     given = diff.about.get("base")
     if not told or not given:
         return
-    names = [PurePosixPath(str(path).replace("\\", "/")).name.lower() for path in (told, given)]
-    if names[0] != names[1]:
+    if _last_name(told) != _last_name(given):
         message = f"The adapter names its base {told!r}, it is held against {given!r}."
         yield finding("base-name", message, named=str(told), given=str(given))
+
+
+def _last_name(path: object) -> str:
+    """Return the last word of a path; in a cache of the hub's, the model's.
+
+    >>> _last_name("hub/models--acme--llama/snapshots/0a1b"), _last_name("acme/llama")
+    ('llama', 'llama')
+    """
+    parts = PurePosixPath(str(path).replace("\\", "/")).parts
+    cached = [part for part in parts if part.startswith("models--")]
+    return (cached[-1].rpartition("--")[2] if cached else parts[-1] if parts else "").lower()
 
 
 @audit_rule("residual-initialisation", "alarm")

@@ -8,15 +8,18 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.audit.rules_loading import absent
 from ftdiff.analyses.audit.rules_unmatched import unaccounted
 from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
-from ftdiff.comparison.reasons import FEW_BITS, has_reason
+from ftdiff.comparison.reasons import FEW_BITS, REORDERED, TIED, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
+from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
+from ftdiff.naming.fused import spellings
 
 #: Bits of fraction and of exponent of what weights are stored in.
 _BITS = {
@@ -77,7 +80,7 @@ def untargeted_moved(diff: Diff) -> Iterator[Finding]:
     bias = told.get("bias", "none") != "none"
     rows = _moved(diff)
     stray = [
-        not any(f".{name}." in f".{row['tensor']}." for name in named)
+        not any(f".{name}." in f".{at}." for at in spellings(row["tensor"]) for name in named)
         and not (bias and row["param"] == "bias")
         and not (row["block"] in ("embed", "head") and told.get("trainable_token_indices"))
         for row in records(rows[["tensor", "param", "block"]])
@@ -95,7 +98,7 @@ def untargeted_moved(diff: Diff) -> Iterator[Finding]:
 def partly_frozen(diff: Diff) -> Iterator[Finding]:
     """A component that moved in some layers and is the base's in others was frozen in part."""
     frame = diff.frame[(diff.frame["param"] == "weight") & diff.frame["layer"].notna()]
-    frame = frame[~frame["component"].isin(unaccounted(diff))]
+    frame = frame[~frame["component"].isin(unaccounted(diff)) & ~_lost(diff, frame)]
     for (stack, component), rows in frame.groupby(["stack", "component"], sort=False):
         still = rows[rows["status"].isin(STILL)]
         moved = rows[rows["status"].isin(MOVED)]
@@ -112,7 +115,8 @@ def frozen(diff: Diff) -> Iterator[Finding]:
     frame = diff.frame
     moved = {*map(str, _moved(diff)["component"].dropna().unique())}
     still = frame[frame["status"].isin(STILL) & frame["component"].notna()]
-    still = still[~still["component"].isin([*moved, *unaccounted(diff)])]
+    lost = {*still.loc[_lost(diff, still), "component"]}
+    still = still[~still["component"].isin([*moved, *unaccounted(diff), *lost])]
     names = component_order(still["component"].unique())
     if moved and names:
         be = "is" if len(names) == 1 else "are"
@@ -120,15 +124,29 @@ def frozen(diff: Diff) -> Iterator[Finding]:
         yield finding("frozen", message, still, components=names, moved=component_order(moved))
 
 
+def _lost(diff: Diff, frame: pd.DataFrame) -> pd.Series[bool]:
+    """Say which rows are of modules that were to be adapted, and are not in the file."""
+    lost = absent(diff)
+    return frame["tensor"].map(lambda name: str(name).rpartition(".")[0] in lost).astype(bool)
+
+
 @audit_rule("vocabulary", "caution")
 def vocabulary(diff: Diff) -> Iterator[Finding]:
     """A vocabulary of another size needs its own tokenizer, and leaves rows without a base."""
     frame = diff.frame
     rows = frame[(frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))]
+    moved = has_reason(rows, REORDERED)
+    if moved.any():
+        what = "hold the base's rows in another order"
+        message = f"{tensors(rows[moved], what)}: the fine-tune needs its own tokenizer."
+        yield finding("vocabulary", message, rows[moved])
+    rows = rows[~moved]
     sizes = [diff.about.get("config", {}).get(side, {}).get("vocab_size") for side in _SIDES]
     said = f"; the configurations say {sizes[0]} and {sizes[1]}" if None not in sizes else ""
     if len(rows):
-        message = f"{tensors(rows, 'have another number of rows than the base')}{said}."
+        facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
+        told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
+        message = f"{tensors(rows, 'have another number of rows than the base')}{told}{said}."
         yield finding("vocabulary", message, rows, sizes=sizes)
     elif None not in sizes and sizes[0] != sizes[1]:
         message = f"The configurations name {sizes[0]} and {sizes[1]} tokens, the tensors do not."
@@ -159,10 +177,11 @@ def tied_diverged(diff: Diff) -> Iterator[Finding]:
     one, other = records(embed)[0], records(head)[0]
     if one["shape"] != other["shape"]:
         return
-    told = diff.about.get("config", {}).get("tuned", {}).get("tie_word_embeddings") is True
+    told = _config(diff, "tuned").get("tie_word_embeddings")
     if None in (one["tuned_sq"], other["tuned_sq"]):
         return
-    were = all(one[name] == other[name] for name in ("base_sq", "base_abs"))
+    # a configuration that unties them is of a model that loads both
+    were = told is not False and all(one[it] == other[it] for it in ("base_sq", "base_abs"))
     if one["tuned_sq"] == other["tuned_sq"] or not (were or told):
         return
     why = "they are one tensor in the base" if were else "the configuration ties them"
@@ -177,14 +196,17 @@ def tied_diverged(diff: Diff) -> Iterator[Finding]:
 def untied(diff: Diff) -> Iterator[Finding]:
     """A head of its own, where a configuration ties it to the embeddings, is dropped on loading.
 
-    Only a head of the embeddings' shape can be tied: a classifier's is none.
+    Only a head over the tokens, of the embeddings' shape, can be tied: a classifier's is none.
     """
     frame = diff.frame[diff.frame["param"] == "weight"]
     tied = [side for side in _SIDES if _config(diff, side).get("tie_word_embeddings") is True]
     embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
-    heads = frame[(frame["block"] == "head") & (frame["status"] == ADDED)]
+    added = frame[(frame["component"] == "head.lm") & (frame["status"] == ADDED)]
     shapes = {*embed["shape"]}
-    heads = heads[[shape in shapes for shape in heads["shape"]]]
+    added = added[[shape in shapes for shape in added["shape"]]]
+    held = [one["name"] for one in reasons(diff.about, TIED) if one["side"] == "base"]
+    compared = frame[(frame["block"] == "head") & frame["tensor"].isin(held)]
+    heads = pd.concat([added, compared])
     if tied and len(heads):
         whose = " and ".join({"base": "the base", "tuned": "the fine-tune"}[side] for side in tied)
         message = (

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
-import pandas as pd
-
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.audit.rules_saved import saved_modules
 from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.analyses.layer_map import moved_layers
+from ftdiff.comparison.coverage import words
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED
 
@@ -16,26 +17,33 @@ from ftdiff.comparison.statuses import ADDED, REMOVED
 @audit_rule("unmatched", "alarm")
 def unmatched(diff: Diff) -> Iterator[Finding]:
     """A key or a module of the adapter that changes nothing of the base is lost when it loads."""
-    keys = diff.about.get("unmatched", {})
+    lost = _lost(diff)
+    if not lost:
+        return
+    rows = diff.frame[diff.frame["tensor"].isin(lost) & diff.frame["shape"].notna()]
+    modules = [*map(str, rows["tensor"])]
+    keys = {key: why for key, why in lost.items() if key not in modules}
+    said = []
+    if modules:
+        be = "is" if len(rows) == 1 else "are"
+        what = tensors(rows, f"that the adapter changes {be} not in the base")
+        said.append(f"{what}: {lost[modules[0]]}{_nearest(diff, modules[0])}.")
     if keys:
         first = next(iter(keys))
-        message = (
+        said.append(
             f"{counted(len(keys), 'key')} of the adapter led to no change "
-            f"({listed([str(key) for key in keys])}): {keys[first]}{_nearest(diff, str(first))}."
+            f"({listed([*keys])}): {keys[first]}{_nearest(diff, first)}."
         )
-        yield finding("unmatched", message, keys=dict(keys))
-    rows = _homeless(diff)
-    if len(rows):
-        first = str(rows["tensor"].iloc[0])
-        be = "is" if len(rows) == 1 else "are"
-        lost = tensors(rows, f"that the adapter changes {be} not in the base")
-        yield finding("unmatched", f"{lost}{_nearest(diff, first)}.", rows)
+    yield finding("unmatched", " ".join(said), rows if modules else None, keys=lost)
 
 
 @audit_rule("one-sided", "caution")
 def one_sided(diff: Diff) -> Iterator[Finding]:
     """A tensor of one side only was not compared with anything."""
-    told = [*diff.about.get("unmatched", {}), *_homeless(diff)["tensor"]]
+    if not diff.about.get("base"):
+        return  # there is one side alone
+    told = [*_lost(diff), *saved_modules(diff)["tensor"]]
+    told += [name for moved in moved_layers(diff) for name in moved.rows["tensor"]]
     for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
         rows = diff.frame[diff.frame["status"] == status]
         rows = rows[~rows["tensor"].isin(told)]
@@ -46,13 +54,11 @@ def one_sided(diff: Diff) -> Iterator[Finding]:
 
 @audit_rule("mostly-uncompared", "alarm")
 def mostly_uncompared(diff: Diff, *, coverage: float = 0.5) -> Iterator[Finding]:
-    """Where most parameters have no counterpart, nothing is known of the fine-tune as a whole."""
+    """Where most parameters of a side were not compared, nothing is known of it as a whole."""
     share = diff.about.get("coverage")
     if diff.about.get("base") and isinstance(share, (int, float)) and share < coverage:
-        message = (
-            f"Only {share:.1%} of both sides' parameters have a counterpart, and were compared: "
-            "this says nothing of the others."
-        )
+        message = f"Only {words(diff.about, 'were compared')}: this says nothing of the others."
+        message = " ".join([message, *(moved.message for moved in moved_layers(diff))])
         yield finding("mostly-uncompared", message, coverage=float(share))
 
 
@@ -62,7 +68,7 @@ def unaccounted(diff: Diff) -> frozenset[str]:
     A key is of a component if it has the name of one of its modules, spelled with dots or, as
     kohya's keys are, with underscores.
     """
-    keys = [str(key) for key in (*diff.about.get("unmatched", {}), *_homeless(diff)["tensor"])]
+    keys = [*_lost(diff)]
     if not keys:
         return frozenset()
     frame = diff.frame[diff.frame["component"].notna() & (diff.frame["status"] != ADDED)]
@@ -86,13 +92,19 @@ def _has(key: str, modules: Iterable[str]) -> bool:
     )
 
 
-def _homeless(diff: Diff) -> pd.DataFrame:
-    """Return what an adapter changes and the base lacks; a saved module of its own is none."""
+def _lost(diff: Diff) -> dict[str, str]:
+    """Return the keys and the modules that led to no change of the base, with the reasons.
+
+    In a diff that was saved before modules were among its unmatched ones, they are what an adapter
+    changes and the base lacks; a saved module of the adapter's own is none.
+    """
+    found = {str(key): str(why) for key, why in diff.about.get("unmatched", {}).items()}
+    if "shares" in diff.about or not is_adapter(diff) or not diff.about.get("base"):
+        return found
     frame = diff.frame
-    if not is_adapter(diff) or not diff.about.get("base"):
-        return frame.iloc[:0]
-    stray = frame["tensor"].isin([*diff.about.get("unmatched", {})])
-    return frame[(frame["status"] == ADDED) & frame["tuned_dtype"].isna() & ~stray]
+    rows = frame[(frame["status"] == ADDED) & frame["tuned_dtype"].isna()]
+    told = "no tensor of the base has this name"
+    return {**found, **{str(name): told for name in rows["tensor"] if name not in found}}
 
 
 def _nearest(diff: Diff, key: str) -> str:

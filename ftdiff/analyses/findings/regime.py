@@ -11,7 +11,7 @@ from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings.doubt import drowned_matrices, is_damaged, untrained_share
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline
+from ftdiff.comparison.scope import headline, withheld
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,12 @@ def regime(diff: Diff) -> Iterator[Finding]:
     size = overall.get("relative_norm")
     if size is None or not diff.about.get("base") or not size > 0 or not of_language(diff):
         return
-    if is_damaged(diff) or drowned_matrices(diff) >= _DROWNED or untrained_share(diff) > _UNTRAINED:
+    if (
+        withheld(diff)
+        or is_damaged(diff)
+        or drowned_matrices(diff) >= _DROWNED
+        or untrained_share(diff) > _UNTRAINED
+    ):
         return
     inside = [row for row in CALIBRATION if row.low / _NEAR <= size <= row.high * _NEAR]
     below = [row for row in CALIBRATION if row.high * _NEAR < size]

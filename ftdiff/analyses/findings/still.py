@@ -8,10 +8,19 @@ import numpy as np
 
 from ftdiff.analyses.finding import Finding, layer_spans
 from ftdiff.analyses.findings.registry import evidence, rule
+from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.frame import Columns, among, rows_at, there
 from ftdiff.comparison.grid import Grid
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED, PAIRED, STILL, UNTOUCHED
+
+
+@rule("layers", kind="context", of="diff")
+def layers(diff: Diff) -> Iterator[Finding]:
+    """Say which layers of the base the tuned ones are, where numbers do not tell."""
+    for moved in moved_layers(diff):
+        told = {name: value for name, value in moved.data.items() if name != "code"}
+        yield Finding("layers", "note", moved.message, evidence(**told))
 
 
 @rule("still-layers", kind="context", of="diff")

@@ -1,6 +1,7 @@
 """Many fine-tunes of one base, measured together, tensor by tensor."""
 
 from ftdiff.analyses.pairwise.alignment import Line, Lineup, apart_from, labels, line_up, place
+from ftdiff.analyses.pairwise.file_notes import noted, said
 from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure, unmeasured
 from ftdiff.analyses.pairwise.problems import trouble, troubles
 from ftdiff.analyses.pairwise.storage import (
@@ -26,9 +27,11 @@ __all__ = [
     "labels",
     "line_up",
     "measure",
+    "noted",
     "packed",
     "place",
     "run",
+    "said",
     "tensors_of",
     "trouble",
     "troubles",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_base, open_tuned
+from ftdiff.comparison.alignment import alone, together
 from ftdiff.comparison.plan import Change, Plan, pair
-from ftdiff.deltas.recipes import Beside, Recipe, Tuned
+from ftdiff.deltas.recipes import Beside, Recipe, Tuned, is_saved
 from ftdiff.errors import BadCall, Mismatch, one_line
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
 from ftdiff.tensors import FirstRows, LazyTensor, numel
@@ -59,6 +60,8 @@ class Lineup:
         The opened base; None without one.
     apart
         By fine-tune, the tensors that could not be lined up, each with the reason.
+    saved
+        By fine-tune, without a base, the tensors of which the file holds weights and no change.
     """
 
     names: tuple[str, ...]
@@ -67,6 +70,7 @@ class Lineup:
     base: str | None = None
     apart: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     opened: Checkpoint | None = None
+    saved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def place(line: Line) -> dict[str, Any]:
@@ -95,8 +99,9 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
     """
     if len(tuned) < least:
         raise BadCall(f"{len(tuned)} given: at least {least} fine-tunes are needed")
-    opened = None if base is None or base == "-" else open_checkpoint(base)
+    opened = open_base(base)
     fine = tuple(open_tuned(one, opened) for one in tuned)
+    opened, fine = _same_tensors(opened, fine)
     names = labels([one.source for one in fine])
     whole = [name for name, one in zip(names, fine, strict=True) if one.kind == "full"]
     if opened is None and whole:
@@ -105,15 +110,37 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
     if len(layouts) > 1:
         raise Mismatch("the fine-tunes do not have the same layers: some repeat layers of the base")
     plans = [pair(opened, one) for one in fine] if opened is not None else _alone(fine)
-    lines, apart = _lines(plans, fine)
+    saved = [_saved(plan) for plan in plans]
+    lines, apart = _lines(plans, fine, saved)
+    still = [i for i in range(len(fine)) if all(line.recipes[i] is None for line in lines)]
+    for i in still:
+        held = f"holds saved tensors alone ({saved[i][0]}, …), {_UNKNOWN}" if saved[i] else ""
+        why = held or "changes no tensor that the others have; one base for all?"
+        raise Mismatch(f"{names[i]}: {why}")
     for i, name in enumerate(names):
-        if all(line.recipes[i] is None for line in lines):
-            raise Mismatch(f"{name}: changes no tensor that the others have; one base for all?")
         others = (line.recipes[:i] + line.recipes[i + 1 :] for line in lines if line.recipes[i])
         if opened is None and len(fine) > 1 and not any(map(any, others)):
             raise Mismatch(f"{name}: no tensor has a name that the others have; give --base")
     source = None if opened is None else opened.source
-    return Lineup(names, fine, lines, source, dict(zip(names, apart, strict=True)), opened)
+    return Lineup(
+        names,
+        fine,
+        lines,
+        source,
+        apart=dict(zip(names, apart, strict=True)),
+        opened=opened,
+        saved=dict(zip(names, saved, strict=True)),
+    )
+
+
+def _same_tensors(
+    base: Checkpoint | None, fine: tuple[Tuned, ...]
+) -> tuple[Checkpoint | None, tuple[Tuned, ...]]:
+    """Return all with the same tensors, where one stores as one what another splits."""
+    if base is None:
+        return None, tuple(alone(fine))
+    base, found = together(base, fine)
+    return base, tuple(found)
 
 
 def _alone(fine: Sequence[Tuned]) -> list[Plan]:
@@ -132,15 +159,15 @@ def _alone(fine: Sequence[Tuned]) -> list[Plan]:
 
 
 def _lines(
-    plans: Sequence[Plan], fine: Sequence[Tuned]
+    plans: Sequence[Plan], fine: Sequence[Tuned], saved: Sequence[Collection[str]]
 ) -> tuple[tuple[Line, ...], list[dict[str, str]]]:
     """Collect the changes of each tensor, over the rows that all of them have."""
     by: dict[str, dict[int, Change]] = {}
     for i, plan in enumerate(plans):
         for change in plan.changes:
-            if not isinstance(change.recipe, Beside):
+            if not isinstance(change.recipe, Beside) and change.address.name not in saved[i]:
                 by.setdefault(change.address.name, {})[i] = change
-    apart = [_left_out(plan, one) for plan, one in zip(plans, fine, strict=True)]
+    apart = [_left_out(plan) for plan in plans]
     lines = []
     for name, changes in by.items():
         first = next(iter(changes.values()))
@@ -154,10 +181,20 @@ def _lines(
         unknown = frozenset(
             i
             for i, one in enumerate(fine)
-            if recipes[i] is None and (one.kind in ("full", "delta") or name in apart[i])
+            if recipes[i] is None
+            and (one.kind in ("full", "delta") or name in apart[i] or name in saved[i])
         )
         lines.append(Line(first.address, _rows(first, shape), shape, tuple(recipes), unknown))
     return tuple(lines), apart
+
+
+#: What a file that holds nothing but whole tensors is told, where there is no base.
+_UNKNOWN = "whose change is unknown without a base: give --base"
+
+
+def _saved(plan: Plan) -> tuple[str, ...]:
+    """Return what has no change for want of a base, though the file holds its weights."""
+    return tuple(c.address.name for c in plan.changes if c.base is None and is_saved(c.recipe))
 
 
 def _rows(change: Change, shape: tuple[int, ...]) -> LazyTensor | None:
@@ -168,13 +205,13 @@ def _rows(change: Change, shape: tuple[int, ...]) -> LazyTensor | None:
     return FirstRows(whole, shape[0])
 
 
-def _left_out(plan: Plan, tuned: Tuned) -> dict[str, str]:
+def _left_out(plan: Plan) -> dict[str, str]:
     compared = {change.address.name for change in plan.changes}
     return {
         **dict.fromkeys(plan.added, "the base has no such tensor"),
         **dict.fromkeys(plan.removed, "it has no such tensor of the base"),
         **{name: "another shape than the base's" for name in plan.reshaped if name not in compared},
-        **tuned.unmatched,
+        **plan.unmatched,
     }
 
 

@@ -1,14 +1,16 @@
-"""What went wrong with some of many fine-tunes: tensors apart, unreadable, or not finite."""
+"""What is left out of many fine-tunes: tensors apart, saved whole, unreadable, or not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ftdiff.analyses.finding import Finding, counted
+from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.pairwise.alignment import Lineup
 from ftdiff.analyses.pairwise.inner_products import Together
 from ftdiff.errors import one_line
+
+_SAVED = "saved whole: without a base its change is unknown"
 
 
 def trouble(lineup: Lineup, found: Sequence[Together]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -18,6 +20,8 @@ def trouble(lineup: Lineup, found: Sequence[Together]) -> dict[str, dict[str, di
     -----
     apart
         Tensors that could not be lined up, with the reason.
+    saved
+        Without a base, tensors that the file holds whole, with the reason.
     unreadable
         Tensors whose change could not be read, with the reason.
     nonfinite
@@ -32,11 +36,13 @@ def trouble(lineup: Lineup, found: Sequence[Together]) -> dict[str, dict[str, di
                 broken = kinds["nonfinite"].setdefault(name, {})
                 broken[line.address.name] = int(one.nonfinite[i])
     apart = {name: dict(tensors) for name, tensors in lineup.apart.items() if tensors}
-    return {"apart": apart, **kinds}
+    saved = {name: dict.fromkeys(held, _SAVED) for name, held in lineup.saved.items() if held}
+    return {"apart": apart, "saved": saved, **kinds}
 
 
 def troubles(about: Mapping[str, Any]) -> Iterator[Finding]:
-    """Say in sentences what `trouble` recorded as unreadable or not finite."""
+    """Say in sentences what `trouble` recorded as saved whole, unreadable or not finite."""
+    yield from _left_out(about)
     for name, tensors in about.get("unreadable", {}).items():
         first, why = next(iter(tensors.items()))
         yield Finding(
@@ -56,4 +62,20 @@ def troubles(about: Mapping[str, Any]) -> Iterator[Finding]:
             f"{counted(len(tensors), 'tensor')} are NaN or Inf and count as unchanged, first in "
             f"{first}",
             {"name": name, "tensors": dict(tensors)},
+        )
+
+
+def _left_out(about: Mapping[str, Any]) -> Iterator[Finding]:
+    """Say once which tensors of which fine-tunes have no change, for want of a base."""
+    held = {name: [*tensors] for name, tensors in about.get("saved", {}).items()}
+    names = [*dict.fromkeys(name for tensors in held.values() for name in tensors)]
+    if names:
+        alone = len(names) == 1
+        yield Finding(
+            "saved-without-base",
+            "note",
+            f"{counted(len(names), 'saved tensor')} {'is' if alone else 'are'} left out: without "
+            f"a base {'its' if alone else 'their'} change is unknown "
+            f"({listed([one_line(name, 200) for name in names])}; of {listed([*held])})",
+            {"tensors": held},
         )

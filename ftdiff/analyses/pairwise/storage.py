@@ -29,10 +29,15 @@ def checked_about(about: Any) -> dict[str, Any]:
     """
     if not isinstance(about, dict) or not isinstance(about["base"], str | None):
         raise TypeError("about")
-    for kind, said in (("apart", str), ("unreadable", str), ("nonfinite", int)):
+    about.setdefault("saved", {})  # files of the first releases lack it
+    for kind, said in (("apart", str), ("saved", str), ("unreadable", str), ("nonfinite", int)):
         for tensors in about[kind].values():
             if not tensors or not all(type(value) is said for value in tensors.values()):
                 raise TypeError(kind)
+    for notes in about.get("noted", {}).values():  # files of the first releases have none
+        for note in notes:
+            if type(note["code"]) is not str or type(note["text"]) is not str:
+                raise TypeError("noted")
     return about
 
 

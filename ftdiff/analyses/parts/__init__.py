@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_base, open_tuned
 from ftdiff.analyses.parts import attention, embeddings
 from ftdiff.analyses.parts.frame import gathered, piece
 from ftdiff.analyses.parts.tasks import measured, measured_alone
-from ftdiff.analyses.parts.tokenizers import vocabulary
 from ftdiff.comparison import provenance
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Change, Plan, pair
@@ -23,7 +22,8 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED, RESHAPED, UNTOUCHED
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
-from ftdiff.formats import Checkpoint, open_checkpoint
+from ftdiff.formats import Checkpoint
+from ftdiff.formats.tokenizers import vocabulary
 
 __all__ = ["columns", "heads", "rows", "tokens"]
 
@@ -168,7 +168,7 @@ def tokens(
         What was given cannot be read or compared.
     """
     opened, fine, plan = _opened(base, tuned)
-    runs = list(embeddings.runs(plan, opened, fine))
+    runs = list(embeddings.runs(plan))
     if not runs:
         raise Mismatch(f"{fine.source}: it changes no embedding, so there are no tokens to measure")
     names = _vocabulary(tokenizer, opened, fine)
@@ -179,10 +179,9 @@ def tokens(
         if isinstance(found, str):
             unreadable[name] = found
             continue
-        numbers = range(run.first, run.first + len(found))
         told: dict[str, list[Any]] = {
-            "row": list(numbers),
-            "token": [names.get(i) for i in numbers],
+            "row": list(run.numbers),
+            "token": [names.get(i) for i in run.numbers],
         }
         sums = embeddings.renamed(found, run.status)
         pieces.append(piece(plan, name, sums, told, run.status))
@@ -198,9 +197,10 @@ def _lines(base: Any | None, tuned: Any, tensor: str, word: str, at: Workplace) 
 
 
 def _opened(base: Any | None, tuned: Any) -> tuple[Checkpoint | None, Tuned, Plan]:
-    opened = None if base is None or base == "-" else open_checkpoint(base)
+    opened = open_base(base)
     fine = open_tuned(tuned, opened)
-    return opened, fine, pair(opened, fine)
+    plan = pair(opened, fine)
+    return opened, plan.tuned or fine, plan
 
 
 def _config(base: Checkpoint | None, tuned: Tuned) -> Mapping[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ftdiff.analyses.parts.sums import Lines
+from ftdiff.comparison.alignment.gathered_rows import GatheredRows, gathered
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.statuses import ADDED, REMOVED
-from ftdiff.deltas.recipes import Replaced, Tuned
-from ftdiff.formats import Checkpoint
-from ftdiff.tensors import Array, LazyTensor, numel
+from ftdiff.deltas.recipes import Replaced
+from ftdiff.naming import Address
+from ftdiff.tensors import LazyTensor
 
 _COMPONENTS = ("embed.tokens", "head.lm")
 
@@ -23,28 +22,43 @@ class Run(NamedTuple):
     """Rows of an embedding that share a fate: "" where their sums tell it."""
 
     change: Change
-    first: int
+    numbers: Sequence[int]
     status: str
 
 
-def runs(plan: Plan, base: Checkpoint | None, tuned: Tuned) -> Iterator[Run]:
+def runs(plan: Plan) -> Iterator[Run]:
     """Find the embeddings: rows of both sides, then those that one side alone has."""
-    spelled = {found: name for name, found in plan.renamed.items()}
+    base, tuned = plan.base, plan.tuned
     for change in plan.changes:
         address, shape = change.address, change.recipe.shape
         if address.component not in _COMPONENTS or len(shape) != 2 or address.param != "weight":
             continue
-        yield Run(change, 0, "")
-        recipe = tuned.recipes[spelled.get(address.name, address.name)]
-        if base is None or address.name not in plan.reshaped:
+        yield Run(change, _numbers(change), "")
+        if base is None or tuned is None or address.name not in plan.reshaped:
             continue
-        whole, common = base.tensors[address.name], shape[0]
-        if isinstance(recipe, Replaced) and recipe.shape[0] > common:
-            more = Replaced(Below(recipe.tensor, common))
-            yield Run(Change(address, None, more), common, ADDED)
-        if whole.shape[0] > common:
-            fewer = Replaced(Below(whole, common))
-            yield Run(Change(address, None, fewer), common, REMOVED)
+        recipe = tuned.recipes[address.name]
+        whole = base.tensors[address.name]
+        if isinstance(recipe, Replaced):
+            yield from _rest(address, recipe.tensor, _numbers(change), ADDED)
+        held = change.base.numbers if isinstance(change.base, GatheredRows) else range(shape[0])
+        yield from _rest(address, whole, held, REMOVED)
+
+
+def _numbers(change: Change) -> Sequence[int]:
+    """Return the number that each row of a change has in the tuned vocabulary."""
+    recipe = change.recipe
+    if isinstance(recipe, Replaced) and isinstance(recipe.tensor, GatheredRows):
+        return [*map(int, recipe.tensor.numbers)]
+    return range(recipe.shape[0])
+
+
+def _rest(address: Address, whole: LazyTensor, held: Iterable[int], status: str) -> Iterator[Run]:
+    """Yield the rows of one side that the other has none for."""
+    known = {int(row) for row in held}
+    rest = [row for row in range(whole.shape[0]) if row not in known]
+    if rest:
+        rows = gathered(whole, np.array(rest, np.int64))
+        yield Run(Change(address, None, Replaced(rows)), rest, status)
 
 
 def renamed(found: Lines, status: str) -> Lines:
@@ -55,36 +69,3 @@ def renamed(found: Lines, status: str) -> Lines:
     for here, there in (("base_sq", "tuned_sq"), ("nonfinite_base", "nonfinite_tuned")):
         sums[:, Lines.place(here)] = found.column(there)
     return Lines(sums, found.numel)
-
-
-@dataclass(frozen=True)
-class Below:
-    """The rows of a tensor from one on: what a grown vocabulary has more."""
-
-    tensor: LazyTensor
-    first: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The tensor's shape, with fewer rows."""
-        return self.tensor.shape[0] - self.first, *self.tensor.shape[1:]
-
-    @property
-    def dtype(self) -> str:
-        """The tensor's dtype."""
-        return self.tensor.dtype
-
-    @property
-    def storage(self) -> Hashable:
-        """Nothing is claimed: the bytes begin inside of the tensor's."""
-        return None
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows."""
-        start, stop, step = rows.indices(self.shape[0])
-        return self.tensor.read(slice(start + self.first, stop + self.first, step))
-
-    def window(self, start: int, stop: int) -> AbstractContextManager[Array]:
-        """Lend elements, counted from the first row."""
-        offset = self.first * numel(self.tensor.shape[1:])
-        return self.tensor.window(start + offset, stop + offset)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, speaks_for
+from ftdiff.analyses.pairwise import said as of_files
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import bias
 from ftdiff.analyses.similarity import clusters as grouping
@@ -27,6 +28,7 @@ def findings(found: Similarity) -> list[Finding]:
     """Return what is worth saying, alarms first."""
     said = [
         *troubles(found.about),
+        *of_files(found.about),
         *_dead(found),
         *bias.under_the_floor(found),
         *bias.alike_by_rounding(found),

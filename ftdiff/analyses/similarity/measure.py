@@ -17,6 +17,7 @@ from ftdiff.analyses.pairwise import (
     floor_sq,
     line_up,
     measure,
+    noted,
     place,
     run,
     tensors_of,
@@ -56,7 +57,7 @@ def similarity(
         Two or more paths to checkpoints or adapters of any kind, or what `open_tuned` takes.
     base
         A path, or what `open_checkpoint` takes. Adapters whose change does not depend on the base
-        (LoRA, LoKr, …) need none.
+        (LoRA, LoKr, …) need none: weights that they hold whole are then left out, and said.
     measures
         Beside the cosine: "masks", "signs", "subspaces", or "all".
     executor
@@ -132,5 +133,6 @@ def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
             for name, one in zip(lineup.names, lineup.tuned, strict=True)
         },
         **trouble(lineup, found),
+        "noted": noted(lineup),
         **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }

@@ -24,6 +24,7 @@ def joined(early: Parts, late: Parts) -> Parts:
     Mismatch
         They are not of one base, or not one after the other.
     """
+    early = _without_saved(early, late)
     _check(early, late)
     tensors = _union(early, late)
     first, second = _spread(early, tensors["tensor"]), _spread(late, tensors["tensor"])
@@ -39,6 +40,8 @@ def joined(early: Parts, late: Parts) -> Parts:
     names = (*early.names, *apart_from(early.names, late.names))
     about = {**late.about, "unreadable": _renamed(early, late, "unreadable", names)}
     about["apart"] = _renamed(early, late, "apart", names)
+    about["noted"] = _renamed(early, late, "noted", names)
+    about["saved"] = _renamed(early, late, "saved", names)
     about["nonfinite"] = _renamed(early, late, "nonfinite", names)
     runs = [part.about["sources"]["tuned"] for part in (early, late)]
     about["sources"] = {**late.about["sources"], "tuned": [*runs[0], *runs[1]]}
@@ -46,6 +49,17 @@ def joined(early: Parts, late: Parts) -> Parts:
     kinds = [*early.about["kind"].split(", "), *late.about["kind"].split(", ")]
     about["kind"] = ", ".join(dict.fromkeys(kinds))
     return Parts(names, (*early.steps, *late.steps), tensors, sums, about)
+
+
+def _without_saved(early: Parts, late: Parts) -> Parts:
+    """Leave out what the later files hold whole, of which there is no change without a base."""
+    saved = {name for held in late.about.get("saved", {}).values() for name in held}
+    kept = ~early.tensors["tensor"].isin(saved).to_numpy(bool)
+    if kept.all():
+        return early
+    tensors = early.tensors[kept].reset_index(drop=True)
+    sums = {name: array[kept] for name, array in early.sums.items()}
+    return early._replace(tensors=tensors, sums=sums)
 
 
 def _union(early: Parts, late: Parts) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, speaks_for
+from ftdiff.analyses.pairwise import said as of_files
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.trajectory.result import Trajectory
 from ftdiff.metrics import TRUSTED_SNR, faint
@@ -26,7 +27,7 @@ _DRIFT = 0.8  # of a straight line's efficiency
 @speaks_for(Trajectory)
 def findings(found: Trajectory) -> list[Finding]:
     """Return what is worth saying, alarms first."""
-    said = [*troubles(found.about)]
+    said = [*troubles(found.about), *of_files(found.about)]
     if found.known.any():
         whole = found.by()
         said += [*_floor(found, whole), *_still(whole), *_turned(whole), *_jumps(whole)]

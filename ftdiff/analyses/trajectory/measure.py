@@ -18,6 +18,7 @@ from ftdiff.analyses.pairwise import (
     floor_sq,
     line_up,
     measure,
+    noted,
     place,
     run,
     tensors_of,
@@ -56,7 +57,8 @@ def trajectory(
     ----------
     base
         What training started from: a path, or what `open_checkpoint` takes; None for adapters
-        whose change does not depend on it, which then have no relative norm.
+        whose change does not depend on it, which then have no relative norm; weights that they
+        hold whole are left out, and said.
     checkpoints
         Paths to checkpoints or adapters, or to a run's folder of `checkpoint-N` folders.
     metrics
@@ -143,6 +145,7 @@ def _of(
         "kind": ", ".join(dict.fromkeys(one.kind for one in lineup.tuned)),
         "order": how,
         **trouble(lineup, together),
+        "noted": noted(lineup),
         **made_of(base=[lineup.opened], tuned=lineup.tuned),
     }
     if not lineup.lines:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from ftdiff.adapters import open_tuned
+from ftdiff.adapters import open_adapter, open_model
 from ftdiff.analyses.verification.claims import Claim, claims
 from ftdiff.analyses.verification.pooled import common_way, settle
 from ftdiff.analyses.verification.result import Verification
@@ -16,12 +16,13 @@ from ftdiff.analyses.verification.strengths import Normal, absent, asked, fitted
 from ftdiff.analyses.verification.strengths import about as strength_rows
 from ftdiff.analyses.verification.verdicts import judge, unreadable
 from ftdiff.comparison import executors
+from ftdiff.comparison.alignment import together
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
-from ftdiff.deltas.recipes import Tuned
+from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.errors import BadCall
-from ftdiff.formats import Broken, Checkpoint, Quantised, open_checkpoint
+from ftdiff.formats import Broken, Checkpoint, Quantised
 
 Result = TypeVar("Result")
 
@@ -69,12 +70,13 @@ def verify(
         A checkpoint in the adapter's place, or an adapter in the merged model's; or `quantised`,
         and no tensor of the base is.
     """
-    opened = open_checkpoint(base)
+    opened = open_model(base)
     if quantised and not any(isinstance(t, Quantised | Broken) for t in opened.tensors.values()):
         raise BadCall(f"{opened.source}: nothing in it is stored quantised: verify it as it is")
     pairs = asked(adapter)
-    adapters = [_adapter(source, opened) for source, _ in pairs]
-    whole = _merged(merged, opened)
+    adapters = [open_adapter(source, opened) for source, _ in pairs]
+    whole = open_model(merged, opened)
+    opened, adapters, whole = _together(opened, adapters, whole)
 
     def run(work: Callable[[Claim], Normal]) -> list[Normal]:
         ones = mixed(opened, adapters, (1.0,) * len(adapters))
@@ -113,20 +115,16 @@ def verify(
     return Verification.of_rows(rows, about)
 
 
-def _adapter(source: Any, base: Checkpoint) -> Tuned:
-    tuned = open_tuned(source, base)
-    if tuned.kind == "full":
-        raise BadCall(f"{tuned.source}: a full checkpoint, not an adapter: use compare")
-    return tuned
-
-
-def _merged(source: Any, base: Checkpoint) -> Checkpoint:
-    """Open the merged model; of a folder that holds an adapter beside it, the model."""
-    tuned = open_tuned(source, base)
-    whole = open_checkpoint(source)
-    if tuned.kind != "full" and not {*whole.tensors} & {*base.tensors}:
-        raise BadCall(f"{tuned.source}: a {tuned.kind} adapter, not a merged model")
-    return whole
+def _together(
+    base: Checkpoint, adapters: Sequence[Tuned], merged: Checkpoint
+) -> tuple[Checkpoint, list[Tuned], Checkpoint]:
+    """Return all with the same tensors, where one of them stores as one what another splits."""
+    recipes: dict[str, Recipe] = {name: Replaced(t) for name, t in merged.tensors.items()}
+    whole = Tuned(recipes, merged.source, "full", merged.config, notes=merged.notes)
+    base, found = together(base, [*adapters, whole])
+    whole = found.pop()
+    tensors = {name: r.tensor for name, r in whole.recipes.items() if isinstance(r, Replaced)}
+    return base, found, replace(merged, tensors=tensors, notes=whole.notes)
 
 
 def _run(

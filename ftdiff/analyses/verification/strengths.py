@@ -95,6 +95,7 @@ def mixed(base: Checkpoint, adapters: Sequence[Tuned], strengths: Sequence[float
         layout=adapters[0].layout,
         files=tuple(file for tuned in adapters for file in tuned.files),
         notes=tuple(note for tuned in adapters for note in tuned.notes),
+        lost={name: why for tuned in adapters for name, why in tuned.lost.items()},
     )
 
 

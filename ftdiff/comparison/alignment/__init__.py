@@ -6,18 +6,27 @@ to be paired, with a note on what it did, and its line in `STEPS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
+from ftdiff.comparison.alignment.base_parts import join_base
+from ftdiff.comparison.alignment.dialects import respell
+from ftdiff.comparison.alignment.joins import join
+from ftdiff.comparison.alignment.layers import with_layers
+from ftdiff.comparison.alignment.ties import with_ties
+from ftdiff.comparison.alignment.tuned_parts import join_tuned
 from ftdiff.deltas.recipes import Tuned
+from ftdiff.deltas.views import Hollow
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.tensors import LazyTensor
 
 #: Returns both sides, and what it did; the same sides and nothing where it has nothing to do.
 Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[Note, ...]]]
 
 #: Taken in this order.
-STEPS: tuple[Step, ...] = ()
+STEPS: tuple[Step, ...] = (respell, join, with_ties, with_layers)
 
 
 def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
@@ -27,3 +36,31 @@ def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[No
         base, tuned, more = step(base, tuned)
         notes += more
     return base, tuned, tuple(notes)
+
+
+def together(base: Checkpoint, fine: Sequence[Tuned]) -> tuple[Checkpoint, list[Tuned]]:
+    """Return a base and several fine-tunes, all with one tensor wherever one of them has one.
+
+    What was done is among the notes of each.
+    """
+    if any(one.layout for one in fine):  # the layers are not the base's
+        return base, [*fine]
+    spelled = [respell(base, one) for one in fine]
+    base, named, notes = join_base(base, [one for _, one, _ in spelled])
+    found = []
+    for (_, _, first), one, second in zip(spelled, named, notes, strict=True):
+        joined, third = join_tuned(base, one)
+        found.append(replace(joined, notes=(*joined.notes, *first, *second, *third)))
+    return base, found
+
+
+def alone(fine: Sequence[Tuned]) -> list[Tuned]:
+    """Return adapters without a base, with one change wherever one of them has one."""
+    found = [*fine]
+    for i, one in enumerate(found):
+        for other in (*found[:i], *found[i + 1 :]):
+            shapes: dict[str, LazyTensor] = {n: Hollow(r.shape) for n, r in other.recipes.items()}
+            like = Checkpoint(shapes, other.source, "hollow")
+            one = join_tuned(like, respell(like, one)[1])[0]
+        found[i] = one
+    return found

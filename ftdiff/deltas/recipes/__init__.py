@@ -4,7 +4,7 @@ from ftdiff.deltas.recipes.added import Added, Maker, Product
 from ftdiff.deltas.recipes.beside import Beside
 from ftdiff.deltas.recipes.rebuilt import Rebuilt, Rule, RuleMaker
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, Tuned
-from ftdiff.deltas.recipes.replaced import Replaced, Unreadable
+from ftdiff.deltas.recipes.replaced import Replaced, Unreadable, is_saved
 from ftdiff.deltas.recipes.stored import StoredDelta, as_delta
 from ftdiff.deltas.recipes.tiles import TILE
 
@@ -24,4 +24,5 @@ __all__ = [
     "Tuned",
     "Unreadable",
     "as_delta",
+    "is_saved",
 ]

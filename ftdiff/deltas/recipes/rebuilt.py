@@ -48,6 +48,9 @@ class Rebuilt:
     rowwise
         No row of the change depends on other rows of the base, so that the rows which two
         vocabularies share can be measured alone.
+    saved
+        The values that the file holds in place of the base's, where it holds some: what can be
+        measured without a base.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +59,7 @@ class Rebuilt:
     needs: str
     dtype: str = ""
     rowwise: bool = False
+    saved: LazyTensor | None = None
 
     def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
         """Return itself, or its first rows where no row depends on others."""
@@ -65,18 +69,21 @@ class Rebuilt:
         return None if rows is None else replace(self, shape=(rows, *shape[1:]))
 
     def tiles(self, base: LazyTensor | None) -> int:
-        """Return the number of runs of rows."""
+        """Return the number of runs of rows; one without a base, when nothing is streamed."""
         rows, columns = matrix_shape(self.shape)
-        return tiling.count(rows, tiling.rows_per_tile(columns))
+        return 1 if base is None else tiling.count(rows, tiling.rows_per_tile(columns))
 
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
-        """Measure these rows in one pass over the base.
+        """Measure these rows in one pass over the base; without one, what the file holds of them.
 
         Raises
         ------
         BadAdapter
-            There is no base.
+            There is no base, and the file holds no values in its place.
         """
+        if base is None and self.saved is not None:
+            values = np.ascontiguousarray(self.saved.read()).reshape(-1)
+            return tiling.alone(values, self.saved.dtype)
         rule = self._rule(base)
         assert base is not None
         rows, columns = matrix_shape(self.shape)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.moments import Moments
+from ftdiff.naming import Address
 from ftdiff.tensors import Array, LazyTensor
 
 #: Returns entries `start` to `stop` of ΔW: float64, flat, in the order of the base's file.
@@ -76,12 +77,26 @@ class Tuned:
     scalings
         For each tensor that an adapter scales: the factor and where it came from, in words.
     unmatched
-        Keys of the file that led to no recipe, each with the reason.
+        Keys of the files that led to no recipe, each with the reason.
     layout
         The base tensor behind each name of the model that was tuned, where its layers are
         replicas of the base's; empty where the two have the same layers.
     files, notes
         What was opened, for provenance; what is odd but readable, in sentences.
+    lost
+        Why the base has no tensor of a recipe's name, where whoever read the files could say.
+    given
+        Every tensor of the files, by its key there.
+    spent
+        Keys that are in no recipe and yet accounted for, each with the recipes that have a number
+        from its value (α); with none, it is known to be no part of the change (what acts in
+        training alone).
+    beside
+        An adapter in the model's folder, opened, and not compared.
+    spelled
+        What the file calls those recipes that were given another name since.
+    places
+        The places of recipes whose names say nothing of it.
     """
 
     recipes: Mapping[str, Recipe]
@@ -93,3 +108,27 @@ class Tuned:
     layout: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, LazyTensor] = field(default_factory=dict)
+    spent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: Tuned | None = None
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Address] = field(default_factory=dict)
+
+    def respelled(self, names: Mapping[str, str]) -> Tuned:
+        """Return the same with other names for some recipes, by the names they have."""
+        if not names:
+            return self
+        spelled = {names.get(name, name): own for name, own in self.spelled.items()}
+        spelled |= {new: self.spelled.get(old, old) for old, new in names.items() if new != old}
+        return replace(
+            self,
+            recipes={names.get(name, name): recipe for name, recipe in self.recipes.items()},
+            scalings={names.get(name, name): origin for name, origin in self.scalings.items()},
+            lost={names.get(name, name): why for name, why in self.lost.items()},
+            spent={
+                key: tuple(dict.fromkeys(names.get(name, name) for name in of))
+                for key, of in self.spent.items()
+            },
+            spelled=spelled,
+        )

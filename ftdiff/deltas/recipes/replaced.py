@@ -11,6 +11,7 @@ import numpy as np
 from ftdiff.deltas.forms import Delta, Dense
 from ftdiff.deltas.moments import NULL, Moments
 from ftdiff.deltas.recipes import tiles as tiling
+from ftdiff.deltas.recipes.rebuilt import Rebuilt
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.deltas.recipes.tiles import TILE
 from ftdiff.errors import BadAdapter
@@ -75,6 +76,9 @@ class Replaced:
         with lent(self.tensor, here, start, stop) as tuned, ExitStack() as held:
             W = tuned if same else held.enter_context(lent(base, there, start, stop))
             found = tiling.replaced(W, tuned, base.dtype, self.dtype)
+        coarse = sum(is_quantised(side) for side in (base, self.tensor))
+        if len(widths) < coarse:  # a side of which the cells are not known
+            return found.without("ulp_sq", NULL)
         return found.summing(**{"ulp_sq": chain(*widths), NULL: [0.0]})
 
     def entries(self, base: LazyTensor | None) -> Entries:
@@ -121,14 +125,30 @@ def lent(
     return tensor.window(start, stop) if packed is None else nullcontext(packed.values())
 
 
+def is_saved(recipe: Recipe) -> bool:
+    """Say whether a file holds values in place of the base's: a change against a base alone."""
+    return isinstance(recipe, Replaced) or (
+        isinstance(recipe, Rebuilt) and recipe.saved is not None
+    )
+
+
 @dataclass(frozen=True)
 class Unreadable:
-    """A change that cannot be had; measuring it says why."""
+    """A change that cannot be had; measuring it says why.
+
+    Parameters
+    ----------
+    shape, reason
+        The base tensor's, or what is known of it; why.
+    parts
+        What the files hold of it.
+    """
 
     shape: tuple[int, ...]
     reason: str
     dtype: str = ""
     form: str = "unreadable"
+    parts: tuple[LazyTensor, ...] = ()
 
     def fitted(self, shape: tuple[int, ...]) -> Recipe | None:
         """Return itself: the complaint fits any shape."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ftdiff.errors import BadFile
-from ftdiff.formats.torch_zip.records import LARGEST
-from ftdiff.tensors import stamp
+from ftdiff.formats import source_file
+from ftdiff.formats.pickles import LARGEST
+from ftdiff.tensors import Source
 
 _LOCAL = 30  # bytes of a member's own header before its name
 _MAGIC = b"PK\x03\x04"
@@ -25,94 +26,101 @@ class Archive:
     pickle
         The bytes of `data.pkl`.
     places
-        Where each member below `data/` begins, and its bytes.
-    marks
-        The file's stamp when it was opened.
+        Where in the source each member below `data/` begins, and its bytes.
     digest
         Of the pickle and the places.
     """
 
     pickle: bytes
     places: Mapping[str, tuple[int, int]]
-    marks: tuple[int, int, int, int]
     digest: str
 
 
-def is_zip(path: Path) -> bool:
+def is_zip(source: Source) -> bool:
     """Say whether a file begins as a zip archive does."""
-    with path.open("rb") as file:
-        return file.read(4) == _MAGIC
+    with source.lend(0, min(4, source.size)) as lent:
+        return bytes(lent) == _MAGIC
 
 
-def read(path: Path) -> Archive:
+def read(source: Source, start: int = 0, stop: int | None = None) -> Archive:
     """Read the directory of an archive and its pickle; no tensor.
+
+    Parameters
+    ----------
+    source, start, stop
+        The bytes that the archive is; all of them by default.
 
     Raises
     ------
     BadFile
         It is no archive of `torch.save`, is truncated, or a member is compressed or encrypted.
     """
-    marks = stamp(path)
+    stop = source.size if stop is None else stop
+    file = source_file.opened(source, start, stop)
     try:
-        with zipfile.ZipFile(path) as opened:
+        with zipfile.ZipFile(file) as opened:
             members = opened.infolist()
-            prefix = _prefix(path, members)
-            raw = _small(path, opened, f"{prefix}data.pkl", LARGEST)
+            prefix = _prefix(source, members)
+            raw = _small(source, opened, f"{prefix}data.pkl", LARGEST)
             order = f"{prefix}byteorder"
             ordered = any(one.filename == order for one in members)
-            if ordered and _small(path, opened, order, 64).strip() != b"little":
-                raise BadFile(f"{path}: big-endian; save it again on a little-endian machine")
+            if ordered and _small(source, opened, order, 64).strip() != b"little":
+                raise BadFile(f"{source.name}: big-endian; save it again on another machine")
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise BadFile(f"{path}: truncated, or no archive of torch.save ({error})") from error
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
-    places = _places(path, members, f"{prefix}data/", marks[2])
-    digest = hashlib.sha256(raw + repr(sorted(places.items())).encode()).hexdigest()
-    return Archive(raw, places, marks, digest)
+        reason = f"truncated, or no archive of torch.save ({error})"
+        raise BadFile(f"{source.name}: {reason}") from error
+    inside = _places(source, file, members, f"{prefix}data/", stop - start)
+    places = {name: (start + begin, size) for name, (begin, size) in inside.items()}
+    digest = hashlib.sha256(raw + repr(sorted(inside.items())).encode()).hexdigest()
+    return Archive(raw, places, digest)
 
 
-def _prefix(path: Path, members: list[zipfile.ZipInfo]) -> str:
+def _prefix(source: Source, members: list[zipfile.ZipInfo]) -> str:
     names = [one.filename for one in members]
     if len({*names}) < len(names):
-        raise BadFile(f"{path}: two members of the archive have one name")
+        raise BadFile(f"{source.name}: two members of the archive have one name")
     pickles = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1 or pickles[0].count("/") > 1:
-        raise BadFile(f"{path}: a zip archive, but not one of torch.save: it has no data.pkl")
+        raise BadFile(f"{source.name}: a zip archive without data.pkl, so not one of torch.save")
     if any(name.endswith("/constants.pkl") or name == "constants.pkl" for name in names):
-        raise BadFile(f"{path}: a TorchScript program, not a state dict; save its state_dict()")
+        raise BadFile(f"{source.name}: a TorchScript program; save its state_dict()")
     return pickles[0].removesuffix("data.pkl")
 
 
-def _small(path: Path, opened: zipfile.ZipFile, name: str, limit: int) -> bytes:
+def _small(source: Source, opened: zipfile.ZipFile, name: str, limit: int) -> bytes:
     member = opened.getinfo(name)
     if member.file_size > limit:
-        raise BadFile(f"{path}: {name} has {member.file_size:,} bytes, which is too large")
+        raise BadFile(f"{source.name}: {name} has {member.file_size:,} bytes, which is too large")
     if member.compress_type != zipfile.ZIP_STORED:
-        raise BadFile(f"{path}: {name} is compressed; save it again with torch.save")
+        raise BadFile(f"{source.name}: {name} is compressed; save it again with torch.save")
     return opened.read(member)
 
 
 def _places(
-    path: Path, members: list[zipfile.ZipInfo], prefix: str, size: int
+    source: Source,
+    file: io.BufferedReader,
+    members: list[zipfile.ZipInfo],
+    prefix: str,
+    size: int,
 ) -> dict[str, tuple[int, int]]:
     """Return where the bytes of each member begin: after its own header, which is read."""
     found = {}
-    with path.open("rb") as file:
-        for member in members:
-            if not member.filename.startswith(prefix):
-                continue
-            if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-                raise BadFile(
-                    f"{path}: {member.filename} is compressed or encrypted, so that it cannot be "
-                    "read in part; save it again with torch.save"
-                )
-            file.seek(member.header_offset)
-            head = file.read(_LOCAL)
-            if len(head) < _LOCAL or head[:4] != _MAGIC:
-                raise BadFile(f"{path}: {member.filename} is not where the archive says it is")
-            name, extra = (int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
-            begin = member.header_offset + _LOCAL + name + extra
-            if begin + member.file_size > size:
-                raise BadFile(f"{path}: truncated: {member.filename} ends after the file does")
-            found[member.filename.removeprefix(prefix)] = begin, member.file_size
+    for member in members:
+        name = member.filename
+        if not name.startswith(prefix):
+            continue
+        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+            raise BadFile(
+                f"{source.name}: {name} is compressed or encrypted, so that it cannot be read in "
+                "part; save it again with torch.save"
+            )
+        file.seek(member.header_offset)
+        head = file.read(_LOCAL)
+        if len(head) < _LOCAL or head[:4] != _MAGIC:
+            raise BadFile(f"{source.name}: {name} is not where the archive says it is")
+        lengths = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
+        begin = member.header_offset + _LOCAL + sum(lengths)
+        if begin + member.file_size > size:
+            raise BadFile(f"{source.name}: truncated: {name} ends after the file does")
+        found[name.removeprefix(prefix)] = begin, member.file_size
     return found

@@ -1,20 +1,13 @@
-"""A pickled state dict is read as records of tensors; nothing in the file is ever called.
-
-Of the pickle's globals only tensors' rebuilders, storages, dtypes and plain containers have a
-meaning here, and each of them is ours: any other name is refused before anything is done with it.
-The interpreter is the standard library's in Python, whose memo is a dict: the one in C allocates
-what an index in the file asks for.
-"""
+"""What torch's pickles say of tensors: each is a view of a storage, which is a member elsewhere."""
 
 from __future__ import annotations
 
-import io
-import pickle
-import struct
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any
+
+from ftdiff.formats import pickles
+from ftdiff.formats.pickles import Constant, Function, Globals, Refused
 
 #: torch's classes of storages, and the safetensors codes of what they hold.
 _STORAGES = {
@@ -31,7 +24,8 @@ _STORAGES = {
     "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
 }
-_DTYPES = {
+#: torch's dtypes, and their safetensors codes.
+DTYPES = {
     "float64": "F64",
     "float32": "F32",
     "float16": "F16",
@@ -48,12 +42,6 @@ _DTYPES = {
     "uint8": "U8",
     "bool": "BOOL",
 }
-#: Bytes of pickle that are interpreted: a model of 100,000 tensors has 20 MB.
-LARGEST = 256 << 20
-
-
-class Refused(Exception):
-    """The pickle names something that is no part of a state dict, or contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +64,28 @@ class TensorRecord:
     strides: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A dtype or a storage class that the pickle names."""
+def read(raw: bytes) -> Any:
+    """Interpret a pickle of `torch.save`: containers, plain values and `TensorRecord`.
 
-    dtype: str
+    Raises
+    ------
+    Refused
+        It names anything but parts of tensors, or is no pickle.
+    """
+    return pickles.read(raw, _KNOWN, _storage)
 
 
-class _Called:
-    """A function of ours under the name of one of torch's."""
+def size(*arguments: Any) -> tuple[Any, ...]:
+    """Stand for torch.Size."""
+    return tuple(*arguments[:1])
 
-    __slots__ = ("function",)
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
+def _storage(pid: Any) -> Storage:
+    if isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage":
+        kind, key, count = pid[1], pid[2], pid[4]
+        if isinstance(kind, Constant) and isinstance(key, str) and type(count) is int:
+            return Storage(key, str(kind.value), count)
+    raise Refused("a storage that is named in no known way")
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> TensorRecord:
@@ -106,9 +99,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> 
 def _tensor_of_dtype(
     storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
 ) -> TensorRecord:
-    if not isinstance(storage, Storage) or not isinstance(dtype, _Named):
+    if not isinstance(storage, Storage) or not isinstance(dtype, Constant):
         raise Refused("a tensor without a storage or a dtype")
-    return _record(storage, dtype.dtype, offset, shape, strides)
+    return _record(storage, str(dtype.value), offset, shape, strides)
 
 
 def _record(storage: Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> TensorRecord:
@@ -128,7 +121,7 @@ def _parameter(tensor: Any, *_: Any) -> Any:
 
 def _subclass(rebuild: Any, kind: Any, arguments: Any, *_: Any) -> Any:
     """Rebuild torch's own tensors with attributes (a Buffer): `kind` is torch.Tensor."""
-    if not isinstance(rebuild, _Called) or not isinstance(arguments, tuple):
+    if not isinstance(rebuild, Function) or not isinstance(arguments, tuple):
         raise Refused("a tensor of another class than torch's")
     return rebuild(*arguments)
 
@@ -138,91 +131,23 @@ def _container(*arguments: Any) -> Any:
     return OrderedDict(*arguments[:1])
 
 
-def _size(*arguments: Any) -> tuple[Any, ...]:
-    return tuple(*arguments[:1])
-
-
 def _device(*arguments: Any) -> None:
     return None
 
 
-_FUNCTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): _container,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_dtype,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
-    ("torch._tensor", "_rebuild_from_type_v2"): _subclass,
-    ("torch", "Size"): _size,
-    ("torch", "device"): _device,
+_KNOWN: Globals = {
+    ("collections", "OrderedDict"): Function(_container),
+    ("torch._utils", "_rebuild_tensor"): Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): Function(_tensor_of_dtype),
+    ("torch._utils", "_rebuild_parameter"): Function(_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): Function(_parameter),
+    ("torch._tensor", "_rebuild_from_type_v2"): Function(_subclass),
+    ("torch", "Size"): Function(size),
+    ("torch", "device"): Function(_device),
+    ("torch", "Tensor"): Constant(""),
+    ("torch.nn.parameter", "Parameter"): Constant(""),
+    ("torch.storage", "UntypedStorage"): Constant(""),
+    ("torch", "UntypedStorage"): Constant(""),
+    **{("torch", name): Constant(code) for name, code in (_STORAGES | DTYPES).items()},
 }
-_CLASSES = {("torch", "Tensor"), ("torch.nn.parameter", "Parameter")}
-
-
-class _Interpreter(pickle._Unpickler):
-    """The standard library's, without what a state dict has no use for."""
-
-    stack: list[Any]
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a name means here; refuse it where it means nothing."""
-        if (module, name) in _FUNCTIONS:
-            return _Called(_FUNCTIONS[module, name])
-        if (module, name) in _CLASSES:
-            return _Named("")
-        if module == "torch" and name in _STORAGES:
-            return _Named(_STORAGES[name])
-        if module == "torch" and name in _DTYPES:
-            return _Named(_DTYPES[name])
-        if (module, name) in (("torch.storage", "UntypedStorage"), ("torch", "UntypedStorage")):
-            return _Named("")
-        raise Refused(f"it names {module}.{name}, which is no part of a state dict")
-
-    def persistent_load(self, pid: Any) -> Storage:
-        """Return the storage that a pickle names."""
-        if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage":
-            raise Refused("a storage that is named in no known way")
-        kind, key, count = pid[1], pid[2], pid[4]
-        if not isinstance(kind, _Named) or not isinstance(key, str) or type(count) is not int:
-            raise Refused("a storage that is named in no known way")
-        return Storage(key, kind.dtype, count)
-
-    def _drop_state(self) -> None:
-        self.stack.pop()  # attributes of a container or a tensor: metadata and hooks
-
-    def _refuse(self) -> NoReturn:
-        raise Refused("it uses an instruction that no state dict needs")
-
-    dispatch[pickle.BUILD[0]] = _drop_state
-    for _opcode in (
-        *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2),
-        *(
-            pickle.EXT4,
-            pickle.BYTEARRAY8,
-            pickle.NEXT_BUFFER,
-            pickle.READONLY_BUFFER,
-            pickle.PERSID,
-        ),
-    ):
-        dispatch[_opcode[0]] = _refuse
-
-
-def read(raw: bytes) -> Any:
-    """Interpret a pickle: containers, plain values and `TensorRecord`.
-
-    Raises
-    ------
-    Refused
-        It names anything but parts of tensors, or is no pickle.
-    """
-    if len(raw) > LARGEST:
-        raise Refused(f"{len(raw):,} bytes of pickle are too many")
-    try:
-        return _Interpreter(io.BytesIO(raw), encoding="utf-8").load()
-    except (
-        *(AttributeError, EOFError, IndexError, KeyError, MemoryError, OverflowError),
-        *(pickle.UnpicklingError, RecursionError, TypeError, ValueError, struct.error),
-    ) as error:  # whatever a damaged stream makes of the stack
-        raise Refused(f"its pickle is damaged ({type(error).__name__}: {error})") from error

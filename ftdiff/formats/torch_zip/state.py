@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ftdiff.errors import BadFile
@@ -26,21 +26,44 @@ def find(held: Any, source: str) -> tuple[dict[str, TensorRecord], tuple[Note, .
         There are none, or several sets of which none is called as a model's is.
     """
     sets = {".".join(path): tensors for path, tensors in _sets(held, (), set())}
+    chosen, notes = choose(sets, source)
+    return sets[chosen], notes
+
+
+def choose(
+    sets: Mapping[str, Mapping[str, Any]], source: str, others: Sequence[str] = ()
+) -> tuple[str, tuple[Note, ...]]:
+    """Return which of several sets of tensors is the model's, and notes on that.
+
+    Parameters
+    ----------
+    sets
+        By their path in the file, in dots.
+    source
+        The file, for complaints.
+    others
+        What else is known to lie beside them.
+
+    Raises
+    ------
+    BadFile
+        There are none, or several of which none is called as a model's is.
+    """
     if not sets:
         raise BadFile(f"{source}: no dict of tensors in it")
     chosen = _choose(sets, source)
-    others = sorted(name or "the top level" for name in sets if name != chosen)
+    beside = sorted({*others} | {name or "the top level" for name in sets if name != chosen})
     notes: list[Note] = []
     if chosen:
         text = f"the weights are read from {chosen!r} in the file"
         notes.append(Note("descended", text, path=chosen))
-    if others:
-        text = f"not read, beside it in the file: {', '.join(others[:5])}"
-        notes.append(Note("beside-the-weights", text, others=others))
-    return sets[chosen], tuple(notes)
+    if beside:
+        text = f"not read, beside it in the file: {', '.join(beside[:5])}"
+        notes.append(Note("beside-the-weights", text, others=beside))
+    return chosen, tuple(notes)
 
 
-def _choose(sets: Mapping[str, Any], source: str) -> str:
+def _choose(sets: Mapping[str, Mapping[str, Any]], source: str) -> str:
     if len(sets) == 1:
         return next(iter(sets))
     loose = len(sets.get("", ()))

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ftdiff.comparison import coverage
 from ftdiff.comparison.result import Diff
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric
@@ -47,7 +48,7 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
     console.print(f"[bold]{escape(report.title)}[/]", soft_wrap=True)
     counts = " · ".join(f"{count:,} {name}" for name, count in report.statuses.items())
     if not math.isnan(report.coverage):
-        counts = f"{report.coverage:.1%} of the parameters compared · {counts}"
+        counts = f"{coverage.words(report.about)} · {counts}"
     console.print(counts, soft_wrap=True)
     names = dict.fromkeys([metric, "relative_norm", "precision_floor", "scale_share", "cosine"])
     facts = [
@@ -55,6 +56,8 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
         for name in names
         if name in report.overall
     ]
+    if not report.overall and report.headlines["relative_norm"]:
+        facts = [report.headlines["relative_norm"]]
     if facts:
         console.print("overall  " + " · ".join(facts), soft_wrap=True)
     for line in drawn:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ftdiff.comparison.coverage import percent
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.reports.document import document
@@ -54,7 +55,7 @@ def _sibling(name: str, diff: Diff, metric: str) -> dict[str, Any]:
     )
     overall = diff.overall
     row: dict[str, Any] = {"tuned": name, "kind": str(diff.about["kind"])}
-    row |= {"compared": f"{diff.about['coverage']:.1%}"}
+    row |= {"compared": percent(diff.about["coverage"])}
     row |= {"moved": int(diff.frame["status"].isin(MOVED).sum())}
     row |= {one: overall.get(one) for one in wanted}
     long = diff.by("component", metrics=("lift",), param="weight").dropna()

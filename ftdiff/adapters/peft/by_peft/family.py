@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ftdiff.adapters.family import Adapter, Module, Reading, Target
@@ -14,7 +14,8 @@ from ftdiff.adapters.peft.by_peft.module_order import targeted
 from ftdiff.adapters.peft.capabilities import Capability
 from ftdiff.adapters.peft.closed_forms.token_rows import token_rows
 from ftdiff.adapters.peft.orientation import turned
-from ftdiff.deltas.recipes import Rebuilt, Recipe, Replaced, Unreadable
+from ftdiff.adapters.saved_copies import saved_copies
+from ftdiff.deltas.recipes import Rebuilt, Recipe, Unreadable
 from ftdiff.errors import Irreproducible
 from ftdiff.formats.note import Note
 from ftdiff.naming import locate
@@ -100,7 +101,8 @@ class OneModule:
         target, plain = adapter.target, dict(adapter.plain)
         recipes = _token_rows(plain, adapter)
         modules = dict(adapter.modules) or self._named(adapter)
-        leaves, unmatched = _leaves(modules, adapter)
+        leaves, homeless = _leaves(modules, adapter)
+        recipes |= homeless
         problem = self._problem(leaves, modules, target)
         for path, tensors in modules.items():
             saved = {part: plain.pop(f"{path}.{part}", None) for part in ("weight", "bias")}
@@ -111,16 +113,16 @@ class OneModule:
                 base = target.find(f"{path}.{part}")
                 if problem:
                     shape = base.shape if base is not None else ()
-                    recipes[name] = Unreadable(shape, f"{path}: {problem}")
+                    held = (*own.values(), *adapter.shared.values())
+                    recipes[name] = Unreadable(shape, f"{path}: {problem}", parts=held)
                 elif leaf is not None and base is not None:
                     job = self._job(leaf, own, leaves, adapter)
                     needs = f"{path}: {self.row.why}"
                     recipes[name] = Rebuilt(base.shape, Merge(job, part), self.row.kind, needs)
-        recipes.update(
-            {target.name(n, tensor.shape): Replaced(tensor) for n, tensor in plain.items()}
-        )
+        copies = saved_copies(replace(adapter, plain=plain))
+        recipes.update(copies.recipes)
         note = f"the change of each module is what peft's own merge adds to it: {self.row.why}"
-        return Reading(recipes, {}, unmatched, (Note("merged-by-peft", note),))
+        return Reading(recipes, {}, copies.unmatched, (Note("merged-by-peft", note),))
 
     def _parts(self, saved: Mapping[str, LazyTensor | None]) -> Iterator[str]:
         if self.row.weight or saved["weight"] is not None:
@@ -195,10 +197,10 @@ def _token_rows(plain: dict[str, LazyTensor], adapter: Adapter) -> dict[str, Rec
 
 def _leaves(
     modules: Mapping[str, Mapping[str, LazyTensor]], adapter: Adapter
-) -> tuple[dict[str, Leaf], dict[str, str]]:
-    """Return the modules that the base has, and for the others' keys that it has none."""
+) -> tuple[dict[str, Leaf], dict[str, Recipe]]:
+    """Return the modules that the base has, and the complaints of the others."""
     leaves: dict[str, Leaf] = {}
-    unmatched: dict[str, str] = {}
+    homeless: dict[str, Recipe] = {}
     for path, tensors in modules.items():
         weight = adapter.target.find(f"{path}.weight")
         if weight is not None and len(weight.shape) > 1:
@@ -206,9 +208,10 @@ def _leaves(
             leaves[path] = Leaf(path, _leaf_kind(module, weight.shape), weight.shape)
         elif adapter.target.names:
             found = f"{path}.weight of shape {weight.shape}" if weight else f"no {path}.weight"
-            reason = f"the base has {found}"
-            unmatched.update({f"{path}.{suffix}": reason for suffix in tensors})
-    return leaves, unmatched
+            shape = weight.shape if weight is not None else ()
+            complaint = Unreadable(shape, f"the base has {found}", parts=tuple(tensors.values()))
+            homeless[adapter.target.name(f"{path}.weight")] = complaint
+    return leaves, homeless
 
 
 def _leaf_kind(module: Module, shape: tuple[int, ...]) -> str:

@@ -155,14 +155,31 @@ def _load(model: Any, given: dict[str, Any], path: str, peft: Any) -> None:
     """Set the module's tensors, and complain of every one that has no place, or no value."""
     here = f"{_PREFIX}{path}."
     outcome = peft.set_peft_model_state_dict(model, dict(given))
-    strange = [key for key in outcome.unexpected_keys if key.startswith(here)]
+    saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    shared = {
+        _kind(key) for key in saved if _concerns(key, "")
+    }  # other modules have more of a kind
+    strange = [
+        key
+        for key in outcome.unexpected_keys
+        if key.startswith(here) or (_concerns(key, "") and _kind(key) not in shared)
+    ]
     if strange:
         name = strange[0].removeprefix(here).replace(".default", "")
         raise BadAdapter(f"{path}: peft {peft.__version__} has no place for {name}")
-    saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    missing = [key for key in saved if key.startswith(here) and key not in given]
+    missing = [key for key in saved if _concerns(key, here) and key not in given]
     if missing:
         raise BadAdapter(f"{path}: the adapter has no {missing[0].removeprefix(here)}")
+
+
+def _concerns(key: str, here: str) -> bool:
+    """Say whether a key is the module's, or of what modules share."""
+    return bool(here and key.startswith(here)) or not key.startswith(_PREFIX)
+
+
+def _kind(key: str) -> str:
+    """Return what a shared tensor is called, whichever modules share it: `frod_V` of `frod_V.q`."""
+    return key.removeprefix("base_model.").partition(".")[0]
 
 
 def _config(job: Job, targets: list[str], peft: Any) -> Any:

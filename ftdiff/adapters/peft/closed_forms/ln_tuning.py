@@ -9,6 +9,7 @@ import re
 
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft.closed_form import ClosedForm
+from ftdiff.adapters.saved_copies import STRAY, is_copy
 from ftdiff.deltas.recipes import Recipe, Replaced
 
 _KEY = re.compile(r"(?P<path>.+?)\.ln_tuning_layers\.(?:default\.)?(?P<rest>.+)")
@@ -22,11 +23,16 @@ def split(name: str) -> tuple[str, str] | None:
 
 def read(module: Module) -> Reading:
     """Return the recipes of all tensors of a copied module."""
-    recipes: dict[str, Recipe] = {
-        module.target.name(f"{module.path}.{rest}", tensor.shape): Replaced(tensor)
-        for rest, tensor in module.tensors.items()
-    }
-    return Reading(recipes, dict.fromkeys(recipes, "1: the file holds the tuned values"))
+    recipes: dict[str, Recipe] = {}
+    unmatched: dict[str, str] = {}
+    for rest, tensor in module.tensors.items():
+        name = f"{module.path}.{rest}"
+        if is_copy(name, tensor, module.target, frozenset(name.split("."))):
+            recipes[module.target.name(name, tensor.shape)] = Replaced(tensor)
+        else:
+            unmatched[rest] = STRAY
+    told = dict.fromkeys(recipes, "1: the file holds the tuned values")
+    return Reading(recipes, told, unmatched)
 
 
 FORM = ClosedForm("ln_tuning", split, read)

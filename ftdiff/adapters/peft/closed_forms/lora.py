@@ -19,6 +19,7 @@ from ftdiff.adapters.peft.closed_forms import lora_experts as experts
 from ftdiff.adapters.peft.closed_forms.lora_factors import Factors, factors
 from ftdiff.adapters.peft.closed_forms.lora_resumed import resumed
 from ftdiff.adapters.peft.closed_forms.token_rows import token_rows
+from ftdiff.adapters.saved_copies import STRAY, is_copy
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added, Recipe, Replaced, Unreadable
 from ftdiff.errors import BadAdapter
@@ -39,6 +40,10 @@ _OTHER_FORMULAS = {
     "kasa_config": "KaSA truncates the base before it adds to it",
     "arrow_config": "Arrow chooses among adapters for every token, so that no single ΔW exists",
 }
+#: What goes with a pair of factors.
+_BESIDE = frozenset(
+    {"lora_B.bias", "lora_magnitude_vector", "base_layer.weight", "base_layer.bias"}
+)
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 #: What some trainings leave in the file, and merging does not use.
 _TRAINING_ONLY = {
@@ -129,7 +134,7 @@ def _layer(module: Module, param: str, times: float = 1.0) -> Reading:
     found = factors(module, param, times)
     used = {"lora_A.weight", "lora_B.weight", "lora_embedding_A", "lora_embedding_B"}
     if isinstance(found, Unreadable):
-        return _with_rest(module, Reading({name: found}), used)
+        return _with_rest(module, Reading({name: found}), used | _BESIDE)
     copy = module.tensors.get("base_layer.weight")
     notes = list(found.notes)
     if module.config.get("alora_invocation_tokens"):
@@ -144,9 +149,10 @@ def _layer(module: Module, param: str, times: float = 1.0) -> Reading:
         notes += note
     else:
         recipe = Added(found.shape, found.product)
+    spent = _not_compared(recipe, "weight", copy)
     if copy is not None:
         used |= {"base_layer.weight"}
-    made = Reading({name: recipe}, {name: found.origin}, notes=tuple(notes))
+    made = Reading({name: recipe}, {name: found.origin}, {}, tuple(notes), spent)
     if "lora_B.bias" in module.tensors:
         made = _merged(made, _bias(module, found))
         used |= {"lora_B.bias", "base_layer.bias"}
@@ -163,24 +169,39 @@ def _bias(module: Module, found: Factors) -> Reading:
     if copy is not None:
         recipe, notes = resumed(module, added, copy, "bias")
     name = module.target.name(f"{module.path}.bias")
-    return Reading({name: recipe}, {name: found.origin}, notes=tuple(notes))
+    spent = _not_compared(recipe, "bias", copy)
+    return Reading({name: recipe}, {name: found.origin}, {}, tuple(notes), spent)
+
+
+def _not_compared(
+    recipe: Recipe, param: str, copy: LazyTensor | None
+) -> dict[str, tuple[str, ...]]:
+    """Return the part that is a copy of what no base is there to hold it against."""
+    apart = copy is not None and isinstance(recipe, Added)
+    return {f"base_layer.{param}": ()} if apart else {}
 
 
 def _attention(module: Module) -> Reading:
     """Read a `MultiheadAttention`: its fused input projection, and its output's, nested in it."""
     outer, inner = {}, {}
+    nested: dict[str, str] = {}
     for suffix, tensor in module.tensors.items():
         rest = suffix.removeprefix(_OUTPUT)
         if rest == suffix:
             outer[suffix] = tensor
         else:
-            inner[rest if rest.startswith("lora_") else f"base_layer.{rest}"] = tensor
+            rest = rest if rest.startswith("lora_") else f"base_layer.{rest}"
+            inner[rest], nested[rest] = tensor, suffix
     output = replace(module, path=f"{module.path}.out_proj", tensors=inner)
     text = "MultiheadAttention: PEFT adds the change of out_proj twice, in training and merging"
     twice = (Note("added-twice", text),)
-    made = _merged(
-        _layer(replace(module, tensors=outer), "in_proj_weight"), _layer(output, "weight", 2.0)
+    second = _layer(output, "weight", 2.0)
+    second = replace(
+        second,
+        unmatched={nested[suffix]: why for suffix, why in second.unmatched.items()},
+        spent={nested[suffix]: names for suffix, names in second.spent.items()},
     )
+    made = _merged(_layer(replace(module, tensors=outer), "in_proj_weight"), second)
     return replace(made, notes=(*made.notes, *twice))
 
 
@@ -189,12 +210,16 @@ def _with_rest(module: Module, made: Reading, used: set[str]) -> Reading:
     recipes: dict[str, Recipe] = {}
     unmatched: dict[str, str] = {}
     notes: list[str] = []
+    spent: dict[str, tuple[str, ...]] = {}
     for suffix, tensor in module.tensors.items():
         if suffix in used:
             continue
         if suffix.startswith("base_layer.") and ".lora_" not in suffix:
             saved = f"{module.path}.{suffix.removeprefix('base_layer.')}"
-            recipes[module.target.name(saved, tensor.shape)] = Replaced(tensor)
+            if is_copy(saved, tensor, module.target):
+                recipes[module.target.name(saved, tensor.shape)] = Replaced(tensor)
+            else:
+                unmatched[suffix] = STRAY
             continue
         ignored = [
             Note("training-only", text)
@@ -202,9 +227,12 @@ def _with_rest(module: Module, made: Reading, used: set[str]) -> Reading:
             if suffix.startswith(start)
         ]
         notes += ignored
-        if not ignored:
-            unmatched[f"{module.path}.{suffix}"] = _why_unused(suffix)
-    return _merged(made, Reading(recipes, unmatched=unmatched, notes=tuple(notes)))
+        if ignored:
+            spent[suffix] = ()
+        else:
+            unmatched[suffix] = _why_unused(suffix)
+    rest = Reading(recipes, {}, unmatched, tuple(notes), spent)
+    return _merged(made, rest)
 
 
 def _why_unused(suffix: str) -> str:
@@ -219,6 +247,7 @@ def _merged(one: Reading, other: Reading) -> Reading:
         {**one.scalings, **other.scalings},
         {**one.unmatched, **other.unmatched},
         (*one.notes, *other.notes),
+        {**one.spent, **other.spent},
     )
 
 

@@ -107,7 +107,7 @@ def _levels(
         if end in ("lora_A.weight", "lora_B.weight"):
             found.setdefault(suffix.count(_NESTED), {})[end] = tensor
         else:
-            unmatched[f"{module.path}.{suffix}"] = f"no part of a parameter's LoRA is called {end}"
+            unmatched[suffix] = f"no part of a parameter's LoRA is called {end}"
     pairs = [found[depth] for depth in sorted(found, reverse=True)]
     return [(pair.get("lora_A.weight"), pair.get("lora_B.weight")) for pair in pairs], unmatched
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ftdiff.adapters.family import Module
+from ftdiff.adapters.family import ORIGIN, Module
 from ftdiff.adapters.peft.closed_forms.lora_folded import BlockDiagonal, Pooled
 from ftdiff.adapters.peft.config_numbers import number
 from ftdiff.adapters.peft.orientation import stored
@@ -107,9 +107,19 @@ def scale(module: Module, rank: int) -> tuple[float, str]:
     if module.config.get("use_rslora"):
         told = " and ".join(["use_rslora", *why])
         by = f"α/√r = {alpha:g}/√{rank}, {told} in adapter_config.json"
-        return (alpha / math.sqrt(rank) if rank else 0.0), by
+        return (alpha / math.sqrt(rank) if rank else 0.0), module.told(by + _own_rank(module, rank))
     told = "".join(f"{reason} in " for reason in why)
-    return (alpha / rank if rank else 0.0), f"α/r = {alpha:g}/{rank}, {told}adapter_config.json"
+    by = f"α/r = {alpha:g}/{rank}, {told}adapter_config.json"
+    return (alpha / rank if rank else 0.0), module.told(by + _own_rank(module, rank))
+
+
+def _own_rank(module: Module, rank: int) -> str:
+    """Say that r is the factors' own, where the configuration says another."""
+    try:
+        told, _ = number(module, "r", "rank_pattern")
+    except BadAdapter:
+        return ""
+    return "" if told == rank else f", with r of the factors (it says r = {told:g})"
 
 
 def half(path: str, A: LazyTensor | None, B: LazyTensor | None) -> Unreadable:
@@ -155,13 +165,15 @@ def _ranks(module: Module, rank: int) -> tuple[str, ...]:
     try:
         told, where = number(module, "r", "rank_pattern")
     except BadAdapter:
+        if ORIGIN in module.config:  # a header's α, with which no rank is expected
+            return ()
         text = f"factors of rank {rank}, and adapter_config.json names no r"
         return (Note("rank-unnamed", text, rank=rank),)
     if told == rank:
         return ()
     said = f"{where} in adapter_config.json" if where else "adapter_config.json"
     text = f"factors of rank {rank} where {said} says {told:g}: the factors' own is used"
-    return (Note("rank-differs", text, rank=rank, configured=told),)
+    return (Note("rank-differs", module.told(text), rank=rank, configured=told),)
 
 
 def _block_diagonal(module: Module, A: LazyTensor, B: LazyTensor) -> tuple[LazyTensor, LazyTensor]:

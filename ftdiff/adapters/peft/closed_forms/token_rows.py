@@ -40,7 +40,8 @@ def token_rows(module: Module, rows: LazyTensor, field: str = "trainable_token_i
         return Reading({name: Unreadable(base.shape, reason)})
     shape = base.shape if base is not None else (max(indices) + 1, rows.shape[1])
     needs = f"{module.path}: {len(indices)} rows were replaced by saved ones, not added to"
-    return Reading({name: Rebuilt(shape, TokenRows(rows, indices), "rows", needs, rowwise=True)})
+    rule = TokenRows(rows, indices)
+    return Reading({name: Rebuilt(shape, rule, "rows", needs, rowwise=True, saved=rows)})
 
 
 def _indices(told: Any, path: str) -> tuple[int, ...] | None:

@@ -35,7 +35,7 @@ def vocabulary(folder: str | Path) -> dict[int, str]:
     if not path.exists():
         return {}
     path = path if path.is_dir() else path.parent
-    for name, read in (("tokenizer.json", _tokenizer), ("vocab.json", _plain)):
+    for name, read in (("tokenizer.json", tokens), ("vocab.json", _plain)):
         if (path / name).is_file():
             found = dict(read(read_json(path / name, halves=True), path / name))
             extra = path / "added_tokens.json"
@@ -45,7 +45,14 @@ def vocabulary(folder: str | Path) -> dict[int, str]:
     return {}
 
 
-def _tokenizer(told: dict[str, Any], path: Path) -> Iterator[tuple[int, str]]:
+def tokens(told: dict[str, Any], path: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and token of what `tokenizer.json` holds, added tokens last.
+
+    Raises
+    ------
+    BadFile
+        It is no tokenizer's.
+    """
     model = told.get("model")
     entries = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(entries, dict):

@@ -1,0 +1,52 @@
+"""What is said of one folder: code and pickles beside its weights, and files that are broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ftdiff.comparison.beside.kinds import note
+from ftdiff.formats.beside import SideFiles
+from ftdiff.formats.note import Note
+
+#: The largest file of code that is compared with the base's.
+_LARGEST = 4 << 20
+
+
+def folder_notes(held: SideFiles, base: SideFiles | None = None, side: str = "") -> Iterator[Note]:
+    """Say what lies beside the weights of a folder that may run, or that cannot be read.
+
+    Parameters
+    ----------
+    held
+        The folder.
+    base
+        That of the base, whose code is told from other code.
+    side
+        Which one of a pair it is.
+    """
+    whose = {"side": side} if side else {}
+    if held.code or held.remote:
+        code = "code-as-base" if base is not None and _is_of(base, held) else "code-beside"
+        yield note(code, files=[*held.code], auto_map=[*held.remote])
+    if held.pickles:
+        yield note("pickle-beside", files=[*held.pickles])
+    if held.twice:
+        yield note("chat-template-twice", **whose)
+    for file, why in held.unread.items():
+        yield note("beside-unreadable", file=file, why=why, **whose)
+
+
+def _is_of(base: SideFiles, held: SideFiles) -> bool:
+    """Say whether the base has the same code, byte by byte, under the same names."""
+    if base.folder is None or held.folder is None or not {*held.remote} <= {*base.remote}:
+        return False
+    return all(_bytes(base.folder / name) == _bytes(held.folder / name) for name in held.code)
+
+
+def _bytes(path: Path) -> bytes | float:
+    """Return what a file holds; NaN, which equals nothing, of one that is too large or gone."""
+    try:
+        return path.read_bytes() if path.stat().st_size <= _LARGEST else float("nan")
+    except OSError:
+        return float("nan")

@@ -1,0 +1,35 @@
+"""The lazy tensors that a recipe is made from: as it sees them, and as the file stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from ftdiff.tensors import FirstRows, LazyTensor
+
+
+def held(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
+    """Yield the lazy tensors in a recipe, its maker, and what that is made of, by field name."""
+    if isinstance(thing, FirstRows):
+        yield from held(thing.tensor, word)
+    elif hasattr(thing, "window"):
+        yield word, thing
+    else:
+        for name, part in _inside(thing, word):
+            yield from held(part, name)
+
+
+def stored(thing: Any) -> Iterator[LazyTensor]:
+    """Yield every lazy tensor in a recipe, and with one that is a view of others, those others."""
+    if hasattr(thing, "window"):
+        yield thing
+    for _, part in _inside(thing, ""):
+        yield from stored(part)
+
+
+def _inside(thing: Any, word: str) -> Iterator[tuple[str, Any]]:
+    if is_dataclass(thing) and not isinstance(thing, type):
+        yield from ((one.name, getattr(thing, one.name)) for one in fields(thing))
+    elif isinstance(thing, tuple):
+        yield from ((word, part) for part in thing)

@@ -1,0 +1,230 @@
+"""torch's distributed checkpoints: `.metadata` says which file holds which block of each tensor.
+
+FSDP, torchtitan and accelerate write them. The metadata is a pickle of a few plain records, read
+by the interpreter of `pickles`; every block is a small archive of `torch.save` inside a .distcp
+file, so that its bytes have a place in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from ftdiff.errors import BadFile
+from ftdiff.formats import pickles
+from ftdiff.formats.checkpoint import Checkpoint, read_config
+from ftdiff.formats.container import Format, Header
+from ftdiff.formats.pickles import Constant, Function, Globals, Kind, Record, Refused
+from ftdiff.formats.torch_zip import archive, records, state, views
+from ftdiff.tensors import LazyTensor, MappedFile, Piece, Pieces, numel, stamp
+
+METADATA = ".metadata"
+_HERE = "torch.distributed.checkpoint"
+_KNOWN: Globals = {
+    **{
+        (f"{_HERE}.metadata", name): Kind(name)
+        for name in (
+            *("Metadata", "TensorStorageMetadata", "TensorProperties", "ChunkStorageMetadata"),
+            *("BytesStorageMetadata", "MetadataIndex", "StorageMeta"),
+        )
+    },
+    (f"{_HERE}.filesystem", "_StorageInfo"): Kind("_StorageInfo"),
+    (f"{_HERE}.metadata", "_MEM_FORMAT_ENCODING"): Function(lambda *_: None),
+    ("torch.serialization", "_get_layout"): Function(lambda *_: None),
+    ("torch", "Size"): Function(records.size),
+    ("pathlib", "PosixPath"): Function(lambda *parts: "/".join(map(str, parts))),
+    ("pathlib", "Path"): Function(lambda *parts: "/".join(map(str, parts))),
+    ("pathlib._local", "PosixPath"): Function(lambda *parts: "/".join(map(str, parts))),
+    ("collections", "OrderedDict"): Function(lambda *pairs: dict(*pairs[:1])),
+    **{("torch", name): Constant(code) for name, code in records.DTYPES.items()},
+    **{("torch", name): Constant(name) for name in ("complex64", "complex128")},
+}
+
+
+@dataclass(frozen=True)
+class _Format(Format):
+    """A format of folders, whose files are nothing without the folder's metadata."""
+
+    def stem(self, path: Path) -> str | None:
+        """None: no file of it holds whole tensors."""
+        return None
+
+    def files(self, folder: Path) -> list[Path]:
+        """Return none, for the same reason."""
+        return []
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether a folder has the metadata and files of blocks."""
+        folder = path if path.is_dir() else path.parent
+        named = path.is_dir() or path.name == METADATA or path.name.endswith(self.suffix)
+        return named and (folder / METADATA).is_file() and any(folder.glob(f"*{self.suffix}"))
+
+    def open_(self, path: Path) -> Checkpoint:
+        """Open the folder; no tensor is read.
+
+        Raises
+        ------
+        BadFile
+            The metadata is damaged, or a file of blocks is missing or another than it says.
+        """
+        return _open(path if path.is_dir() else path.parent)
+
+
+def _open(folder: Path) -> Checkpoint:
+    file = folder / METADATA
+    try:
+        if stamp(file)[2] > pickles.LARGEST:
+            raise BadFile(f"{file}: too large to be the metadata of a checkpoint")
+        raw = file.read_bytes()
+        held = pickles.read(raw, _KNOWN)
+    except OSError as error:
+        raise BadFile(f"{file}: {error.strerror or error}") from error
+    except Refused as reason:
+        raise BadFile(f"{file}: not read, since {reason}") from reason
+    if not isinstance(held, Record) or held.kind != "Metadata":
+        raise BadFile(f"{file}: not the metadata of a distributed checkpoint")
+    sets, others = _sets(file, held)
+    chosen, notes = state.choose(sets, str(folder), others)
+    reader = _Blocks(folder, _places(file, held))
+    tensors = {name: reader.tensor(fqn, record) for name, (fqn, record) in sets[chosen].items()}
+    digest = hashlib.sha256(raw).hexdigest()
+    files = [{"name": METADATA, "bytes": len(raw), "header_sha256": digest}]
+    files += [{"name": name, "bytes": source.size} for name, source in reader.sources.items()]
+    config = read_config(folder) or read_config(folder.parent)
+    return Checkpoint(tensors, str(folder), "dcp", config, tuple(files), {}, notes)
+
+
+def _sets(
+    file: Path, held: Record
+) -> tuple[dict[str, dict[str, tuple[str, Record]]], tuple[str, ...]]:
+    """Return the tensors by the dict that they were in, and its parts that are no model's."""
+    found: dict[str, dict[str, tuple[str, Record]]] = defaultdict(dict)
+    others: set[str] = set()
+    entries, paths = held.get("state_dict_metadata"), held.get("planner_data")
+    if not isinstance(entries, dict):
+        raise BadFile(f"{file}: it names no tensors")
+    for fqn, record in entries.items():
+        if not isinstance(fqn, str) or not isinstance(record, Record):
+            raise BadFile(f"{file}: a tensor without a name")
+        path = paths.get(fqn) if isinstance(paths, dict) else None
+        words = [str(word) for word in path] if isinstance(path, tuple) and path else [fqn]
+        if words[0].startswith(("optim", "opt_")):
+            others.add(words[0])
+        elif record.kind == "TensorStorageMetadata":
+            found[".".join(words[:-1])][words[-1]] = fqn, record
+    return found, tuple(sorted(others))
+
+
+def _places(file: Path, held: Record) -> dict[tuple[str, tuple[int, ...]], tuple[str, int, int]]:
+    """Return file, first byte and bytes of every block, by its tensor and offsets."""
+    found = {}
+    told = held.get("storage_data")
+    for index, place in told.items() if isinstance(told, dict) else ():
+        if not isinstance(index, Record) or not isinstance(place, Record):
+            raise BadFile(f"{file}: a block without a place")
+        name, begin, size = (place.get(key) for key in ("relative_path", "offset", "length"))
+        offset, fqn = index.get("offset"), index.get("fqn")
+        if not isinstance(name, str) or type(begin) is not int or type(size) is not int:
+            raise BadFile(f"{file}: {fqn}: a block without a place")
+        if place.get("transform_descriptors"):
+            raise BadFile(f"{file}: {fqn}: its blocks are compressed; save it without extensions")
+        if name != Path(name).name or name in ("", ".", ".."):
+            raise BadFile(f"{file}: {name!r} is not the name of a file beside it")
+        found[str(fqn), offset if isinstance(offset, tuple) else ()] = name, begin, size
+    return found
+
+
+class _Blocks:
+    """Blocks by their places; each file is opened once."""
+
+    def __init__(
+        self, folder: Path, places: Mapping[tuple[str, tuple[int, ...]], tuple[str, int, int]]
+    ) -> None:
+        self._folder, self._places = folder, places
+        self.sources: dict[str, MappedFile] = {}
+
+    def tensor(self, fqn: str, record: Record) -> LazyTensor:
+        """Return a tensor that was saved in one block or in several."""
+        shape, chunks = record.get("size"), record.get("chunks")
+        properties = record.get("properties")
+        told = properties.state if isinstance(properties, Record) else None
+        dtype = told[0] if isinstance(told, tuple) and told else None
+        if not _sizes(shape) or not isinstance(chunks, list) or not isinstance(dtype, Constant):
+            raise BadFile(f"{self._folder}: {fqn}: no shape, dtype or blocks in the metadata")
+        pieces = tuple(sorted(self._pieces(fqn, chunks), key=lambda piece: piece.offsets))
+        _covers(f"{self._folder}: {fqn}", shape, pieces)
+        if len(pieces) == 1:
+            return pieces[0].tensor
+        return Pieces(shape, str(dtype.value), pieces)
+
+    def _pieces(self, fqn: str, chunks: list[Any]) -> Iterator[Piece]:
+        for chunk in chunks:
+            offsets = chunk.get("offsets") if isinstance(chunk, Record) else None
+            sizes = chunk.get("sizes") if isinstance(chunk, Record) else None
+            if not _sizes(offsets) or not _sizes(sizes) or len(offsets) != len(sizes):
+                raise BadFile(f"{self._folder}: {fqn}: a block without a place in its tensor")
+            if 0 in sizes:
+                continue  # a machine that had nothing of it
+            tensor = self._block(fqn, offsets)
+            if tensor.shape != sizes:
+                raise BadFile(f"{self._folder}: {fqn}: a block of {tensor.shape}, not {sizes}")
+            yield Piece(tensor, offsets)
+
+    def _block(self, fqn: str, offsets: tuple[int, ...]) -> LazyTensor:
+        place = self._places.get((fqn, offsets), self._places.get((fqn, ())))
+        if place is None:
+            raise BadFile(f"{self._folder}: {fqn}: the metadata has no place for one of its blocks")
+        name, begin, size = place
+        source = self._source(name)
+        if begin < 0 or size < 0 or begin + size > source.size:
+            raise BadFile(f"{source.name}: truncated: {fqn} ends after the file does")
+        opened = archive.read(source, begin, begin + size)
+        try:
+            record = records.read(opened.pickle)
+        except Refused as reason:
+            raise BadFile(f"{source.name}: {fqn}: not read, since {reason}") from reason
+        if not isinstance(record, records.TensorRecord):
+            raise BadFile(f"{source.name}: {fqn}: not a tensor")
+        return views.tensor(source, opened, fqn, record)
+
+    def _source(self, name: str) -> MappedFile:
+        if name not in self.sources:
+            path = self._folder / name
+            try:
+                self.sources[name] = MappedFile(str(path), stamp(path))
+            except OSError as error:
+                raise BadFile(f"{path}: {error.strerror or error}: a machine's part") from error
+        return self.sources[name]
+
+
+def _sizes(values: Any) -> TypeGuard[tuple[int, ...]]:
+    return isinstance(values, tuple) and all(type(v) is int and 0 <= v < 1 << 62 for v in values)
+
+
+def _covers(name: str, shape: tuple[int, ...], pieces: tuple[Piece, ...]) -> None:
+    """Raise where blocks leave something out, overlap, or reach beyond the tensor."""
+    if sum(numel(piece.tensor.shape) for piece in pieces) != math.prod(shape):
+        raise BadFile(f"{name}: its blocks do not make up its {math.prod(shape):,} entries")
+    for piece in pieces:
+        ends = zip(piece.offsets, piece.tensor.shape, shape, strict=True)
+        if any(at + side > whole for at, side, whole in ends):
+            raise BadFile(f"{name}: a block reaches beyond it")
+    begin = np.array([piece.offsets for piece in pieces]).reshape(len(pieces), -1)
+    end = begin + np.array([piece.tensor.shape for piece in pieces]).reshape(begin.shape)
+    meet = (begin[:, None] < end[None]) & (begin[None] < end[:, None])
+    if meet.all(axis=-1).sum() > len(pieces):
+        raise BadFile(f"{name}: two of its blocks overlap")
+
+
+def _no_header(path: Path) -> Header:
+    raise BadFile(f"{path}: a part of a distributed checkpoint; name its folder")
+
+
+FORMAT = _Format("dcp", ".distcp", _no_header, models=())
