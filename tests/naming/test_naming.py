@@ -79,7 +79,8 @@ def test_only_what_is_listed_has_no_role(model: str) -> None:
 def test_no_two_tensors_of_a_layer_mean_the_same(model: str) -> None:
     places = locate(MODELS[model]).values()
     meanings = Counter(
-        (place.stack, place.layer, place.component, place.param, place.expert) for place in places
+        (place.stack, place.layer, place.sublayer, place.component, place.param, place.expert)
+        for place in places
     )
     assert [place for place, count in meanings.items() if count > 1] == []
 
