@@ -20,7 +20,18 @@ _FIRST = (
     *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
     *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
 )
-_GROUPS = ("attn.", "mlp.", "mlp.router", "mlp.shared", "norm.", "embed.", "head.")
+_GROUPS = (
+    "attn.",
+    "mlp.",
+    "mlp.router",
+    "mlp.shared",
+    "ssm.",
+    "conv.",
+    "cond.",
+    "norm.",
+    "embed.",
+    "head.",
+)
 
 
 #: What an address says of a tensor, in the order of a frame's columns.
@@ -41,7 +52,8 @@ class Address:
     sublayer
         Index in each list of blocks inside the layer, "1.0"; None where there is none.
     block
-        attn, mlp, norm, embed, head or other.
+        attn, mlp, ssm, conv, cond (what lets a time or a text steer a block: adaptive norms, time
+        projections), norm, embed, head or other.
     role
         q, k, v, o, up, down, gate, …; "" where no table names it.
     module

@@ -133,9 +133,7 @@ def _axes(alike: Mapping[_Pieces, _Members], words: Words) -> dict[_Pieces, list
     return axes
 
 
-def _lists(
-    alike: Mapping[_Pieces, _Members], words: Words
-) -> tuple[set[_Pieces], set[_Pieces]]:
+def _lists(alike: Mapping[_Pieces, _Members], words: Words) -> tuple[set[_Pieces], set[_Pieces]]:
     """Paths to lists of blocks that look alike, and to those that a word alone may tell."""
     below: dict[_Pieces, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     has_modules: set[_Pieces] = set()

@@ -34,9 +34,7 @@ class Roles:
         siblings = Siblings([module.lower() for module in present])
         return cls(merged["layer"], merged["outside"], words.blocks, siblings)
 
-    def label(
-        self, stack: str, module: str, place: Place, *, own: bool = False
-    ) -> tuple[str, str]:
+    def label(self, stack: str, module: str, place: Place, *, own: bool = False) -> tuple[str, str]:
         """Block and role of a module, "" for a role that nothing tells.
 
         Parameters
@@ -54,7 +52,8 @@ class Roles:
         ends = [".".join(parts[-n:]) for n in range(min(len(parts), _LONGEST), 1, -1)]
         whole = module.removeprefix(f"{place.inner}.") if place.inner else module
         singles = read_single_words()
-        if place.container is None or not singles.is_numbered(module, self.siblings):
+        around = place.inner or place.container
+        if around is None or not singles.is_elsewhere(around, module, self.siblings):
             ends.append(whole)
         for end in ends:
             if end in table:

@@ -1,4 +1,4 @@
-"""Block and role of a module in a layer by single words of its path, where no family has its name."""
+"""Block and role of a module in a layer by single words, where no family has its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 # More words than these tell no role: hostile names stay linear.
 _DEEPEST = 12
 _PART = re.compile(r"[_\d]+")
-_NORM = re.compile(r"_?(layer|rms|group|batch)?_?(normali[sz]ation|norms?|layrnorm)(_layer|2d)?|(?<![a-z])ln(?![a-z])")
+_NORM = re.compile(
+    r"_?(layer|rms|group|batch)?_?(normali[sz]ation|norms?|layrnorm)(_layer|2d)?|(?<![a-z])ln(?![a-z])"
+)
 
 
 @dataclass(frozen=True)
@@ -78,36 +80,49 @@ class SingleWords:
             return block, ""
         return block, self.kind(block, module, siblings) + role
 
-    def is_numbered(self, module: str, siblings: Siblings) -> bool:
-        """Whether a norm has a number and no attention beside it that it could be before or after."""
+    def is_elsewhere(self, around: str, module: str, siblings: Siblings) -> bool:
+        """Whether a module is a norm that has no attention to be before or after.
+
+        It is of a list of convolutions (`around` is the innermost list), or has a number and no
+        attention beside it.
+        """
         path = module.lower().split(".")
-        if not re.fullmatch(r"norm_?[0-9]", path[-1]):
+        if not self._hinted(path[-1], "norm"):
             return False
-        return not any(self._hinted(word, "attn") for word in siblings.beside(path))
+        if self._hinted(around.lower().rpartition(".")[2], "conv"):
+            return True
+        numbered = re.fullmatch(r"norm_?[0-9]", path[-1]) is not None
+        return numbered and not any(self._hinted(one, "attn") for one in siblings.beside(path))
 
     def _block(self, around: str, path: Sequence[str], last: int, siblings: Siblings) -> str:
         """Return the block that the last word tells, or the innermost word that tells one."""
         leaf = path[last] if last >= 0 else around
         above = [around, *path[: max(last, 0)]]
-        if self._hinted(leaf, "norm") or self._hinted(above[-1], "normalises"):
-            return "norm"
-        if any(self._hinted(word, "modulation") for word in path):
-            return "norm"
+        end = next((n for n in range(len(path), 0, -1) if not path[n - 1].isdecimal()), 0)
+        told = self._beside(leaf, siblings.beside(path[:end]))
+        if told == "other" or any(self._hinted(word, "cond") for word in path):
+            return told if told == "other" else "cond"
+        if self._hinted(leaf, "norm"):
+            return "cond" if path[-1] == "linear" else "norm"
+        if self._hinted(above[-1], "normalises"):
+            return "cond"
         innermost = next((b for b in map(self._of_word, reversed(above)) if b), "")
         if leaf in self.roles.get(innermost, {}):
             return innermost
         alone = self.alone.get(leaf, "")
-        if alone in ("norm", "embed") or (alone and innermost in ("", "ssm") and self._free(above)):
+        if alone == "cond" or (alone and innermost in ("", "ssm") and self._free(above)):
             return alone
-        if block := self._of_word(leaf) or innermost:
+        if block := self._of_word(leaf) or innermost or told:
             return block
-        end = next((n for n in range(len(path), 0, -1) if not path[n - 1].isdecimal()), 0)
-        beside = siblings.beside(path[:end])
-        for block, words in self.beside.items():
-            if not beside.isdisjoint(words) and (block != "mlp" or leaf == "gate"):
-                return block
         convolution = any(self._hinted(word, "conv") for word in (*above, *path))
         return "conv" if convolution else "other"
+
+    def _beside(self, leaf: str, words: Collection[str]) -> str:
+        """Return the block that what stands beside a word tells; of experts, that of their gate."""
+        for block, telling in self.beside.items():
+            if not set(telling).isdisjoint(words) and (block != "mlp" or leaf == "gate"):
+                return block
+        return ""
 
     def _free(self, above: Sequence[str]) -> bool:
         """Whether nothing around a word takes its usual meaning from it."""
@@ -124,34 +139,29 @@ class SingleWords:
     def _role(
         self, block: str, around: str, path: Sequence[str], last: int, siblings: Siblings
     ) -> str:
-        leaf = path[last] if last >= 0 else around
+        leaf, roles = path[last] if last >= 0 else around, self.roles.get(block, {})
         if block == "norm":
             return self._of_norm(path, last)
         if block == "mlp" and (role := _of_several(path, last, siblings)):
             return role
-        roles = self.roles.get(block, {})
         end = next((word for word in reversed(path) if not word.isdecimal()), "")
         if end != leaf and end in roles:
             return roles[end]
         stems = self._stems(leaf.removeprefix("conv_") if block == "conv" else leaf)
         if role := next((roles[stem] for stem in stems if stem in roles), ""):
             return role
+        if block == "cond":
+            return "modulation"
         bare = [word for word in path[last + 1 :] if word in self.bare]
         if block == "attn":
             return "o" if bare and self._hinted(leaf, "attn") else ""
         return _number(leaf, bare) if block == "conv" else ""
 
     def _of_norm(self, path: Sequence[str], last: int) -> str:
-        """Return the role of a norm: what its name says besides that it is one; or its modulation.
+        """Return what the name of a norm says besides that it is one: what it is before or after.
 
-        What is in a norm and is none, or is a projection of one, modulates it.
+        A norm in one (`norm1.norm`) is that one.
         """
-        leaf = path[last] if last >= 0 else ""
-        if leaf in self.roles["norm"]:
-            return self.roles["norm"][leaf]
-        modulates = self._hinted(leaf, "modulation") or path[-1] == "linear"
-        if modulates or not self._hinted(leaf, "norm"):
-            return "modulation"
         names = [_NORM.sub("", word).strip("_") for word in path[max(last - 1, 0) : last + 1]]
         return names[-1] or (names[0] if self._hinted(path[last - 1], "norm") else "")
 
