@@ -56,10 +56,12 @@ class Roles:
         if around is None or not singles.is_elsewhere(around, module, self.siblings):
             ends.append(whole)
         for end in ends:
-            if end in table:
+            if end in table and singles.agree(table[end], parts[: -len(end.split("."))]):
                 block, _, role = table[end].partition(".")
-                kind = "" if place.container is None else singles.kind(block, module, self.siblings)
-                return block, role if role.startswith(kind) else kind + role
+                if place.container is not None:
+                    kind = singles.kind(block, place.container, module, self.siblings)
+                    role = role if role.startswith(kind) else kind + role
+                return block, role
         if place.container is None:
             return self._block(module.lower()), ""
         return singles.label(place.container, module, self.siblings, own=own)

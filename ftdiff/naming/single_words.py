@@ -78,7 +78,18 @@ class SingleWords:
         role = self._role(block, around, path, last, siblings)
         if not role or (own and path[-1] in ("query", "key", "value")):
             return block, ""
-        return block, self.kind(block, module, siblings) + role
+        if role == "o" and "to_qkv_mlp_proj" in siblings.beside(path[: last + 1]):
+            return "mlp", "o_down"
+        return block, self.kind(block, container, module, siblings) + role
+
+    def agree(self, component: str, above: Sequence[str]) -> bool:
+        """Whether no word above a name's end tells another block: an attention's `output.dense`."""
+        block = component.partition(".")[0]
+        if block not in ("attn", "mlp"):
+            return True
+        words = [word.lower() for word in above]
+        told = next((b for b in map(self._of_word, reversed(words)) if b), block)
+        return told == block and not any(self._hinted(word, "normalises") for word in words)
 
     def is_elsewhere(self, around: str, module: str, siblings: Siblings) -> bool:
         """Whether a module is a norm that has no attention to be before or after.
@@ -96,7 +107,7 @@ class SingleWords:
 
     def _block(self, around: str, path: Sequence[str], last: int, siblings: Siblings) -> str:
         """Return the block that the last word tells, or the innermost word that tells one."""
-        leaf = path[last] if last >= 0 else around
+        leaf = path[last] if last >= 0 else self._convolution(around)
         above = [around, *path[: max(last, 0)]]
         end = next((n for n in range(len(path), 0, -1) if not path[n - 1].isdecimal()), 0)
         told = self._beside(leaf, siblings.beside(path[:end]))
@@ -104,18 +115,24 @@ class SingleWords:
             return told if told == "other" else "cond"
         if self._hinted(leaf, "norm"):
             return "cond" if path[-1] == "linear" else "norm"
-        if self._hinted(above[-1], "normalises"):
+        if any(self._hinted(word, "normalises") for word in above[1:]):
             return "cond"
         innermost = next((b for b in map(self._of_word, reversed(above)) if b), "")
         if leaf in self.roles.get(innermost, {}):
             return innermost
-        alone = self.alone.get(leaf, "")
+        alone = next((self.alone[stem] for stem in self._stems(leaf) if stem in self.alone), "")
         if alone == "cond" or (alone and innermost in ("", "ssm") and self._free(above)):
             return alone
         if block := self._of_word(leaf) or innermost or told:
             return block
+        if any(self._hinted(word, "experts") for word in (leaf, *above)):
+            return "mlp"
         convolution = any(self._hinted(word, "conv") for word in (*above, *path))
         return "conv" if convolution else "other"
+
+    def _convolution(self, around: str) -> str:
+        """Return the name of a list of bare convolutions, which then tells what they are."""
+        return around if self._hinted(around, "conv") else ""
 
     def _beside(self, leaf: str, words: Collection[str]) -> str:
         """Return the block that what stands beside a word tells; of experts, that of their gate."""
@@ -139,9 +156,12 @@ class SingleWords:
     def _role(
         self, block: str, around: str, path: Sequence[str], last: int, siblings: Siblings
     ) -> str:
-        leaf, roles = path[last] if last >= 0 else around, self.roles.get(block, {})
+        leaf = path[last] if last >= 0 else self._convolution(around)
+        roles = self.roles.get(block, {})
         if block == "norm":
             return self._of_norm(path, last)
+        if block == "mlp" and not (self._free(path[: max(last, 0)]) and _plain(leaf)):
+            return ""
         if block == "mlp" and (role := _of_several(path, last, siblings)):
             return role
         end = next((word for word in reversed(path) if not word.isdecimal()), "")
@@ -149,7 +169,9 @@ class SingleWords:
             return roles[end]
         stems = self._stems(leaf.removeprefix("conv_") if block == "conv" else leaf)
         if role := next((roles[stem] for stem in stems if stem in roles), ""):
-            return role
+            # the last projection of a whole attention module, unless its own q stands beside it
+            own = role == "proj_out" and "q" in siblings.beside(path[: last + 1])
+            return "o" if own else role
         if block == "cond":
             return "modulation"
         bare = [word for word in path[last + 1 :] if word in self.bare]
@@ -176,7 +198,7 @@ class SingleWords:
                 word = word.removeprefix(prefix)
             yield word
 
-    def kind(self, block: str, module: str, siblings: Siblings) -> str:
+    def kind(self, block: str, container: str, module: str, siblings: Siblings) -> str:
         """Return how the roles begin of a block of its own kind: "cross_"; mostly ""."""
         path = module.lower().split(".")[-_DEEPEST:]
         for kind, hints in self.kinds.get(block, {}).items():
@@ -185,9 +207,14 @@ class SingleWords:
         if block == "attn":
             for n, word in enumerate(path):
                 if self.second.get(word) in siblings.beside(path[: n + 1]):
-                    over_time = any(hint in one for one in path for hint in self.over_time)
+                    around = (container.lower(), *path)
+                    over_time = any(hint in one for one in around for hint in self.over_time)
                     return "second_" if over_time else "cross_"
         return ""
+
+
+def _plain(leaf: str) -> bool:
+    return "adapter" not in leaf and "lora" not in leaf
 
 
 def _is_hint(hint: str, word: str, parts: Sequence[str]) -> bool:
@@ -211,7 +238,7 @@ def _of_several(path: Sequence[str], last: int, siblings: Siblings) -> str:
         if "out_projection" in beside and number != "3":
             return {"1": "gate", "2": "up"}[number]
         return {"1": "up", "2": "down"}.get(number, "")
-    if numbered := re.fullmatch(r"(conv|dense|lin)_?([12])", leaf):
+    if numbered := re.fullmatch(r"(conv|dense|lin|layer|ffw_layer)_?([12])", leaf):
         return {"1": "up", "2": "down"}[numbered[2]]
     if path[last + 1 : last + 2] and path[last + 1].isdecimal():
         if leaf == "net":
