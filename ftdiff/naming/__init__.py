@@ -119,17 +119,18 @@ def locate(names: Iterable[str]) -> dict[str, Address]:
     containers = {place.container for place in places if place.container is not None}
     stacks = Stacks.learn(containers, words)
     modules = {place: _module(place, stacks, words) for place in places}
-    roles = Roles.of((module for _, module, _ in modules.values()), words)
+    found = ((place.container, module) for place, (_, module, _) in modules.items())
+    roles = Roles.of(found, words)
     labels = {
         place: roles.label(stack, module, place, own=not place.tail.endswith(param))
         for place, (stack, module, param) in modules.items()
     }
-    found = {}
+    places_of = {}
     for name, place, layer, sublayer, expert in cuts:
         stack, module, param = modules[place]
         block, role = labels[place]
-        found[name] = Address(stack, layer, sublayer, block, role, module, param, expert, name)
-    return {name: found[name] for name in ordered}
+        places_of[name] = Address(stack, layer, sublayer, block, role, module, param, expert, name)
+    return {name: places_of[name] for name in ordered}
 
 
 def _module(place: Place, stacks: Stacks, words: Words) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,18 +21,32 @@ class Roles:
     layer: Mapping[str, str]
     outside: Mapping[str, str]
     blocks: Mapping[str, Sequence[str]]
-    siblings: Siblings
+    siblings: Mapping[str | None, Siblings]
 
     @classmethod
-    def of(cls, modules: Iterable[str], words: Words) -> Roles:
-        """Merge the families' tables for a file that has these modules; narrower ones win."""
-        present = set(modules)
+    def of(cls, found: Iterable[tuple[str | None, str]], words: Words) -> Roles:
+        """Merge the families' tables for a file; narrower ones win.
+
+        Parameters
+        ----------
+        found
+            Every module, after the list of blocks that it is in.
+        words
+            The tables.
+        """
+        inside: dict[str | None, list[str]] = defaultdict(list)
+        for container, module in found:
+            inside[container].append(module)
+        present = {module for modules in inside.values() for module in modules}
         merged: dict[str, dict[str, str]] = {"layer": {}, "outside": {}}
         for family in sorted(words.families.values(), key=lambda family: "when" in family):
             if present.issuperset(family.get("when", ())):
                 for where, table in merged.items():
                     table.update(family.get(where, {}))
-        siblings = Siblings([module.lower() for module in present])
+        siblings = {
+            container: Siblings([module.lower() for module in modules])
+            for container, modules in inside.items()
+        }
         return cls(merged["layer"], merged["outside"], words.blocks, siblings)
 
     def label(self, stack: str, module: str, place: Place, *, own: bool = False) -> tuple[str, str]:
@@ -51,20 +66,20 @@ class Roles:
         # One word is a whole name, not how any name ends: `norm` is not `projector.norm`.
         ends = [".".join(parts[-n:]) for n in range(min(len(parts), _LONGEST), 1, -1)]
         whole = module.removeprefix(f"{place.inner}.") if place.inner else module
-        singles = read_single_words()
+        singles, siblings = read_single_words(), self.siblings[place.container]
         around = place.inner or place.container
-        if around is None or not singles.is_elsewhere(around, module, self.siblings):
+        if around is None or not singles.is_elsewhere(around, module, siblings):
             ends.append(whole)
         for end in ends:
             if end in table and singles.agree(table[end], parts[: -len(end.split("."))]):
                 block, _, role = table[end].partition(".")
                 if place.container is not None:
-                    kind = singles.kind(block, place.container, module, self.siblings)
+                    kind = singles.kind(block, place.container, module, siblings)
                     role = role if role.startswith(kind) else kind + role
                 return block, role
         if place.container is None:
             return self._block(module.lower()), ""
-        return singles.label(place.container, module, self.siblings, own=own)
+        return singles.label(place.container, module, siblings, own=own)
 
     def _block(self, module: str) -> str:
         for block, hints in self.blocks.items():

@@ -19,7 +19,7 @@ _NORM = re.compile(
 
 @dataclass(frozen=True)
 class Siblings:
-    """The modules of a file, lower case, to ask what stands beside one of them."""
+    """The modules of a list of blocks, lower case, to ask what stands beside one of them."""
 
     modules: Collection[str]
 
@@ -65,7 +65,7 @@ class SingleWords:
         module
             Its path inside the block.
         siblings
-            All modules of the file.
+            All modules of that list.
         own
             Whether it is a parameter of its own: a learned query is no projection to queries.
         """
@@ -185,7 +185,8 @@ class SingleWords:
         A norm in one (`norm1.norm`) is that one.
         """
         names = [_NORM.sub("", word).strip("_") for word in path[max(last - 1, 0) : last + 1]]
-        return names[-1] or (names[0] if self._hinted(path[last - 1], "norm") else "")
+        said = names[-1] or (names[0] if self._hinted(path[last - 1], "norm") else "")
+        return self.roles["norm"].get(said, said)
 
     def _stems(self, word: str) -> Iterator[str]:
         """Yield a word, and what is left of it without what may stand around it."""

@@ -98,5 +98,7 @@ def test_tables_never_contradict_each_other() -> None:
 def test_tables_speak_of_known_blocks_in_two_words(family: str) -> None:
     for where in ("layer", "outside"):
         for module, component in TABLES[family].get(where, {}).items():
-            assert re.fullmatch(r"(attn|mlp|norm|embed|head)\.[a-z_]+", component), component
+            assert re.fullmatch(
+                r"(attn|mlp|ssm|conv|cond|norm|embed|head)\.[a-z0-9_]+", component
+            ), component
             assert len(module.split(".")) <= 6
