@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ftdiff.naming.layer_lists import Place
-from ftdiff.naming.single_words import Siblings, read_single_words
+from ftdiff.naming.module_paths import Siblings
+from ftdiff.naming.single_words import read_single_words
 from ftdiff.naming.tables import Words
 
 # No table names a role by more words.
