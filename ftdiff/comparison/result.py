@@ -114,9 +114,8 @@ class Diff:
         ----------
         *columns
             Columns of the frame: "layer", "component", "block", "stack", "expert", …; none gives
-            one row for everything. "layer" brings "stack" with it, and "sublayer" brings both:
-            layers of different towers that have the same number are different layers. Without
-            "sublayer" a layer is all of its sublayers.
+            one row for everything. "layer" brings "stack", and "sublayer" both: layers of other
+            towers are other layers. Without "sublayer" a layer is all of its sublayers.
         metrics
             Names of metrics, as in `ftdiff metrics`.
         param
@@ -153,10 +152,9 @@ class Diff:
             if column not in self.columns:
                 known = ", ".join(name for name in (*IDENTITY, *PARTS) if name in self.columns)
                 raise UnknownName(f"no column is called {column!r}; there are: {known}")
-        if "sublayer" in columns and "layer" not in columns:
-            columns = ("layer", *columns)
-        if "layer" in columns and "stack" not in columns:
-            columns = ("stack", *columns)
+        for outer, inner in (("layer", "sublayer"), ("stack", "layer")):
+            if inner in columns and outer not in columns:
+                columns = (outer, *columns)
         held = self.columns
         if param is not None:
             held = frames.rows_at(held, held["param"] == param)
@@ -212,16 +210,14 @@ class Diff:
         param
             Only these tensors: weights by default; None for all.
         over
-            As in `by`. Layers of several towers are rows of (stack, layer), sublayers those of
-            (layer, sublayer).
+            As in `by`. Layers of several towers are (stack, layer), sublayers (layer, sublayer).
         """
         long = self.by(rows, columns, metrics=(metric,), param=param, over=over)
         long = long.dropna(subset=[rows, columns])
         towers = {"layer", "sublayer"} & {rows, columns} and long["stack"].nunique() > 1
-        index = [rows] if rows != "sublayer" else ["layer", "sublayer"]
-        index = ["stack", *index] if towers and rows != "stack" else index
-        place = index if len(index) > 1 else rows
-        wide = long.pivot(index=place, columns=columns, values=metric).sort_index()
+        at = [rows] if rows != "sublayer" else ["layer", rows]
+        at = ["stack", *at] if towers and rows != "stack" else at
+        wide = long.set_index([*at, columns])[metric].unstack().sort_index()
         if columns == "component":
             wide = wide[component_order(wide.columns)]
         return wide.astype(float)
