@@ -82,7 +82,7 @@ class SingleWords:
             return True
         words = [word.lower() for word in above]
         told = next((b for b in map(self._of_word, reversed(words)) if b), block)
-        return told == block and not any(self._hinted(word, "normalises") for word in words)
+        return told == block and not any(map(self._normalises, words))
 
     def is_elsewhere(self, around: str, module: str, siblings: Siblings) -> bool:
         """Whether a module is a norm that has no attention to be before or after.
@@ -106,7 +106,7 @@ class SingleWords:
             return told if told == "other" else "cond"
         if self._hinted(leaf, "norm"):
             return "cond" if path.words[-1] == "linear" else "norm"
-        if any(self._hinted(word, "normalises") for word in above[1:]):
+        if any(map(self._normalises, above[1:])):
             return "cond"
         innermost = next((b for b in map(self._of_word, reversed(above)) if b), "")
         if leaf in self.roles.get(innermost, {}):
@@ -133,6 +133,10 @@ class SingleWords:
     def _usual(self, words: Sequence[str]) -> bool:
         """Whether none of these takes its usual meaning from what is inside it."""
         return not any(hint in word for word in words for hint in self.apart)
+
+    def _normalises(self, word: str) -> bool:
+        """Whether a module is a norm, and not more: `norm_attn_norm` has an attention in it."""
+        return self._hinted(word, "normalises") and not self._of_word(word)
 
     def _of_word(self, word: str) -> str:
         blocks = ("head", "attn", "mlp", "ssm", "embed")

@@ -35,6 +35,8 @@ ROLES = {
     # norms say what they are before or after; what is in one conditions the block
     "post_self_attn_layernorm": "norm.post_self_attn",
     "attn.norm_added_k": "norm.added_k",
+    "norm_attn_norm.attn.Wqkv": "attn.qkv",
+    "input_layernorm.mlp.fc1": "cond.modulation",
     "norm1.linear": "cond.modulation",
     "norm2.conv_y": "cond.scale",
     "resnet.time_emb_proj": "cond.time",

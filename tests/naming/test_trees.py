@@ -52,6 +52,16 @@ def test_sublayers_are_those_of_the_lists_inside() -> None:
     assert sum(one.sublayer == place.sublayer for one, place in nested) >= 0.98 * len(nested)
 
 
+def test_the_numbered_parts_of_a_t5_block_are_no_sublayers() -> None:
+    assert not any(place.sublayer for _, place in placed()["t5"])
+    parts = {place.module for _, place in placed()["t5"] if place.layer is not None}
+    assert {
+        "layer.0.SelfAttention.q",
+        "layer.1.EncDecAttention.q",
+        "layer.2.DenseReluDense.wo",
+    } <= (parts)
+
+
 def test_roles_are_told_inside_layers() -> None:
     places = [place for pairs in placed().values() for one, place in pairs if one.layer is not None]
     assert sum(bool(place.role) for place in places) >= 0.94 * len(places)
