@@ -1,7 +1,7 @@
 """Place every tensor name of a file, from names alone: which stack, layer, block, role it means.
 
-To add an architecture's names: a table in `families/<family>.toml`, no Python; a real list of its
-names in `fixtures/names/` is the test.
+To add an architecture's names: a table in `families/<family>.toml`, or a word that means the same
+everywhere in `single_words.toml`, no Python; its type in `fixtures/names/make_trees.py` is the test.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Address:
 def locate(names: Iterable[str]) -> dict[str, Address]:
     """Give every name of one file set its place.
 
-    Which integers in the names count blocks is learned from the whole set (`lists`), so that an
-    unknown architecture still gets its layers; the tables in `naming/` only add roles.
+    Which integers in the names count blocks is learned from the whole set (`layer_lists`), so that
+    an unknown architecture still gets its layers; the tables in `naming/` only add roles.
 
     Parameters
     ----------

@@ -11,7 +11,6 @@ from typing import Any
 
 from ftdiff.naming.module_paths import DEEPEST, Path, Siblings
 
-_PART = re.compile(r"[_\d]+")
 _NORM = re.compile(
     r"_?(layer|rms|group|batch)?_?(normali[sz]ation|norms?|layrnorm)(_layer|2d)?|(?<![a-z])ln(?![a-z])"
 )
@@ -24,7 +23,7 @@ class SingleWords:
     bare: frozenset[str]
     prefixes: tuple[str, ...]
     suffixes: tuple[str, ...]
-    hints: Mapping[str, Sequence[str]]
+    hints: Mapping[str, re.Pattern[str]]
     alone: Mapping[str, str]
     beside: Mapping[str, Sequence[str]]
     apart: Sequence[str]
@@ -143,8 +142,7 @@ class SingleWords:
         return next((block for block in blocks if self._hinted(word, block)), "")
 
     def _hinted(self, word: str, block: str) -> bool:
-        parts = _PART.split(word)
-        return any(_is_hint(hint, word, parts) for hint in self.hints[block])
+        return self.hints[block].search(word) is not None
 
     def _role(self, block: str, path: Path) -> str:
         leaf, roles = path.leaf, self.roles.get(block, {})
@@ -191,14 +189,6 @@ class SingleWords:
             yield word
 
 
-def _is_hint(hint: str, word: str, parts: Sequence[str]) -> bool:
-    if hint[0] == "=":
-        return hint[1:] in parts
-    if hint[-1] == "=":
-        return any(part.endswith(hint[:-1]) for part in parts)
-    return hint in word
-
-
 def _of_several(path: Path) -> str:
     """Return the role of a projection whose number or whose neighbours tell it: w1, linear_2, 0."""
     if path.leaf == "gate":
@@ -242,7 +232,10 @@ def read_single_words() -> SingleWords:
         bare=frozenset(tables["bare"]),
         prefixes=tuple(tables["prefixes"]),
         suffixes=tuple(tables["suffixes"]),
-        hints=tables["hints"],
+        hints={
+            block: re.compile("|".join(map(_hint, hints)))
+            for block, hints in tables["hints"].items()
+        },
         alone=_by_word(tables["alone"]),
         beside=tables["beside"],
         apart=tables["apart"]["words"],
@@ -251,6 +244,13 @@ def read_single_words() -> SingleWords:
         over_time=tables["over_time"]["words"],
         roles={block: _by_word(table) for block, table in tables["roles"].items()},
     )
+
+
+def _hint(hint: str) -> str:
+    """Return the pattern of a hint."""
+    word = re.escape(hint.strip("="))
+    before = r"(?<![^_\d])" if hint[0] == "=" else ""
+    return before + word + (r"(?![^_\d])" if "=" in hint else "")
 
 
 def _by_word(table: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
