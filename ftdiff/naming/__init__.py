@@ -1,7 +1,8 @@
 """Place every tensor name of a file, from names alone: which stack, layer, block, role it means.
 
 To add an architecture's names: a table in `families/<family>.toml`, or a word that means the same
-everywhere in `single_words.toml`, no Python; its type in `fixtures/names/make_trees.py` is the test.
+everywhere in `single_words.toml`, no Python; its type in `fixtures/names/make_trees.py` is the
+test.
 """
 
 from __future__ import annotations
