@@ -68,8 +68,8 @@ class Roles:
         ends = [".".join(parts[-n:]) for n in range(min(len(parts), _LONGEST), 1, -1)]
         whole = module.removeprefix(f"{place.inner}.") if place.inner else module
         singles, siblings = read_single_words(), self.siblings[place.container]
-        around = place.inner or place.container
-        if around is None or not singles.is_elsewhere(around, module, siblings):
+        lists = [path for path in (place.container, place.inner) if path]
+        if not lists or not singles.is_elsewhere(lists, module, siblings):
             ends.append(whole)
         for end in ends:
             if end in table and singles.agree(table[end], parts[: -len(end.split("."))]):

@@ -64,13 +64,15 @@ class SingleWords:
     def kind(self, block: str, container: str, module: str, siblings: Siblings) -> str:
         """Return how the roles begin of a block of its own kind: "cross_"; mostly ""."""
         words = module.lower().split(".")[-DEEPEST:]
+        around = container.lower().rpartition(".")[2]
+        named = [*words, *([around] if self._of_word(around) == block else [])]
         for kind, hints in self.kinds.get(block, {}).items():
-            if any(hint in word for word in words for hint in hints):
+            if any(hint in word for word in named for hint in hints):
                 return f"{kind}_"
         for n, word in enumerate(words if block == "attn" else ()):
             if self.second.get(word) in siblings.beside(words[: n + 1]):
-                around = (container.lower(), *words)
-                over_time = any(hint in one for one in around for hint in self.over_time)
+                places = (container.lower(), *words)
+                over_time = any(hint in one for one in places for hint in self.over_time)
                 return "second_" if over_time else "cross_"
         return ""
 
@@ -83,16 +85,15 @@ class SingleWords:
         told = next((b for b in map(self._of_word, reversed(words)) if b), block)
         return told == block and not any(map(self._normalises, words))
 
-    def is_elsewhere(self, around: str, module: str, siblings: Siblings) -> bool:
+    def is_elsewhere(self, lists: Sequence[str], module: str, siblings: Siblings) -> bool:
         """Whether a module is a norm that has no attention to be before or after.
 
-        It is of a list of convolutions (`around` is the innermost list), or has a number and no
-        attention beside it.
+        It is of a list of convolutions, or has a number and no attention beside it.
         """
         words = module.lower().split(".")
         if not self._hinted(words[-1], "norm"):
             return False
-        if self._hinted(around.lower().rpartition(".")[2], "conv"):
+        if any(self._hinted(path.lower().rpartition(".")[2], "conv") for path in lists):
             return True
         numbered = re.fullmatch(r"norm_?[0-9]", words[-1]) is not None
         return numbered and not any(self._hinted(one, "attn") for one in siblings.beside(words))

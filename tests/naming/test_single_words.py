@@ -52,6 +52,7 @@ NOTHING = [
     "self_attn.normalizer.proj",
     "mixer.in_proj",
     "attention.query_tokens",
+    "attn.w_g",
     "attn_pool.query",
 ]
 
@@ -114,6 +115,13 @@ def test_a_second_attention_crosses_over_unless_it_is_one_over_time() -> None:
 def test_a_numbered_norm_is_before_or_after_an_attention_only_where_there_is_one() -> None:
     assert component("norm2", "attn.qkv") == "norm.post_attention"
     assert component("norm2", "conv2") == "norm.2"
+
+
+def test_a_list_of_cross_attentions_crosses_over() -> None:
+    names = [f"cross_attn_layers.{i}.v_proj.weight" for i in range(2)]
+    assert locate(names)[names[0]].component == "attn.cross_v"
+    names = [f"cross_modal_layers.{i}.attention.self.value.weight" for i in range(2)]
+    assert locate(names)[names[0]].component == "attn.v"
 
 
 def test_the_last_projection_of_a_unets_middle_is_no_head() -> None:
