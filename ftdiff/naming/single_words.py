@@ -49,6 +49,8 @@ class SingleWords:
             Whether it is a parameter of its own: a learned query is no projection to queries.
         """
         words = module.lower().split(".")[-DEEPEST:]
+        if own and len(words) > 1 and self._normalises(words[-2]):
+            words.pop()  # a norm's own parameter is of the norm
         end = len(words)
         while end and (words[end - 1] in self.bare or words[end - 1].isdecimal()):
             end -= 1
@@ -70,11 +72,19 @@ class SingleWords:
             if any(hint in word for word in named for hint in hints):
                 return f"{kind}_"
         for n, word in enumerate(words if block == "attn" else ()):
-            if self.second.get(word) in siblings.beside(words[: n + 1]):
+            if not siblings.beside(words[: n + 1]).isdisjoint(self._firsts(word)):
                 places = (container.lower(), *words)
                 over_time = any(hint in one for one in places for hint in self.over_time)
                 return "second_" if over_time else "cross_"
         return ""
+
+    def _firsts(self, word: str) -> list[str]:
+        """Return what an attention is the second beside: `audio_attn1` of `audio_attn2`."""
+        return [
+            word.removesuffix(second) + first
+            for second, first in self.second.items()
+            if word.endswith(second)
+        ]
 
     def agree(self, component: str, above: Sequence[str]) -> bool:
         """Whether no word above a name's end tells another block: an attention's `output.dense`."""

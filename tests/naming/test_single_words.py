@@ -106,10 +106,16 @@ def test_a_mixer_is_a_state_space_beside_what_only_that_has() -> None:
 
 def test_a_second_attention_crosses_over_unless_it_is_one_over_time() -> None:
     assert component("attn2.to_k", "attn1.to_k") == "attn.cross_k"
+    assert component("audio_attn2.to_k", "audio_attn1.to_k") == "attn.cross_k"
     assert component("attn2.to_k") == "attn.k"
     assert component("motion_modules.0.attn2.to_k", "motion_modules.0.attn1.to_k") == (
         "attn.second_k"
     )
+
+
+def test_a_parameter_in_a_norm_is_the_norms() -> None:
+    names = [f"blocks.{i}.attn.q_norm.temperature" for i in range(2)]
+    assert locate(names)[names[0]].component == "norm.q"
 
 
 def test_a_numbered_norm_is_before_or_after_an_attention_only_where_there_is_one() -> None:
