@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     help="Beside the cosine (repeat): which entries changed, of stored checkpoints; signs of the "
     "largest changes, as TIES sees them; overlap of the leading directions.",
 )
-@options.regrouped("component", "layer", "block", "stack", "expert", "tensor")
+@options.regrouped("component", "layer", "sublayer", "block", "stack", "expert", "tensor")
 @options.output(
     "Write similarity.json, similarity.csv, matrix.csv, similarity.png and .svg, and "
     "components.png into this folder."

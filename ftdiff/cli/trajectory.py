@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="A saved trajectory.json to add these checkpoints to; the earlier ones are not read.",
 )
-@options.regrouped("component", "layer", "block", "stack", "tensor")
+@options.regrouped("component", "layer", "sublayer", "block", "stack", "tensor")
 @options.output(
     "Write trajectory.json, trajectory.csv, trajectory.png and .svg, and layers.png into "
     "this folder."

@@ -24,14 +24,40 @@ OVERS = get_args(Over)
 
 
 def groups(columns: Columns, keys: Sequence[str]) -> dict[Key, Array]:
-    """Return the rows of each group, groups ascending by key, missing values last."""
+    """Return the rows of each group, groups ascending by key, missing values last.
+
+    Sublayers ascend as numbers do.
+    """
     if not keys:
         return {(): np.arange(length(columns))}
     members: dict[Key, list[int]] = {}
     for i, key in enumerate(zip(*(columns[name].tolist() for name in keys), strict=True)):
         members.setdefault(tuple(None if v != v else v for v in key), []).append(i)
-    ordered = sorted(members, key=lambda key: [(v is None, 0 if v is None else v) for v in key])
+    numbered = [natural if name == "sublayer" else _as_is for name in keys]
+
+    def order(key: Key) -> list[tuple[bool, Any]]:
+        return [(v is None, 0 if v is None else of(v)) for of, v in zip(numbered, key, strict=True)]
+
+    ordered = sorted(members, key=order)
     return {key: np.array(members[key]) for key in ordered}
+
+
+def natural(sublayer: str) -> tuple[tuple[bool, int | str], ...]:
+    """Return what sorts sublayers as numbers: "2" before "10", "1" before "1.0".
+
+    >>> sorted(["10", "2", "2.0"], key=natural)
+    ['2', '2.0', '10']
+    """
+    words = sublayer.split(".")
+    numbers = [word.isascii() and word.isdecimal() and len(word) < 10 for word in words]
+    return tuple(
+        (False, int(word)) if number else (True, word)
+        for word, number in zip(words, numbers, strict=True)
+    )
+
+
+def _as_is(value: Any) -> Any:
+    return value
 
 
 def that_moved(columns: Columns) -> Array:

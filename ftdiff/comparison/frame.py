@@ -26,6 +26,7 @@ IDENTITY: Mapping[str, str] = {
     "tensor": "string",
     "stack": "string",
     "layer": "Int64",
+    "sublayer": "string",
     "block": "string",
     "role": "string",
     "component": "string",

@@ -34,11 +34,11 @@ class Diff:
     ----------
     data
         Columns (see `ftdiff.comparison.frame`), or a frame to take them from: a row per tensor of
-        either side. They are what the tensor is (`tensor, stack, layer, block, role, component,
-        module, param, expert, status, form, shape, numel, base_dtype, tuned_dtype`, and `note` and
-        `reason`: what is odd about it, in words and as codes), the sums, and one column for each
-        metric. A value that was not measured is missing, never 0: a tensor with NaN or Inf has
-        counts, and no sums.
+        either side. They are what the tensor is (`tensor, stack, layer, sublayer, block, role,
+        component, module, param, expert, status, form, shape, numel, base_dtype, tuned_dtype`, and
+        `note` and `reason`: what is odd about it, in words and as codes), the sums, and one column
+        for each metric. A value that was not measured is missing, never 0: a tensor with NaN or
+        Inf has counts, and no sums.
     about
         Sources, kind, coverage, what was left out and why, versions.
     """
@@ -114,8 +114,8 @@ class Diff:
         ----------
         *columns
             Columns of the frame: "layer", "component", "block", "stack", "expert", …; none gives
-            one row for everything. "layer" brings "stack" with it: layers of different towers
-            that have the same number are different layers.
+            one row for everything. "layer" brings "stack", and "sublayer" both: layers of other
+            towers are other layers. Without "sublayer" a layer is all of its sublayers.
         metrics
             Names of metrics, as in `ftdiff metrics`.
         param
@@ -152,8 +152,9 @@ class Diff:
             if column not in self.columns:
                 known = ", ".join(name for name in (*IDENTITY, *PARTS) if name in self.columns)
                 raise UnknownName(f"no column is called {column!r}; there are: {known}")
-        if "layer" in columns and "stack" not in columns:
-            columns = ("stack", *columns)
+        for outer, inner in (("layer", "sublayer"), ("stack", "layer")):
+            if inner in columns and outer not in columns:
+                columns = (outer, *columns)
         held = self.columns
         if param is not None:
             held = frames.rows_at(held, held["param"] == param)
@@ -209,13 +210,14 @@ class Diff:
         param
             Only these tensors: weights by default; None for all.
         over
-            As in `by`. Layers of several towers are rows of (stack, layer).
+            As in `by`. Layers of several towers are (stack, layer), sublayers (layer, sublayer).
         """
         long = self.by(rows, columns, metrics=(metric,), param=param, over=over)
         long = long.dropna(subset=[rows, columns])
-        towers = "layer" in (rows, columns) and long["stack"].nunique() > 1
-        index = ["stack", rows] if towers and rows != "stack" else rows
-        wide = long.pivot(index=index, columns=columns, values=metric).sort_index()
+        towers = {"layer", "sublayer"} & {rows, columns} and long["stack"].nunique() > 1
+        at = [rows] if rows != "sublayer" else ["layer", rows]
+        at = ["stack", *at] if towers and rows != "stack" else at
+        wide = long.set_index([*at, columns])[metric].unstack().sort_index()
         if columns == "component":
             wide = wide[component_order(wide.columns)]
         return wide.astype(float)

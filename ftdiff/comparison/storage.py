@@ -36,11 +36,14 @@ class Form:
         Of its document.
     indent
         Spaces by which its JSON is indented; None for a single line.
+    read
+        Older versions of its document that are read too.
     """
 
     kind: str
     version: int = 1
     indent: int | None = None
+    read: tuple[int, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -50,6 +53,11 @@ class Form:
         'ftdiff.diff/1'
         """
         return f"ftdiff.{self.kind}/{self.version}"
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The tags of all documents that can be read."""
+        return tuple(f"ftdiff.{self.kind}/{version}" for version in (self.version, *self.read))
 
     def text(self, document: Mapping[str, Any]) -> str:
         """Return a document as JSON with its tag, which has no NaN and no infinity."""
@@ -142,7 +150,7 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
     try:
         stamp(path)
         document = json.loads(path.read_bytes())
-        if document["format"] != form.tag:
+        if document["format"] not in form.readable:
             given = str(document["format"])[:40]
             raise BadFile(f"{path}: written in format {given!r}, this is {form.tag!r}")
         return parts(document)

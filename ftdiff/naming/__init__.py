@@ -1,7 +1,8 @@
 """Place every tensor name of a file, from names alone: which stack, layer, block, role it means.
 
-To add an architecture's names: a table in `families/<family>.toml`, no Python; a real list of its
-names in `fixtures/names/` is the test.
+To add an architecture's names: a table in `families/<family>.toml`, or a word that means the same
+everywhere in `single_words.toml`, no Python; its type in `fixtures/names/make_trees.py` is the
+test.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ftdiff.naming.layer_lists import Place, cut
+from ftdiff.naming.roles import Roles
 from ftdiff.naming.stacks import Stacks
 from ftdiff.naming.tables import Words, read_words
 
@@ -20,11 +22,22 @@ _FIRST = (
     *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
     *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
 )
-_GROUPS = ("attn.", "mlp.", "mlp.router", "mlp.shared", "norm.", "embed.", "head.")
+_GROUPS = (
+    "attn.",
+    "mlp.",
+    "mlp.router",
+    "mlp.shared",
+    "ssm.",
+    "conv.",
+    "cond.",
+    "norm.",
+    "embed.",
+    "head.",
+)
 
 
 #: What an address says of a tensor, in the order of a frame's columns.
-PLACE = ("stack", "layer", "block", "role", "component", "module", "param", "expert")
+PLACE = ("stack", "layer", "sublayer", "block", "role", "component", "module", "param", "expert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +49,18 @@ class Address:
     stack
         Which tower, where a file has several: "encoder", "vision", …; else "".
     layer
-        Index of the block, or None: embeddings, heads, final norms, connectors.
+        Index of the block, or None: embeddings, heads, final norms, connectors. Where lists of
+        blocks are nested, the index in the outermost.
+    sublayer
+        Index in each list of blocks inside the layer, "1.0"; None where there is none.
     block
-        attn, mlp, norm, embed, head or other.
+        attn, mlp, ssm, conv, cond (what lets a time or a text steer a block: adaptive norms, time
+        projections), norm, embed, head or other.
     role
         q, k, v, o, up, down, gate, …; "" where no table names it.
     module
-        As spelled in the file inside the layer, without param and expert index: `self_attn.q_proj`.
+        As spelled in the file inside the layer, without param and the indices of sublayer and
+        expert: `self_attn.q_proj`, `blocks.attn.qkv`.
         Outside the layers, without wrappers and the stack's path: `embed_tokens`.
     param
         weight, bias, …; a tensor that is a module's own parameter (`mlp.experts.down_proj`) is its
@@ -55,6 +73,7 @@ class Address:
 
     stack: str
     layer: int | None
+    sublayer: str | None
     block: str
     role: str
     module: str
@@ -75,8 +94,8 @@ class Address:
 def locate(names: Iterable[str]) -> dict[str, Address]:
     """Give every name of one file set its place.
 
-    Which integers in the names count blocks is learned from the whole set (`lists`), so that an
-    unknown architecture still gets its layers; the tables in `naming/` only add roles.
+    Which integers in the names count blocks is learned from the whole set (`layer_lists`), so that
+    an unknown architecture still gets its layers; the tables in `naming/` only add roles.
 
     Parameters
     ----------
@@ -106,22 +125,24 @@ def _located(ordered: tuple[str, ...]) -> dict[str, Address]:
     containers = {place.container for place in places if place.container is not None}
     stacks = Stacks.learn(containers, words)
     modules = {place: _module(place, stacks, words) for place in places}
-    roles = words.roles(module for _, module, _ in modules.values())
+    found = ((place.container, module) for place, (_, module, _) in modules.items())
+    roles = Roles.of(found, words)
     labels = {
-        place: roles.label(stack, module, in_layer=place.container is not None)
-        for place, (stack, module, _) in modules.items()
+        place: roles.label(stack, module, place, own=not place.tail.endswith(param))
+        for place, (stack, module, param) in modules.items()
     }
-    found = {}
-    for name, place, layer, expert in cuts:
+    places_of = {}
+    for name, place, layer, sublayer, expert in cuts:
         stack, module, param = modules[place]
         block, role = labels[place]
-        found[name] = Address(stack, layer, block, role, module, param, expert, name)
-    return {name: found[name] for name in ordered}
+        places_of[name] = Address(stack, layer, sublayer, block, role, module, param, expert, name)
+    return {name: places_of[name] for name in ordered}
 
 
 def _module(place: Place, stacks: Stacks, words: Words) -> tuple[str, str, str]:
     """Stack, module and param of what is at one place."""
-    module, param = words.split_param(place.tail)
+    path = f"{place.inner}.{place.tail}" if place.inner else place.tail
+    module, param = words.split_param(path)
     if place.container is None:
         return *stacks.split(module), param
     return stacks.of[place.container], module, param

@@ -22,52 +22,61 @@ _Members = Sequence[tuple[str, Sequence[str]]]
 
 
 class Place(NamedTuple):
-    """The path to a name's list of blocks, None outside of any, and what is below its block."""
+    """What the layers, sublayers and experts of a list share.
+
+    Attributes
+    ----------
+    container
+        The path to the outermost list of blocks; None outside of any.
+    inner
+        The path from a block to a block of the last list inside it, without indices: ("blocks",);
+        "" where there is no such list.
+    tail
+        What is below that block.
+    """
 
     container: str | None
+    inner: str
     tail: str
 
 
 class Cut(NamedTuple):
-    """A name, its place (which other layers and experts share), its layer and its expert."""
+    """A name, its place, its layer, its index in each list inside the layer, and its expert."""
 
     name: str
     place: Place
     layer: int | None
+    sublayer: str | None
     expert: int | None
 
 
 def cut(names: Iterable[str], words: Words) -> list[Cut]:
-    """Cut every name at its layer and its expert; linear in their length.
+    """Cut every name at its layer, its sublayer and its expert; linear in their length.
 
     An integer counts blocks if at least half of its siblings share at least half of what is below
-    them, and something below is a module of its own. The outermost such list is the layer. Where a
-    list holds hardly more than further lists (Swin's stages), all are flattened into one axis.
+    them, and something below is a module of its own. The outermost such list is the layer, the
+    lists inside it (Swin's blocks in a stage) are the sublayer.
     """
     alike: dict[_Pieces, list[tuple[str, list[str]]]] = defaultdict(list)
     for name in names:
         parts = _INDEX.split(words.unwrap(name, words.wrappers))
         alike[tuple(parts[::2])].append((name, parts[1::2]))
     axes = _axes(alike, words)
-    raw = [
+    return [
         one
         for pieces, members in alike.items()
         for one in _cut_alike(pieces, members, axes[pieces], words)
-    ]
-    ranks = _ranks((place.container, layer) for _, place, layer, _ in raw)
-    return [
-        Cut(name, place, ranks[place.container][layer] if layer else None, expert)
-        for name, place, layer, expert in raw
     ]
 
 
 def _cut_alike(
     pieces: _Pieces, members: _Members, axes: Sequence[int], words: Words
-) -> Iterator[tuple[str, Place, tuple[int, ...], int | None]]:
+) -> Iterator[Cut]:
     """Cut names that differ in their indices only."""
     expert = next((k for k in range(len(pieces) - 1) if _is_expert(pieces[k], words)), None)
     gone = {*axes, expert}
     kept = [k for k in range(len(pieces) - 1) if k not in gone]
+    outer, inside = axes[:1], axes[1:]
     places: dict[tuple[str, ...], Place] = {}
     for name, indices in members:
         rest = tuple([indices[k] for k in kept])
@@ -75,16 +84,18 @@ def _cut_alike(
         if place is None:
             shown = ["" if k in gone else index for k, index in enumerate(indices)]
             place = places[rest] = _place(pieces, shown, axes)
-        layer = tuple([int(indices[k]) for k in axes])
-        yield name, place, layer, None if expert is None else int(indices[expert])
+        layer = int(indices[outer[0]]) if outer else None
+        sublayer = ".".join([indices[k] for k in inside]) if inside else None
+        yield Cut(name, place, layer, sublayer, None if expert is None else int(indices[expert]))
 
 
 def _place(pieces: _Pieces, shown: Sequence[str], axes: Sequence[int]) -> Place:
     if not axes:
-        return Place(None, _join(pieces, shown))
-    first, last = axes[0], axes[-1] + 1
-    container = _join(pieces[: first + 1], shown).removesuffix(".")
-    return Place(container, _join(pieces[last:], shown[last:]).removeprefix("."))
+        return Place(None, "", _join(pieces, shown))
+    first, last = axes[0] + 1, axes[-1] + 1
+    container = _join(pieces[:first], shown).removesuffix(".")
+    inner = _join(pieces[first:last], shown[first:]).strip(".") if first < last else ""
+    return Place(container, inner, _join(pieces[last:], shown[last:]).removeprefix("."))
 
 
 def _join(pieces: Sequence[str], shown: Sequence[str]) -> str:
@@ -107,34 +118,23 @@ def _last_word(piece: str) -> str:
 
 
 def _axes(alike: Mapping[_Pieces, _Members], words: Words) -> dict[_Pieces, list[int]]:
-    """For each kind of name, the positions of the indices that make up its layer."""
-    lists = _lists(alike, words)
-    nested: dict[_Pieces, list[int]] = {}
-    holds: Counter[_Pieces] = Counter()
-    passes: Counter[_Pieces] = Counter()
+    """For each kind of name, the positions of the indices of its layer and of its sublayer."""
+    by_shape, by_word = _lists(alike, words)
+    axes: dict[_Pieces, list[int]] = {}
     for pieces in alike:
-        inside = [k for k in range(min(len(pieces) - 1, _DEEPEST)) if pieces[: k + 1] in lists]
-        by_word = [k for k in inside if lists[pieces[: k + 1]] == "word"]
-        # A list known by its word alone counts only where no list is around it.
-        inside = [k for k in inside if k not in by_word or k == inside[0]]
-        nested[pieces] = inside
-        for k in inside:
-            holds[pieces[: k + 1]] += 1
-            passes[pieces[: k + 1]] += k != inside[-1]
-    axes = {}
-    for pieces, inside in nested.items():
-        depth = 1
-        while depth < len(inside):
-            outer = pieces[: inside[depth - 1] + 1]
-            if 2 * passes[outer] < holds[outer]:
-                break
-            depth += 1
-        axes[pieces] = inside[:depth]
+        inside: list[int] = []
+        for k in range(min(len(pieces) - 1, _DEEPEST)):
+            path = pieces[: k + 1]
+            # Inside a list fewer words tell: T5's `layer` numbers the parts of a block.
+            known = words.inner_lists if inside else words.lists
+            if path in by_shape or (path in by_word and _last_word(path[-1]) in known):
+                inside.append(k)
+        axes[pieces] = inside
     return axes
 
 
-def _lists(alike: Mapping[_Pieces, _Members], words: Words) -> dict[_Pieces, str]:
-    """Paths to lists of blocks, with how each was known: its "shape" or its "word"."""
+def _lists(alike: Mapping[_Pieces, _Members], words: Words) -> tuple[set[_Pieces], set[_Pieces]]:
+    """Paths to lists of blocks that look alike, and to those that a word alone may tell."""
     below: dict[_Pieces, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     has_modules: set[_Pieces] = set()
     kinds: dict[_Pieces, int] = {}
@@ -148,13 +148,8 @@ def _lists(alike: Mapping[_Pieces, _Members], words: Words) -> dict[_Pieces, str
             kind = kinds.setdefault(suffix, len(kinds))
             for index in {indices[k] for _, indices in members}:
                 below[path][index].add(kind)
-    lists = {}
-    for path in has_modules:
-        if _are_alike(list(below[path].values())):
-            lists[path] = "shape"
-        elif _last_word(path[-1]) in words.lists:
-            lists[path] = "word"
-    return lists
+    by_shape = {path for path in has_modules if _are_alike(list(below[path].values()))}
+    return by_shape, has_modules - by_shape
 
 
 def _are_alike(siblings: Sequence[set[int]]) -> bool:
@@ -162,25 +157,3 @@ def _are_alike(siblings: Sequence[set[int]]) -> bool:
     owners = Counter(kind for kinds in siblings for kind in kinds)
     alike = sum(2 * sum(owners[kind] > 1 for kind in kinds) >= len(kinds) for kinds in siblings)
     return len(siblings) > 1 and 2 * alike >= len(siblings)
-
-
-def _ranks(
-    layers: Iterable[tuple[str | None, tuple[int, ...]]],
-) -> dict[str | None, dict[tuple[int, ...], int]]:
-    """Number the blocks of each list: by their own index, or in order where lists are nested.
-
-    What stands between an outer block's inner ones and the next (a downsampling) goes to the last.
-    """
-    seen: dict[str | None, set[tuple[int, ...]]] = defaultdict(set)
-    for container, layer in layers:
-        seen[container].add(layer)
-    ranks: dict[str | None, dict[tuple[int, ...], int]] = {}
-    for container, places in seen.items():
-        if all(len(place) == 1 for place in places):
-            ranks[container] = {place: place[0] for place in places}
-            continue
-        outer = {place[:n] for place in places for n in range(1, len(place))}
-        number = ranks[container] = {}
-        for rank, leaf in enumerate(sorted(places - outer)):
-            number.update({leaf[:n]: rank for n in range(1, len(leaf) + 1)})
-    return ranks

@@ -1,44 +1,13 @@
-"""The words of `naming/*.toml`: which wrap, which hold experts, which module has which role."""
+"""The tables of `naming/families/*.toml`: which words wrap, which hold blocks, which experts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
-
-# No table names a role by more words.
-_LONGEST = 6
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The roles that hold for one file."""
-
-    layer: Mapping[str, str]
-    outside: Mapping[str, str]
-    blocks: Mapping[str, Mapping[str, Sequence[str]]]
-
-    def label(self, stack: str, module: str, *, in_layer: bool) -> tuple[str, str]:
-        """Block and role of a module, "" for a role that no table knows."""
-        table = self.layer if in_layer else self.outside
-        parts = [*(stack.split(".") if stack else ()), *module.rsplit(".", _LONGEST)[-_LONGEST:]]
-        # One word is a whole name, not how any name ends: `norm` is not `projector.norm`.
-        ends = (".".join(parts[-n:]) for n in range(min(len(parts), _LONGEST), 1, -1))
-        for end in (*ends, module):
-            if end in table:
-                block, _, role = table[end].partition(".")
-                return block, role
-        return self._block(module.lower(), "layer" if in_layer else "outside"), ""
-
-    def _block(self, module: str, where: str) -> str:
-        for block, hints in self.blocks[where].items():
-            text = module.rpartition(".")[2] if block == "norm" else module
-            if any(hint in text for hint in hints):
-                return block
-        return "other"
 
 
 @dataclass(frozen=True)
@@ -50,10 +19,11 @@ class Words:
     towers: Mapping[str, str]
     main_towers: frozenset[str]
     lists: frozenset[str]
+    inner_lists: frozenset[str]
     experts: frozenset[str]
     params: frozenset[str]
     param_suffixes: tuple[str, ...]
-    blocks: Mapping[str, Mapping[str, Sequence[str]]]
+    blocks: Mapping[str, Sequence[str]]
     families: Mapping[str, Mapping[str, Any]]
 
     def unwrap(self, name: str, wrappers: frozenset[str]) -> str:
@@ -77,16 +47,6 @@ class Words:
                 return stem, suffix
         return path, "weight"
 
-    def roles(self, modules: Iterable[str]) -> Roles:
-        """Merge the families' tables for a file that has these modules; narrower ones win."""
-        present = set(modules)
-        merged: dict[str, dict[str, str]] = {"layer": {}, "outside": {}}
-        for family in sorted(self.families.values(), key=lambda family: "when" in family):
-            if present.issuperset(family.get("when", ())):
-                for where, table in merged.items():
-                    table.update(family.get(where, {}))
-        return Roles(merged["layer"], merged["outside"], self.blocks)
-
 
 @cache
 def read_words() -> Words:
@@ -106,7 +66,8 @@ def read_words() -> Words:
         inside=re.compile(rf"(?<![^.])(?:{anywhere})\."),
         towers=general["towers"],
         main_towers=frozenset(general["main_towers"]),
-        lists=frozenset(general["lists"]),
+        lists=frozenset([*general["lists"], *general["inner_lists"]]),
+        inner_lists=frozenset(general["inner_lists"]),
         experts=frozenset(general["experts"]),
         params=frozenset(general["params"]),
         param_suffixes=tuple(general["param_suffixes"]),

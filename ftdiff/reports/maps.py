@@ -10,6 +10,7 @@ import numpy as np
 from ftdiff.comparison.cells import Cells, cells
 from ftdiff.comparison.frame import there
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.sublayers import Row, unfolded
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS, faint
 from ftdiff.tensors import Array
@@ -29,7 +30,7 @@ class Map:
     stack
         The tower, "" for the main one.
     layers
-        Row names, ascending.
+        Row names, ascending: a layer, or where lists are nested a layer and sublayer ("up 1.0").
     components
         Column names in the published order.
     values
@@ -40,16 +41,19 @@ class Map:
         int64, layers × components: how many weights each cell is made of, and how many moved.
     left_out
         Columns that are not here: norms beside projections, and what would be too many.
+    numbers
+        Where lists are nested, the layer that each row is of.
     """
 
     stack: str
-    layers: tuple[int, ...]
+    layers: tuple[int | str, ...]
     components: tuple[str, ...]
     values: Mapping[str, Array]
     doubtful: Array
     tensors: Array
     moved: Array
     left_out: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
 
     def only(self, components: Collection[str]) -> Map:
         """Return these components, where any of them has a value; else the same."""
@@ -102,12 +106,15 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
         A metric does not exist, or was not measured.
     """
     wanted = tuple(dict.fromkeys((*metrics, "snr")))
-    found = [_map(one, wanted) for one in cells(diff, wanted)]
+    rows = unfolded(diff)
+    found = [
+        _map(one, wanted, rows.rows(one.stack, one.layers)) for one in cells(rows.diff, wanted)
+    ]
     kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
     return tuple(kept[:_MOST_STACKS])
 
 
-def _map(one: Cells, wanted: Sequence[str]) -> Map:
+def _map(one: Cells, wanted: Sequence[str], rows: Sequence[Row]) -> Map:
     columns, left_out = _columns(one, wanted[0])
     kept = [one.columns.index(name) for name in columns]
 
@@ -118,7 +125,8 @@ def _map(one: Cells, wanted: Sequence[str]) -> Map:
     sizes = {name: drawn(one.matrix(name)) for name in ("tensors", "moved")}
     return Map(
         stack=one_line(one.stack),
-        layers=one.layers[:_MOST_LAYERS],
+        layers=tuple(row.name for row in rows[:_MOST_LAYERS]),
+        numbers=tuple(row.layer for row in rows[:_MOST_LAYERS]),
         components=tuple(one_line(name) for name in columns),
         values={name: np.where(np.abs(v) <= _LARGEST, v, np.nan) for name, v in values.items()},
         doubtful=drawn(faint(one.matrix("snr"))),

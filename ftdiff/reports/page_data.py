@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.sublayers import unfolded
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
 from ftdiff.reports.document import SHOWN
@@ -21,7 +22,7 @@ from ftdiff.tensors import Array
 # Spectra that are drawn with all the points that a diff keeps of them.
 _CURVES = 500
 #: What the table of tensors says of each beside its numbers.
-WORDS = ("tensor", "stack", "layer", "component", "status", "form", "shape", "note")
+WORDS = ("tensor", "stack", "layer", "sublayer", "component", "status", "form", "shape", "note")
 
 
 def island(diff: Diff, drawn: Sequence[Map], metrics: Sequence[str], metric: str) -> str:
@@ -96,7 +97,17 @@ def _table(diff: Diff, metric: str) -> dict[str, Any]:
         values = frame[name].to_numpy(np.float64, na_value=np.nan)
         columns.append({"name": name, "numbers": _numbers(values)})
     weight = (frame["param"] == "weight").fillna(False).astype(int).tolist()
-    return {"columns": columns, "weight": weight}
+    return {"columns": columns, "weight": weight, **_rows(diff)}
+
+
+def _rows(diff: Diff) -> dict[str, Any]:
+    """Return the row of the maps that each tensor is in, where that is not its layer's number."""
+    rows = unfolded(diff)
+    if not rows.nested:
+        return {}
+    places = zip(rows.diff.columns["stack"], rows.diff.columns["layer"], strict=True)
+    named = [None if layer is None else rows.names(stack, [layer])[0] for stack, layer in places]
+    return {"rows": named}
 
 
 def _spectra(diff: Diff) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from ftdiff.analyses.finding import Finding
@@ -19,16 +20,15 @@ def marked(found: Iterable[Finding], drawn: Sequence[Map]) -> list[tuple[Finding
     drawn
         The maps of the page; what is not drawn there cannot be pointed at.
     """
-    places: dict[tuple[str, Hashable, str], str] = {
-        (one.stack, layer, component): f"{k}:{i * len(one.components) + j}"
-        for k, one in enumerate(drawn)
-        for i, layer in enumerate(one.layers)
-        for j, component in enumerate(one.components)
-    }
+    places: dict[tuple[str, Hashable, str], list[str]] = defaultdict(list)
+    for k, one in enumerate(drawn):
+        for i, layer in enumerate(one.numbers or one.layers):
+            for j, component in enumerate(one.components):
+                places[one.stack, layer, component].append(f"{k}:{i * len(one.components) + j}")
 
     def cells(one: Finding) -> str:
         stack = one_line(one.evidence.get("stack", ""))
-        named = (places.get((stack, layer, one_line(name)), "") for layer, name in one.cells)
-        return " ".join(filter(None, named))
+        named = (places.get((stack, layer, one_line(name)), ()) for layer, name in one.cells)
+        return " ".join(place for cells in named for place in cells)
 
     return [(one, cells(one)) for one in found]

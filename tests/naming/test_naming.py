@@ -79,7 +79,8 @@ def test_only_what_is_listed_has_no_role(model: str) -> None:
 def test_no_two_tensors_of_a_layer_mean_the_same(model: str) -> None:
     places = locate(MODELS[model]).values()
     meanings = Counter(
-        (place.stack, place.layer, place.component, place.param, place.expert) for place in places
+        (place.stack, place.layer, place.sublayer, place.component, place.param, place.expert)
+        for place in places
     )
     assert [place for place, count in meanings.items() if count > 1] == []
 
@@ -97,5 +98,7 @@ def test_tables_never_contradict_each_other() -> None:
 def test_tables_speak_of_known_blocks_in_two_words(family: str) -> None:
     for where in ("layer", "outside"):
         for module, component in TABLES[family].get(where, {}).items():
-            assert re.fullmatch(r"(attn|mlp|norm|embed|head)\.[a-z_]+", component), component
+            assert re.fullmatch(
+                r"(attn|mlp|ssm|conv|cond|norm|embed|head)\.[a-z0-9_]+", component
+            ), component
             assert len(module.split(".")) <= 6

@@ -80,11 +80,11 @@ def test_experts_called_by_word_and_number_are_experts() -> None:
     assert place.component == "mlp.up"
 
 
-def test_nested_lists_are_one_axis_in_file_order() -> None:
+def test_the_layer_is_of_the_outermost_list_and_the_lists_inside_are_the_sublayer() -> None:
     places = locate(MODELS["swin"])
     prefix = "swin.encoder.layers"
     at = {
-        name: places[f"{prefix}.{name}.weight"].layer
+        name: (places[f"{prefix}.{name}.weight"].layer, places[f"{prefix}.{name}.weight"].sublayer)
         for name in (
             "0.blocks.0.output.dense",
             "0.downsample.reduction",
@@ -94,7 +94,31 @@ def test_nested_lists_are_one_axis_in_file_order() -> None:
             "2.blocks.1.output.dense",
         )
     }
-    assert list(at.values()) == [0, 0, 1, 2, 2, 4]
+    assert [*at.values()] == [(0, "0"), (0, None), (1, "0"), (1, "1"), (1, None), (2, "1")]
+    block = places[f"{prefix}.1.blocks.0.output.dense.weight"]
+    assert (block.module, block.component) == ("blocks.output.dense", "mlp.down")
+
+
+UNET = {
+    "up_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight": (1, "0.0", "attn.q"),
+    "up_blocks.1.attentions.2.transformer_blocks.0.attn2.to_k.weight": (1, "2.0", "attn.cross_k"),
+    "up_blocks.1.attentions.2.transformer_blocks.0.ff.net.2.weight": (1, "2.0", "mlp.down"),
+    "up_blocks.1.attentions.2.proj_out.weight": (1, "2", "attn.proj_out"),
+    "up_blocks.3.resnets.0.conv2.weight": (3, "0", "conv.2"),
+    "up_blocks.3.resnets.0.norm2.weight": (3, "0", "norm.2"),
+    "up_blocks.0.upsamplers.0.conv.weight": (0, "0", "conv.upsample"),
+    "mid_block.attentions.0.proj_out.weight": (0, None, "attn.proj_out"),
+    "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.weight": (0, "0", "attn.cross_o"),
+    "time_embedding.linear_1.weight": (None, None, "time_embedding.linear_1"),
+}
+
+
+def test_a_unet_has_layers_sublayers_and_roles_whatever_of_it_is_in_the_file() -> None:
+    attn1 = [name.replace("attn2", "attn1") for name in UNET if "attn2" in name]
+    for names in ([*UNET, *attn1], [*attn1, *sorted(UNET)[-4:]]):
+        for name, place in locate(names).items():
+            if name in UNET:
+                assert (place.layer, place.sublayer, place.component) == UNET[name], name
 
 
 def test_towers_keep_what_stands_beside_their_layers() -> None:
@@ -119,7 +143,7 @@ def test_the_parameter_of_a_tower_is_not_without_a_module() -> None:
     assert (place.module, place.param) == ("encoder", "weight")
 
 
-def test_lists_that_are_a_small_part_of_a_block_do_not_count_layers() -> None:
+def test_lists_inside_a_block_count_no_layers() -> None:
     inner = ["attention.self.query", "attention.self.key", "ffn.{}.intermediate.dense"]
     names = [
         f"encoder.layer.{i}.{module.format(n)}.weight"
@@ -129,7 +153,9 @@ def test_lists_that_are_a_small_part_of_a_block_do_not_count_layers() -> None:
     ]
     places = locate(names)
     assert {place.layer for place in places.values()} == {0, 1, 2}
-    assert places["encoder.layer.2.ffn.1.intermediate.dense.weight"].layer == 2
+    inner = places["encoder.layer.2.ffn.1.intermediate.dense.weight"]
+    assert (inner.layer, inner.sublayer) == (2, "1")
+    assert places["encoder.layer.2.attention.self.key.weight"].sublayer is None
 
 
 def test_wrappers_inside_a_name_are_not_in_its_module() -> None:
@@ -147,10 +173,10 @@ def test_a_tower_that_is_the_model_may_be_left_out_of_names() -> None:
 def test_a_module_without_a_role_still_has_a_block() -> None:
     blocks = {
         "self_attn.normalizer.proj": "attn",
-        "temporal_attention.key": "attn",
+        "temporal_attention.seed": "attn",
         "ffn.weird": "mlp",
-        "some_layernorm": "norm",
         "mixer.in_proj": "other",
+        "adapter.up_proj": "other",
     }
     names = [f"layers.{i}.{module}.weight" for i in range(2) for module in blocks]
     for place in locate(names).values():

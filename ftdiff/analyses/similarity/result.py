@@ -41,8 +41,8 @@ class Similarity:
     names
         A short name for each, all different.
     tensors
-        A row for each of T tensors that one of them changes: `tensor, stack, layer, block, role,
-        component, module, param, expert, shape, numel`.
+        A row for each of T tensors that one of them changes: `tensor, stack, layer, sublayer,
+        block, role, component, module, param, expert, shape, numel`.
     sums
         float64 arrays: `inner` (T × n × n, all ⟨ΔWᵢ, ΔWⱼ⟩; NaN where one is not known),
         `floor_sq` (T × n, the squared rounding error of the storage dtype), `base_rounding_sq`

@@ -41,8 +41,8 @@ class Trajectory:
     names, steps
         A short name for each checkpoint and its step, in the order of training.
     tensors
-        A row for each of T tensors that a checkpoint changes: `tensor, stack, layer, block, role,
-        component, module, param, expert, shape, numel`.
+        A row for each of T tensors that a checkpoint changes: `tensor, stack, layer, sublayer,
+        block, role, component, module, param, expert, shape, numel`.
     sums
         float64 arrays: `inner` (T × n × n, all ⟨ΔWₛ, ΔWₜ⟩; NaN where two were not read side by
         side, or one is not known), `sketch` (T × n × k, what estimates those), `base_sq` (T),

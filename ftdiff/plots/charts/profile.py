@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.sublayers import unfolded
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
 from ftdiff.plots.charts import axes as chart
@@ -142,9 +143,13 @@ def _matrix(
 def _tensors(diff: Diff, metric: str, matrix: Matrix, by: By) -> pd.DataFrame:
     """Return the tensors that the lines are of: layer, line, value."""
     column = by if by != "layer" else "block"
-    long = diff.by("tensor", "stack", "layer", column, metrics=(metric,), param="weight")
+    rows = unfolded(diff)
+    long = rows.diff.by("tensor", "stack", "layer", column, metrics=(metric,), param="weight")
     long = long[(long["stack"] == matrix.stack) & long["layer"].notna() & long[metric].notna()]
-    long = long.assign(line=_WHOLE if by == "layer" else long[column])
+    long = long.assign(
+        line=_WHOLE if by == "layer" else long[column],
+        layer=np.array(rows.names(matrix.stack, long["layer"]), object),
+    )
     return long[long["line"].isin([*matrix.values])]
 
 
@@ -191,12 +196,14 @@ def _noise(
     """Return what noise alone gives in each layer, and what that is called."""
     if not isinstance(diff, Diff) or METRICS[metric].expected is None:
         return None
-    frame = diff.frame.assign(noise=diff.expected(metric))
+    rows = unfolded(diff)
+    frame = rows.diff.frame.assign(noise=diff.expected(metric))
     here = frame["status"].isin(MOVED) & (frame["param"] == "weight") & frame["noise"].notna()
     here &= frame["stack"] == matrix.stack
     if by != "layer":
         here &= frame[by].isin([*matrix.values])
     found = frame[here].groupby("layer")["noise"].median().astype(float)
+    found.index = pd.Index(rows.names(matrix.stack, found.index))
     found = found.reindex(matrix.values.index)
     if not found.notna().any():
         return None

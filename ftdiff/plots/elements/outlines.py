@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -31,8 +32,9 @@ def outline(ax: Axes, values: pd.DataFrame, wanted: Iterable[Outlined], stack: s
     ax, values
         The map, and the numbers that it shows.
     wanted
-        Cells as (layer, column), or findings. Of findings, what is of another stack or not on the
-        map is left out, and what speaks of the whole map.
+        Cells as (layer, column), or findings; where lists are nested, the layer is the name of a
+        row ("up 1.0") or the number of several. Of findings, what is of another stack or not on
+        the map is left out, and what speaks of the whole map.
     stack
         The tower that the map is of.
 
@@ -48,10 +50,10 @@ def outline(ax: Axes, values: pd.DataFrame, wanted: Iterable[Outlined], stack: s
                 boxes |= dict.fromkeys(_boxes(_of_finding(values, one)))
             continue
         layer, column = one[0], component_of(one[1])
-        at = _place(values, layer, column)
-        if at is None:
+        rows = rows_of(values.index, layer)
+        if not rows or column not in values.columns:
             raise BadCall(f"outline: the map has no cell at layer {layer!r}, {one[1]!r}")
-        boxes[(at[1], at[0], 1, 1)] = None
+        boxes |= {(list(values.columns).index(column), row, 1, 1): None for row in rows}
     for x, y, width, height in boxes:
         ax.add_patch(
             Rectangle(
@@ -67,20 +69,30 @@ def outline(ax: Axes, values: pd.DataFrame, wanted: Iterable[Outlined], stack: s
         )
 
 
-def _place(values: pd.DataFrame, layer: Hashable, column: str) -> tuple[int, int] | None:
-    """Return the row and column of a cell; None where there is no such cell."""
-    if layer not in values.index or column not in values.columns:
-        return None
-    return list(values.index).index(layer), list(values.columns).index(column)
+def rows_of(index: pd.Index[Any], layer: Hashable) -> list[int]:
+    """Return the rows of a layer: the one that is called so, or of its sublayers all.
+
+    >>> rows_of(pd.Index(["up 0.0", "up 1.0", "up 1.1", "up 1"]), 1)
+    [1, 2, 3]
+    """
+    names = list(index)
+    if layer in names:
+        return [names.index(layer)]
+    if not isinstance(layer, int):
+        return []
+    named = re.compile(rf"(?:[a-z]+ )?{layer}(?:[.][0-9.]+)?")
+    return [
+        row for row, name in enumerate(names) if isinstance(name, str) and named.fullmatch(name)
+    ]
 
 
 def _of_finding(values: pd.DataFrame, finding: Finding) -> Array:
     """Return, cell by cell, what a finding speaks of; nothing if that is all there is."""
     spoken = np.zeros(values.shape, bool)
-    rows = {layer: row for row, layer in enumerate(values.index)}
+    rows = {layer: rows_of(values.index, layer) for layer, _ in finding.cells}
     columns = {str(name): column for column, name in enumerate(values.columns)}
     for layer, name in finding.cells:
-        if layer in rows and component_of(name) in columns:
+        if rows[layer] and component_of(name) in columns:
             spoken[rows[layer], columns[component_of(name)]] = True
     return spoken if (values.notna().to_numpy() & ~spoken).any() else np.zeros_like(spoken)
 

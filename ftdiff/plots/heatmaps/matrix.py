@@ -10,6 +10,7 @@ import pandas as pd
 
 from ftdiff.comparison.cells import cells
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.sublayers import unfolded
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS, TRUSTED_SNR, faint
 from ftdiff.plots.elements.colours import LARGEST
@@ -28,7 +29,8 @@ class Matrix:
     Attributes
     ----------
     values
-        float64, a row per layer from 0 up; NaN where there is no value.
+        float64, a row per layer from 0 up, or where lists are nested a row per layer and sublayer
+        ("up 1.0"); NaN where there is no value.
     label
         What the numbers are, for the colour bar.
     doubtful
@@ -123,21 +125,27 @@ def bounded(matrix: Matrix) -> Matrix:
 
 
 def whole_layers(diff: Diff, metric: str, stack: str, index: pd.Index[Any]) -> pd.Series[float]:
-    """Return the metric over all weights of each layer of a stack, aligned to `index`."""
-    long = diff.by("stack", "layer", metrics=(metric,), param="weight")
+    """Return the metric over all weights of each row of a stack, aligned to `index`."""
+    rows = unfolded(diff)
+    long = rows.diff.by("stack", "layer", metrics=(metric,), param="weight")
     long = long[(long["stack"] == stack) & long["layer"].notna()]
-    return long.set_index("layer")[metric].astype(float).reindex(index)
+    names = pd.Index(rows.names(stack, long["layer"]), name="layer")
+    return long.set_index(names)[metric].astype(float).reindex(index)
 
 
 def _of_diff(diff: Diff, metric: str, columns: str, stack: str | None) -> Matrix:
     label = METRICS[metric].label
-    every = {one.stack: one for one in cells(diff, (metric,), by=columns)}
+    rows = unfolded(diff)
+    every = {one.stack: one for one in cells(rows.diff, (metric,), by=columns)}
     if not every:
         raise BadCall(
             "nothing to draw: no weight of this diff is in a layer; see diff.by('tensor')"
         )
     chosen, title, notes = choose_stack(list(every), stack)
     values, snr = (filled(every[chosen].table(name)) for name in (metric, "snr"))
+    if chosen in rows.nested:
+        names = pd.Index(rows.names(chosen, values.index), name="layer")
+        values, snr = values.set_axis(names), snr.set_axis(names)
     return Matrix(values, label, doubts(snr, values), chosen, title, notes)
 
 

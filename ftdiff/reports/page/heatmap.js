@@ -232,10 +232,11 @@ function readOut(panel, heatmap, i, metric) {
 
 // The names of the first few weights of a cell.
 function tensorsOf(map, layer, component) {
-  const [at, what, name, tower] = ["layer", "component", "tensor", "stack"].map(column);
+  const [what, name, tower] = ["component", "tensor", "stack"].map(column);
+  const rows = rowsOf();
   const found = [];
-  for (let row = 0; row < at.numbers.length && found.length < 4; row += 1) {
-    if (at.numbers[row] !== layer || !data.table.weight[row]) continue;
+  for (let row = 0; row < rows.length && found.length < 4; row += 1) {
+    if (rows[row] !== layer || !data.table.weight[row]) continue;
     if (!what || valueAt(what, row) !== component) continue;
     if (tower && valueAt(tower, row) !== map.stack) continue;
     found.push(valueAt(name, row));

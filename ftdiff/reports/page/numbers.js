@@ -23,6 +23,11 @@ function column(name) {
   return data.table.columns.find((one) => one.name === name);
 }
 
+// The row of the maps that each tensor is in: its layer, or "up 1.0" where lists are nested.
+function rowsOf() {
+  return data.table.rows ?? column("layer").numbers;
+}
+
 // The value of a column in a row: a text, a number, or null.
 function valueAt(one, row) {
   if (one.texts) return one.texts[row];
