@@ -105,6 +105,12 @@ def unreadable() -> ftdiff.Diff:
     return ftdiff.Diff(frame, {**diff.about, "unreadable": {frame["tensor"][0]: "cut short"}})
 
 
+def wrapped(prefix: str) -> ftdiff.Diff:
+    """Return a fine-tune, of a model's folder, all of whose names begin otherwise."""
+    diff = ftdiff.compare(model(), {prefix + name: W for name, W in trained(model()).items()})
+    return ftdiff.Diff(diff.frame, {**diff.about, "config": {"tuned": {"model_type": "llama"}}})
+
+
 def nan(W: Any) -> Any:
     W = W.copy()
     W.flat[3] = np.nan
@@ -258,6 +264,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: adapter(reasons=[{"code": "joined", "tensors": ["a.qkv.weight"]}]),
     ),
     "would-not-load": (lambda: adapter(reasons=[unloaded()]), adapter),
+    "wrapped-names": (lambda: wrapped("_orig_mod."), lambda: wrapped("language_model.")),
     "load-leaves-out": (
         lambda: adapter(reasons=[{"code": "load-leaves-out", "keys": ["x", "y"]}]),
         lambda: adapter(reasons=[unloaded()]),
