@@ -145,3 +145,37 @@ def test_another_width_is_no_other_vocabulary(tmp_path: Path) -> None:
     base = situations.write_base(tmp_path / "base")
     tuned = write_model(tmp_path / "tuned", narrow, config=situations.CONFIG)
     assert "vocabulary" not in rules(base, tuned)
+
+
+def test_a_tower_beside_the_model_is_below_it_in_memory(tmp_path: Path) -> None:
+    tower = "visual.blocks.0.attn.proj"
+    state = {**situations.state(), f"{tower}.weight": torch.randn(32, 32)}
+    base = write_model(
+        tmp_path / "base", state, config={**situations.CONFIG, "model_type": "qwen2_vl"}
+    )
+    held = {
+        key.replace("model.model.layers", "model.model.language_model.layers"): tensor
+        for key, tensor in situations.factors().items()
+    }
+    for side in ("A", "B"):
+        at = f"base_model.model.model.{tower}.lora_{side}.weight"
+        held[at] = torch.randn(4, 32) if side == "A" else torch.randn(32, 4)
+    lora = situations.write_lora(
+        tmp_path / "lora", held, target_modules=[*situations.TARGETS, "proj"]
+    )
+    assert rules(base, lora) == set()
+    assert ftdiff.compare(base, lora).about["counts"]["measured"] == 13
+
+
+def test_of_a_saved_modules_biases_the_trained_one_is_read(tmp_path: Path) -> None:
+    state = {**situations.state(), "score.weight": torch.ones(3, 32), "score.bias": torch.ones(3)}
+    base = write_model(tmp_path / "base", state, config=situations.CONFIG)
+    copies = {"score.": 2.0, "score.modules_to_save.": 2.0, "score.original_module.": 1.0}
+    saved = {f"base_model.model.{at}bias": torch.full((3,), value) for at, value in copies.items()}
+    weight = {"base_model.model.score.weight": torch.full((3, 32), 2.0)}
+    tensors = {**situations.factors(), **saved, **weight}
+    lora = situations.write_lora(tmp_path / "lora", tensors, modules_to_save=["score"], bias="all")
+    diff = ftdiff.compare(base, lora)
+    rows = diff.frame.set_index("tensor")
+    assert rows.loc["score.bias", "delta_sq"] == pytest.approx(3.0)
+    assert "unmatched" not in rules(base, lora)

@@ -109,11 +109,20 @@ class Modules:
 def in_memory(modules: Modules, found: Iterable[str]) -> Modules:
     """Return the modules as the model in memory calls them, where an adapter's paths show that.
 
-    Mixtral's files say `block_sparse_moe` where its class has `mlp` in newer versions.
+    Mixtral's files say `block_sparse_moe` where its class has `mlp` in newer versions, and files
+    of models that see hold beside `model.` what their class has below it: a tower, a projector.
     """
-    if any(f".{_SPARSE}." in f"{path}." for path in found):
-        return modules
-    paths = {path: path.replace(f".{_SPARSE}", ".mlp") for path in modules.leaves}
+    found = [*found]
+    paths = {path: path for path in modules.leaves}
+    if not any(f".{_SPARSE}." in f"{path}." for path in found):
+        paths = {path: path.replace(f".{_SPARSE}", ".mlp") for path in paths}
+    if any(not _VISION.isdisjoint(path.split(".")[:2]) for path in paths):
+        below = {path.split(".")[1] for path in found if path.startswith("model.")}
+        below -= {path.split(".")[1] for path in paths if path.startswith("model.")}
+        paths = {
+            path: f"model.{new}" if new.partition(".")[0] in below else new
+            for path, new in paths.items()
+        }
     return Modules(
         {paths[path]: own for path, own in modules.leaves.items()},
         {paths[path]: name for path, name in modules.names.items()},

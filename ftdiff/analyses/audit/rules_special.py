@@ -157,10 +157,11 @@ def _lost(diff: Diff, frame: pd.DataFrame) -> pd.Series[bool]:
 def vocabulary(diff: Diff) -> Iterator[Finding]:
     """A vocabulary of another size needs its own tokenizer, and leaves rows without a base."""
     frame = diff.frame
-    rows = frame[(frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))]
+    rows = frame[(frame["status"] == RESHAPED) & frame["component"].isin(_VOCABULARY)]
     moved = has_reason(rows, REORDERED)
     if moved.any():
-        what = "hold the base's rows in another order"
+        hold = "holds" if moved.sum() == 1 else "hold"
+        what = f"{hold} the base's rows in another order"
         message = f"{tensors(rows[moved], what)}: the fine-tune needs its own tokenizer."
         yield finding("vocabulary", message, rows[moved])
     other = len(rows)
@@ -170,14 +171,31 @@ def vocabulary(diff: Diff) -> Iterator[Finding]:
     if len(rows):
         facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
         told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
-        message = f"{tensors(rows, 'have another number of rows than the base')}{told}{said}."
+        have = "has" if len(rows) == 1 else "have"
+        message = f"{tensors(rows, f'{have} another number of rows than the base')}{told}{said}."
         yield finding("vocabulary", message, rows, sizes=sizes)
     elif not other and None not in sizes and sizes[0] != sizes[1]:
         message = f"The configurations name {sizes[0]} and {sizes[1]} tokens, the tensors do not."
         yield finding("vocabulary", message, sizes=sizes)
 
 
+@audit_rule("other-rows", "caution")
+def other_rows(diff: Diff) -> Iterator[Finding]:
+    """A classifier of other labels, or more positions, has rows that the base knows nothing of."""
+    frame = diff.frame
+    other = (frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))
+    rows = frame[other & ~frame["component"].isin(_VOCABULARY) & frame["delta_sq"].notna()]
+    if len(rows):
+        facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
+        told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
+        have = "has" if len(rows) == 1 else "have"
+        message = f"{tensors(rows, f'{have} another number of rows than the base')}{told}."
+        yield finding("other-rows", message, rows)
+
+
 _SIDES = ("base", "tuned")
+#: What has a row for each token.
+_VOCABULARY = ("embed.tokens", "head.lm")
 
 
 @audit_rule("dtype-narrowed", "caution")
