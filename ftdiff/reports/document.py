@@ -20,6 +20,7 @@ from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPE
 from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
+from ftdiff.naming.translation import is_translated
 from ftdiff.reports.per_tensor import apart, methods
 
 #: What a summary shows of a group, in this order.
@@ -183,7 +184,13 @@ def _pairing(diff: Diff) -> list[str]:
     spelled = {
         tuned: base
         for tuned, base in about.get("renamed", {}).items()
+<<<<<<< HEAD
         if _numbers(tuned) == _numbers(base) and tuned not in told and base != f"{OWN}{tuned}"
+=======
+        if _numbers(tuned) == _numbers(base)
+        and tuned not in told
+        and not is_translated(tuned, base)
+>>>>>>> wt-y
     }
     if spelled:
         tuned, base = next(iter(spelled.items()))
