@@ -184,13 +184,10 @@ def _pairing(diff: Diff) -> list[str]:
     spelled = {
         tuned: base
         for tuned, base in about.get("renamed", {}).items()
-<<<<<<< HEAD
-        if _numbers(tuned) == _numbers(base) and tuned not in told and base != f"{OWN}{tuned}"
-=======
         if _numbers(tuned) == _numbers(base)
         and tuned not in told
+        and base != f"{OWN}{tuned}"
         and not is_translated(tuned, base)
->>>>>>> wt-y
     }
     if spelled:
         tuned, base = next(iter(spelled.items()))
