@@ -21,8 +21,8 @@ from ftdiff import plots
 from ftdiff.analyses.finding import Finding
 from ftdiff.cli import ftdiff as door
 from ftdiff.cli.compare_facets import names
-from ftdiff.comparison import alignment, few_bits
 from ftdiff.comparison import batch as siblings
+from ftdiff.comparison import few_bits
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, BadFile, FtdiffError, Mismatch
 from ftdiff.plots.elements import cells
@@ -272,7 +272,8 @@ def test_the_bases_file_is_passed_over_once_whatever_their_number(
 
     @contextmanager
     def watched(self: FileTensor, start: int, stop: int) -> Iterator[Any]:
-        seen.append((self.path, self.offset + start))
+        if stop - start > 1000:  # not the few rows by which files are told apart at first
+            seen.append((self.path, self.offset + start))
         with window(self, start, stop) as lent:
             yield lent
 
@@ -280,8 +281,6 @@ def test_the_bases_file_is_passed_over_once_whatever_their_number(
     monkeypatch.setattr(
         few_bits, "FLOORS", dict.fromkeys(few_bits.FLOORS, 1e9)
     )  # a few blocks more
-    monkeypatch.setattr(alignment, "STEPS", ())  # which sample a few rows
-    monkeypatch.setattr(siblings, "foretold", lambda plan, say: plan)
     with ThreadPoolExecutor(1) as executor:
         siblings.compare_each(BASE, [FULL, MERGED, FULL], executor=executor)
     base = [at for path, at in seen if Path(path).parent.name == "base"]
