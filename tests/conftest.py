@@ -16,8 +16,8 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 torch.set_num_threads(1)
 
 #: The same examples at every run; `--hypothesis-profile=explore` draws new ones.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("explore", derandomize=False)
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", derandomize=False, deadline=None)
 settings.load_profile("same")
 
 

@@ -61,12 +61,13 @@ def fates(
         measured or fit no shape of the base.
     """
     found: dict[str, Fate] = {}
+    lost, unreadable = frozenset(lost), frozenset(unreadable)
     for key, names in readers(tuned).items():
         broken = {n for n in names if n in unreadable or isinstance(tuned.recipes[n], Unreadable)}
         aside = key in tuned.spent and not tuned.spent[key]
         if aside or any(name not in broken and name not in lost for name in names):
             found[key] = "read"
-        elif broken <= {*lost}:  # also where there are none
+        elif broken <= lost:  # also where there are none
             found[key] = "unmatched"
         else:
             found[key] = "unreadable"

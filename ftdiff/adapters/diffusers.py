@@ -14,6 +14,7 @@ from ftdiff.adapters import single_file as lonefile
 from ftdiff.adapters.assembly import Assembly, Modules, group
 from ftdiff.adapters.family import ORIGIN, Target
 from ftdiff.adapters.header import METADATA
+from ftdiff.adapters.loading.keys import PREFIX
 from ftdiff.adapters.lycoris import scale_notes
 from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
@@ -21,6 +22,7 @@ from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
 from ftdiff.naming.towers import same_tower
+from ftdiff.naming.translation import respelled
 from ftdiff.tensors import LazyTensor
 
 _COMPONENTS = (
@@ -49,8 +51,10 @@ def recognises(path: Path) -> bool:
     """Say whether the file's names are modules of a diffusion pipeline with parts of an adapter."""
     if METADATA in lonefile.metadata(path):
         return True
-    found = [name for name in lonefile.names(path) if _split(name)]
-    return any(_TELLING.search(name) for name in found)
+    paths = {name: found[0] for name in lonefile.names(path) if (found := _split(name))}
+    if any(_TELLING.search(name) for name in paths):
+        return True
+    return any(any(respelled(f"{module}.weight")) for module in paths.values())
 
 
 def open_(path: Path, base: Checkpoint | None) -> Tuned:
@@ -136,6 +140,7 @@ class Dotted(Target):
 
 def _split(name: str) -> tuple[str, str] | None:
     """Return path and part, with the names of old attention processors brought up to date."""
+    name = name.removeprefix(PREFIX)
     found = _PROCESSOR.search(name)
     if found is not None:
         clip = name.startswith("text_encoder")

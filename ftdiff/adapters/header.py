@@ -150,7 +150,7 @@ def used(told: Told, ranks: Iterable[int]) -> tuple[Note, ...]:
 def unused(told: Told, why: str) -> Note:
     """Say that the header has an α which was not used, and why."""
     text = f"{HEADER} says α = {told.alpha:g} ({told.key}), which is not used: {why}"
-    return Note("alpha-unused", text, key=told.key, alpha=told.alpha)
+    return Note("alpha-unused", text, key=told.key, alpha=told.alpha, why=why)
 
 
 def rank_note(told: Told, ranks: Iterable[int]) -> tuple[Note, ...]:

@@ -1,7 +1,8 @@
 """Files that are made of an adapter's parts in no layout that is known: named, and never a model.
 
 Most of their tensors are pairs of factors, by whole words of their names and by their shapes, or
-rotations by name. `up_proj` and `down_blocks` are words of models.
+rotations by name; or one of them says what the file is. `up_proj` and `down_blocks` are words of
+models.
 """
 
 from __future__ import annotations
@@ -22,12 +23,19 @@ _PAIRS = {
     "lora_A": "lora_B",
     "lora_a": "lora_b",
     "lora_down": "lora_up",
+    "lora_in": "lora_out",
+    "A": "B",
+    "a": "b",
     "adapter_down": "adapter_up",
     "linear_in": "linear_out",
     "down": "up",
 }
 #: Words that models have too, and how much smaller than both sides the rank then is.
 _COMMON, _SMALLER = ("down", "linear_in"), 5
+#: Words that are halves of a pair only where the name says so otherwise.
+_LETTERS = ("A", "a")
+#: A tensor that says what the file is.
+_MARKERS = ("lora_controlnet",)
 _SAYS_SO = re.compile(r"(^|[._:-])\w*(lora|adapter|lycoris|locon)\w*([._:-]|$)", re.IGNORECASE)
 _ROTATIONS = ("oft_", "boft_")
 _WORDS = re.compile(r"[.:/]")
@@ -37,7 +45,8 @@ _NUMBERED = re.compile(r"[^.]+:\d+:(up|down)")
 def recognises(path: Path) -> bool:
     """Say whether most of the file's tensors are parts of an adapter."""
     shapes = single_file.shapes(path)
-    return bool(shapes) and 2 * len(parts(shapes)) > len(shapes)
+    most = bool(shapes) and 2 * len(parts(shapes)) > len(shapes)
+    return most or not shapes.keys().isdisjoint(_MARKERS)
 
 
 def open_(path: Path, base: Checkpoint | None) -> Tuned:
@@ -109,8 +118,10 @@ def _partners(name: str) -> list[str]:
     marks = _WORDS.findall(name)
     found = []
     for at, word in enumerate(words):
-        if word in _PAIRS:
-            other = [*words[:at], _PAIRS[word], *words[at + 1 :]]
+        start, mark, rest = word.rpartition("lora_")  # of a path whose dots are underscores
+        start, half = (start, mark + rest) if start.endswith("_") else ("", word)
+        if half in _PAIRS:
+            other = [*words[:at], start + _PAIRS[half], *words[at + 1 :]]
             found.append("".join(a + b for a, b in zip(other, [*marks, ""], strict=True)))
     return found
 
@@ -126,6 +137,8 @@ def _multiply(name: str, down: tuple[int, ...], up: tuple[int, ...]) -> bool:
     words = _WORDS.split(name)
     if _NUMBERED.fullmatch(name):
         return True
+    if any(word in _LETTERS for word in words) and not _SAYS_SO.search(name):
+        return False
     if any(word in _COMMON for word in words) and not _SAYS_SO.search(name):
         return rank * _SMALLER < min(down[1], up[0])
     return True

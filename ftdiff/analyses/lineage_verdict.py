@@ -14,6 +14,8 @@ from ftdiff.deltas.recipes import Tuned
 _STRANGER = 0.5
 #: A candidate that shares fewer of the parameters is no parent.
 _SHARED = 0.5
+#: From this share on it was compared in full: a tensor or two that cannot be read change no rank.
+_WHOLE = 0.99
 #: Two candidates that are as far away, up to this share, cannot be told apart.
 _TIE = 1e-3
 #: Verdicts that name a candidate.
@@ -25,7 +27,7 @@ Row = dict[str, Any]
 def key(row: Row) -> tuple[bool, bool, float]:
     """Rank strangers last, and what was compared in part after what was compared in full."""
     norm = row["relative_norm"]
-    return not related(row), row["coverage"] < 1, math.inf if norm is None else norm
+    return not related(row), row["coverage"] < _WHOLE, math.inf if norm is None else norm
 
 
 def reach(tuned: Tuned, rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
@@ -68,7 +70,9 @@ def related(row: Row) -> bool:
 
 def _as_near(best: Row, row: Row) -> bool:
     near, far = best["relative_norm"] or 0.0, row["relative_norm"] or 0.0
-    alike = (row["coverage"] < 1) == (best["coverage"] < 1) and row["equal"] == best["equal"]
+    alike = (row["coverage"] < _WHOLE) == (best["coverage"] < _WHOLE) and row["equal"] == best[
+        "equal"
+    ]
     return bool(alike and far - near <= _TIE * far)
 
 

@@ -24,7 +24,7 @@ from ftdiff.formats.ties import says_tied
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
-    *("target_modules", "modules_to_save", "bias", "trainable_token_indices"),
+    *("target_modules", "target_parameters", "modules_to_save", "bias", "trainable_token_indices"),
 )
 #: Pages of a file that its digest is taken of, and the bytes of one.
 _PAGES, _PAGE = 64, 4096

@@ -61,6 +61,17 @@ def translations(name: str) -> Iterator[Translation]:
             yield from (Translation((start + bare,)) for start in starts if start + bare != name)
 
 
+def is_translated(name: str, other: str) -> bool:
+    """Say whether two names are one in two public spellings.
+
+    >>> is_translated("unet.conv_in.weight", "model.diffusion_model.input_blocks.0.0.weight")
+    True
+    >>> is_translated("unet.conv_in.weight", "conv_in.weight")
+    False
+    """
+    return any(one.dialect and other in one.names for one in translations(name))
+
+
 def respelled(name: str) -> Iterator[tuple[str, Translation]]:
     """Yield the tower of a name, and what the name is called there, without the tower's words."""
     for tower, bare in _below_towers(name):
@@ -72,7 +83,8 @@ def _spelled_otherwise(tower: str, bare: str) -> Iterator[Translation]:
     for dialect in read_dialects():
         if tower in dialect.towers:
             for word in dialect.of(bare):
-                yield Translation(word.names, word.rows, word.part_of, dialect.name)
+                of = dialect.name if word.names != (bare,) else ""  # spelled alike in both
+                yield Translation(word.names, word.rows, word.part_of, of)
 
 
 def _below_towers(name: str) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ftdiff.analyses.finding import Finding
+from ftdiff.comparison.alignment.layers import OWN
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
 from ftdiff.comparison.reasons import FEW_BITS, SAVED, TIED, reasons, with_code
@@ -19,6 +20,7 @@ from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPE
 from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
+from ftdiff.naming.translation import is_translated
 from ftdiff.reports.per_tensor import apart, methods
 
 #: What a summary shows of a group, in this order.
@@ -182,7 +184,10 @@ def _pairing(diff: Diff) -> list[str]:
     spelled = {
         tuned: base
         for tuned, base in about.get("renamed", {}).items()
-        if _numbers(tuned) == _numbers(base) and tuned not in told
+        if _numbers(tuned) == _numbers(base)
+        and tuned not in told
+        and base != f"{OWN}{tuned}"
+        and not is_translated(tuned, base)
     }
     if spelled:
         tuned, base = next(iter(spelled.items()))
@@ -192,10 +197,11 @@ def _pairing(diff: Diff) -> list[str]:
         if (rows := rows_said(row)) is not None:
             said.append(f"{row['tensor']} ({_times(row['shape'])}): {rows}.")
             continue
+        nothing = row["delta_sq"] is None or not row["numel"]
         measured = f"the common {row['numel']:,} entries were compared"
         said.append(
             f"{row['tensor']} has another shape in tuned ({_times(row['shape'])}): "
-            f"{'nothing of it could be compared' if row['delta_sq'] is None else measured}."
+            f"{'nothing of it could be compared' if nothing else measured}."
         )
     if about.get("unmatched"):
         said.append(f"{_unmatched(diff)} of the adapter led to no change; see below.")

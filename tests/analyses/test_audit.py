@@ -105,6 +105,19 @@ def unreadable() -> ftdiff.Diff:
     return ftdiff.Diff(frame, {**diff.about, "unreadable": {frame["tensor"][0]: "cut short"}})
 
 
+def other_rows(more: int) -> ftdiff.Diff:
+    """Return a fine-tune whose classifier has so many labels more than the base's."""
+    base = {**model(), "score.weight": model()[HEAD][:3]}
+    tuned = {**trained(base), "score.weight": trained(model())[HEAD][: 3 + more]}
+    return ftdiff.compare(base, tuned)
+
+
+def wrapped(prefix: str) -> ftdiff.Diff:
+    """Return a fine-tune, of a model's folder, all of whose names begin otherwise."""
+    diff = ftdiff.compare(model(), {prefix + name: W for name, W in trained(model()).items()})
+    return ftdiff.Diff(diff.frame, {**diff.about, "config": {"tuned": {"model_type": "llama"}}})
+
+
 def nan(W: Any) -> Any:
     W = W.copy()
     W.flat[3] = np.nan
@@ -258,6 +271,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: adapter(reasons=[{"code": "joined", "tensors": ["a.qkv.weight"]}]),
     ),
     "would-not-load": (lambda: adapter(reasons=[unloaded()]), adapter),
+    "wrapped-names": (lambda: wrapped("_orig_mod."), lambda: wrapped("language_model.")),
     "load-leaves-out": (
         lambda: adapter(reasons=[{"code": "load-leaves-out", "keys": ["x", "y"]}]),
         lambda: adapter(reasons=[unloaded()]),
@@ -303,6 +317,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "partly-frozen": (lambda: edited(q0=lambda W: model()[Q.format(0)]), plain),
     "frozen": (plain, lambda: ftdiff.compare(model(), trained(model(), ""))),
     "vocabulary": (lambda: edited(embed=lambda W: np.vstack([W, W[:2]])), plain),
+    "other-rows": (lambda: other_rows(2), lambda: other_rows(0)),
     "dtype-narrowed": (lambda: narrowed(np.float16), lambda: narrowed(np.float32)),
     "tied-diverged": (lambda: tied(0.1), lambda: tied(0.0)),
     "untied": (lambda: untied(True), lambda: untied(False)),

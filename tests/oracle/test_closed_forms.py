@@ -62,7 +62,7 @@ def test_without_a_base_the_norms_are_the_same(name: str, shelf: Shelf) -> None:
             assert alone.recipes[tensor].delta(None).sumsq() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ia3", "trainable tokens", "vera"])
+@pytest.mark.parametrize("name", ["ia3", "vera"])
 def test_what_needs_the_base_asks_for_it(name: str, shelf: Shelf) -> None:
     _, _, adapter = shelf(name)
     for recipe in ftdiff.open_tuned(adapter).recipes.values():
@@ -106,7 +106,8 @@ def test_a_rank_that_the_configuration_does_not_name_is_said(shelf: Shelf) -> No
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rank_pattern": None}))
     _, tuned = opened(base, adapter)
     assert "factors of rank 4 where init_r says 6: the factors' own is used" in tuned.notes
-    assert {n.code for n in tuned.notes if isinstance(n, Note)} == {"rank-differs"}
+    codes = {n.code for n in tuned.notes if isinstance(n, Note)}
+    assert codes == {"rank-differs", "would-not-load"}
 
 
 @pytest.mark.parametrize("name", ["ia3", "ia3 Conv1D", "ia3 convolutions", "ia3 grouped outputs"])

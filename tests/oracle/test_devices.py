@@ -117,7 +117,7 @@ ABSENT = ["nonsense", "cuda:x", "meta", "", "mps", "cuda:99", "a\nb"]
 def test_a_device_that_is_not_there_is_one_line_before_anything_is_measured(
     device: str, fixtures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "open_checkpoint", pytest.fail)
+    monkeypatch.setattr(engine, "open_base", pytest.fail)
     with pytest.raises(BadCall) as caught:
         ftdiff.compare(fixtures / "base", fixtures / "full", ["spectral"], device=device)
     assert "\n" not in str(caught.value)

@@ -272,7 +272,8 @@ def test_the_bases_file_is_passed_over_once_whatever_their_number(
 
     @contextmanager
     def watched(self: FileTensor, start: int, stop: int) -> Iterator[Any]:
-        seen.append((self.path, self.offset + start))
+        if stop - start > 1000:  # not the few rows by which files are told apart at first
+            seen.append((self.path, self.offset + start))
         with window(self, start, stop) as lent:
             yield lent
 

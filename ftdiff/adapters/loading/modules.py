@@ -18,6 +18,7 @@ Kind = Literal["linear", "embedding", "convolution", "attention", "norm", "param
 _TRAINING = frozenset({"base_model", "module", "_forward_module", "auto_model"})
 #: Words of towers, which newer versions of transformers moved inside a path; loaders rename them.
 _VISION = frozenset({"visual", "vision_tower", "vision_model"})
+_SPARSE = "block_sparse_moe"
 _MOVED = frozenset({"language_model", "text_model"}) | _VISION
 
 
@@ -103,6 +104,29 @@ class Modules:
             {paths[path]: own for path, own in self.leaves.items()},
             {paths[path]: self.names[path] for path in self.leaves},
         )
+
+
+def in_memory(modules: Modules, found: Iterable[str]) -> Modules:
+    """Return the modules as the model in memory calls them, where an adapter's paths show that.
+
+    Mixtral's files say `block_sparse_moe` where its class has `mlp` in newer versions, and files
+    of models that see hold beside `model.` what their class has below it: a tower, a projector.
+    """
+    found = [*found]
+    paths = {path: path for path in modules.leaves}
+    if not any(f".{_SPARSE}." in f"{path}." for path in found):
+        paths = {path: path.replace(f".{_SPARSE}", ".mlp") for path in paths}
+    if any(not _VISION.isdisjoint(path.split(".")[:2]) for path in paths):
+        below = {path.split(".")[1] for path in found if path.startswith("model.")}
+        below -= {path.split(".")[1] for path in paths if path.startswith("model.")}
+        paths = {
+            path: f"model.{new}" if new.partition(".")[0] in below else new
+            for path, new in paths.items()
+        }
+    return Modules(
+        {paths[path]: own for path, own in modules.leaves.items()},
+        {paths[path]: name for path, name in modules.names.items()},
+    )
 
 
 def _outside(path: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ftdiff.adapters.loading import fields
 from ftdiff.adapters.loading.keys import PREFIX, SHARED_PREFIX, Own, by_module, named, part_at
-from ftdiff.adapters.loading.modules import Modules, Shape, root
+from ftdiff.adapters.loading.modules import Modules, Shape, in_memory, root
 from ftdiff.adapters.loading.outcome import Loading, Misfit, State
 from ftdiff.adapters.loading.parts import NEEDING, PARTS, PREFIXES, Sides, fits
 from ftdiff.adapters.loading.refusals import refusal
@@ -56,8 +56,9 @@ def check(
     modules, headless = Modules({}, {}), ""
     if base is not None:
         modules = Modules.of(base, told)
-        new, old = root(modules, [own.path for own in held if not own.foreign])
-        modules, headless = modules.moved(new, old), "" if new else old
+        paths = [own.path for own in held if not own.foreign]
+        new, old = root(modules, paths)
+        modules, headless = in_memory(modules.moved(new, old), paths), "" if new else old
     look = _Look(kind, shapes, held, modules, alone=base is None)
     try:
         known = None if look.alone else modules

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from itertools import takewhile
 
+from ftdiff.adapters.account import readers
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.container import ADAPTER
@@ -48,7 +49,9 @@ def notes(tuned: Tuned, base: Checkpoint | None) -> tuple[Note, ...]:
     placed = {_path(name) for name, there in found.items() if there}
     strange = [name for name, there in found.items() if not there]
     lost = dict.fromkeys(_path(key) for key in (*strange, *tuned.unmatched))
-    lost = {path: None for path in lost if path not in placed}
+    keys = readers(tuned).items()
+    in_part = {_path(key) for key, names in keys if any(found.get(name) for name in names)}
+    lost = {path: None for path in lost if path not in placed and path not in in_part}
     if not lost:
         return ()
     of = len(placed) + len(lost)

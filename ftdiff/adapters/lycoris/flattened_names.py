@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property
 
 from ftdiff.adapters.family import Target
 from ftdiff.formats import Checkpoint
@@ -96,10 +97,15 @@ class Flattened(Target):
         _, rest = _split(path)
         if len(self._flat.get(rest, ())) > 1:
             return f"ambiguous: {' and '.join(sorted(self._flat[rest])[:2])} both flatten to it"
-        here, there = _dialect(path), _dialect("_".join(self._base).replace(".", "_"))
+        here, there = _dialect(path), self._spoken
         if here and there and here != there:
             return f"named as in {here}; the base, named as in {there}, has no such module"
         return "no tensor of the base has this name when its dots are flattened"
+
+    @cached_property
+    def _spoken(self) -> str:
+        """The spelling of the base's UNet; "" for another model."""
+        return _dialect("_".join(self._base).replace(".", "_"))
 
     def _locate(self, name: str) -> str | None:
         path, _, param = name.rpartition(".")

@@ -45,7 +45,7 @@ def _zeros(alphas: Mapping[str, float | None]) -> Iterator[Note]:
     zero = [path for path, alpha in alphas.items() if alpha == 0.0]
     if zero:
         text = (
-            f"α is 0 in {len(zero):,} modules ({zero[0]}, …): sd-scripts reads that as the rank, "
+            f"α is 0 in {_counted('module', zero)}: sd-scripts reads that as the rank, "
             "scale 1, as here; ComfyUI and diffusers multiply by it, which is no change at all"
         )
         yield Note("alpha-zero", text, modules=len(zero))
@@ -57,8 +57,8 @@ def _whole(
     whole = [path for path in alphas if {"lokr_w1", "lokr_w2"} <= modules[path].keys()]
     if whole:
         text = (
-            f"{len(whole):,} LoKr modules ({whole[0]}, …) store both factors whole and an α: "
-            "LyCORIS and ComfyUI ignore it there, scale 1, as here; PEFT's LoKr divides by r"
+            f"both factors and an α are stored of {_counted('LoKr module', whole)}: LyCORIS and "
+            "ComfyUI ignore an α there, scale 1, as here; PEFT's LoKr divides by r"
         )
         yield Note("alpha-ignored", text, modules=len(whole))
 
@@ -73,6 +73,12 @@ def _against(
     if own and told.alpha not in own:
         shown = ", ".join(f"{alpha:g}" for alpha in own[:5]) + (", …" if len(own) > 5 else "")
         yield header.unused(told, f"the modules' own alphas are ({shown})")
+
+
+def _counted(noun: str, paths: list[str]) -> str:
+    if len(paths) == 1:
+        return f"1 {noun} ({paths[0]})"
+    return f"{len(paths):,} {noun}s ({paths[0]}, …)"
 
 
 def _alpha(tensor: LazyTensor) -> float | None:

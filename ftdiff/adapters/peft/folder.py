@@ -138,7 +138,7 @@ def read(
             *target.notes,
         ),
         given=opened.tensors,
-        spent=reading.spent,
+        spent={**_again(adapter, opened.tensors), **reading.spent},
     )
 
 
@@ -221,7 +221,9 @@ def _sort(
         name = key.removeprefix(_PREFIX)
         found = family.split(name)
         if found is None:
-            plain[plain_name(name)] = tensor
+            bare = plain_name(name)
+            if name == bare or bare not in plain:  # a trained module's other copies are not read
+                plain[bare] = tensor
         else:
             path, suffix = found
             if suffix in modules[path]:
@@ -231,6 +233,20 @@ def _sort(
                 )
             modules[path][suffix] = tensor
     return Adapter(modules, plain, shared, config, target, by_key(tensors))
+
+
+def _again(adapter: Adapter, tensors: Mapping[str, LazyTensor]) -> dict[str, tuple[str, ...]]:
+    """Return the keys of further copies of what is saved, and what that is.
+
+    Where biases are saved too, PEFT writes those of a saved module three times: as they are, and
+    as the wrapper around the module has them, before the training and after it.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for key, tensor in tensors.items():
+        bare = plain_name(key.removeprefix(_PREFIX))
+        if bare in adapter.plain and adapter.plain[bare] is not tensor:
+            found[key] = (adapter.target.name(bare, tensor.shape),)
+    return found
 
 
 def _named(tensors: Mapping[str, LazyTensor]) -> str:

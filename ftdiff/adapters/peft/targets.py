@@ -22,7 +22,8 @@ def absent(config: Mapping[str, Any], paths: Iterable[str]) -> tuple[Note, ...]:
         The modules that the file has tensors for.
     """
     ends = {path[at:] for path in paths for at in _starts(path)}
-    missing = [name for name in _names(config.get("target_modules")) if name not in ends]
+    wanted = [name for name in _names(config.get("target_modules")) if not _left_out(config, name)]
+    missing = [name for name in wanted if name not in ends]
     for name in _names(config.get("target_parameters")):
         module = name.rpartition(".")[0]
         if module and module not in ends:
@@ -32,6 +33,13 @@ def absent(config: Mapping[str, Any], paths: Iterable[str]) -> tuple[Note, ...]:
     told = ", ".join(sorted(missing)[:8]) + (", …" if len(missing) > 8 else "")
     text = f"adapter_config.json targets {told}, but the file has no tensor for them"
     return (Note(TARGET_MISSING, text, targets=sorted(missing)),)
+
+
+def _left_out(config: Mapping[str, Any], name: str) -> bool:
+    """Say whether `exclude_modules` may take a target out: an expression may take any."""
+    told = config.get("exclude_modules")
+    ends = {name[at:] for at in _starts(name)}
+    return (isinstance(told, str) and bool(told)) or not ends.isdisjoint(_names(told))
 
 
 def _names(told: Any) -> list[str]:

@@ -50,6 +50,8 @@ def two_answers(diff: Diff) -> Iterator[Finding]:
             yield finding("two-answers", message, read=one["read"], unread=[name])
     for code in ("beside-unread", "index-ignored"):
         for one in reasons(diff.about, code):
+            if "unread" not in one:  # saved before the record named the files
+                continue
             message = (
                 f"{one['read']} was compared, and {listed(one['unread'])} beside it not: they may "
                 "hold other weights."

@@ -23,8 +23,8 @@ def nothing_moved(diff: Diff) -> Iterator[Finding]:
     named = frame[frame["status"].isin((IDENTICAL, *MOVED))]
     if not len(named) or named["status"].isin(MOVED).any():
         return
-    if any(moved.data["inserted"] for moved in moved_layers(diff)):
-        return  # it has layers of its own
+    if any(moved_layers(diff)):
+        return  # its layers are not the base's
     what = "adapter is dead" if is_adapter(diff) else "fine-tune is the base"
     message = f"The {what}: not one of {counted(len(named), 'tensor')} moved."
     yield finding("nothing-moved", message, named, compared=len(named))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ftdiff.adapters.loading.keys import WRAPPERS
 from ftdiff.adapters.loading.sentences import LEAVES_OUT, WOULD_NOT_LOAD
 from ftdiff.adapters.loading.targets import texts
-from ftdiff.analyses.audit.registry import audit_rule, finding
+from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
@@ -29,6 +30,27 @@ def load_leaves_out(diff: Diff) -> Iterator[Finding]:
         keys = texts(told.get("keys"))
         message = f"PEFT passes over {counted(len(keys), 'key')} of the file ({listed(keys)})."
         yield finding("load-leaves-out", message, keys=keys)
+
+
+@audit_rule("wrapped-names", "alarm")
+def wrapped_names(diff: Diff) -> Iterator[Finding]:
+    """A model whose names a training wrapped is loaded with new weights in their place."""
+    said = diff.about.get("config", {}).get("tuned", {})
+    if is_adapter(diff) or "model_type" not in said:  # what is no model's folder has its own loader
+        return
+    renamed = diff.about.get("renamed", {})
+    names = [tuned for tuned, base in renamed.items() if _wrappers(tuned) > _wrappers(base)]
+    if names:
+        have = "name is" if len(names) == 1 else "names are"
+        message = (
+            f"{len(names)} {have} wrapped ({names[0]} for {renamed[names[0]]}): they were matched "
+            "without the wrappers, and transformers does not find them, but makes new weights."
+        )
+        yield finding("wrapped-names", message, names=names)
+
+
+def _wrappers(name: str) -> int:
+    return sum(word in WRAPPERS or word == "base_model" for word in name.split("."))
 
 
 def absent(diff: Diff) -> frozenset[str]:

@@ -20,8 +20,8 @@ def _in_header(one: Mapping[str, Any]) -> str:
 
 def _unused(one: Mapping[str, Any]) -> str:
     return (
-        f"The file's header says α = {one['alpha']:g} ({one['key']}), which what is nearer to the "
-        "factors contradicts, and which was not used."
+        f"The file's header says α = {one['alpha']:g} ({one['key']}), which is not used: "
+        f"{one.get('why', 'what is nearer to the factors contradicts it')}."
     )
 
 

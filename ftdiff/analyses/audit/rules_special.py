@@ -75,12 +75,14 @@ def untargeted_moved(diff: Diff) -> Iterator[Finding]:
     targets = told.get("target_modules")
     if not isinstance(targets, list) or not targets:
         return
-    keys = ("target_modules", "modules_to_save")
+    keys = ("target_modules", "target_parameters", "modules_to_save")
     named = [str(name) for key in keys for name in _list(told, key)]
     bias = told.get("bias", "none") != "none"
     rows = _moved(diff)
+    rows = rows[~_tied_copies(rows)]
+    ends = _ends(told)
     stray = [
-        not any(f".{name}." in f".{at}." for at in spellings(row["tensor"]) for name in named)
+        not any(end in f".{at}." for at in spellings(row["tensor"]) for end in ends)
         and not (bias and row["param"] == "bias")
         and not (row["block"] in ("embed", "head") and told.get("trainable_token_indices"))
         for row in records(rows[["tensor", "param", "block"]])
@@ -94,11 +96,32 @@ def untargeted_moved(diff: Diff) -> Iterator[Finding]:
         yield finding("untargeted-moved", message, outside, targets=named)
 
 
+def _ends(told: dict[str, Any]) -> list[str]:
+    """Return what the path of a tensor holds that the configuration names, as PEFT matches it.
+
+    A module is saved whose path ends in a name, be it inside a word. A parameter of experts may
+    be stored under other names, in the same module.
+    """
+    modules = [f".{name}." for name in map(str, _list(told, "target_modules"))]
+    saved = [f"{name}." for name in map(str, _list(told, "modules_to_save"))]
+    parameters = [str(name).split(".") for name in _list(told, "target_parameters")]
+    homes = [f".{words[-2] if len(words) > 1 else 'experts'}." for words in parameters]
+    return modules + saved + homes
+
+
+def _tied_copies(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Say which heads are the embeddings of the tuned side stored again: the two are still one."""
+    embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
+    sums = {*embed["tuned_sq"].dropna()}
+    return (frame["component"] == "head.lm") & frame["tuned_sq"].isin(sums)
+
+
 @audit_rule("partly-frozen", "note")
 def partly_frozen(diff: Diff) -> Iterator[Finding]:
     """A component that moved in some layers and is the base's in others was frozen in part."""
     frame = diff.frame[(diff.frame["param"] == "weight") & diff.frame["layer"].notna()]
     frame = frame[~frame["component"].isin(unaccounted(diff)) & ~_lost(diff, frame)]
+    frame = frame[(frame["numel"] > 0).fillna(False)]
     for (stack, component), rows in frame.groupby(["stack", "component"], sort=False):
         still = rows[rows["status"].isin(STILL)]
         moved = rows[rows["status"].isin(MOVED)]
@@ -134,26 +157,45 @@ def _lost(diff: Diff, frame: pd.DataFrame) -> pd.Series[bool]:
 def vocabulary(diff: Diff) -> Iterator[Finding]:
     """A vocabulary of another size needs its own tokenizer, and leaves rows without a base."""
     frame = diff.frame
-    rows = frame[(frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))]
+    rows = frame[(frame["status"] == RESHAPED) & frame["component"].isin(_VOCABULARY)]
     moved = has_reason(rows, REORDERED)
     if moved.any():
-        what = "hold the base's rows in another order"
+        hold = "holds" if moved.sum() == 1 else "hold"
+        what = f"{hold} the base's rows in another order"
         message = f"{tensors(rows[moved], what)}: the fine-tune needs its own tokenizer."
         yield finding("vocabulary", message, rows[moved])
-    rows = rows[~moved]
+    other = len(rows)
+    rows = rows[~moved & rows["delta_sq"].notna()]  # nothing is measured of another width
     sizes = [diff.about.get("config", {}).get(side, {}).get("vocab_size") for side in _SIDES]
     said = f"; the configurations say {sizes[0]} and {sizes[1]}" if None not in sizes else ""
     if len(rows):
         facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
         told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
-        message = f"{tensors(rows, 'have another number of rows than the base')}{told}{said}."
+        have = "has" if len(rows) == 1 else "have"
+        message = f"{tensors(rows, f'{have} another number of rows than the base')}{told}{said}."
         yield finding("vocabulary", message, rows, sizes=sizes)
-    elif None not in sizes and sizes[0] != sizes[1]:
+    elif not other and None not in sizes and sizes[0] != sizes[1]:
         message = f"The configurations name {sizes[0]} and {sizes[1]} tokens, the tensors do not."
         yield finding("vocabulary", message, sizes=sizes)
 
 
+@audit_rule("other-rows", "caution")
+def other_rows(diff: Diff) -> Iterator[Finding]:
+    """A classifier of other labels, or more positions, has rows that the base knows nothing of."""
+    frame = diff.frame
+    other = (frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))
+    rows = frame[other & ~frame["component"].isin(_VOCABULARY) & frame["delta_sq"].notna()]
+    if len(rows):
+        facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
+        told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
+        have = "has" if len(rows) == 1 else "have"
+        message = f"{tensors(rows, f'{have} another number of rows than the base')}{told}."
+        yield finding("other-rows", message, rows)
+
+
 _SIDES = ("base", "tuned")
+#: What has a row for each token.
+_VOCABULARY = ("embed.tokens", "head.lm")
 
 
 @audit_rule("dtype-narrowed", "caution")
@@ -206,7 +248,7 @@ def untied(diff: Diff) -> Iterator[Finding]:
     added = added[[shape in shapes for shape in added["shape"]]]
     held = [one["name"] for one in reasons(diff.about, TIED) if one["side"] == "base"]
     compared = frame[(frame["block"] == "head") & frame["tensor"].isin(held)]
-    heads = pd.concat([added, compared])
+    heads = pd.concat([added, compared[~_tied_copies(frame).reindex(compared.index)]])
     if tied and len(heads):
         whose = " and ".join({"base": "the base", "tuned": "the fine-tune"}[side] for side in tied)
         message = (

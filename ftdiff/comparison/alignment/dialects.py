@@ -28,9 +28,11 @@ def respell(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[No
             found = one.names[0]
             if found not in base.tensors or found in tuned.recipes:
                 continue
-            if one.dialect:  # else it is the same spelling under other words of the pipeline
-                dialects[one.dialect] = dialects.get(one.dialect, 0) + 1
-            if len(one.names) == 1 and one.part_of is None:
+            if (
+                len(one.names) == 1 and one.part_of is None
+            ):  # else it is joined, which is said there
+                if one.dialect:  # else it is the same spelling under other words of the pipeline
+                    dialects[one.dialect] = dialects.get(one.dialect, 0) + 1
                 arranged = _arranged(recipe, one.rows, base, found)
                 if arranged is not None:
                     made[found], names[name] = arranged, found

@@ -32,7 +32,7 @@ def sentence(data: Mapping[str, Any], more: str = "") -> str:
 
     >>> sentence({"stack": "", "base": 1, "tuned": 2, "home": {"1": 0}, "copies": {},
     ...           "inserted": [0], "removed": []})
-    "2 layers where the base has 1: layer 0 was inserted; the others are the base's 0"
+    "2 layers where the base has 1: layer 0 was inserted; the other is the base's 0"
     """
     count = _count(data)
     if not data["home"]:

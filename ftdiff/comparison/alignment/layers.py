@@ -41,7 +41,12 @@ def with_layers(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tupl
     for stack, other in _stacks(here, there):
         if tuned.kind != "full":
             known = {slot for held in here[stack].values() for slot in held}
-            named = [n for n, held in there[other].items() if known.intersection(held)]
+            named = [
+                n
+                for n, held in there[other].items()
+                # a layer of which the base has a tensor by name is the base's, however counted
+                if known.intersection(held) and base.tensors.keys().isdisjoint(held.values())
+            ]
             notes += beyond(stack, [*here[stack]], named)
             continue
         found = _matched(base, tuned, here[stack], there[other])

@@ -130,11 +130,11 @@ def _same_code(data: Data) -> str:
 def _pickles(data: Data) -> str:
     files = [*data["files"]]
     lie, be = (
-        ("1 pickle lies", "it was")
+        ("1 pickle lies", "it was not")
         if len(files) == 1
         else (f"{len(files)} pickles lie", "none was")
     )
-    return f"{lie} beside the weights ({listed(files)}): unpickling can run code, {be} not opened"
+    return f"{lie} beside the weights ({listed(files)}): unpickling can run code, {be} opened"
 
 
 def _mapping(data: Data) -> str:

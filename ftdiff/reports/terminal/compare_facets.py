@@ -59,6 +59,6 @@ def _sibling(name: str, diff: Diff, metric: str) -> dict[str, Any]:
     row |= {"moved": int(diff.frame["status"].isin(MOVED).sum())}
     row |= {one: overall.get(one) for one in wanted}
     long = diff.by("component", metrics=("lift",), param="weight").dropna()
-    if len(long):
-        row["most lift"] = str(long["component"].iloc[int(long["lift"].to_numpy(float).argmax())])
+    most = int(long["lift"].to_numpy(float).argmax()) if len(long) else None
+    row["most lift"] = None if most is None else str(long["component"].iloc[most])
     return row

@@ -62,9 +62,18 @@ def targeted(module: Module) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for entry in entries:
         path, _, name = entry.rpartition(".")
-        if name and (not path or module.path == path or module.path.endswith(f".{path}")):
+        inside = f".{module.path}".endswith(f".{path}") if path else _has(module, name)
+        if name and inside:
             found[name] = None
     return tuple(found)
+
+
+def _has(module: Module, name: str) -> bool:
+    """Say whether a module has a parameter that is targeted by its own name, wherever it is."""
+    if not module.target.names:
+        return module.path.rpartition(".")[2] == "experts"
+    there = module.target.find(f"{module.path}.{name}") is not None
+    return there or name in split_experts(module.target, module.path)
 
 
 def read(module: Module) -> Reading:

@@ -1,0 +1,171 @@
+"""Adapters and parts of image and video models, under the names that their tools give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import ftdiff
+from ftdiff.adapters.opening import open_tuned
+from ftdiff.reports.document import document
+
+Tensors = dict[str, torch.Tensor]
+RANK, WIDTH = 2, 8
+
+
+def _random(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / 4
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor], **header: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: t.clone() for k, t in tensors.items()}, path, metadata=header or None)
+    return path
+
+
+def _pairs(modules: list[str], down: str = "lora_A.weight", up: str = "lora_B.weight") -> Tensors:
+    found: Tensors = {}
+    for i, module in enumerate(modules):
+        found[f"{module}.{down}"] = _random(2 * i, RANK, WIDTH)
+        found[f"{module}.{up}"] = _random(2 * i + 1, WIDTH, RANK)
+    return found
+
+
+def _flat(modules: list[str]) -> Tensors:
+    names = [f"lora_unet_{module.replace('.', '_')}" for module in modules]
+    return _pairs(names, "lora_down.weight", "lora_up.weight")
+
+
+def _weights(modules: list[str], prefix: str = "") -> Tensors:
+    return {f"{prefix}{m}.weight": _random(90 + i, WIDTH, WIDTH) for i, m in enumerate(modules)}
+
+
+#: Wan's modules in the original spelling, and in diffusers'.
+WAN = {
+    f"blocks.{n}.{ours}": f"blocks.{n}.{theirs}"
+    for n in range(2)
+    for ours, theirs in (("self_attn.q", "attn1.to_q"), ("cross_attn.o", "attn2.to_out.0"))
+}
+
+
+def _wan_files(folder: Path) -> list[Path]:
+    """Return one change as DiffSynth, PEFT, diffusers and musubi save it."""
+    ours, theirs = [*WAN], [*WAN.values()]
+    default = ("lora_A.default.weight", "lora_B.default.weight")
+    return [
+        _write(folder / "peft.safetensors", _pairs([f"base_model.model.{m}" for m in ours])),
+        _write(folder / "diffusers.safetensors", _pairs([f"transformer.{m}" for m in theirs])),
+        _write(folder / "diffsynth.safetensors", _pairs(ours, *default)),
+        _write(folder / "musubi.safetensors", _flat(ours)),
+    ]
+
+
+def test_factors_of_a_known_image_model_need_no_prefix(tmp_path: Path) -> None:
+    W = _weights([*WAN])
+    bases = (
+        _write(tmp_path / "wan.safetensors", W),
+        _write(tmp_path / "dif.safetensors", _weights([*WAN.values()])),
+    )
+    files = _wan_files(tmp_path)
+    for base in bases:
+        found = [ftdiff.compare(base, file) for file in files]
+        assert {diff.about["coverage"] for diff in found} == {1.0}
+        norms = [diff.whole("moved")["relative_norm"] for diff in found]
+        assert norms == pytest.approx([norms[0]] * len(files), rel=1e-6)
+    for order in (files, files[::-1]):
+        assert ftdiff.similarity(order).matrix.to_numpy().min() == pytest.approx(1.0)
+
+
+def test_a_known_model_without_a_prefix_is_read_below_the_prefix_of_peft(tmp_path: Path) -> None:
+    names = ["transformer_blocks.0.attn.to_out.0", "transformer_blocks.0.attn.to_add_out"]
+    lora = _write(tmp_path / "fal.safetensors", _pairs([f"base_model.model.{n}" for n in names]))
+    modules = ["double_blocks.0.img_attn.proj", "double_blocks.0.txt_attn.proj"]
+    diff = ftdiff.compare(_write(tmp_path / "bfl.safetensors", _weights(modules)), lora)
+    assert diff.about["coverage"] == 1.0 and diff.about["counts"]["added"] == 0
+
+
+def test_layers_that_a_file_counts_otherwise_are_the_bases(tmp_path: Path) -> None:
+    attended = [
+        f"input_blocks.{n}.1.transformer_blocks.{k}.attn1.to_{x}"
+        for n, depth in ((4, 2), (5, 2), (7, 3), (8, 3))
+        for k in range(depth)
+        for x in "qkv"
+    ]
+    convolved = [
+        f"input_blocks.{n}.0.{leaf}"
+        for n in range(1, 9)
+        for leaf in ("in_layers.2", "out_layers.3", "emb_layers.1")
+    ]
+    base = _weights([*convolved, *attended], "model.diffusion_model.")
+    lora = _write(tmp_path / "lora.safetensors", _flat(attended))
+    diff = ftdiff.compare(_write(tmp_path / "base.safetensors", base), lora)
+    assert diff.about["coverage"] == 1.0
+    assert "layers" not in {one.rule for one in ftdiff.audit(diff).findings}
+
+
+def test_another_spelling_is_no_wrapper(tmp_path: Path) -> None:
+    W = _weights([*WAN])
+    there = {f"{WAN[name.removesuffix('.weight')]}.weight": tensor for name, tensor in W.items()}
+    base = _write(tmp_path / "base.safetensors", W)
+    diff = ftdiff.compare(base, _write(tmp_path / "dif.safetensors", there))
+    assert "translated" in {one["code"] for one in diff.about["reasons"]}
+    assert not [line for line in document(diff).cautions if "wrappers" in line]
+
+
+def test_an_autoencoder_below_its_pipelines_word_is_all_there(tmp_path: Path) -> None:
+    outside = ["encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"]
+    names = [*outside, "encoder.down.0.block.0.conv1"]
+    base = _write(tmp_path / "vae.safetensors", _weights(names))
+    below = _write(tmp_path / "below.safetensors", _weights(names, "first_stage_model."))
+    diff = ftdiff.compare(base, below)
+    assert diff.about["coverage"] == 1.0 and diff.about["counts"]["added"] == 0
+    assert "translated" not in {one["code"] for one in diff.about["reasons"]}
+
+
+def test_an_alpha_that_nothing_contradicts_is_not_said_to_be_contradicted(tmp_path: Path) -> None:
+    modules = ["blocks.0.self_attn.q", "blocks.1.self_attn.q"]
+    told = {"ss_network_alpha": "1", "ss_network_dim": str(RANK)}
+    lora = _write(tmp_path / "lora.safetensors", _flat(modules), **told)
+    diff = ftdiff.compare(_write(tmp_path / "base.safetensors", _weights(modules)), lora)
+    (said,) = (one for one in ftdiff.audit(diff).findings if one.rule == "scale-disputed")
+    assert "no module has an alpha" in said.message and "contradicts" not in said.message
+
+
+def test_a_module_of_which_a_part_is_lost_has_its_place(tmp_path: Path) -> None:
+    module = "double_blocks.0.img_attn.proj"
+    tensors = {**_flat([module]), "lora_unet_double_blocks_0_img_attn_proj.diff_b": _random(1, 8)}
+    lora = _write(tmp_path / "lora.safetensors", tensors)
+    diff = ftdiff.compare(_write(tmp_path / "base.safetensors", _weights([module])), lora)
+    assert "misplaced" not in {one["code"] for one in diff.about["reasons"]}
+    assert len(diff.about["unmatched"]) == 1 and not ftdiff.audit(diff).ok
+
+
+@pytest.mark.parametrize(
+    ("down", "up"),
+    [("lora.A", "lora.B"), ("my_lora.a", "my_lora.b"), ("lora_in.weight", "lora_out.weight")],
+)
+def test_pairs_that_say_what_they_are_are_an_adapter(tmp_path: Path, down: str, up: str) -> None:
+    file = _write(tmp_path / "x.safetensors", _pairs([f"net.{n}" for n in range(2)], down, up))
+    assert open_tuned(file).kind == "unknown"
+
+
+def test_pairs_below_flattened_names_are_an_adapter(tmp_path: Path) -> None:
+    tensors = {k.replace(".", "_"): W for k, W in _pairs(["net.0", "net.1"]).items()}
+    named = {k.replace("_weight", ""): W for k, W in tensors.items()}
+    assert open_tuned(_write(tmp_path / "x.safetensors", named)).kind == "unknown"
+
+
+def test_letters_alone_are_no_adapter(tmp_path: Path) -> None:
+    file = _write(tmp_path / "x.safetensors", _pairs(["net.0", "net.1"], "A", "B"))
+    assert open_tuned(file).kind == "full"
+
+
+def test_a_control_lora_is_no_checkpoint(tmp_path: Path) -> None:
+    tensors = {"lora_controlnet": torch.zeros(0), "zero_convs.0.0.weight": _random(1, 8, 8)}
+    tensors |= {f"input_blocks.{n}.1.proj_in.bias": _random(n, 8) for n in range(8)}
+    tensors |= _pairs(["input_blocks.4.1.proj_in"], "down", "up")
+    assert open_tuned(_write(tmp_path / "x.safetensors", tensors)).kind == "unknown"
