@@ -9,6 +9,9 @@ from ftdiff.naming import strip_wrappers
 from ftdiff.naming.towers import same_tower
 from ftdiff.naming.translation import translations
 
+#: A layer of experts as newer classes of Mixtral's family name it, and as their files do.
+_SPARSE = (".mlp.", ".block_sparse_moe.")
+
 
 class Spellings:
     """Names of a base, to be found under the spelling of another file.
@@ -42,7 +45,9 @@ class Spellings:
         """Return the base's spelling of `name`; None where there is none, or more than one."""
         if name in self._shapes:
             return name
-        bare = self._fitting(self._bare.get(strip_wrappers(name), ()), shape)
+        plain = strip_wrappers(name)
+        same = self._bare.get(plain, []) or self._bare.get(plain.replace(*_SPARSE), [])
+        bare = self._fitting(same, shape)
         if len(bare) == 1:
             return bare[0]
         there = {
