@@ -116,14 +116,32 @@ def test_another_spelling_is_no_wrapper(tmp_path: Path) -> None:
     assert not [line for line in document(diff).cautions if "wrappers" in line]
 
 
-def test_an_autoencoder_below_its_pipelines_word_is_all_there(tmp_path: Path) -> None:
-    outside = ["encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"]
+@pytest.mark.parametrize(
+    ("prefix", "other"),
+    [
+        ("", "first_stage_model."),
+        ("first_stage_model.", ""),
+        ("vae.", "first_stage_model."),
+        ("model.diffusion_model.", ""),
+    ],
+)
+def test_a_part_of_a_pipeline_is_all_there_below_any_word_for_it(
+    tmp_path: Path, prefix: str, other: str
+) -> None:
+    outside = ["encoder.conv_in", "decoder.conv_out", "quant_conv", "patch_embedding"]
     names = [*outside, "encoder.down.0.block.0.conv1"]
-    base = _write(tmp_path / "vae.safetensors", _weights(names))
-    below = _write(tmp_path / "below.safetensors", _weights(names, "first_stage_model."))
-    diff = ftdiff.compare(base, below)
+    base = _write(tmp_path / "base.safetensors", _weights(names, prefix))
+    diff = ftdiff.compare(base, _write(tmp_path / "tuned.safetensors", _weights(names, other)))
     assert diff.about["coverage"] == 1.0 and diff.about["counts"]["added"] == 0
     assert "translated" not in {one["code"] for one in diff.about["reasons"]}
+
+
+def test_a_part_of_a_pipeline_is_not_another(tmp_path: Path) -> None:
+    names = ["text_projection", "final_layer_norm"]
+    base = _write(tmp_path / "base.safetensors", _weights(names, "text_encoder."))
+    other = _write(tmp_path / "other.safetensors", _weights(names, "text_encoder_2."))
+    with pytest.raises(ftdiff.errors.Mismatch):
+        ftdiff.compare(base, other)
 
 
 def test_an_alpha_that_nothing_contradicts_is_not_said_to_be_contradicted(tmp_path: Path) -> None:
