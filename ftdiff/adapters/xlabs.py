@@ -1,12 +1,14 @@
 """XLabs' adapters of Flux: factors on the processors of its attentions, without a scale.
 
 Of a double block `qkv_lora1` and `proj_lora1` are the image's attention, `…2` the text's; of a
-single block `proj_lora` is `linear2`, and `qkv_lora` the rows of `linear1` that make q, k and v.
+single block `proj_lora` is `linear2`, and `qkv_lora` the rows of `linear1` that make q, k and v,
+which diffusers stores apart.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from ftdiff.adapters import single_file
@@ -14,7 +16,8 @@ from ftdiff.adapters.assembly import Assembly, group
 from ftdiff.adapters.diffusers import Dotted
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.lycoris import module as lycoris
-from ftdiff.deltas.recipes import Tuned, Unreadable
+from ftdiff.deltas.recipes import Recipe, Tuned, Unreadable
+from ftdiff.deltas.views import Rows
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
 
@@ -30,6 +33,9 @@ _LEAVES = {
     "proj_lora": "linear2",
     "qkv_lora": "linear1",
 }
+_FUSED = "linear1"
+#: What diffusers calls its first rows.
+_FIRST = ("to_q", "to_k", "to_v")
 
 
 def recognises(path: Path) -> bool:
@@ -55,7 +61,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
         module = Module(place, tensors, {}, target)
         assembly.add(module, _read(module), _lost)
     text = "XLabs' processors, named as Flux's own modules; no file of theirs has a scale: × 1"
-    assembly.note(Note("names-of-xlabs", text))
+    assembly.note(Note("names-of-xlabs", text), *target.notes)
     return assembly.tuned(opened, {}, kind="lora")
 
 
@@ -70,14 +76,23 @@ def split(name: str) -> tuple[str, str] | None:
 
 
 def _read(module: Module) -> Reading:
-    if not module.path.endswith(".linear1"):
+    if not module.path.endswith(f".{_FUSED}"):
         return lycoris.read(module)
-    weight = module.target.name(f"{module.path}.weight")
-    base = module.target.find(f"{module.path}.weight")
     up = module.tensors.get("up")
-    shape = base.shape if base is not None else up.shape if up is not None else ()
-    reason = f"{module.path}: the change of its first rows alone (q, k, v) is not computed"
-    return Reading({weight: Unreadable(shape, reason)})
+    rows, rest = divmod(up.shape[0], len(_FIRST)) if up is not None and up.shape else (0, 1)
+    if rest or len(module.tensors) < 2:
+        weight = module.target.name(f"{module.path}.weight")
+        reason = f"{module.path}: no pair of factors for q, k and v"
+        return Reading({weight: Unreadable(up.shape if up is not None else (), reason)})
+    recipes: dict[str, Recipe] = {}
+    scalings: dict[str, str] = {}
+    for index, leaf in enumerate(_FIRST):
+        halves = {**module.tensors, "up": Rows(module.tensors["up"], index * rows, rows)}
+        block = module.path.removesuffix(_FUSED).replace("single_", "single_transformer_")
+        one = lycoris.read(replace(module, path=f"{block}attn.{leaf}", tensors=halves))
+        recipes.update(one.recipes)
+        scalings.update(one.scalings)
+    return Reading(recipes, scalings)
 
 
 def _lost(name: str) -> str:

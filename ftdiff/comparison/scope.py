@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ftdiff.comparison.aggregation import Over
+from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
 
 #: The share of an adapter that has to be compared for a number of everything.
@@ -82,6 +83,11 @@ def withheld(diff: Diff) -> str:
         return f"{1 - share:.1%} of the adapter led to no change of the base"
     count = modules + int(scope(diff).counted)
     return f"{modules:,} of {count:,} modules of the adapter have no place in the base"
+
+
+def at_scale_one(diff: Diff) -> bool:
+    """Whether factors were measured as they are stored, as no file says how they are scaled."""
+    return any(not one["scale_known"] for one in reasons(diff.about, "unmerged"))
 
 
 def _named(diff: Diff) -> list[str]:

@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from ftdiff.naming import strip_wrappers
-from ftdiff.naming.towers import same_tower
+from ftdiff.naming.towers import below_tower, same_tower
 from ftdiff.naming.translation import translations
+
+#: A layer of experts as newer classes of Mixtral's family name it, and as their files do.
+_SPARSE = (".mlp.", ".block_sparse_moe.")
 
 
 class Spellings:
@@ -15,8 +18,9 @@ class Spellings:
 
     A name is found if it is the same, or the same without wrapper words, or the same in another
     public spelling of the architecture, or if its longest common suffix with the base's names is
-    unique. Shapes, where given, have to agree up to the number of rows, so that a grown vocabulary
-    is still found. A name of one part of a pipeline is never found in another.
+    unique, or if it is the same but for the words of its part of a pipeline. Shapes, where given,
+    have to agree up to the number of rows, so that a grown vocabulary is still found. A name of one
+    part of a pipeline is never found in another.
 
     Examples
     --------
@@ -32,9 +36,11 @@ class Spellings:
         #: The dialect by which each name was found that is spelled as in another.
         self.translated: dict[str, str] = {}
         self._bare: dict[str, list[str]] = defaultdict(list)
+        self._below: dict[str, list[str]] = defaultdict(list)
         self._ends: dict[str, list[str]] = defaultdict(list)
         for name in shapes:
             self._bare[strip_wrappers(name)].append(name)
+            self._below[below_tower(name)].append(name)
             for end in _ends(name):
                 self._ends[end].append(name)
 
@@ -42,7 +48,9 @@ class Spellings:
         """Return the base's spelling of `name`; None where there is none, or more than one."""
         if name in self._shapes:
             return name
-        bare = self._fitting(self._bare.get(strip_wrappers(name), ()), shape)
+        plain = strip_wrappers(name)
+        same = self._bare.get(plain, []) or self._bare.get(plain.replace(*_SPARSE), [])
+        bare = self._fitting(same, shape)
         if len(bare) == 1:
             return bare[0]
         there = {
@@ -60,9 +68,11 @@ class Spellings:
         for end in (name, *_ends(name)):
             found = self._ends.get(end, ()) or ([end] if end in self._shapes else ())
             if found:
-                fitting = [each for each in self._fitting(found, shape) if same_tower(name, each)]
-                return fitting[0] if len(fitting) == 1 else None
-        return None
+                break
+        else:
+            found = self._below.get(below_tower(name), ())
+        fitting = [each for each in self._fitting(found, shape) if same_tower(name, each)]
+        return fitting[0] if len(fitting) == 1 else None
 
     def _fitting(self, names: Iterable[str], shape: tuple[int, ...] | None) -> list[str]:
         if shape is None:

@@ -15,12 +15,25 @@ def tower_of(name: str) -> str:
     >>> tower_of("text_encoder_2.text_model.final_layer_norm.weight"), tower_of("lm_head.weight")
     ('text_2', '')
     """
+    return _cut(name)[0]
+
+
+def below_tower(name: str) -> str:
+    """Return a name without the words of its part of a pipeline.
+
+    >>> below_tower("model.diffusion_model.patch_embedding.weight")
+    'patch_embedding.weight'
+    """
+    return _cut(name)[1]
+
+
+def _cut(name: str) -> tuple[str, str]:
     for tower, words in prefixes().get(name.partition(".")[0], {}).items():
         for prefix in words:
             # a language model's own wrapper has the same name
             if prefix != "transformer" and name.startswith(f"{prefix}."):
-                return tower
-    return ""
+                return tower, name[len(prefix) + 1 :]
+    return "", name
 
 
 def same_tower(name: str, other: str) -> bool:

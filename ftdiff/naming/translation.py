@@ -83,8 +83,7 @@ def _spelled_otherwise(tower: str, bare: str) -> Iterator[Translation]:
     for dialect in read_dialects():
         if tower in dialect.towers:
             for word in dialect.of(bare):
-                of = dialect.name if word.names != (bare,) else ""  # spelled alike in both
-                yield Translation(word.names, word.rows, word.part_of, of)
+                yield Translation(word.names, word.rows, word.part_of, dialect.name)
 
 
 def _below_towers(name: str) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline, withheld
+from ftdiff.comparison.scope import at_scale_one, headline, withheld
 from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, STILL, UNREADABLE
 
 #: Findings of one kind that a line holds.
@@ -73,7 +73,8 @@ def _overall(diff: Diff, said: Sequence[Finding]) -> str:
     if why := withheld(diff):
         return f"No number of everything is given: {why}."
     if size := headline(diff):
-        return f"The relative change is {size}."
+        scaled = "; its factors × 1: no file says their α" if at_scale_one(diff) else ""
+        return f"The relative change is {size}{scaled}."
     absolute = headline(diff, "rms_change")
     return f"The root-mean-square change of an entry is {absolute}." if absolute else ""
 

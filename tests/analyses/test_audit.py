@@ -105,11 +105,18 @@ def unreadable() -> ftdiff.Diff:
     return ftdiff.Diff(frame, {**diff.about, "unreadable": {frame["tensor"][0]: "cut short"}})
 
 
-def other_rows(more: int) -> ftdiff.Diff:
+def labels(more: int) -> ftdiff.Diff:
     """Return a fine-tune whose classifier has so many labels more than the base's."""
     base = {**model(), "score.weight": model()[HEAD][:3]}
     tuned = {**trained(base), "score.weight": trained(model())[HEAD][: 3 + more]}
     return ftdiff.compare(base, tuned)
+
+
+def promised(layers: int) -> ftdiff.Diff:
+    """Return a fine-tune that lost layers, and whose configuration says how many it has."""
+    diff = without_layers(6)
+    config = {"tuned": {"num_hidden_layers": layers}}
+    return ftdiff.Diff(diff.frame, {**diff.about, "config": config})
 
 
 def wrapped(prefix: str) -> ftdiff.Diff:
@@ -301,6 +308,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     ),
     "mostly-uncompared": (lambda: without_layers(2), lambda: without_layers(6)),
     "layers": (lambda: without_layers(6), plain),
+    "layers-promised": (lambda: promised(8), lambda: promised(6)),
     "zeroed": (of_q0(lambda W: 0 * W), of_q0(lambda W: 1e-30 * W)),
     "sign-flipped": (of_q0(lambda W: -W), of_q0(lambda W: W)),
     "replaced": (of_q0(lambda W: beside(W, 1.0)), of_q0(lambda W: W + beside(W, 1.0))),
@@ -317,7 +325,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "partly-frozen": (lambda: edited(q0=lambda W: model()[Q.format(0)]), plain),
     "frozen": (plain, lambda: ftdiff.compare(model(), trained(model(), ""))),
     "vocabulary": (lambda: edited(embed=lambda W: np.vstack([W, W[:2]])), plain),
-    "other-rows": (lambda: other_rows(2), lambda: other_rows(0)),
+    "other-shape": (lambda: labels(2), lambda: labels(0)),
     "dtype-narrowed": (lambda: narrowed(np.float16), lambda: narrowed(np.float32)),
     "tied-diverged": (lambda: tied(0.1), lambda: tied(0.0)),
     "untied": (lambda: untied(True), lambda: untied(False)),

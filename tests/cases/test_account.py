@@ -287,6 +287,8 @@ def test_a_whole_difference_beside_factors_is_added_and_said(kind: str, tmp_path
     wanted = np.square(dW + random(8, 6)).sum()
     assert row["delta_sq"] == pytest.approx(wanted, rel=1e-5)
     assert "difference-beside-factors" in {one["code"] for one in diff.about["reasons"]}
+    (said,) = (one for one in ftdiff.audit(diff).findings if one.rule == "conventions")
+    assert "ComfyUI takes the difference alone" in said.message
     assert "diff as it is" in diff.about["scalings"]["blocks.0.q.weight"]
 
 

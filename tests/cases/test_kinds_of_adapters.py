@@ -130,19 +130,41 @@ def test_xlabs_processors_are_flux_s_own_modules(tmp_path: Path, prefix: str) ->
     assert both.matrix.to_numpy()[0, 1] == pytest.approx(1, abs=1e-6)
 
 
-def test_of_xlabs_single_blocks_the_rows_of_a_part_are_named_and_not_guessed(
-    tmp_path: Path,
-) -> None:
+def test_of_xlabs_single_blocks_q_k_and_v_are_the_first_rows(tmp_path: Path) -> None:
     block = "single_blocks.0.processor"
     sides = {"qkv_lora": (32, 96), "proj_lora": (160, 32)}
     held = {f"{block}.{word}.down.weight": draw(4, into) for word, (into, _) in sides.items()}
     held |= {f"{block}.{word}.up.weight": draw(out, 4) for word, (_, out) in sides.items()}
     save_file(held, tmp_path / "x.safetensors")
+    up, down = (held[f"{block}.qkv_lora.{half}.weight"].astype(float) for half in ("up", "down"))
+    wanted = np.square(up @ down).sum()
+    whole = {"single_blocks.0.linear1.weight": draw(224, 32)}
+    whole["single_blocks.0.linear2.weight"] = draw(32, 160)
+    save_file(whole, tmp_path / "bfl.safetensors")
+    apart = dict.fromkeys(("attn.to_q", "attn.to_k", "attn.to_v"), (32, 32))
+    apart |= {"proj_mlp": (128, 32), "proj_out": (32, 160)}
+    names = {f"single_transformer_blocks.0.{leaf}.weight": draw(*s) for leaf, s in apart.items()}
+    save_file(names, tmp_path / "dif.safetensors")
+    for base in (tmp_path / "bfl.safetensors", tmp_path / "dif.safetensors", None):
+        diff = ftdiff.compare(base, tmp_path / "x.safetensors")
+        assert diff.about["coverage"] == 1.0 and not diff.about["unmatched"]
+        moved = diff.frame.set_index("tensor")["delta_sq"]
+        last = [name for name in moved.index if "linear2" in name or "proj_out" in name]
+        assert moved.drop(last).sum() == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("rows", [95, None])
+def test_of_xlabs_single_blocks_what_is_not_q_k_and_v_is_named(
+    tmp_path: Path, rows: int | None
+) -> None:
+    held = {"single_blocks.0.processor.qkv_lora.down.weight": draw(4, 32)}
+    held["single_blocks.0.processor.proj_lora.down.weight"] = draw(4, 160)
+    held["single_blocks.0.processor.proj_lora.up.weight"] = draw(32, 4)
+    if rows:
+        held["single_blocks.0.processor.qkv_lora.up.weight"] = draw(rows, 4)
+    save_file(held, tmp_path / "x.safetensors")
     frame = ftdiff.compare(None, tmp_path / "x.safetensors").frame.set_index("tensor")
-    assert frame["status"].to_dict() == {
-        "single_blocks.0.linear1.weight": "unreadable",
-        "single_blocks.0.linear2.weight": "changed",
-    }
+    assert frame["status"]["single_blocks.0.linear1.weight"] == "unreadable"
 
 
 def _numbered() -> dict[str, Array]:

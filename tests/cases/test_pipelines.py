@@ -90,18 +90,16 @@ def test_a_known_model_without_a_prefix_is_read_below_the_prefix_of_peft(tmp_pat
 
 def test_layers_that_a_file_counts_otherwise_are_the_bases(tmp_path: Path) -> None:
     attended = [
-        f"input_blocks.{n}.1.transformer_blocks.{k}.attn1.to_{x}"
-        for n, depth in ((4, 2), (5, 2), (7, 3), (8, 3))
-        for k in range(depth)
+        f"output_blocks.{n}.1.transformer_blocks.{k}.attn1.to_{x}"
+        for n in range(6)
+        for k in range(3 - n // 3)
         for x in "qkv"
     ]
-    convolved = [
-        f"input_blocks.{n}.0.{leaf}"
-        for n in range(1, 9)
-        for leaf in ("in_layers.2", "out_layers.3", "emb_layers.1")
-    ]
-    base = _weights([*convolved, *attended], "model.diffusion_model.")
-    lora = _write(tmp_path / "lora.safetensors", _flat(attended))
+    convolved = [f"output_blocks.{n}.0.in_layers.2" for n in range(9)]
+    more = [f"output_blocks.{n}.1.proj_in" for n in range(6)]
+    more += [f"output_blocks.{n}.2.conv" for n in (2, 5)]
+    base = _weights([*convolved, *more, *attended], "model.diffusion_model.")
+    lora = _write(tmp_path / "lora.safetensors", _flat([*convolved, *attended]))
     diff = ftdiff.compare(_write(tmp_path / "base.safetensors", base), lora)
     assert diff.about["coverage"] == 1.0
     assert "layers" not in {one.rule for one in ftdiff.audit(diff).findings}
@@ -116,14 +114,32 @@ def test_another_spelling_is_no_wrapper(tmp_path: Path) -> None:
     assert not [line for line in document(diff).cautions if "wrappers" in line]
 
 
-def test_an_autoencoder_below_its_pipelines_word_is_all_there(tmp_path: Path) -> None:
-    outside = ["encoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"]
+@pytest.mark.parametrize(
+    ("prefix", "other"),
+    [
+        ("", "first_stage_model."),
+        ("first_stage_model.", ""),
+        ("vae.", "first_stage_model."),
+        ("model.diffusion_model.", ""),
+    ],
+)
+def test_a_part_of_a_pipeline_is_all_there_below_any_word_for_it(
+    tmp_path: Path, prefix: str, other: str
+) -> None:
+    outside = ["encoder.conv_in", "decoder.conv_out", "quant_conv", "patch_embedding"]
     names = [*outside, "encoder.down.0.block.0.conv1"]
-    base = _write(tmp_path / "vae.safetensors", _weights(names))
-    below = _write(tmp_path / "below.safetensors", _weights(names, "first_stage_model."))
-    diff = ftdiff.compare(base, below)
+    base = _write(tmp_path / "base.safetensors", _weights(names, prefix))
+    diff = ftdiff.compare(base, _write(tmp_path / "tuned.safetensors", _weights(names, other)))
     assert diff.about["coverage"] == 1.0 and diff.about["counts"]["added"] == 0
     assert "translated" not in {one["code"] for one in diff.about["reasons"]}
+
+
+def test_a_part_of_a_pipeline_is_not_another(tmp_path: Path) -> None:
+    names = ["text_projection", "final_layer_norm"]
+    base = _write(tmp_path / "base.safetensors", _weights(names, "text_encoder."))
+    other = _write(tmp_path / "other.safetensors", _weights(names, "text_encoder_2."))
+    with pytest.raises(ftdiff.errors.Mismatch):
+        ftdiff.compare(base, other)
 
 
 def test_an_alpha_that_nothing_contradicts_is_not_said_to_be_contradicted(tmp_path: Path) -> None:
@@ -151,6 +167,21 @@ def test_a_module_of_which_a_part_is_lost_has_its_place(tmp_path: Path) -> None:
 def test_pairs_that_say_what_they_are_are_an_adapter(tmp_path: Path, down: str, up: str) -> None:
     file = _write(tmp_path / "x.safetensors", _pairs([f"net.{n}" for n in range(2)], down, up))
     assert open_tuned(file).kind == "unknown"
+
+
+def test_modules_of_another_part_are_counted_once(tmp_path: Path) -> None:
+    names = [f"text_model.encoder.layers.{n}.mlp.fc1" for n in range(2)]
+    tensors: Tensors = {}
+    for te, width in ((1, WIDTH), (2, 2 * WIDTH)):
+        for name in names:
+            at = f"lora_te{te}_{name.replace('.', '_')}"
+            tensors[f"{at}.lora_down.weight"] = _random(te, RANK, width)
+            tensors[f"{at}.lora_up.weight"] = _random(te, width, RANK)
+            tensors[f"{at}.alpha"] = torch.tensor(1.0)
+    base = _write(tmp_path / "clip.safetensors", _weights(names))
+    diff = ftdiff.compare(base, _write(tmp_path / "lora.safetensors", tensors))
+    (said,) = (one for one in diff.about["reasons"] if one["code"] == "misplaced")
+    assert (said["live"], said["of"]) == (2, 4)
 
 
 def test_pairs_below_flattened_names_are_an_adapter(tmp_path: Path) -> None:

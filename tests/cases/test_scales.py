@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 import ftdiff
@@ -328,3 +329,14 @@ def test_no_sentence_names_a_file_that_is_not_there(base: Path, reader: str) -> 
     diff = ftdiff.compare(base, file)
     assert size(diff) == pytest.approx(product(peft()) / 2, rel=1e-6)
     assert "adapter_config.json" not in json.dumps(diff.about, ensure_ascii=False, default=str)
+
+
+def test_factors_in_integers_are_no_numbers(tmp_path: Path) -> None:
+    whole = {key: (100 * t).to(torch.int8) for key, t in factors().items()}
+    diff = ftdiff.compare(write_base(tmp_path / "base"), write_lora(tmp_path / "lora", whole))
+    assert set(diff.frame["status"]) == {"unreadable", "untouched"}
+    assert diff.about["coverage"] == 0.0 and diff.overall.get("relative_norm") is None
+    assert all(
+        why.endswith("a factor stored as I8: no file says what scales it")
+        for why in diff.about["unreadable"].values()
+    )

@@ -16,6 +16,7 @@ from ftdiff.analyses.inspection import inspect
 from ftdiff.comparison.batch import compare_each
 from ftdiff.comparison.reasons import reasons
 from ftdiff.errors import BadAdapter, BadFile
+from ftdiff.reports.summary import summary
 from tests.cases.situations import (
     ALPHA,
     CONFIG,
@@ -152,6 +153,8 @@ def test_factors_inside_a_checkpoint_are_a_change_of_unknown_scale(
     size = (float(changed["delta_sq"].sum()) / float(changed["base_sq"].sum())) ** 0.5
     assert size == pytest.approx(ONCE * RANK / ALPHA, rel=1e-5)
     assert "unmerged" in rules(base, folder)
+    assert "regime" not in {one.rule for one in ftdiff.findings(diff)}
+    assert any("no file says their α" in line for line in summary(diff))
 
 
 def test_a_configuration_beside_the_checkpoint_tells_their_scale(

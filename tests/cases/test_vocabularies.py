@@ -100,6 +100,8 @@ def test_rows_in_another_order_are_each_held_against_their_own(more: int) -> Non
     assert "embed.tokens" not in "".join(
         one.message for one in ftdiff.audit(diff).findings if one.rule == "frozen"
     )
+    said = [one.message for one in ftdiff.findings(diff) if one.rule == "new-rows"]
+    assert said and all("the base has more" not in one for one in said)
     rows = parts.tokens(base, tuned).frame
     rows = rows[rows["tensor"] == EMBED]
     assert sorted(rows["row"]) == [*range(situations.VOCAB + more)]

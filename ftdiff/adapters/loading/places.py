@@ -49,8 +49,11 @@ def notes(tuned: Tuned, base: Checkpoint | None) -> tuple[Note, ...]:
     placed = {_path(name) for name, there in found.items() if there}
     strange = [name for name, there in found.items() if not there]
     lost = dict.fromkeys(_path(key) for key in (*strange, *tuned.unmatched))
-    keys = readers(tuned).items()
-    in_part = {_path(key) for key, names in keys if any(found.get(name) for name in names)}
+    in_part = {
+        _path(key)
+        for key, names in readers(tuned).items()
+        if key not in tuned.spent and any(found.get(name) for name in names)
+    }
     lost = {path: None for path in lost if path not in placed and path not in in_part}
     if not lost:
         return ()

@@ -73,6 +73,21 @@ def layers(diff: Diff) -> Iterator[Finding]:
             yield finding("layers", message, beyond=one["beyond"], base=one["base"])
 
 
+@audit_rule("layers-promised", "alarm")
+def layers_promised(diff: Diff) -> Iterator[Finding]:
+    """A model that holds other layers than its configuration says was saved, or edited, in part."""
+    promised = diff.about.get("config", {}).get("tuned", {}).get("num_hidden_layers")
+    for moved in moved_layers(diff):
+        held = moved.data["tuned"]
+        if not moved.data["stack"] and isinstance(promised, int) and promised != held:
+            fate = (
+                "makes new weights for the others" if promised > held else "leaves the others out"
+            )
+            message = f"config.json says {promised} layers, and the file holds {held}"
+            message += f": transformers {fate}."
+            yield finding("layers-promised", message, promised=promised, held=held)
+
+
 @audit_rule("rescaled", "caution")
 def rescaled(diff: Diff, *, share: float = 0.9, change: float = 0.02) -> Iterator[Finding]:
     """A model whose matrices were multiplied by one factor has that beside what it learnt."""

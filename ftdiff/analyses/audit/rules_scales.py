@@ -69,3 +69,9 @@ def conventions(diff: Diff) -> Iterator[Finding]:
             "PEFT does not."
         )
         yield finding("conventions", message, modules=one["modules"])
+    if any(reasons(diff.about, "difference-beside-factors")):
+        message = (
+            "A weight has factors and a whole difference, which are added up here; ComfyUI takes "
+            "the difference alone."
+        )
+        yield finding("conventions", message)

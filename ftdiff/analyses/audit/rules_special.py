@@ -179,18 +179,18 @@ def vocabulary(diff: Diff) -> Iterator[Finding]:
         yield finding("vocabulary", message, sizes=sizes)
 
 
-@audit_rule("other-rows", "caution")
-def other_rows(diff: Diff) -> Iterator[Finding]:
-    """A classifier of other labels, or more positions, has rows that the base knows nothing of."""
+@audit_rule("other-shape", "caution")
+def other_shape(diff: Diff) -> Iterator[Finding]:
+    """A tensor of another shape was cut, grown or turned, and is compared in part or not at all."""
     frame = diff.frame
-    other = (frame["status"] == RESHAPED) & frame["block"].isin(("embed", "head"))
-    rows = frame[other & ~frame["component"].isin(_VOCABULARY) & frame["delta_sq"].notna()]
-    if len(rows):
-        facts = dict.fromkeys(filter(None, map(rows_said, records(rows))))
-        told = f": {'; '.join(facts)}" if len(facts) == 1 else ""
-        have = "has" if len(rows) == 1 else "have"
-        message = f"{tensors(rows, f'{have} another number of rows than the base')}{told}."
-        yield finding("other-rows", message, rows)
+    rows = frame[(frame["status"] == RESHAPED) & (frame["numel"] > 0).fillna(False)]
+    measured = rows["delta_sq"].notna()
+    part = rows[measured & ~rows["component"].isin(_VOCABULARY)]
+    for found, fate in ((part, "compared in part"), (rows[~measured], "not compared")):
+        if len(found):
+            be = "has another shape than in the base, and was"
+            be = be if len(found) == 1 else "have another shape than in the base, and were"
+            yield finding("other-shape", f"{tensors(found, f'{be} {fate}')}.", found)
 
 
 _SIDES = ("base", "tuned")

@@ -17,6 +17,7 @@ from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import RESHAPED
+from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.tensors import Array
 
 #: Shuffles behind the chance of a concentration.
@@ -75,18 +76,20 @@ def lift(diff: Diff, *, times: float = 2.0, share: float = 0.1) -> Iterator[Find
 
 @rule("new-rows", kind="context", of="diff")
 def new_rows(diff: Diff) -> Iterator[Finding]:
-    """Say which vocabularies grew or shrank: rows of one side have no change to measure."""
+    """Say which vocabularies grew, shrank or moved: rows of one side have no change to measure."""
     for row in records(diff.frame[diff.frame["status"] == RESHAPED]):
         shape = row["shape"]
         if shape is None or len(shape) < 2 or row["delta_sq"] is None:
             continue
         common, now = row["numel"] // (math.prod(shape[1:]) or 1), shape[0]
         new = f"{counted(now - common, 'row')} of it {'is' if now - common == 1 else 'are'} new"
-        message = (
-            f"{row['tensor']} has {now:,} rows, and {common:,} in common with the base: "
-            f"{new if now > common else 'the base has more'}, and no ratio counts what only one "
-            "side has."
-        )
+        message = f"{row['tensor']}: {rows_said(row)}."
+        if now != common:
+            message = (
+                f"{row['tensor']} has {now:,} rows, and {common:,} in common with the base: "
+                f"{new if now > common else 'the base has more'}, and no ratio counts what only "
+                "one side has."
+            )
         found = evidence(tensor=row["tensor"], rows=now, common=common)
         yield Finding("new-rows", "note", message, found)
 

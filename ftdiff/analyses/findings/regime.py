@@ -11,7 +11,7 @@ from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings.doubt import drowned_matrices, is_damaged, untrained_share
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import headline, withheld
+from ftdiff.comparison.scope import at_scale_one, headline, withheld
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def regime(diff: Diff) -> Iterator[Finding]:
         return
     if (
         withheld(diff)
+        or at_scale_one(diff)
         or is_damaged(diff)
         or drowned_matrices(diff) >= _DROWNED
         or untrained_share(diff) > _UNTRAINED

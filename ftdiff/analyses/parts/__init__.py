@@ -113,7 +113,8 @@ def heads(
         except BadCall as error:
             uncut[change.address.name] = str(error)
     if not cuts:
-        reason = next((f"{name}: {why}" for name, why in uncut.items()), "no projection changed")
+        known = "no change is of a projection that is known to have heads"
+        reason = next((f"{name}: {why}" for name, why in uncut.items()), known)
         raise BadCall(f"{fine.source}: no attention heads to measure: {reason}")
     tasks = [
         (change, cuts[change.address.name].axis if change.address.name in cuts else 0)

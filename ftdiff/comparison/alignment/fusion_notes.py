@@ -25,8 +25,9 @@ def notes_on(
     if done:
         fused, parts = _leaves(one.name for one in done), _leaves(n for o in done for n in o.called)
         text = (
-            f"{whose[0]} stores {fused} where {whose[1]} stores {parts}: {len(done)} tensors were "
-            "compared as one each"
+            f"{whose[0]} stores {fused} where {whose[1]} stores {parts}: "
+            f"{'1 tensor was' if len(done) == 1 else f'{len(done)} tensors were'} compared as one"
+            f"{'' if len(done) == 1 else ' each'}"
         )
         if still:
             text += f"; nothing changes rows {', '.join(still[:4])}{', …' if still[4:] else ''}"

@@ -13,6 +13,7 @@ from ftdiff.deltas.forms import Delta, LowRank
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import tiles as tiling
 from ftdiff.deltas.recipes.recipe import Entries, Recipe
+from ftdiff.errors import BadAdapter
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
 
@@ -51,7 +52,15 @@ class Product:
 
 
 def matrix(tensor: LazyTensor) -> Array:
-    """Read a factor as a float32 matrix: its first axis against all the others."""
+    """Read a factor as a float32 matrix: its first axis against all the others.
+
+    Raises
+    ------
+    BadAdapter
+        It is stored in integers: whatever scales them is not known.
+    """
+    if tensor.dtype.startswith(("I", "U", "BOOL")):
+        raise BadAdapter(f"a factor stored as {tensor.dtype}: no file says what scales it")
     return tensor.read().astype(np.float32).reshape(matrix_shape(tensor.shape))
 
 
