@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 
 from ftdiff.errors import BadAdapter, require
 from ftdiff.formats import Checkpoint
@@ -43,6 +44,15 @@ class Names:
     def why_lost(self, name: str) -> str:
         """Say why the base has no tensor of that name."""
         return "llama.cpp's table of names leads to no tensor of the base"
+
+
+def of_llama_cpp(names: Iterable[str]) -> bool:
+    """Say whether a model's names are llama.cpp's.
+
+    >>> of_llama_cpp(["blk.0.attn_q.weight"]), of_llama_cpp(["model.layers.0.mlp.up_proj.weight"])
+    (True, False)
+    """
+    return any(name == "token_embd.weight" or name.startswith("blk.") for name in names)
 
 
 def _inverse(base: Checkpoint, arch: str) -> dict[str, tuple[str, ...]]:

@@ -17,9 +17,9 @@ from ftdiff.adapters.diffusers import Dotted
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.lycoris import module as lycoris
 from ftdiff.deltas.recipes import Recipe, Tuned, Unreadable
-from ftdiff.deltas.views import Rows
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.tensors.arranged import Rows
 
 _KEY = re.compile(
     r"(?P<block>(?:.+\.)?(?:double|single)_blocks\.\d+)\.processor\."

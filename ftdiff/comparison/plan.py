@@ -237,7 +237,7 @@ def _lost(tuned: Tuned, added: Sequence[str]) -> dict[str, str]:
 
 def _twice(stored: Mapping[str, LazyTensor], paired: Mapping[str, LazyTensor]) -> frozenset[str]:
     """Return the names that pairing gave to tensors of the base which have one of their own."""
-    own = {*stored.values()}
+    own = {paired[name] for name in stored if name in paired}
     more = [name for name in paired if name not in stored]
     return frozenset(name for name in more if paired[name] in own)
 

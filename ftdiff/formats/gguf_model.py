@@ -16,7 +16,8 @@ from ftdiff.errors import BadFile
 from ftdiff.formats import gguf, gguf_blocks
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.note import Note
-from ftdiff.tensors import FileTensor, Halved, LazyTensor, Shifted, Transposed, stored_as
+from ftdiff.tensors import FileTensor, Halved, LazyTensor, Shifted, stored_as
+from ftdiff.tensors.arranged import Turned
 
 #: Architectures of which the converter reorders the rows of q and k, and of which it does not.
 REORDERED = ("llama", "granite", "minicpm", "nanbeige", "olmo", "deepseek", "deci")
@@ -97,7 +98,7 @@ def _as_trained(name: str, tensor: LazyTensor, facts: Facts) -> LazyTensor:
         return Shifted(tensor, 1.0)
     turned = leaf in ("attn_qkv", "attn_output", "ffn_up", "ffn_down")
     if facts.arch in _TURNED and turned and len(tensor.shape) == 2:
-        return Transposed(tensor)
+        return Turned(tensor)
     return tensor
 
 

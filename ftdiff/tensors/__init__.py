@@ -15,7 +15,7 @@ from ftdiff.tensors.lazy import (
     precision,
 )
 from ftdiff.tensors.memory import ArrayTensor
-from ftdiff.tensors.reordered import Halved, Shifted, Transposed
+from ftdiff.tensors.reordered import Halved, Shifted
 from ftdiff.tensors.source import MappedFile, PreadFile, Source, Stamp, stamp
 from ftdiff.tensors.stored import FileTensor
 from ftdiff.tensors.strips import strip
@@ -37,7 +37,6 @@ __all__ = [
     "Source",
     "Stamp",
     "Strided",
-    "Transposed",
     "is_quantised",
     "matrices",
     "matrix_shape",

@@ -110,39 +110,3 @@ class Shifted:
         """Lend a flat copy."""
         with self.tensor.window(start, stop) as lent:
             yield (lent.astype(np.float64) - self.by).astype(lent.dtype)
-
-
-@dataclass(frozen=True)
-class Transposed:
-    """A matrix that is stored on its side; a window of it reads all of it."""
-
-    tensor: LazyTensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The tensor's shape, turned."""
-        return self.tensor.shape[::-1]
-
-    @property
-    def dtype(self) -> str:
-        """The tensor's dtype."""
-        return self.tensor.dtype
-
-    @property
-    def behind(self) -> LazyTensor:
-        """The tensor that is stored."""
-        return self.tensor
-
-    @property
-    def storage(self) -> Hashable:
-        """Nothing is claimed: the entries are in another order."""
-        return None
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows."""
-        return np.ascontiguousarray(self.tensor.read().T[rows])
-
-    @contextmanager
-    def window(self, start: int, stop: int) -> Iterator[Array]:
-        """Lend a flat copy."""
-        yield np.ascontiguousarray(self.tensor.read().T).reshape(-1)[start:stop]

@@ -21,9 +21,9 @@ from ftdiff.deltas.recipes import (
 )
 from ftdiff.deltas.recipes.arranged import reordered, reshaped, turned
 from ftdiff.deltas.recipes.joined import Part, joined
-from ftdiff.deltas.views import Hollow, Reshaped, Rows, Stack, Turned
 from ftdiff.errors import BadAdapter, BadCall
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor, is_quantised, stored_as
+from ftdiff.tensors.arranged import Hollow, Reshaped, Rows, Stack, Turned
 
 COLUMNS = 1300
 HEIGHTS = (260, 90, 130)  # several tiles, none of which ends with a part

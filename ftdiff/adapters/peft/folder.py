@@ -12,6 +12,7 @@ from typing import Any
 from ftdiff.adapters import header
 from ftdiff.adapters.account import by_key, with_parts
 from ftdiff.adapters.family import Adapter, Family, Module, Reading, Target, WholeFamily
+from ftdiff.adapters.gguf_names import of_llama_cpp
 from ftdiff.adapters.loading import peft as loading
 from ftdiff.adapters.loading import sentences
 from ftdiff.adapters.peft import capabilities as capability
@@ -150,6 +151,8 @@ def _loaded(
 ) -> tuple[Note, ...]:
     """Say what PEFT would not fill from the file."""
     held = None if base is None else base.arranged(layout) if layout else base
+    if held is not None and of_llama_cpp(held.tensors):
+        held = None  # PEFT loads the model that this one was converted from
     of_base = None if held is None else {name: t.shape for name, t in held.tensors.items()}
     shapes = {name: tensor.shape for name, tensor in opened.tensors.items()}
     found = loading.check(config, shapes, of_base, held.config if held is not None else None)

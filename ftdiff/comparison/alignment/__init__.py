@@ -14,19 +14,20 @@ from ftdiff.comparison.alignment.base_parts import join_base
 from ftdiff.comparison.alignment.dialects import respell
 from ftdiff.comparison.alignment.joins import join
 from ftdiff.comparison.alignment.layers import with_layers
+from ftdiff.comparison.alignment.llama_cpp import with_llama_cpp
 from ftdiff.comparison.alignment.ties import with_ties
 from ftdiff.comparison.alignment.tuned_parts import join_tuned
 from ftdiff.deltas.recipes import Tuned
-from ftdiff.deltas.views import Hollow
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.tensors import LazyTensor
+from ftdiff.tensors.arranged import Hollow
 
 #: Returns both sides, and what it did; the same sides and nothing where it has nothing to do.
 Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[Note, ...]]]
 
 #: Taken in this order.
-STEPS: tuple[Step, ...] = (respell, join, with_ties, with_layers)
+STEPS: tuple[Step, ...] = (with_llama_cpp, respell, join, with_ties, with_layers)
 
 
 def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:

@@ -10,11 +10,11 @@ from ftdiff.comparison.alignment.fusions import Fusion, fusions, strangers
 from ftdiff.comparison.alignment.renamed import under
 from ftdiff.comparison.alignment.row_order import order
 from ftdiff.deltas.recipes import Tuned
-from ftdiff.deltas.views import Rows, Stack, Turned
 from ftdiff.formats import Broken, Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.naming.fused import Split, fused_name
 from ftdiff.tensors import LazyTensor, matrix_shape
+from ftdiff.tensors.arranged import Rows, Stack, Turned
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from ftdiff.deltas.recipes.rebuilt import Rebuilt, Rule
 from ftdiff.deltas.recipes.recipe import Recipe
 from ftdiff.deltas.recipes.replaced import Replaced, Unreadable
 from ftdiff.deltas.recipes.stored import StoredDelta
-from ftdiff.deltas.views import Rows, Stack
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
+from ftdiff.tensors.arranged import Rows, Stack
 
 
 @dataclass(frozen=True)

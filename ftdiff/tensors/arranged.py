@@ -14,7 +14,7 @@ from itertools import accumulate
 import numpy as np
 
 from ftdiff.errors import BadCall
-from ftdiff.tensors import Array, LazyTensor, numel
+from ftdiff.tensors.lazy import Array, LazyTensor, numel
 
 
 @dataclass(frozen=True)
