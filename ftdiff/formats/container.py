@@ -146,7 +146,11 @@ class Format:
         if missing:
             lost = f"{missing[0]}{self.suffix} is missing"
             raise BadFile(f"{folder}: {lost} ({len(files)} shards are here)")
-        return self._open_files(files, str(folder), config)
+        notes = ()
+        if len(files) > 1:
+            text = f"{len(files)} shards and no index: read together; loaders look for the index"
+            notes = (Note("no-index", text, shards=len(files)),)
+        return self._open_files(files, str(folder), config, notes)
 
     def _beside(
         self,

@@ -257,6 +257,10 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     ),
     "applied-twice": (lambda: adapter(reasons=[held(0.99)]), lambda: adapter(reasons=[held(0.4)])),
     "two-answers": (lambda: adapter(reasons=[held(0.4)]), lambda: adapter(reasons=[held(0.99)])),
+    "index": (
+        lambda: adapter(reasons=[{"code": "no-index", "shards": 2}]),
+        lambda: adapter(reasons=[{"code": "scales-in-metadata"}]),
+    ),
     "unmerged": (
         lambda: adapter(
             reasons=[

@@ -309,3 +309,25 @@ def test_running_averages_are_named_as_a_second_set(base: Path, tmp_path: Path, 
     assert (one["prefix"], one["tensors"], one["others"]) == (word, len(state()), len(state()))
     assert diff.overall["relative_norm"] > 0
     assert "two-answers" in {found.rule for found in ftdiff.audit(diff).findings}
+
+
+def test_shards_that_no_index_names_are_found_by_no_loader(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = write_base(tmp_path / "base")
+    shards = write_model(tmp_path / "shards", merged(), shards=2, config=CONFIG)
+    assert "index" not in {one.rule for one in ftdiff.audit(ftdiff.compare(base, shards)).findings}
+    index = shards / "model.safetensors.index.json"
+    told = json.loads(index.read_text())
+    told["weight_map"].pop("model.norm.weight")
+    index.write_text(json.dumps(told))
+    (found,) = (
+        one for one in ftdiff.audit(ftdiff.compare(base, shards)).findings if one.rule == "index"
+    )
+    assert found.message.startswith("1 tensor of the shards is not in the index")
+    index.unlink()
+    diff = ftdiff.compare(base, shards)
+    assert diff.about["coverage"] == 1.0 and "no-index" in codes(diff)
+    assert "index" in {one.rule for one in ftdiff.audit(diff).findings}
+    with pytest.raises(OSError, match="no file named"):
+        AutoModelForCausalLM.from_pretrained(shards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ftdiff.analyses.audit.registry import audit_rule, finding
-from ftdiff.analyses.finding import Finding, listed
+from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.applied_twice import ADAPTER_BESIDE, HELD
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
@@ -35,6 +35,21 @@ def unmerged(diff: Diff) -> Iterator[Finding]:
             f"as a plain model, it lacks them{known}."
         )
         yield finding("unmerged", message, modules=one["modules"])
+
+
+@audit_rule("index", "caution")
+def index(diff: Diff) -> Iterator[Finding]:
+    """A loader reads the shards that an index names, and of them the tensors that it names."""
+    for one in reasons(diff.about, "no-index"):
+        message = (
+            f"A folder holds {one['shards']:,} shards and no index: transformers finds no model "
+            "in it."
+        )
+        yield finding("index", message, shards=one["shards"])
+    for one in reasons(diff.about, "unindexed"):
+        count = counted(one["tensors"], "tensor")
+        message = f"{count} of the shards {'is' if one['tensors'] == 1 else 'are'} not in the index"
+        yield finding("index", f"{message}: a loader may leave them out.", count=one["tensors"])
 
 
 @audit_rule("two-answers", "caution")

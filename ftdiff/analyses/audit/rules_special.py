@@ -128,7 +128,8 @@ def partly_frozen(diff: Diff) -> Iterator[Finding]:
         if len(still) and len(moved):
             where = f"{component} of the {stack}" if stack else str(component)
             spans = [layer_spans([*map(int, part["layer"].unique())]) for part in (moved, still)]
-            message = f"{where} moved in layers {spans[0]} and is the base's in layers {spans[1]}."
+            those, others = (f"layer{'' if s.isdecimal() else 's'} {s}" for s in spans)
+            message = f"{where} moved in {those} and is the base's in {others}."
             yield finding("partly-frozen", message, still, component=component, moved=spans[0])
 
 
