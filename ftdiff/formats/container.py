@@ -107,7 +107,8 @@ class Format:
         """Say whether `path` is a file, an index of shards, or a folder with either."""
         if path.is_dir():
             return bool(self.files(path)) or any(path.glob(f"*{self.suffix}{_INDEX}"))
-        return path.name.endswith((self.suffix, *self.others, f"{self.suffix}{_INDEX}"))
+        stem = self.stem(path)
+        return path.name.endswith(f"{self.suffix}{_INDEX}") or bool(stem and self.weights(stem))
 
     def open_(self, path: Path) -> Checkpoint:
         """Open a file, an index or a folder (never its sub-folders); no tensor is read.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
+from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.tensors import FileTensor, MappedFile, numel, stamp
 
 MAGIC = b"GGUF"
@@ -75,6 +76,7 @@ def read_header(path: Path) -> Header:
         marks = stamp(path)
         with path.open("rb") as file:
             if marks[2] < 24 or file.read(4) != MAGIC:
+                refuse_pointer(path)
                 raise BadFile(f"{path}: not a GGUF file")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _Reader(path, data).header(marks)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ftdiff.formats.pointers import refuse_pointer
 
-_DCP = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pt"
-_SAFE = "then save its tensors as safetensors (safetensors.torch.save_file)"
 _SAVED = re.compile(rb'\s*\{\s*"format":\s*"ftdiff\.')
 _PICKLES = ("*.pkl", "*.pickle", "*.joblib")
 #: What of a folder's names shows who wrote it, what that is, and the way out. Asked in this order.

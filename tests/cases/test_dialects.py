@@ -419,7 +419,8 @@ def test_flattened_names_have_layers_without_a_base(tmp_path: Path) -> None:
     first, second = (frame[words].sort_values(words).reset_index(drop=True) for frame in frames)
     assert first.equals(second)
     assert set(first["stack"]) == {"double_blocks", "single_blocks"}
-    assert first["layer"].notna().all() and set(first["component"]) == {*DOUBLE, "linear1"}
+    double = {"attn.qkv", "attn.txt_qkv", "mlp.up"}
+    assert first["layer"].notna().all() and set(first["component"]) == {*double, "attn.qkv_mlp"}
 
 
 def test_the_encoders_of_flattened_names_are_towers_without_a_base(tmp_path: Path) -> None:

@@ -84,7 +84,6 @@ def test_a_pointer_is_no_file_and_says_how_its_bytes_come(
 
 
 WRITTEN = {
-    ".metadata,__0_0.distcp": ("an FSDP/DCP checkpoint", "dcp_to_torch"),
     "pytorch_model_fsdp_0/.metadata,scheduler.pt": (
         "an FSDP checkpoint",
         "accelerate merge-weights",

@@ -16,7 +16,10 @@ from ftdiff.formats.torch_zip import archive, records, state, views
 from ftdiff.tensors import MappedFile, stamp
 
 #: What trainers leave beside the weights, which are no weights.
-_OTHERS = ("optimizer", "scheduler", "training_args", "rng_state", "scaler", "random_states")
+_OTHERS = (
+    *("optimizer", "scheduler", "training_args", "rng_state", "scaler", "random_states"),
+    *("zero_pp_rank_", "bf16_zero_pp_rank_", "mp_rank_"),
+)
 
 
 def read_header(path: Path) -> Header:
