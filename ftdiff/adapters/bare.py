@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters import header
@@ -14,17 +13,18 @@ from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 
 _FACTOR = re.compile(r".+\.lora_(embedding_)?[AB](\.[^.]+)??(\.weight)?")
 _FIRST = re.compile(r".+\.lora_(embedding_)?[Aa](\.[^.]+)??(\.weight)?")
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether the file holds LoRA factors as PEFT names them."""
     return any(_FACTOR.fullmatch(name) for name in lonefile.names(path))
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read factors whose scale is in the file's header, or in a configuration beside it.
 
     Raises
@@ -40,7 +40,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     return replace(tuned, notes=(*tuned.notes, *notes))
 
 
-def configured(file: Path, opened: Checkpoint) -> tuple[dict[str, Any], tuple[Note, ...]]:
+def configured(file: Place, opened: Checkpoint) -> tuple[dict[str, Any], tuple[Note, ...]]:
     """Return a LoRA configuration, the one beside the file or the α in its header, and notes.
 
     Raises

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from ftdiff.adapters.identity import Identity
 from ftdiff.adapters.peft import folder as peft
@@ -11,9 +10,10 @@ from ftdiff.adapters.unmerged import UNMERGED
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import FORMATS, adapter_in
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 
 
-def adapter_beside(found: Identity, model: Path) -> Note:
+def adapter_beside(found: Identity, model: Place) -> Note:
     """Say that an adapter lies beside a model, and that the model is what is read."""
     held = adapter_in(found.path)
     name = held.name if held is not None else "the adapter"
@@ -41,7 +41,7 @@ def also(found: Identity, tuned: Tuned) -> Iterator[Note]:
         yield Note("adapter-config-alone", text, read=found.model.name)
 
 
-def _files(folder: Path, tuned: Tuned) -> Iterator[Note]:
+def _files(folder: Place, tuned: Tuned) -> Iterator[Note]:
     """Name the files of weights beside an adapter's."""
     read = [str(record["name"]) for record in tuned.files]
     files = [file.name for known in FORMATS.values() for file in known.files(folder)]
@@ -52,12 +52,12 @@ def _files(folder: Path, tuned: Tuned) -> Iterator[Note]:
         yield Note("beside-unread", text, read=read[0], unread=rest)
 
 
-def _below(folder: Path) -> Iterator[Note]:
+def _below(folder: Place) -> Iterator[Note]:
     """Name the adapters in folders of an adapter's: PEFT saves each but the default so."""
     names = sorted(
-        config.parent.name
-        for config in folder.glob(f"*/{peft.CONFIG}")
-        if not config.parent.name.startswith("checkpoint-")
+        one.name
+        for one in folder.folders()
+        if (one / peft.CONFIG).is_file() and not one.name.startswith("checkpoint-")
     )
     if names:
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -6,7 +6,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters import header
@@ -21,6 +20,7 @@ from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.naming.towers import same_tower
 from ftdiff.naming.translation import respelled
 from ftdiff.tensors import LazyTensor
@@ -47,7 +47,7 @@ _PROCESSOR = re.compile(r"\.to_(q|k|v|out)_lora\.")
 _CLIP = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether the file's names are modules of a diffusion pipeline with parts of an adapter."""
     if METADATA in lonefile.metadata(path):
         return True
@@ -57,7 +57,7 @@ def recognises(path: Path) -> bool:
     return any(any(respelled(f"{module}.weight")) for module in paths.values())
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read the header, the alphas or the metadata, and find every module in the base.
 
     Raises
@@ -85,7 +85,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
 
 
 def _scaled(
-    file: Path, opened: Checkpoint, modules: Modules
+    file: Place, opened: Checkpoint, modules: Modules
 ) -> tuple[Callable[[str], Mapping[str, Any]], header.Told | None, tuple[Note, ...]]:
     """Return the configuration of modules that have no α of their own, as for names of PEFT's.
 
@@ -159,7 +159,7 @@ def _component(path: str) -> str:
     return word if word in _COMPONENTS else ""
 
 
-def _configs(metadata: Mapping[str, str], file: Path) -> Mapping[str, Mapping[str, Any]]:
+def _configs(metadata: Mapping[str, str], file: Place) -> Mapping[str, Mapping[str, Any]]:
     """Return the configurations in the metadata, by component."""
     configs: dict[str, dict[str, Any]] = defaultdict(dict)
     if METADATA not in metadata:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 from ftdiff.adapters import bare, diffusers, kohya, mlx, torchtune, unknown, xlabs
@@ -10,16 +9,17 @@ from ftdiff.adapters import llama_cpp as gguf
 from ftdiff.adapters.peft import folder as peft_folder
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
+from ftdiff.formats.place import Place
 from ftdiff.registry import Registry
 
 
 class AdapterFiles(Protocol):
     """What a module that reads one tool's adapter files defines."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognises(self, path: Place) -> bool:
         """Say whether `path` is of this family, from names and small files alone."""
 
-    def open_(self, path: Path, base: Checkpoint | None) -> Tuned:
+    def open_(self, path: Place, base: Checkpoint | None) -> Tuned:
         """Read the headers and resolve every number that decides the change."""
 
 

@@ -11,12 +11,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters.family import ORIGIN
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 
 #: Where diffusers keeps the LoRA configuration of every component, as JSON.
 METADATA = "lora_adapter_metadata"
@@ -92,7 +92,7 @@ def of_scripts(metadata: Mapping[str, str]) -> Told | None:
     return Told(alpha, _OF_SCRIPTS[0], rank=_number(metadata.get(_OF_SCRIPTS[1], "")))
 
 
-def beside(file: Path) -> dict[str, Any]:
+def beside(file: Place) -> dict[str, Any]:
     """Return the LoRA configuration that lies beside a file; {} where there is none.
 
     Raises

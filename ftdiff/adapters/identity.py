@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from ftdiff.adapters import single_file, unmerged
 from ftdiff.adapters.families import ADAPTERS, AdapterFiles
 from ftdiff.adapters.peft import folder as peft
-from ftdiff.errors import BadFile
 from ftdiff.formats import adapter_in, model_in
+from ftdiff.formats.place import Place, find
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Identity:
         Who reads the adapter that lies there; None where there is none.
     """
 
-    path: Path
-    model: Path | None = None
+    path: Place
+    model: Place | None = None
     adapter: AdapterFiles | None = None
 
     @property
@@ -37,7 +36,7 @@ class Identity:
         return self.model is not None and self.adapter is not None
 
 
-def identify(path: str | os.PathLike[str]) -> Identity:
+def identify(path: str | os.PathLike[str] | Place) -> Identity:
     """Say what a path is, from names and small files alone.
 
     A folder with the weights of a whole model is that model's, whatever else lies in it; an adapter
@@ -49,11 +48,7 @@ def identify(path: str | os.PathLike[str]) -> Identity:
     BadFile
         There is nothing, or the path is empty.
     """
-    place = Path(path)
-    if not os.fspath(path):  # an unset variable of the shell, not this folder
-        raise BadFile("'': an empty path; this folder is called .")
-    if not place.exists():
-        raise BadFile(f"{place}: no such file or folder")
+    place = find(path)
     model = model_in(place) if place.is_dir() else None
     if not peft.recognises(place) and unmerged.holds(single_file.names(place)):
         return Identity(place, model or single_file.find(place))
@@ -64,6 +59,6 @@ def identify(path: str | os.PathLike[str]) -> Identity:
     return Identity(place, model, family)
 
 
-def _has_adapter(folder: Path) -> bool:
+def _has_adapter(folder: Place) -> bool:
     """Say whether an adapter's weights lie in a folder: its configuration alone is no adapter."""
     return adapter_in(folder) is not None or (folder / peft.PICKLE).is_file()

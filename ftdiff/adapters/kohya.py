@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters import header
@@ -15,6 +14,7 @@ from ftdiff.adapters.lycoris.suffixes import split
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 
 _TOLD = {
     "ss_network_module": "trained with {}",
@@ -24,13 +24,13 @@ _TOLD = {
 }
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether the file's names are flattened modules with parts of an adapter."""
     prefixes = tuple(TOWERS)
     return any(name.startswith(prefixes) and split(name) for name in lonefile.names(path))
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read the header and the alphas, and find every module among the base's own names.
 
     Raises

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import Checkpoint, gguf
 from ftdiff.formats.gguf_model import KEPT, REORDERED
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.tensors import DTYPES, Halved, LazyTensor
 
 _PARTS = (".lora_a", ".lora_b")
@@ -40,9 +40,9 @@ class TokenProduct:
         return LowRank(matrix(self.A), np.ascontiguousarray(matrix(self.B).T), self.scaling)
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether the file is an adapter by its own word; models are checkpoints."""
-    if path.suffix != ".gguf" or not path.is_file():
+    if not path.name.endswith(".gguf") or not path.is_file():
         return False
     try:
         return gguf.read_header(path).fields.get("general.type") == "adapter"
@@ -50,7 +50,7 @@ def recognises(path: Path) -> bool:
         return False
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read the header, and find every module in the base through llama.cpp's own table of names.
 
     Raises

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ftdiff.deltas.recipes.added import matrix
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.place import Place
 from ftdiff.tensors import LazyTensor, numel
 
 CONFIG = "adapter_config.json"
@@ -58,19 +58,19 @@ class Transposed:
         return LowRank(np.ascontiguousarray(B.T), np.ascontiguousarray(A.T), self.scaling)
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether `path` is a folder of MLX-LM's, or the weights file in one."""
     weights = find(path, _WEIGHTS)
     return weights is not None and find(weights.parent, peft.WEIGHTS) is None and _ours(weights)
 
 
-def _ours(weights: Path) -> bool:
-    return weights.with_name(CONFIG).is_file() or any(
+def _ours(weights: Place) -> bool:
+    return (weights.parent / CONFIG).is_file() or any(
         name.endswith((".lora_a", ".lora_b")) for name in lonefile.names(weights)
     )
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read the configuration and the header, and resolve every module's change.
 
     Raises
@@ -78,7 +78,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     BadFile, BadAdapter
         A file lies, or the configuration has no scale.
     """
-    folder = path if path.is_dir() else path.parent
+    folder = path.home
     config = read_json(folder / CONFIG)
     weights = find(path, _WEIGHTS)
     assert weights is not None
@@ -117,7 +117,7 @@ def _sorted(
     return modules, plain
 
 
-def _scale(config: Mapping[str, Any], folder: Path) -> float:
+def _scale(config: Mapping[str, Any], folder: Place) -> float:
     parameters = config.get("lora_parameters", config)
     scale = parameters.get("scale") if isinstance(parameters, Mapping) else None
     if not isinstance(scale, int | float) or isinstance(scale, bool) or not isfinite(scale):

@@ -15,10 +15,11 @@ from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import BadCall, FtdiffError, Mismatch, one_line
 from ftdiff.formats import Checkpoint, open_checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.formats.ties import with_tied_names
 from ftdiff.tensors import LazyTensor, numel
 
-Source: TypeAlias = str | os.PathLike[str] | Tuned | Checkpoint | Mapping[str, Any] | Any
+Source: TypeAlias = str | os.PathLike[str] | Place | Tuned | Checkpoint | Mapping[str, Any] | Any
 #: Entries that are read of a tensor to see whether it is another's.
 _ENTRIES = 1024
 _NO_PARENT = "it cannot be a parent or a base"
@@ -44,7 +45,7 @@ def open_tuned(source: Source, base: Checkpoint | None = None) -> Tuned:
     """
     if isinstance(source, Tuned):
         return source
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike | Place):
         return settled(_whole(open_checkpoint(source), base))
     found = identify(source)
     if found.adapter is None:
@@ -67,7 +68,7 @@ def open_adapter(source: Source, base: Checkpoint | None = None) -> Tuned:
         As in `open_tuned`.
     """
     tuned = None
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, str | os.PathLike | Place):
         found = identify(source)
         tuned = _adapter(found, base) if found.adapter is not None else None
     tuned = tuned or open_tuned(source, base)
@@ -86,7 +87,7 @@ def open_model(source: Source, base: Checkpoint | None = None) -> Checkpoint:
     BadFile
         It is not what it claims to be.
     """
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike | Place):
         tuned = open_tuned(source, base)
         if tuned.kind != "full":
             raise BadCall(
@@ -113,7 +114,7 @@ def open_base(source: Source | None) -> Checkpoint | None:
     """
     if source is None or (isinstance(source, str) and source == "-"):
         return None
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike | Place):
         return open_checkpoint(source)
     found = identify(source)
     if found.model is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters import single_file as lonefile
@@ -17,6 +16,7 @@ from ftdiff.adapters.rotary_rows import heads
 from ftdiff.deltas.recipes import Added, Product, Rebuilt, Tuned, Unreadable
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.tensors import Halved, LazyTensor, numel
 
 _KEY = re.compile(r"(?P<path>.+)\.(?P<part>lora_a|lora_b|magnitude)(?P<param>\.weight)?")
@@ -37,13 +37,13 @@ _REORDERED = ("llama", "mistral")
 _KEPT = ("qwen2", "qwen3", "phi3")
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether the file holds factors as torchtune names them."""
     keys = (_KEY.fullmatch(name) for name in lonefile.names(path))
     return any(key is not None and key["param"] for key in keys)
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read factors whose scale is in the file's header, or in a configuration beside it.
 
     Raises

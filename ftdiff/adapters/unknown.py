@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from ftdiff.adapters import single_file
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 
 #: The code of a note on such a file; its data are the number of `tensors`.
 UNKNOWN_KIND = "unknown-adapter"
@@ -42,14 +42,14 @@ _WORDS = re.compile(r"[.:/]")
 _NUMBERED = re.compile(r"[^.]+:\d+:(up|down)")
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether most of the file's tensors are parts of an adapter."""
     shapes = single_file.shapes(path)
     most = bool(shapes) and 2 * len(parts(shapes)) > len(shapes)
     return most or not shapes.keys().isdisjoint(_MARKERS)
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Name every tensor: none is read.
 
     Raises

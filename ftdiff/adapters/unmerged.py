@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters.account import by_key, with_parts
@@ -22,6 +21,7 @@ from ftdiff.errors import BadAdapter
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import again
 from ftdiff.tensors import LazyTensor
 
 #: The code of a note on such a file; its data are the `modules`, and whether their scale is known.
@@ -187,9 +187,9 @@ def _several(adapters: Counter[str]) -> tuple[Note, ...]:
 
 
 def _configuration(opened: Checkpoint) -> dict[str, Any]:
-    place = Path(opened.source)
-    file = (place if place.is_dir() else place.parent) / peft.CONFIG
-    if not opened.files or not file.is_file():
+    place = again(opened.source) if opened.files else None
+    file = None if place is None else place.home / peft.CONFIG
+    if file is None or not file.is_file():
         return {}
     config = read_json(file)
     if config.get("peft_type") != "LORA":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 from ftdiff.adapters import single_file
 from ftdiff.adapters.assembly import Assembly, group
@@ -19,6 +18,7 @@ from ftdiff.adapters.lycoris import module as lycoris
 from ftdiff.deltas.recipes import Recipe, Tuned, Unreadable
 from ftdiff.formats import Checkpoint, open_stored
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.tensors.arranged import Rows
 
 _KEY = re.compile(
@@ -38,12 +38,12 @@ _FUSED = "linear1"
 _FIRST = ("to_q", "to_k", "to_v")
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether the file's names are processors of Flux's blocks."""
     return any(_KEY.fullmatch(name) for name in single_file.names(path))
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read the factors onto Flux's own modules, scaled by 1 as their loaders do.
 
     Raises

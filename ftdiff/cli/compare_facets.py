@@ -77,8 +77,9 @@ def names(paths: Sequence[str]) -> list[str]:
 def _plain(part: str) -> str:
     """Return what is left of a path's part in letters that every file system takes."""
     from ftdiff.formats import format_of
+    from ftdiff.formats.place import here
 
-    known = format_of(Path(part))
+    known = format_of(here(part))
     stem = part if known is None else part.removesuffix(known.suffix)
     kept = re.sub(r"[^\w.-]+", "_", stem).strip("._")
     return kept[:60] or "tuned"

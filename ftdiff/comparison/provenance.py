@@ -10,17 +10,20 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ftdiff.adapters import account
 from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
+from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place, again
 from ftdiff.formats.ties import says_tied
+from ftdiff.tensors import Source
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
@@ -28,6 +31,8 @@ _OF_ADAPTER = (
 )
 #: Pages of a file that its digest is taken of, and the bytes of one.
 _PAGES, _PAGE = 64, 4096
+#: Bytes that are read at a time of a file that is read whole.
+_RUN = 1 << 20
 
 
 def made_of(
@@ -179,35 +184,48 @@ def created() -> str:
 
 
 def _source(opened: Checkpoint | Tuned, *, hash: bool) -> dict[str, Any]:
-    files = [_file(opened.source, file, hash=hash) for file in opened.files]
+    place = again(opened.source) if opened.files else None
+    home = None if place is None else place.home
+    files = [_file(home, file, hash=hash) for file in opened.files]
     return {"source": opened.source, "files": files}
 
 
-def _file(source: str, file: Mapping[str, Any], *, hash: bool) -> dict[str, Any]:
+def _file(home: Place | None, file: Mapping[str, Any], *, hash: bool) -> dict[str, Any]:
     """Return what names a file; digests that could not be taken are missing."""
-    place = Path(source)
-    path = (place if place.is_dir() else place.parent) / str(file["name"])
-    record = {"path": str(path), "bytes": file["bytes"]}
-    record |= {"header_sha256": file["header_sha256"]} if "header_sha256" in file else {}
-    try:
-        with path.open("rb") as opened:
-            record["pages_sha256"] = _of_pages(opened, int(file["bytes"]))
+    if home is None:  # it was read, and has gone since
+        return {"path": str(file["name"]), **_told(file)}
+    path = home / str(file["name"])
+    record = {"path": str(path), **_told(file)}
+    with suppress(BadFile):
+        source = path.source()
+        version = getattr(source, "version", None)
+        if version is None:
+            record["pages_sha256"] = _digest(source, _pages(source.size))
             if hash:
-                opened.seek(0)
-                record["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:  # it was read, and has gone since
-        pass
+                record["sha256"] = _digest(source, range(0, source.size, _RUN), _RUN)
+        elif version.startswith("sha256:"):  # the hub has taken it; nothing is fetched for it
+            record["sha256"] = version.removeprefix("sha256:")
+        elif version:
+            record["version"] = version
     return record
 
 
-def _of_pages(file: BinaryIO, size: int) -> str:
-    """Return the digest of pages that are spread evenly; of a file that has no more, of all."""
+def _told(file: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: file[name] for name in ("bytes", "header_sha256") if name in file}
+
+
+def _pages(size: int) -> Sequence[int]:
+    """Return where pages begin that are spread evenly; of a file that has no more, all."""
     if size <= _PAGES * _PAGE:
-        return hashlib.sha256(file.read()).hexdigest()
+        return range(0, size, _PAGE)
+    return [i * (size - _PAGE) // (_PAGES - 1) for i in range(_PAGES)]
+
+
+def _digest(source: Source, starts: Iterable[int], run: int = _PAGE) -> str:
     digest = hashlib.sha256()
-    for i in range(_PAGES):
-        file.seek(i * (size - _PAGE) // (_PAGES - 1))
-        digest.update(file.read(_PAGE))
+    for start in starts:
+        with source.lend(start, min(start + run, source.size)) as lent:
+            digest.update(lent)
     return digest.hexdigest()
 
 

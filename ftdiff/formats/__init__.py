@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
-from ftdiff.formats import dcp, gguf_model, memory, safetensors, torch_zip
+from ftdiff.formats import dcp, gguf_model, memory, place, safetensors, torch_zip
 from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.container import ADAPTERS_ARE_CALLED, Format, Header
+from ftdiff.formats.place import Place
 from ftdiff.formats.quantised import Broken, Quantised, dequantising
 from ftdiff.formats.unread import why_unread
 from ftdiff.registry import Registry
@@ -47,12 +47,12 @@ FORMATS: Registry[Format] = Registry(
 )
 
 
-def format_of(path: Path) -> Format | None:
+def format_of(path: Place) -> Format | None:
     """Return the format of a file, by its name; None for one that holds no weights."""
     return next((known for known in FORMATS.values() if known.stem(path) is not None), None)
 
 
-def find(path: Path, stem: str) -> Path | None:
+def find(path: Place, stem: str) -> Place | None:
     """Return the file of that name, whatever its suffix: `path` itself, or the one in that folder.
 
     None where there is none: of `stem` "adapter_model", adapter_model.safetensors would be one.
@@ -64,24 +64,24 @@ def find(path: Path, stem: str) -> Path | None:
     return next((file for file in named if file.is_file()), None)
 
 
-def model_in(folder: Path) -> Path | None:
+def model_in(folder: Place) -> Place | None:
     """Return the file, the index, or the first shard of a whole model's weights in a folder."""
     return next(filter(None, (known.model_in(folder) for known in FORMATS.values())), None)
 
 
-def adapter_in(folder: Path) -> Path | None:
+def adapter_in(folder: Place) -> Place | None:
     """Return the file of an adapter's weights in a folder, by the names that tools give it."""
     return next(filter(None, (find(folder, stem) for stem in ADAPTERS_ARE_CALLED)), None)
 
 
-def lone_file(folder: Path) -> Path | None:
+def lone_file(folder: Place) -> Place | None:
     """Return the only file of weights in a folder; None where there is none, or several."""
     files = next(filter(None, (known.files(folder) for known in FORMATS.values())), [])
     return files[0] if len(files) == 1 else None
 
 
 def open_checkpoint(
-    source: str | os.PathLike[str] | Checkpoint | Mapping[str, Any] | Any,
+    source: str | os.PathLike[str] | Place | Checkpoint | Mapping[str, Any] | Any,
 ) -> Checkpoint:
     """Open a checkpoint: headers only, no weight is read.
 
@@ -90,8 +90,9 @@ def open_checkpoint(
     Parameters
     ----------
     source
-        A file, a model folder, or what is in memory already: a torch module, a state dict (of
-        torch tensors or NumPy arrays), a `Checkpoint`.
+        A file or a model folder, here, on the hub ("org/name", "hf://org/name@revision") or at an
+        address; or what is in memory already: a torch module, a state dict (of torch tensors or
+        NumPy arrays), a `Checkpoint`.
 
     Raises
     ------
@@ -106,14 +107,12 @@ def open_checkpoint(
     """
     if isinstance(source, Checkpoint):
         return source
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike | Place):
         return dequantising(memory.open_(source))
-    if not os.fspath(source):  # an unset variable of the shell, not this folder
-        raise BadFile("'': an empty path; this folder is called .")
-    return dequantising(open_stored(Path(source)))
+    return dequantising(open_stored(place.find(source)))
 
 
-def open_stored(path: Path) -> Checkpoint:
+def open_stored(path: Place) -> Checkpoint:
     """Open a file or a folder with every tensor as it is stored, quantised ones too.
 
     Raises

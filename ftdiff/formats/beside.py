@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile, one_line
-from ftdiff.formats import lone_file
+from ftdiff.formats import lone_file, place
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.place import Place
 
 #: Endings of files that hold code, and of those that are pickles or may be.
 CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
@@ -55,7 +55,7 @@ class SideFiles:
         By file, why it could not be read.
     """
 
-    folder: Path | None = None
+    folder: Place | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
     twice: bool = False
@@ -80,7 +80,8 @@ def side_files(source: str | os.PathLike[str]) -> SideFiles:
         A model's or an adapter's folder; of a file in one, the folder, if that has a
         configuration or no other weights: what lies in a folder of many models is none of its.
     """
-    folder = _folder(Path(source))
+    at = place.again(os.fspath(source))
+    folder = None if at is None else _folder(at)
     if folder is None:
         return SideFiles()
     names = _names(folder)
@@ -106,34 +107,18 @@ def shown(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _folder(path: Path) -> Path | None:
-    try:
-        if path.is_dir():
-            return path
-        marked = any((path.parent / mark).is_file() for mark in _MARKS)
-        held = path.is_file() and (marked or lone_file(path.parent) == path)
-    except (OSError, ValueError):
-        return None
-    return path.parent if held else None
+def _folder(path: Place) -> Place | None:
+    if path.is_dir():
+        return path
+    marked = any((path.parent / mark).is_file() for mark in _MARKS)
+    return path.parent if marked or lone_file(path.parent) == path else None
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Place) -> list[str]:
     """Return the names of files, links to files included; never those of sub-folders."""
-    try:
-        with os.scandir(folder) as entries:
-            endings = (*CODE, *PICKLES, ".xml")
-            few = (one for one in islice(entries, _MOST) if one.name.lower().endswith(endings))
-            names = [shown(entry.name) for entry in few if _is_file(entry)]
-    except OSError:
-        return []
-    return sorted(names)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link that leads nowhere, or round in a circle
-        return False
+    endings = (*CODE, *PICKLES, ".xml")
+    few = (file.name for file in islice(folder.files(), _MOST))
+    return [shown(name) for name in few if name.lower().endswith(endings)]
 
 
 def _is_pickle(name: str, names: list[str]) -> bool:
@@ -141,10 +126,10 @@ def _is_pickle(name: str, names: list[str]) -> bool:
     return f"{dot}{ending.lower()}" in PICKLES and f"{stem}.xml" not in names  # OpenVINO's is none
 
 
-def _settings(path: Path, unread: dict[str, str]) -> Mapping[str, Any] | None:
+def _settings(path: Place, unread: dict[str, str]) -> Mapping[str, Any] | None:
     try:
         return read_json(path, halves=True, largest=_LARGEST) if path.is_file() else None
-    except (BadFile, OSError) as error:
+    except BadFile as error:
         unread[path.name] = one_line(shown(str(error)), 300)
         return None
 
@@ -161,7 +146,7 @@ def _remote(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _templates(
-    folder: Path, settings: Mapping[str, Mapping[str, Any]], unread: dict[str, str]
+    folder: Place, settings: Mapping[str, Mapping[str, Any]], unread: dict[str, str]
 ) -> tuple[dict[str, str], bool]:
     """Return the templates, and whether two files differ on the default: a file of its own wins."""
     told = settings.get("tokenizer_config.json", {}).get("chat_template")
@@ -185,23 +170,19 @@ def _named(told: Any) -> dict[str, str]:
     return {n: _trimmed(t) for n, t in pairs if isinstance(n, str) and isinstance(t, str)}
 
 
-def _template_files(folder: Path) -> Iterator[tuple[str, Path]]:
+def _template_files(folder: Place) -> Iterator[tuple[str, Place]]:
     yield "default", folder / "chat_template.jinja"
-    try:
-        more = sorted(islice((folder / "additional_chat_templates").glob("*.jinja"), 64))
-    except OSError:
-        return
-    yield from ((shown(path.stem), path) for path in more)
+    more = folder / "additional_chat_templates"
+    files = more.files(".jinja")[:_MOST_TEMPLATES] if more.is_dir() else []
+    yield from ((shown(path.name.removesuffix(".jinja")), path) for path in files)
 
 
-def _text(path: Path, unread: dict[str, str]) -> str | None:
+def _text(path: Place, unread: dict[str, str]) -> str | None:
     try:
         if not path.is_file():
             return None
-        if path.stat().st_size > _LARGEST_TEMPLATE:
-            raise BadFile(f"{path}: too large for a template")
-        return _trimmed(path.read_bytes().decode("utf-8", "replace"))
-    except (BadFile, OSError) as error:
+        return _trimmed(path.read(_LARGEST_TEMPLATE).decode("utf-8", "replace"))
+    except BadFile as error:
         unread[shown(path.name)] = one_line(shown(str(error)), 300)
         return None
 

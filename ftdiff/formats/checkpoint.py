@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
+from ftdiff.formats.place import Place
 from ftdiff.formats.pointers import refuse_pointer
-from ftdiff.tensors import LazyTensor, stamp
+from ftdiff.tensors import LazyTensor
 
 _LARGEST_JSON = 64 << 20
 
@@ -69,7 +69,7 @@ def _decoded(raw: bytes) -> str:
     return raw.decode(json.detect_encoding(raw))
 
 
-def read_json(path: Path, *, halves: bool = False, largest: int = _LARGEST_JSON) -> dict[str, Any]:
+def read_json(path: Place, *, halves: bool = False, largest: int = _LARGEST_JSON) -> dict[str, Any]:
     """Read a JSON object from a small file: of at most `largest` bytes.
 
     With `halves`, texts may hold half a character, as a tokenizer's do; whoever asks shows them.
@@ -80,22 +80,17 @@ def read_json(path: Path, *, halves: bool = False, largest: int = _LARGEST_JSON)
         The file is too large, not JSON, or not an object.
     """
     try:
-        size = stamp(path)[2]
-        if size > largest:
-            raise BadFile(f"{path}: {size} bytes is too large for a configuration")
-        text = _decoded(path.read_bytes())
+        text = _decoded(path.read(largest))
         found = json.loads(text) if halves else parse_json(text)
     except (ValueError, RecursionError) as error:
         refuse_pointer(path)
         raise BadFile(f"{path}: not valid JSON ({type(error).__name__}: {error})") from error
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
     if not isinstance(found, dict):
         raise BadFile(f"{path}: expected a JSON object, found {type(found).__name__}")
     return found
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Place) -> dict[str, Any]:
     """Return `config.json` of a model folder, or nothing where there is none."""
     path = folder / "config.json"
     return read_json(path) if path.is_file() else {}

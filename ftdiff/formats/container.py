@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import Checkpoint, read_config, read_json
 from ftdiff.formats.copies import averages
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.tensors import LazyTensor
 
 #: How PEFT calls an adapter's weights, before the suffix.
@@ -22,6 +23,10 @@ ADAPTER = "adapter_model"
 #: How PEFT and MLX-LM do.
 ADAPTERS_ARE_CALLED = (ADAPTER, "adapters")
 _INDEX = ".index.json"
+#: What no name of a file has.
+_SEPARATES = frozenset("/\\\0")
+#: Headers of remote files that are asked for together.
+_AT_A_TIME = 16
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 
 
@@ -72,22 +77,22 @@ class Format:
 
     name: str
     suffix: str
-    read_header: Callable[[Path], Header]
+    read_header: Callable[[Place], Header]
     models: tuple[str, ...] = ("model", "diffusion_pytorch_model", "consolidated")
     others: tuple[str, ...] = ()
     weights: Callable[[str], bool] = bool
 
-    def stem(self, path: Path) -> str | None:
+    def stem(self, path: Place) -> str | None:
         """Return a file's name without the suffix; None for a file of another format."""
         name = path.name
         found = next((s for s in (*self.others, self.suffix) if name.endswith(s)), None)
         return None if found is None else name.removesuffix(found)
 
-    def holds_model(self, path: Path) -> bool:
+    def holds_model(self, path: Place) -> bool:
         """Say whether a file is called as the weights of a whole model are."""
         return self.stem(path) in self.models
 
-    def model_in(self, folder: Path) -> Path | None:
+    def model_in(self, folder: Place) -> Place | None:
         """Return the file, the index or the first shard of a whole model's weights in a folder."""
         for stem in self.models:
             for ending in (self.suffix, f"{self.suffix}{_INDEX}"):
@@ -98,19 +103,19 @@ class Format:
             (file for shard, file in shards if shard and shard["stem"] in self.models), None
         )
 
-    def files(self, folder: Path) -> list[Path]:
+    def files(self, folder: Place) -> list[Place]:
         """Return the files of this format in a folder (never its sub-folders), sorted by name."""
-        found = (file for end in (self.suffix, *self.others) for file in folder.glob(f"*{end}"))
-        return sorted(file for file in found if self.weights(self.stem(file) or ""))
+        found = folder.files(self.suffix, *self.others)
+        return [file for file in found if self.weights(self.stem(file) or "")]
 
-    def recognises(self, path: Path) -> bool:
+    def recognises(self, path: Place) -> bool:
         """Say whether `path` is a file, an index of shards, or a folder with either."""
         if path.is_dir():
-            return bool(self.files(path)) or any(path.glob(f"*{self.suffix}{_INDEX}"))
+            return bool(self.files(path) or path.files(f"{self.suffix}{_INDEX}"))
         stem = self.stem(path)
         return path.name.endswith(f"{self.suffix}{_INDEX}") or bool(stem and self.weights(stem))
 
-    def open_(self, path: Path) -> Checkpoint:
+    def open_(self, path: Place) -> Checkpoint:
         """Open a file, an index or a folder (never its sub-folders); no tensor is read.
 
         Raises
@@ -125,7 +130,7 @@ class Format:
             return self._open_index(path, str(path), config)
         return self._open_files([path], str(path), config)
 
-    def _open_folder(self, folder: Path) -> Checkpoint:
+    def _open_folder(self, folder: Place) -> Checkpoint:
         config = read_config(folder)
         for stem in (*self.models, ADAPTER):
             single = folder / f"{stem}{self.suffix}"
@@ -155,9 +160,9 @@ class Format:
 
     def _beside(
         self,
-        folder: Path,
-        read: Path,
-        index: Path | None,
+        folder: Place,
+        read: Place,
+        index: Place | None,
         opened: Iterable[Mapping[str, Any]] = (),
     ) -> Iterator[Note]:
         """Name what else of this format lies in a folder, and is not read."""
@@ -176,12 +181,12 @@ class Format:
             text = f"{shown} beside {read.name}: not read, and may hold other weights"
             yield Note("beside-unread", text, read=read.name, unread=rest)
 
-    def _open_index(self, index: Path, source: str, config: dict[str, Any]) -> Checkpoint:
+    def _open_index(self, index: Place, source: str, config: dict[str, Any]) -> Checkpoint:
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise BadFile(f"{index}: no weight_map")
         for shard in weight_map.values():
-            named = isinstance(shard, str) and shard == Path(shard).name and "\0" not in shard
+            named = isinstance(shard, str) and _SEPARATES.isdisjoint(shard)
             if not named or shard in ("", ".", ".."):
                 raise BadFile(f"{index}: {shard!r} is not the name of a file beside it")
         files = [index.parent / shard for shard in sorted(set(weight_map.values()))]
@@ -193,7 +198,7 @@ class Format:
 
     def _open_files(
         self,
-        files: Iterable[Path],
+        files: Iterable[Place],
         source: str,
         config: dict[str, Any],
         notes: tuple[str, ...] = (),
@@ -204,8 +209,7 @@ class Format:
         records: list[Mapping[str, Any]] = []
         metadata: dict[str, str] = {}
         unindexed = 0
-        for file in files:
-            header = self.read_header(file)
+        for file, header in _headers(self.read_header, [*files]):
             records.append(header.record)
             metadata.update(header.metadata)
             notes = (*notes, *header.notes)
@@ -223,6 +227,15 @@ class Format:
             notes = (*notes, Note("unindexed", text, tensors=unindexed))
         notes = (*notes, *averages(tensors))
         return Checkpoint(tensors, source, self.name, config, tuple(records), metadata, notes)
+
+
+def _headers(read: Callable[[Place], Header], files: list[Place]) -> Iterator[tuple[Place, Header]]:
+    """Read the header of each file; of remote ones several at a time."""
+    if len(files) < 2 or files[0].folder.is_local:
+        yield from ((file, read(file)) for file in files)
+        return
+    with ThreadPoolExecutor(_AT_A_TIME) as threads:
+        yield from zip(files, threads.map(read, files), strict=True)
 
 
 def _missing_shards(shards: list[re.Match[str]]) -> list[str]:

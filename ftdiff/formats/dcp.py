@@ -12,7 +12,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -22,8 +21,9 @@ from ftdiff.formats import pickles
 from ftdiff.formats.checkpoint import Checkpoint, read_config
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.pickles import Constant, Function, Globals, Kind, Record, Refused
+from ftdiff.formats.place import Place
 from ftdiff.formats.torch_zip import archive, records, state, views
-from ftdiff.tensors import LazyTensor, MappedFile, Piece, Pieces, numel, stamp
+from ftdiff.tensors import LazyTensor, Piece, Pieces, Source, numel
 
 METADATA = ".metadata"
 _HERE = "torch.distributed.checkpoint"
@@ -52,21 +52,21 @@ _KNOWN: Globals = {
 class _Format(Format):
     """A format of folders, whose files are nothing without the folder's metadata."""
 
-    def stem(self, path: Path) -> str | None:
+    def stem(self, path: Place) -> str | None:
         """None: no file of it holds whole tensors."""
         return None
 
-    def files(self, folder: Path) -> list[Path]:
+    def files(self, folder: Place) -> list[Place]:
         """Return none, for the same reason."""
         return []
 
-    def recognises(self, path: Path) -> bool:
+    def recognises(self, path: Place) -> bool:
         """Say whether a folder has the metadata and files of blocks."""
-        folder = path if path.is_dir() else path.parent
+        folder = path.home
         named = path.is_dir() or path.name == METADATA or path.name.endswith(self.suffix)
-        return named and (folder / METADATA).is_file() and any(folder.glob(f"*{self.suffix}"))
+        return named and (folder / METADATA).is_file() and bool(folder.files(self.suffix))
 
-    def open_(self, path: Path) -> Checkpoint:
+    def open_(self, path: Place) -> Checkpoint:
         """Open the folder; no tensor is read.
 
         Raises
@@ -74,18 +74,14 @@ class _Format(Format):
         BadFile
             The metadata is damaged, or a file of blocks is missing or another than it says.
         """
-        return _open(path if path.is_dir() else path.parent)
+        return _open(path.home)
 
 
-def _open(folder: Path) -> Checkpoint:
+def _open(folder: Place) -> Checkpoint:
     file = folder / METADATA
+    raw = file.read(pickles.LARGEST)
     try:
-        if stamp(file)[2] > pickles.LARGEST:
-            raise BadFile(f"{file}: too large to be the metadata of a checkpoint")
-        raw = file.read_bytes()
         held = pickles.read(raw, _KNOWN)
-    except OSError as error:
-        raise BadFile(f"{file}: {error.strerror or error}") from error
     except Refused as reason:
         raise BadFile(f"{file}: not read, since {reason}") from reason
     if not isinstance(held, Record) or held.kind != "Metadata":
@@ -102,7 +98,7 @@ def _open(folder: Path) -> Checkpoint:
 
 
 def _sets(
-    file: Path, held: Record
+    file: Place, held: Record
 ) -> tuple[dict[str, dict[str, tuple[str, Record]]], tuple[str, ...]]:
     """Return the tensors by the dict that they were in, and its parts that are no model's."""
     found: dict[str, dict[str, tuple[str, Record]]] = defaultdict(dict)
@@ -122,7 +118,7 @@ def _sets(
     return found, tuple(sorted(others))
 
 
-def _places(file: Path, held: Record) -> dict[tuple[str, tuple[int, ...]], tuple[str, int, int]]:
+def _places(file: Place, held: Record) -> dict[tuple[str, tuple[int, ...]], tuple[str, int, int]]:
     """Return file, first byte and bytes of every block, by its tensor and offsets."""
     found = {}
     told = held.get("storage_data")
@@ -135,7 +131,7 @@ def _places(file: Path, held: Record) -> dict[tuple[str, tuple[int, ...]], tuple
             raise BadFile(f"{file}: {fqn}: a block without a place")
         if place.get("transform_descriptors"):
             raise BadFile(f"{file}: {fqn}: its blocks are compressed; save it without extensions")
-        if name != Path(name).name or name in ("", ".", ".."):
+        if "/" in name or "\\" in name or "\0" in name or name in ("", ".", ".."):
             raise BadFile(f"{file}: {name!r} is not the name of a file beside it")
         found[str(fqn), offset if isinstance(offset, tuple) else ()] = name, begin, size
     return found
@@ -145,10 +141,10 @@ class _Blocks:
     """Blocks by their places; each file is opened once."""
 
     def __init__(
-        self, folder: Path, places: Mapping[tuple[str, tuple[int, ...]], tuple[str, int, int]]
+        self, folder: Place, places: Mapping[tuple[str, tuple[int, ...]], tuple[str, int, int]]
     ) -> None:
         self._folder, self._places = folder, places
-        self.sources: dict[str, MappedFile] = {}
+        self.sources: dict[str, Source] = {}
 
     def tensor(self, fqn: str, record: Record) -> LazyTensor:
         """Return a tensor that was saved in one block or in several."""
@@ -194,13 +190,12 @@ class _Blocks:
             raise BadFile(f"{source.name}: {fqn}: not a tensor")
         return views.tensor(source, opened, fqn, record)
 
-    def _source(self, name: str) -> MappedFile:
+    def _source(self, name: str) -> Source:
         if name not in self.sources:
-            path = self._folder / name
             try:
-                self.sources[name] = MappedFile(str(path), stamp(path))
-            except OSError as error:
-                raise BadFile(f"{path}: {error.strerror or error}: a machine's part") from error
+                self.sources[name] = (self._folder / name).source()
+            except BadFile as error:
+                raise BadFile(f"{error}: a machine's part") from error
         return self.sources[name]
 
 
@@ -223,7 +218,7 @@ def _covers(name: str, shape: tuple[int, ...], pieces: tuple[Piece, ...]) -> Non
         raise BadFile(f"{name}: two of its blocks overlap")
 
 
-def _no_header(path: Path) -> Header:
+def _no_header(path: Place) -> Header:
     raise BadFile(f"{path}: a part of a distributed checkpoint; name its folder")
 
 

@@ -9,16 +9,17 @@ What a model's tensors are is said by `gguf_model`; what an adapter's are, by `a
 from __future__ import annotations
 
 import hashlib
-import mmap
+import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
+from ftdiff.formats import source_file
+from ftdiff.formats.place import Place
 from ftdiff.formats.pointers import refuse_pointer
-from ftdiff.tensors import FileTensor, MappedFile, numel, stamp
+from ftdiff.tensors import FileTensor, Source, numel
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -64,7 +65,7 @@ class Header:
     record: Mapping[str, Any]
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Place) -> Header:
     """Read and check one file's header.
 
     Raises
@@ -72,25 +73,25 @@ def read_header(path: Path) -> Header:
     BadFile
         The file is truncated, of another version or byte order, or its header lies.
     """
-    try:
-        marks = stamp(path)
-        with path.open("rb") as file:
-            if marks[2] < 24 or file.read(4) != MAGIC:
-                refuse_pointer(path)
-                raise BadFile(f"{path}: not a GGUF file")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Reader(path, data).header(marks)
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
+    source = path.source()
+    with source.lend(0, min(4, source.size)) as lent:
+        begins = bytes(lent)
+    if source.size < 24 or begins != MAGIC:
+        refuse_pointer(path)
+        raise BadFile(f"{path}: not a GGUF file")
+    return _Reader(path, source).header()
 
 
 class _Reader:
     """A position in the file; every step is held against its end."""
 
-    def __init__(self, path: Path, data: mmap.mmap) -> None:
-        self.path, self.data, self.at = path, data, len(MAGIC)
+    def __init__(self, path: Place, source: Source) -> None:
+        self.path, self.source, self.at = path, source, 0
+        self._file: io.BufferedReader = source_file.opened(source)
+        self._digest = hashlib.sha256()
+        self.take(len(MAGIC))
 
-    def header(self, marks: tuple[int, int, int, int]) -> Header:
+    def header(self) -> Header:
         """Read everything up to the data."""
         version = self.number("I")
         if version not in _VERSIONS:
@@ -105,21 +106,20 @@ class _Reader:
                 raise BadFile(f"{self.path}: the key {key!r} occurs twice")
             fields[key] = self.value(self.number("I"))
         records = [self.record() for _ in range(count)]
-        digest = hashlib.sha256(self.data[: self.at]).hexdigest()
+        digest = self._digest.hexdigest()
         alignment = fields.get("general.alignment", _ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise BadFile(f"{self.path}: general.alignment is {alignment}, not a power of two")
         begin = -(-self.at // alignment) * alignment
         tensors: dict[str, FileTensor] = {}
-        source = MappedFile(str(self.path), marks)
         for name, shape, dtype, offset in records:
             size = numel(shape) * _SIZES.get(dtype, 0)
-            if begin + offset + size > len(self.data):
+            if begin + offset + size > self.source.size:
                 raise BadFile(f"{self.path}: truncated: {name!r} ends after the file does")
             if name in tensors:
                 raise BadFile(f"{self.path}: the tensor {name!r} occurs twice")
-            tensors[name] = FileTensor(source, begin + offset, shape, dtype)
-        record = {"name": self.path.name, "bytes": marks[2], "header_sha256": digest}
+            tensors[name] = FileTensor(self.source, begin + offset, shape, dtype)
+        record = {"name": self.path.name, "bytes": self.source.size, "header_sha256": digest}
         return Header(fields, tensors, record)
 
     def record(self) -> tuple[str, tuple[int, ...], str, int]:
@@ -132,21 +132,24 @@ class _Reader:
         kind, offset = self.number("I"), self.number("Q")
         return name, shape, _DTYPES.get(kind, f"{TYPE}{kind}"), offset
 
-    def number(self, code: str) -> Any:
-        """Read one number of a `struct` code."""
-        size = struct.calcsize(code)
-        raw = self.data[self.at : self.at + size]
+    def take(self, size: int) -> bytes:
+        """Read so many bytes."""
+        raw = self._file.read(size)
         if len(raw) < size:
             raise BadFile(f"{self.path}: truncated inside its header")
         self.at += size
-        return struct.unpack(f"<{code}", raw)[0]
+        self._digest.update(raw)
+        return raw
+
+    def number(self, code: str) -> Any:
+        """Read one number of a `struct` code."""
+        return struct.unpack(f"<{code}", self.take(struct.calcsize(code)))[0]
 
     def string(self) -> str:
         """Read a length and as many bytes of UTF-8."""
         length = self.number("Q")
         self.room_for(length, 1)
-        raw = self.data[self.at : self.at + length]
-        self.at += length
+        raw = self.take(length)
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -166,5 +169,5 @@ class _Reader:
 
     def room_for(self, count: int, size: int) -> None:
         """Raise where that many things cannot be in what is left of the file."""
-        if count * size > len(self.data) - self.at:
+        if count * size > self.source.size - self.at:
             raise BadFile(f"{self.path}: truncated, or its header counts more than it holds")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
 from ftdiff.formats import gguf, gguf_blocks
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.tensors import FileTensor, Halved, LazyTensor, Shifted, stored_as
 from ftdiff.tensors.arranged import Turned
 
@@ -48,7 +48,7 @@ class Facts:
     kv_heads: int
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Place) -> Header:
     """Read a model's header.
 
     Raises

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from ftdiff.errors import BadFile
+from ftdiff.formats.place import Place
 
 _BEGINS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 #: A pointer has no more bytes, says its specification.
@@ -13,7 +13,7 @@ _LARGEST = 1024
 _SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 
 
-def refuse_pointer(path: Path) -> None:
+def refuse_pointer(path: Place) -> None:
     """Raise where a file is a pointer to its bytes; what cannot be read is left to its reader.
 
     Raises
@@ -24,9 +24,10 @@ def refuse_pointer(path: Path) -> None:
     if not path.is_file():  # a pipe would be waited for
         return
     try:
-        with path.open("rb") as file:
-            text = file.read(_LARGEST)
-    except OSError:
+        source = path.source()
+        with source.lend(0, min(_LARGEST, source.size)) as lent:
+            text = bytes(lent)
+    except BadFile:
         return
     if not text.startswith(_BEGINS):
         return

@@ -7,19 +7,19 @@ bytes. Everything in the header is held against the size of the file before anyt
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any, TypeGuard
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.checkpoint import parse_json
 from ftdiff.formats.container import Format, Header
+from ftdiff.formats.place import Place
 from ftdiff.formats.pointers import refuse_pointer
-from ftdiff.tensors import DTYPES, FileTensor, MappedFile, numel, stamp
+from ftdiff.tensors import DTYPES, FileTensor, numel
 
 _LARGEST_HEADER = 100_000_000  # the limit of the reference reader
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Place) -> Header:
     """Read and check one file's header; `__metadata__` is the file's own.
 
     Raises
@@ -27,39 +27,36 @@ def read_header(path: Path) -> Header:
     BadFile
         The file is truncated, or its header is not what the format allows.
     """
-    try:
-        marks = stamp(path)
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            room = marks[2] - 8
-            if room < 2:
-                raise BadFile(f"{path}: {marks[2]} bytes are too few for a safetensors file")
-            if length > min(_LARGEST_HEADER, room):
-                refuse_pointer(path)
-                raise BadFile(
-                    f"{path}: the header says it is {length} bytes long, and the file has {room}: "
-                    "truncated, or not safetensors"
-                )
-            raw = file.read(length)
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
+    source = path.source()
+    room = source.size - 8
+    if room < 2:
+        raise BadFile(f"{path}: {source.size} bytes are too few for a safetensors file")
+    with source.lend(0, 8) as lent:
+        length = int.from_bytes(lent, "little")
+    if length > min(_LARGEST_HEADER, room):
+        refuse_pointer(path)
+        raise BadFile(
+            f"{path}: the header says it is {length} bytes long, and the file has {room}: "
+            "truncated, or not safetensors"
+        )
+    with source.lend(8, 8 + length) as lent:
+        raw = bytes(lent)
     header = _parse(path, raw)
     metadata = _metadata(path, header.pop("__metadata__", {}))
     begin = 8 + length
     spans: list[tuple[int, int, str]] = []
     tensors = {}
-    source = MappedFile(str(path), marks)
     for name, entry in header.items():
         shape, dtype, start, stop = _entry(path, name, entry)
         spans.append((start, stop, name))
         tensors[name] = FileTensor(source, begin + start, shape, dtype)
-    _check_spans(path, spans, marks[2] - begin)
+    _check_spans(path, spans, source.size - begin)
     digest = hashlib.sha256(raw).hexdigest()
-    record = {"name": path.name, "bytes": marks[2], "header_sha256": digest}
+    record = {"name": path.name, "bytes": source.size, "header_sha256": digest}
     return Header(tensors, record, metadata)
 
 
-def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+def _parse(path: Place, raw: bytes) -> dict[str, Any]:
     try:
         header = parse_json(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
@@ -76,7 +73,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _metadata(path: Path, found: Any) -> dict[str, str]:
+def _metadata(path: Place, found: Any) -> dict[str, str]:
     if found is None:  # MLX writes null where there is none
         return {}
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
@@ -84,7 +81,7 @@ def _metadata(path: Path, found: Any) -> dict[str, str]:
     return found
 
 
-def _entry(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], str, int, int]:
+def _entry(path: Place, name: str, entry: Any) -> tuple[tuple[int, ...], str, int, int]:
     def whole(values: Any) -> TypeGuard[list[int]]:
         return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
 
@@ -105,7 +102,7 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[tuple[int, ...], str, int
     return tuple(shape), dtype, start, stop
 
 
-def _check_spans(path: Path, spans: list[tuple[int, int, str]], room: int) -> None:
+def _check_spans(path: Place, spans: list[tuple[int, int, str]], room: int) -> None:
     end = 0
     for start, stop, name in sorted(spans):
         if stop < start or start != end:

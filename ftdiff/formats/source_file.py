@@ -7,7 +7,7 @@ from typing import Any
 
 from ftdiff.tensors import Source
 
-_BUFFER = 64 << 10
+_BUFFER = 256 << 10
 
 
 class _Part(io.RawIOBase):

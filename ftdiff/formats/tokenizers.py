@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadFile
+from ftdiff.formats import place
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.place import Place
 
 #: No vocabulary has more; what claims to is not read into a list.
 _LARGEST = 1 << 24
 
 
-def vocabulary(folder: str | Path) -> dict[int, str]:
+def vocabulary(folder: str | Place) -> dict[int, str]:
     """Read token by row number from a folder's `tokenizer.json`, or its `vocab.json`.
 
     Parameters
@@ -31,21 +32,21 @@ def vocabulary(folder: str | Path) -> dict[int, str]:
     BadFile
         The file is there and is not a tokenizer's.
     """
-    path = Path(folder)
-    if not path.exists():
+    found = place.again(folder) if isinstance(folder, str) else folder
+    if found is None or not found.exists():
         return {}
-    path = path if path.is_dir() else path.parent
+    path = found.home
     for name, read in (("tokenizer.json", tokens), ("vocab.json", _plain)):
         if (path / name).is_file():
-            found = dict(read(read_json(path / name, halves=True), path / name))
+            held = dict(read(read_json(path / name, halves=True), path / name))
             extra = path / "added_tokens.json"
             if extra.is_file():
-                found |= dict(_plain(read_json(extra, halves=True), extra))
-            return found
+                held |= dict(_plain(read_json(extra, halves=True), extra))
+            return held
     return {}
 
 
-def tokens(told: dict[str, Any], path: Path) -> Iterator[tuple[int, str]]:
+def tokens(told: dict[str, Any], path: Place) -> Iterator[tuple[int, str]]:
     """Yield number and token of what `tokenizer.json` holds, added tokens last.
 
     Raises
@@ -73,12 +74,12 @@ def tokens(told: dict[str, Any], path: Path) -> Iterator[tuple[int, str]]:
         yield _checked(entry.get("id"), entry.get("content"), path)
 
 
-def _plain(told: dict[str, Any], path: Path) -> Iterator[tuple[int, str]]:
+def _plain(told: dict[str, Any], path: Place) -> Iterator[tuple[int, str]]:
     for token, number in told.items():
         yield _checked(number, token, path)
 
 
-def _checked(number: Any, token: Any, path: Path) -> tuple[int, str]:
+def _checked(number: Any, token: Any, path: Place) -> tuple[int, str]:
     if type(number) is not int or not 0 <= number < _LARGEST or not isinstance(token, str):
         raise BadFile(f"{path}: {str(token)[:40]!r} has no row number ({str(number)[:40]!r})")
     return number, token.encode("utf-8", "backslashreplace").decode("utf-8")

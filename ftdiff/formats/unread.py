@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from ftdiff.errors import BadFile
+from ftdiff.formats.place import Place
 from ftdiff.formats.pointers import refuse_pointer
 
 _SAVED = re.compile(rb'\s*\{\s*"format":\s*"ftdiff\.')
@@ -53,7 +54,7 @@ _WRITTEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
-def why_unread(path: Path, suffixes: Iterable[str]) -> str:
+def why_unread(path: Place, suffixes: Iterable[str]) -> str:
     """Say what lies at a path that no format recognises, and what to do.
 
     Parameters
@@ -69,8 +70,8 @@ def why_unread(path: Path, suffixes: Iterable[str]) -> str:
         It is a Git LFS pointer, or a folder of some.
     """
     folder = path.is_dir()
-    entries = sorted(path.iterdir()) if folder else [path]
-    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    entries = path.files() if folder else [path]
+    names = sorted([entry.name for entry in entries] + _folders(path, folder))
     for entry in entries:
         if any(fnmatchcase(entry.name, glob) for globs, _, _ in _WRITTEN for glob in globs):
             refuse_pointer(entry)
@@ -94,21 +95,29 @@ def why_unread(path: Path, suffixes: Iterable[str]) -> str:
     return f"{path}: no weights here ({_looked(path, names, suffixes)})"
 
 
-def _head(file: Path) -> bytes:
-    if file.suffix != ".json" or not file.is_file():
+def _head(file: Place) -> bytes:
+    if not file.name.endswith(".json") or not file.is_file():
         return b""
-    with file.open("rb") as opened:
-        return opened.read(64)
+    try:
+        source = file.source()
+        with source.lend(0, min(64, source.size)) as lent:
+            return bytes(lent)
+    except BadFile:
+        return b""
 
 
-def _looked(path: Path, names: list[str], suffixes: list[str]) -> str:
+def _folders(path: Place, folder: bool) -> list[str]:
+    return [f"{one.name}/" for one in path.folders()] if folder else []
+
+
+def _looked(path: Place, names: list[str], suffixes: list[str]) -> str:
     inside = [
         name.rstrip("/")
         for name in names
-        if name.endswith("/") and any(any((path / name).glob(f"*{end}")) for end in suffixes)
+        if name.endswith("/") and (path / name.rstrip("/")).files(*suffixes)
     ]
     if not inside and "snapshots/" in names:
-        inside = [f"snapshots/{entry.name}" for entry in sorted((path / "snapshots").iterdir())]
+        inside = [f"snapshots/{entry.name}" for entry in (path / "snapshots").folders()]
     if inside:
         return f"they are in {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}: name one"
     looked = ", ".join(f"*{suffix}" for suffix in suffixes)

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ftdiff.adapters import header
@@ -39,6 +38,7 @@ from ftdiff.errors import BadAdapter, BadFile
 from ftdiff.formats import FORMATS, Checkpoint, find, open_stored
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 from ftdiff.registry import Registry
 from ftdiff.tensors import LazyTensor
 
@@ -70,13 +70,13 @@ _PREFIX = "base_model.model."
 _SHARED = "base_model."
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Place) -> bool:
     """Say whether `path` is an adapter folder, or the weights file in one."""
-    folder = path if path.is_dir() else path.parent
+    folder = path.home
     return (path.is_dir() or find(path, WEIGHTS) is not None) and (folder / CONFIG).is_file()
 
 
-def open_(path: Path, base: Checkpoint | None) -> Tuned:
+def open_(path: Place, base: Checkpoint | None) -> Tuned:
     """Read an adapter's configuration and header, and resolve every module's change.
 
     Raises
@@ -84,7 +84,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
     BadFile, BadAdapter
         A file is missing or lies, or the type has no reader.
     """
-    folder = path if path.is_dir() else path.parent
+    folder = path.home
     config, opened = read_json(folder / CONFIG), _open_weights(path)
     tuned = read(config, opened, base, folder / CONFIG)
     loaded = _loaded(config, opened, base, tuned.layout)
@@ -93,7 +93,7 @@ def open_(path: Path, base: Checkpoint | None) -> Tuned:
 
 
 def read(
-    config: Mapping[str, Any], opened: Checkpoint, base: Checkpoint | None, origin: Path
+    config: Mapping[str, Any], opened: Checkpoint, base: Checkpoint | None, origin: Place
 ) -> Tuned:
     """Resolve every module's change.
 
@@ -202,7 +202,7 @@ def _each(adapter: Adapter, family: Family) -> Reading:
     return Reading(recipes, scalings, unmatched, tuple(notes), spent)
 
 
-def _open_weights(path: Path) -> Checkpoint:
+def _open_weights(path: Place) -> Checkpoint:
     weights = find(path, WEIGHTS)
     if weights is not None:
         return open_stored(weights)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ftdiff.errors import BadCall, BadFile
+from ftdiff.formats import place
 from ftdiff.formats.checkpoint import read_json
 
 Order = Literal["auto", "trainer", "names", "given"]
@@ -84,9 +85,9 @@ def ordered(checkpoints: Sequence[Any], order: Order = "auto") -> tuple[list[Any
 def _trainer_step(checkpoint: Any) -> int | None:
     if not isinstance(checkpoint, str | Path):
         return None
-    path = Path(checkpoint)
-    state = (path if path.is_dir() else path.parent) / _STATE
-    if not state.is_file():
+    at = place.again(str(checkpoint))
+    state = None if at is None else at.home / _STATE
+    if state is None or not state.is_file():
         return None
     step = read_json(state).get("global_step")
     if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 10**18:

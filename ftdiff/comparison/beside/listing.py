@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from ftdiff.comparison.beside.kinds import note
+from ftdiff.errors import BadFile
 from ftdiff.formats.beside import SideFiles
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import Place
 
 #: The largest file of code that is compared with the base's.
 _LARGEST = 4 << 20
@@ -44,9 +45,9 @@ def _is_of(base: SideFiles, held: SideFiles) -> bool:
     return all(_bytes(base.folder / name) == _bytes(held.folder / name) for name in held.code)
 
 
-def _bytes(path: Path) -> bytes | float:
+def _bytes(path: Place) -> bytes | float:
     """Return what a file holds; NaN, which equals nothing, of one that is too large or gone."""
     try:
-        return path.read_bytes() if path.stat().st_size <= _LARGEST else float("nan")
-    except OSError:
+        return path.read(_LARGEST)
+    except BadFile:
         return float("nan")

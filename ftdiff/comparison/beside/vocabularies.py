@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ftdiff.comparison.beside.configurations import id_fields
@@ -12,7 +11,9 @@ from ftdiff.comparison.beside.fields import Field, differing, plain
 from ftdiff.errors import BadFile
 from ftdiff.formats.beside import SideFiles
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.formats.place import Place
 from ftdiff.formats.tokenizers import tokens, vocabulary
+from ftdiff.tensors import Source
 
 #: The files of a vocabulary that are compared by what they hold, and those that are by their bytes.
 _PARSED = ("tokenizer.json", "vocab.json")
@@ -57,7 +58,7 @@ class Tokenizer:
     parts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_tokenizer(folder: Path) -> Tokenizer:
+def read_tokenizer(folder: Place) -> Tokenizer:
     """Read a tokenizer from its JSON; empty where the folder has none.
 
     Raises
@@ -83,7 +84,7 @@ def _merge(one: Any) -> str:
     return " ".join(map(str, one)) if isinstance(one, list) else str(one)
 
 
-def tokenizer_data(base: Path, tuned: Path) -> dict[str, Any]:
+def tokenizer_data(base: Place, tuned: Place) -> dict[str, Any]:
     """Return how two folders' tokenizers differ; nothing where they are alike, or one has none.
 
     Raises
@@ -146,17 +147,21 @@ def _alike(one: Any, other: Any) -> bool:
     return bool(one == other) or {*map(str, (one, other))} == {"None", "False"}
 
 
-def _differ(one: Path, other: Path) -> bool:
+def _differ(one: Place, other: Place) -> bool:
     """Say whether two files are both there and hold other bytes."""
     if not (one.is_file() and other.is_file()):
         return False
-    if one.stat().st_size != other.stat().st_size:
+    mine, theirs = one.source(), other.source()
+    if mine.size != theirs.size:
         return True
-    with one.open("rb") as left, other.open("rb") as right:
-        while chunk := left.read(_CHUNK):
-            if chunk != right.read(_CHUNK):
-                return True
-    return False
+    if mine.identity == theirs.identity:
+        return False
+    return any(_part(mine, at) != _part(theirs, at) for at in range(0, mine.size, _CHUNK))
+
+
+def _part(source: Source, at: int) -> bytes:
+    with source.lend(at, min(at + _CHUNK, source.size)) as lent:
+        return bytes(lent)
 
 
 def added_data(base: SideFiles, tuned: SideFiles) -> dict[str, Any]:
@@ -179,7 +184,7 @@ def _added(side: SideFiles) -> dict[str, int]:
     return {token: number for token, number in found.items() if token is not None}
 
 
-def has_json(folder: Path) -> bool:
+def has_json(folder: Place) -> bool:
     """Say whether a folder has a vocabulary in JSON."""
     return any((folder / name).is_file() for name in _PARSED)
 
@@ -244,9 +249,9 @@ def _ids(value: Any) -> frozenset[int]:
     return frozenset(one for one in given if type(one) is int)
 
 
-def read_or_why(folder: Path) -> Tokenizer | str:
+def read_or_why(folder: Place) -> Tokenizer | str:
     """Read a tokenizer, or return why it cannot be."""
     try:
         return read_tokenizer(folder)
-    except (BadFile, OSError, RecursionError) as error:
+    except (BadFile, RecursionError) as error:
         return str(error)

@@ -6,14 +6,12 @@ interpreter that knows tensors only (`records`); the members' bytes lie in the f
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ftdiff.errors import BadFile
 from ftdiff.formats.container import Format, Header
 from ftdiff.formats.pickles import Refused
+from ftdiff.formats.place import Place
 from ftdiff.formats.pointers import refuse_pointer
 from ftdiff.formats.torch_zip import archive, records, state, views
-from ftdiff.tensors import MappedFile, stamp
 
 #: What trainers leave beside the weights, which are no weights.
 _OTHERS = (
@@ -22,7 +20,7 @@ _OTHERS = (
 )
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Place) -> Header:
     """Read which tensors a file holds; no tensor is read, and nothing in the file is run.
 
     Raises
@@ -30,10 +28,7 @@ def read_header(path: Path) -> Header:
     BadFile
         It is a legacy pickle, damaged, compressed, or holds anything but tensors.
     """
-    try:
-        source = MappedFile(str(path), stamp(path))
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
+    source = path.source()
     refuse_pointer(path)
     if not archive.is_zip(source):
         raise BadFile(

@@ -1,0 +1,165 @@
+"""`RemoteFile`: a source whose bytes are fetched by ranges, each when it is asked for.
+
+What will be asked for can be told beforehand (`RemoteFile.expect`): neighbours are then fetched
+together, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Protocol
+
+from ftdiff.errors import BadFile, require
+from ftdiff.formats.remote.blocks import Blocks
+
+#: Bytes that are fetched from the beginning of a file for its header, in one request.
+HEAD = 256 << 10
+#: How often a range is asked for again after an answer that may change, and the first wait.
+_TRIES, _WAIT = 5, 0.5
+
+
+class Location(Hashable, Protocol):
+    """Where a remote file is: small, frozen, and the same on every worker."""
+
+    @property
+    def name(self) -> str:
+        """As the user named it, for people."""
+
+    def store(self) -> tuple[Any, str]:
+        """Return an obstore store and the path in it, with what it needs to be let in."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A remote file of known size and version.
+
+    Attributes
+    ----------
+    location
+        Where it is.
+    size
+        Its bytes.
+    version
+        Its hash, or what the server calls its version.
+    """
+
+    location: Location
+    size: int
+    version: str
+
+    @property
+    def name(self) -> str:
+        """As the user named it."""
+        return self.location.name
+
+    @property
+    def identity(self) -> Hashable:
+        """A hash of the contents is the same wherever the file is; else the place and version."""
+        if self.version.startswith("sha256:"):
+            return self.version
+        return (self.location, self.version) if self.version else (self.location, self.size)
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Tell which bytes will be asked for, each once, so that neighbours come together."""
+        _EXPECTED[self] = Blocks(spans, lambda start, stop: _fetch(self, start, stop))
+
+    @contextmanager
+    def lend(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Fetch a range, and lend it; see `Source`.
+
+        Raises
+        ------
+        BadFile
+            The server does not answer, refuses, or gives other bytes than were asked for.
+        """
+        if stop <= start:
+            yield memoryview(b"")
+            return
+        head = min(HEAD, self.size)
+        if stop <= head:
+            yield memoryview(_head(self))[start:stop]
+            return
+        expected = _EXPECTED.get(self)
+        held = expected.lend(start, stop) if expected is not None else None
+        if held is None and start < head:
+            rest = _fetch(self, head, stop)
+            held = memoryview(b"".join((memoryview(_head(self))[start:], rest)))
+        yield _fetch(self, start, stop) if held is None else held
+
+
+#: What is expected of a file on this machine; the latest call of `expect` decides.
+_EXPECTED: dict[RemoteFile, Blocks] = {}
+
+
+def forget() -> None:
+    """Drop what was expected of files, and what was fetched for it."""
+    _EXPECTED.clear()
+
+
+@lru_cache(maxsize=64)
+def _head(file: RemoteFile) -> bytes:
+    return bytes(_fetch(file, 0, min(HEAD, file.size)))
+
+
+def _fetch(file: RemoteFile, start: int, stop: int) -> memoryview:
+    obstore = require("obstore", "hub", file.name)
+    for attempt in range(_TRIES):
+        try:
+            store, path = _opened(file.location, attempt)
+            held = memoryview(obstore.get_range(store, path, start=start, end=stop))
+        except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+            if attempt + 1 == _TRIES or not _passing(error):
+                raise BadFile(f"{file.name}: {words(error)}") from error
+            time.sleep(_WAIT * 2**attempt)
+            continue
+        if held.nbytes != stop - start:
+            raise BadFile(f"{file.name}: {held.nbytes} bytes came where {stop - start} were asked")
+        return held.toreadonly()
+    raise AssertionError("every try returns or raises")
+
+
+@lru_cache(maxsize=256)
+def _opened(location: Location, attempt: int) -> tuple[Any, str]:
+    """Return a store; a new one for each try, since a signed address is good for a time only."""
+    return location.store()
+
+
+def _passing(error: Exception) -> bool:
+    """Say whether an answer may be another one later: too many requests, a signature out of date.
+
+    obstore tries again by itself after 5xx and cut bodies.
+    """
+    text = str(error)
+    return any(code in text for code in ("429", "403", "Forbidden", "Too Many"))
+
+
+def words(error: Exception) -> str:
+    """Return an error of obstore's in one line, without the query of an address: a signature."""
+    text = " ".join(str(error).split("\n\nDebug source")[0].split())
+    return re.sub(r"(https?://[^\s?]+)\?\S*", r"\1", text)[:300]
+
+
+def options(headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return how a client of obstore's behaves: http too, a stalled read is given up."""
+    told: dict[str, Any] = {
+        "allow_http": True,
+        "connect_timeout": timedelta(seconds=10),
+        "read_timeout": timedelta(seconds=30),
+        "timeout": timedelta(minutes=10),
+    }
+    return told | ({"default_headers": headers} if headers else {})
+
+
+def retries() -> dict[str, Any]:
+    """Return how often and how long obstore tries again."""
+    return {
+        "max_retries": 8,
+        "retry_timeout": timedelta(minutes=3),
+        "backoff": {"init_backoff": timedelta(milliseconds=200), "base": 2},
+    }
