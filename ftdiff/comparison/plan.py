@@ -17,7 +17,7 @@ from ftdiff.formats import Broken, Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
-from ftdiff.tensors import FirstRows, LazyTensor, nbytes, numel, stored_as
+from ftdiff.tensors import LazyTensor, Rows, nbytes, numel, stored_as
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _change(
         return Change(address, base, recipe), {**facts, "shape": base.shape}
     if fitted is None:
         return None, facts
-    return Change(address, FirstRows(base, fitted.shape[0]), fitted), facts
+    return Change(address, Rows(base, 0, fitted.shape[0]), fitted), facts
 
 
 def _part(fitted: Recipe, recipe: Recipe) -> float:

@@ -1,9 +1,11 @@
 """A tensor is a name, a shape and a dtype now, and bytes when asked.
 
 To add a place that bytes come from: a frozen record with what `Source` asks for. To add a way in
-which a tensor lies in them: a frozen record with what `LazyTensor` asks for.
+which a tensor lies in them: a frozen record with what `LazyTensor` asks for; of one that shows
+another, a `View` with what it lends.
 """
 
+from ftdiff.tensors.arranged import Rows
 from ftdiff.tensors.lazy import (
     DTYPES,
     Array,
@@ -19,24 +21,26 @@ from ftdiff.tensors.reordered import Halved, Shifted
 from ftdiff.tensors.source import MappedFile, PreadFile, Source, Stamp, stamp
 from ftdiff.tensors.stored import FileTensor
 from ftdiff.tensors.strips import strip
-from ftdiff.tensors.views import FirstRows, Piece, Pieces, Strided, is_quantised, stored_as
+from ftdiff.tensors.view import View, is_quantised, stored_as
+from ftdiff.tensors.views import Piece, Pieces, Strided
 
 __all__ = [
     "DTYPES",
     "Array",
     "ArrayTensor",
     "FileTensor",
-    "FirstRows",
     "Halved",
     "LazyTensor",
     "MappedFile",
     "Piece",
     "Pieces",
     "PreadFile",
+    "Rows",
     "Shifted",
     "Source",
     "Stamp",
     "Strided",
+    "View",
     "is_quantised",
     "matrices",
     "matrix_shape",

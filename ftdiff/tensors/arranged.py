@@ -14,7 +14,8 @@ from itertools import accumulate
 import numpy as np
 
 from ftdiff.errors import BadCall
-from ftdiff.tensors.lazy import Array, LazyTensor, numel
+from ftdiff.tensors.lazy import Array, LazyTensor, numel, read_rows
+from ftdiff.tensors.view import View
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Hollow:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A run of another tensor's rows: a part of what is stored as one.
+class Rows(View):
+    """A run of another tensor's rows: a part of what is stored as one, or what two sizes share.
 
     Parameters
     ----------
@@ -50,7 +51,6 @@ class Rows:
         Which of its rows.
     """
 
-    tensor: LazyTensor
     first: int
     count: int
 
@@ -60,26 +60,12 @@ class Rows:
         return self.count, *self.tensor.shape[1:]
 
     @property
-    def dtype(self) -> str:
-        """The tensor's dtype."""
-        return self.tensor.dtype
-
-    @property
-    def behind(self) -> LazyTensor:
-        """The tensor that is stored."""
-        return self.tensor
-
-    @property
     def storage(self) -> Hashable:
         """The tensor's, and where in it the rows begin; None where the tensor claims nothing."""
         held = self.tensor.storage
-        return None if held is None else ("rows", held, self.first, self.count)
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows."""
-        start, stop, step = rows.indices(self.count)
-        found = self.tensor.read(slice(self.first + start, self.first + max(start, stop)))
-        return found[::step]
+        if held is None or self.count == self.tensor.shape[0]:
+            return held
+        return "rows", held, self.first, self.count
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:
@@ -124,10 +110,7 @@ class Stack:
 
     def read(self, rows: slice = slice(None)) -> Array:
         """Return a copy of these rows."""
-        start, stop, step = rows.indices(self.shape[0])
-        width = numel(self.shape[1:])
-        with self.window(start * width, max(start, stop) * width) as flat:
-            return flat.reshape(-1, *self.shape[1:])[::step].copy()
+        return read_rows(self, rows)
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:
@@ -162,34 +145,13 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Turned:
+class Turned(View):
     """The transpose of a matrix, which is read whole."""
-
-    tensor: LazyTensor
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Columns × rows."""
         return self.tensor.shape[::-1]
-
-    @property
-    def dtype(self) -> str:
-        """The matrix' dtype."""
-        return self.tensor.dtype
-
-    @property
-    def behind(self) -> LazyTensor:
-        """The matrix that is stored."""
-        return self.tensor
-
-    @property
-    def storage(self) -> Hashable:
-        """None: no run of the file's bytes is the transpose."""
-        return None
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows."""
-        return np.ascontiguousarray(self.tensor.read().T[rows])
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:
@@ -202,30 +164,20 @@ class Turned:
 
 
 @dataclass(frozen=True)
-class Reshaped:
+class Reshaped(View):
     """The same elements in the same order, with other sides: a 1×1 convolution as a matrix."""
 
-    tensor: LazyTensor
-    shape: tuple[int, ...]
+    sides: tuple[int, ...]
 
     @property
-    def dtype(self) -> str:
-        """The tensor's dtype."""
-        return self.tensor.dtype
-
-    @property
-    def behind(self) -> LazyTensor:
-        """The tensor that is stored."""
-        return self.tensor
+    def shape(self) -> tuple[int, ...]:
+        """The sides."""
+        return self.sides
 
     @property
     def storage(self) -> Hashable:
         """The tensor's: the bytes are the same."""
         return self.tensor.storage
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows."""
-        return self.tensor.read().reshape(self.shape)[rows]
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:

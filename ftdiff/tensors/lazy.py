@@ -56,6 +56,17 @@ class LazyTensor(Hashable, Protocol):
         """Lend elements `start` to `stop`, flat and as stored; not to be kept after the block."""
 
 
+def read_rows(tensor: LazyTensor, rows: slice) -> Array:
+    """Return a copy of a tensor's rows, of one window; of a scalar, the scalar."""
+    if not tensor.shape:
+        with tensor.window(0, 1) as flat:
+            return flat.reshape(()).copy()
+    start, stop, step = rows.indices(tensor.shape[0])
+    width = numel(tensor.shape[1:])
+    with tensor.window(start * width, max(start, stop) * width) as flat:
+        return flat.reshape(max(stop - start, 0), *tensor.shape[1:])[::step].copy()
+
+
 def precision(dtype: str) -> tuple[float, int] | None:
     """Return a float dtype's spacing at 1.0 and least normal exponent; None where there is none.
 

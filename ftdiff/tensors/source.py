@@ -43,8 +43,8 @@ class Source(Hashable, Protocol):
 
 
 @dataclass(frozen=True)
-class MappedFile:
-    """A local file as one memory map, of which the pages of a run are given back when it ends."""
+class _File:
+    """A local file, as it was when it was opened."""
 
     path: str
     stamp: Stamp
@@ -63,6 +63,11 @@ class MappedFile:
     def identity(self) -> Hashable:
         """The file itself, links resolved."""
         return self.stamp
+
+
+@dataclass(frozen=True)
+class MappedFile(_File):
+    """A local file as one memory map, of which the pages of a run are given back when it ends."""
 
     @contextmanager
     def lend(self, start: int, stop: int) -> Iterator[memoryview]:
@@ -78,30 +83,12 @@ class MappedFile:
 
 
 @dataclass(frozen=True)
-class PreadFile:
+class PreadFile(_File):
     """A local file that is read by copies: half as fast, and safe where a map is not.
 
     A file on a network file system may be cut short by another machine, which ends a process that
     reads a map of it.
     """
-
-    path: str
-    stamp: Stamp
-
-    @property
-    def name(self) -> str:
-        """The path."""
-        return self.path
-
-    @property
-    def size(self) -> int:
-        """The file's size when it was opened."""
-        return self.stamp[2]
-
-    @property
-    def identity(self) -> Hashable:
-        """The file itself, links resolved."""
-        return self.stamp
 
     @contextmanager
     def lend(self, start: int, stop: int) -> Iterator[memoryview]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ftdiff.errors import BadFile
-from ftdiff.tensors.lazy import DTYPES, Array, numel
+from ftdiff.tensors.lazy import DTYPES, Array, read_rows
 from ftdiff.tensors.source import Source
 
 
@@ -40,13 +40,7 @@ class FileTensor:
         BadFile
             The file has changed since it was opened, or its dtype has no NumPy counterpart.
         """
-        if not self.shape:
-            with self.window(0, 1) as flat:
-                return flat.reshape(()).copy()
-        start, stop, step = rows.indices(self.shape[0])
-        width = numel(self.shape[1:])
-        with self.window(start * width, max(start, stop) * width) as flat:
-            return flat.reshape(max(stop - start, 0), *self.shape[1:])[::step].copy()
+        return read_rows(self, rows)
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:

@@ -1,80 +1,37 @@
-"""Parts of another tensor, without a copy of the whole."""
+"""What is not one run of bytes: entries that are walked in strides, blocks stored apart."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from ftdiff.tensors.lazy import DTYPES, Array, LazyTensor, numel
+from ftdiff.tensors.view import View
 
 
 @dataclass(frozen=True)
-class FirstRows:
-    """The first rows of another tensor: what two vocabularies of different sizes share."""
-
-    tensor: LazyTensor
-    rows: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The tensor's shape, with fewer rows."""
-        return self.rows, *self.tensor.shape[1:]
-
-    @property
-    def dtype(self) -> str:
-        """The tensor's dtype."""
-        return self.tensor.dtype
-
-    @property
-    def behind(self) -> LazyTensor:
-        """The tensor that is stored."""
-        return self.tensor
-
-    @property
-    def storage(self) -> Hashable:
-        """The tensor's: its rows come first."""
-        return self.tensor.storage
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows."""
-        return self.tensor.read(slice(*rows.indices(self.rows)))
-
-    def window(self, start: int, stop: int) -> AbstractContextManager[Array]:
-        """Lend elements of the tensor, which begin where the tensor begins."""
-        return self.tensor.window(start, stop)
-
-
-@dataclass(frozen=True)
-class Strided:
+class Strided(View):
     """A tensor whose entries do not lie in order: a transposed, sliced or repeated view.
 
     `tensor` is what the view spans, in one run; `strides` are in entries.
     """
 
-    tensor: LazyTensor
-    shape: tuple[int, ...]
+    sides: tuple[int, ...]
     strides: tuple[int, ...]
 
     @property
-    def dtype(self) -> str:
-        """The tensor's dtype."""
-        return self.tensor.dtype
+    def shape(self) -> tuple[int, ...]:
+        """The sides."""
+        return self.sides
 
     @property
     def storage(self) -> Hashable:
         """The run's, and how it is walked."""
         whole = self.tensor.storage
         return None if whole is None else (whole, self.shape, self.strides)
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows, in order."""
-        start, stop, step = rows.indices(self.shape[0])
-        width = numel(self.shape[1:])
-        with self.window(start * width, max(start, stop) * width) as flat:
-            return flat.reshape(max(stop - start, 0), *self.shape[1:])[::step].copy()
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:
@@ -150,26 +107,3 @@ class Pieces:
         first, last = start // width, -(-stop // width)
         flat = self.read(slice(first, last)).reshape(-1)
         yield flat[start - first * width : stop - first * width]
-
-
-def stored_as(tensor: LazyTensor) -> str:
-    """Return how the file stores a tensor: its dtype, or the scheme by which it is quantised.
-
-    >>> from ftdiff.tensors import ArrayTensor
-    >>> stored_as(ArrayTensor(np.zeros(3, np.float16)))
-    'F16'
-    """
-    whole = _behind(tensor)
-    return str(getattr(whole, "scheme", whole.dtype))
-
-
-def is_quantised(tensor: LazyTensor) -> bool:
-    """Say whether values are lent in another dtype than the file's: dequantised."""
-    return hasattr(_behind(tensor), "scheme")
-
-
-def _behind(tensor: LazyTensor) -> LazyTensor:
-    """Return the stored tensor that a view shows."""
-    while (held := getattr(tensor, "behind", None)) is not None:
-        tensor = held
-    return tensor

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +19,9 @@ from ftdiff.errors import FtdiffError
 from ftdiff.formats import Checkpoint, Quantised, open_checkpoint
 from ftdiff.formats.quantised import Broken, dequantising
 from ftdiff.formats.quantised.refusals import UNREAD
-from ftdiff.tensors import ArrayTensor, FileTensor, LazyTensor, MappedFile, nbytes, numel, stored_as
+from ftdiff.tensors import ArrayTensor, FileTensor, LazyTensor, nbytes, numel, stored_as
 from tests.formats.few_bits_layouts import LAYOUTS, Layout
+from tests.tensors.sources import Asked
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 ROWS, COLUMNS = 48, 160
@@ -88,32 +86,6 @@ def test_any_window_and_any_rows_are_parts_of_the_whole(stored: tuple[Layout, Pa
         np.testing.assert_array_equal(tensor.read(part).astype(np.float64), rows[part])
 
 
-@dataclass(frozen=True)
-class Copying:
-    """A file of which runs are copied, and counted."""
-
-    file: MappedFile
-    asked: list[tuple[int, int]] = field(hash=False, compare=False, default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.file.name
-
-    @property
-    def size(self) -> int:
-        return self.file.size
-
-    @property
-    def identity(self) -> Hashable:
-        return self.file.identity
-
-    @contextmanager
-    def lend(self, start: int, stop: int) -> Iterator[memoryview]:
-        self.asked.append((start, stop))
-        with self.file.lend(start, stop) as lent:
-            yield memoryview(bytes(lent))
-
-
 def test_a_source_that_copies_is_asked_for_each_byte_once(stored: tuple[Layout, Path]) -> None:
     layout, folder = stored
     from ftdiff.formats import open_stored
@@ -122,8 +94,8 @@ def test_a_source_that_copies_is_asked_for_each_byte_once(stored: tuple[Layout, 
     asked: list[tuple[int, int]] = []
     tensors: dict[str, LazyTensor] = {}
     for name, tensor in opened.tensors.items():
-        assert isinstance(tensor, FileTensor) and isinstance(tensor.source, MappedFile)
-        source = Copying(tensor.source, asked)
+        assert isinstance(tensor, FileTensor)
+        source = Asked(tensor.source, asked)
         tensors[name] = FileTensor(source, tensor.offset, tensor.shape, tensor.dtype)
     checkpoint = Checkpoint(
         tensors, "copied", "safetensors", opened.config, metadata=opened.metadata

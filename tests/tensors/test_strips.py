@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,34 +17,9 @@ from ftdiff.tensors import (
     strip,
     strips,
 )
+from tests.tensors.sources import Asked
 
 ROWS, WIDTH = 6, 40
-
-
-@dataclass(frozen=True)
-class Far:
-    """A source of which every question is kept."""
-
-    file: PreadFile
-    asked: list[tuple[int, int]] = field(default_factory=list, hash=False, compare=False)
-
-    @property
-    def name(self) -> str:
-        return self.file.name
-
-    @property
-    def size(self) -> int:
-        return self.file.size
-
-    @property
-    def identity(self) -> Hashable:
-        return self.file.identity
-
-    @contextmanager
-    def lend(self, start: int, stop: int) -> Iterator[memoryview]:
-        self.asked.append((start, stop))
-        with self.file.lend(start, stop) as lent:
-            yield lent
 
 
 @pytest.fixture
@@ -61,7 +33,7 @@ def source(kind: str, matrix: np.ndarray, folder: Path) -> Source:
     made = {"mapped": MappedFile, "pread": PreadFile, "far": PreadFile}[kind](
         str(path), stamp(path)
     )
-    return Far(made) if kind == "far" and isinstance(made, PreadFile) else made
+    return Asked(made) if kind == "far" else made
 
 
 @pytest.mark.parametrize("kind", ["mapped", "pread", "far", "memory"])
@@ -87,12 +59,12 @@ def test_a_far_source_is_asked_for_rows_once_and_for_no_others(
     matrix: np.ndarray, tmp_path: Path
 ) -> None:
     far = source("far", matrix, tmp_path)
-    assert isinstance(far, Far)
+    assert isinstance(far, Asked)
     tensor = FileTensor(far, 4, matrix.shape, "I32")
     for start in range(0, WIDTH, 8):
         with strip(tensor, WIDTH, range(ROWS, 2 * ROWS), range(start, start + 8)) as block:
             np.testing.assert_array_equal(block, matrix[ROWS:, start : start + 8])
-    assert far.asked == [(4 + ROWS * WIDTH * 4, 4 + 2 * ROWS * WIDTH * 4)]
+    assert far.runs == [(4 + ROWS * WIDTH * 4, 4 + 2 * ROWS * WIDTH * 4)]
 
 
 def test_what_is_kept_of_far_sources_has_a_bound(
@@ -100,12 +72,12 @@ def test_what_is_kept_of_far_sources_has_a_bound(
 ) -> None:
     monkeypatch.setattr(strips, "_ROOM", matrix.nbytes)
     far = source("far", matrix, tmp_path)
-    assert isinstance(far, Far)
+    assert isinstance(far, Asked)
     tensor = FileTensor(far, 4, matrix.shape, "I32")
     halves = (range(ROWS), range(ROWS, 2 * ROWS), range(2, ROWS), range(ROWS))
     for rows in halves:  # the third makes the first go
         with strip(tensor, WIDTH, rows, range(3, 5)) as block:
             np.testing.assert_array_equal(block, matrix[rows.start : rows.stop, 3:5])
-    assert len(far.asked) == 4
+    assert len(far.runs) == 4
     held = sum(one.size for one in strips._HELD.values())
     assert held <= matrix.nbytes

@@ -15,7 +15,7 @@ from ftdiff.errors import BadCall, Mismatch, one_line
 from ftdiff.formats import Checkpoint
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
-from ftdiff.tensors import FirstRows, LazyTensor, numel
+from ftdiff.tensors import LazyTensor, Rows, numel
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,9 @@ def _rows(change: Change, shape: tuple[int, ...]) -> LazyTensor | None:
     tensor = change.base
     if tensor is None or tensor.shape == shape:
         return tensor
-    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
-    return FirstRows(whole, shape[0])
+    if isinstance(tensor, Rows):
+        return Rows(tensor.tensor, tensor.first, shape[0])
+    return Rows(tensor, 0, shape[0])
 
 
 def _left_out(plan: Plan) -> dict[str, str]:

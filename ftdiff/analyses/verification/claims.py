@@ -15,7 +15,7 @@ from ftdiff.formats import Checkpoint
 from ftdiff.formats.ties import says_tied
 from ftdiff.naming import Address, locate
 from ftdiff.naming.matching import pair_names
-from ftdiff.tensors import FirstRows, LazyTensor, nbytes
+from ftdiff.tensors import LazyTensor, Rows, nbytes
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _sized(
     if fitted is None:
         return base, recipe, merged
     rows = fitted.shape[0]
-    return FirstRows(base, rows), fitted, FirstRows(merged, rows)
+    return Rows(base, 0, rows), fitted, Rows(merged, 0, rows)
 
 
 def _by_the_base(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from ftdiff.tensors import DTYPES, Array, LazyTensor, numel
+from ftdiff.tensors import DTYPES, Array, LazyTensor, View, numel
 
 
 @dataclass(frozen=True)
-class GatheredRows:
+class GatheredRows(View):
     """Some rows of another tensor, one after the other.
 
     Parameters
@@ -23,7 +23,6 @@ class GatheredRows:
         The rows' numbers, as the bytes of little-endian 64-bit integers.
     """
 
-    tensor: LazyTensor
     order: bytes
 
     @property
@@ -35,23 +34,6 @@ class GatheredRows:
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape, with these rows."""
         return len(self.order) // 8, *self.tensor.shape[1:]
-
-    @property
-    def dtype(self) -> str:
-        """The tensor's dtype."""
-        return self.tensor.dtype
-
-    @property
-    def storage(self) -> Hashable:
-        """Nothing is claimed: the bytes lie in many places."""
-        return None
-
-    def read(self, rows: slice = slice(None)) -> Array:
-        """Return a copy of these rows."""
-        start, stop, step = rows.indices(self.shape[0])
-        width = numel(self.shape[1:])
-        with self.window(start * width, max(start, stop) * width) as flat:
-            return flat.reshape(-1, *self.shape[1:])[::step].copy()
 
     @contextmanager
     def window(self, start: int, stop: int) -> Iterator[Array]:

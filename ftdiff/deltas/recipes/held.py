@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ftdiff.tensors import FirstRows, LazyTensor
+from ftdiff.tensors import LazyTensor, Rows
 
 
 def held(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
     """Yield the lazy tensors in a recipe, its maker, and what that is made of, by field name."""
-    if isinstance(thing, FirstRows):
+    if isinstance(thing, Rows):
         yield from held(thing.tensor, word)
     elif hasattr(thing, "window"):
         yield word, thing

@@ -17,7 +17,7 @@ from ftdiff.deltas.recipes.tiles import TILE
 from ftdiff.errors import BadAdapter
 from ftdiff.formats import Quantised
 from ftdiff.formats.quantised.tensor import Unpacked
-from ftdiff.tensors import Array, FirstRows, LazyTensor, is_quantised, matrix_shape, numel
+from ftdiff.tensors import Array, LazyTensor, Rows, is_quantised, matrix_shape, numel
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Replaced:
         if shape == self.shape:
             return self
         rows = common_rows(self.shape, shape)
-        return None if rows is None else replace(self, tensor=FirstRows(self.tensor, rows))
+        return None if rows is None else replace(self, tensor=Rows(self.tensor, 0, rows))
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of `TILE` entries."""
@@ -114,7 +114,7 @@ class Replaced:
 
 def quantised(tensor: LazyTensor) -> Quantised | None:
     """Return what is stored in few bits, of a tensor or of the first rows of one."""
-    whole = tensor.tensor if isinstance(tensor, FirstRows) else tensor
+    whole = tensor.tensor if isinstance(tensor, Rows) and not tensor.first else tensor
     return whole if isinstance(whole, Quantised) else None
 
 

@@ -13,7 +13,7 @@ from ftdiff.deltas.recipes.recipe import Entries, Recipe, Tuned, common_rows
 from ftdiff.deltas.recipes.replaced import Replaced
 from ftdiff.deltas.recipes.tiles import TILE
 from ftdiff.errors import BadCall
-from ftdiff.tensors import Array, FirstRows, LazyTensor, matrix_shape, numel
+from ftdiff.tensors import Array, LazyTensor, Rows, matrix_shape, numel
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class StoredDelta:
         if shape == self.shape:
             return self
         rows = common_rows(self.shape, shape) if self.sides is None else None
-        return None if rows is None else replace(self, tensor=FirstRows(self.tensor, rows))
+        return None if rows is None else replace(self, tensor=Rows(self.tensor, 0, rows))
 
     def tiles(self, base: LazyTensor | None) -> int:
         """Return the number of runs of `TILE` entries."""
