@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftdiff import plots, reports
     from ftdiff.adapters import open_tuned
+    from ftdiff.adapters.named_base import base_of
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
     from ftdiff.analyses.finding import Finding, findings
@@ -33,6 +34,7 @@ __all__ = [
     "Trajectory",
     "Verification",
     "audit",
+    "base_of",
     "compare",
     "findings",
     "lineage",
@@ -59,6 +61,7 @@ _HOMES = {
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",
     "audit": "analyses.audit",
+    "base_of": "adapters.named_base",
     "compare": "comparison.engine",
     "findings": "analyses.findings",
     "lineage": "analyses.lineage",

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -28,7 +29,8 @@ def main() -> None:
         sys.exit(ftdiff(prog_name="ftdiff", standalone_mode=False))
     except (Exception, KeyboardInterrupt) as error:
         if interrupts or isinstance(error, click.Abort):
-            _fail("ftdiff: interrupted", _INTERRUPTED)
+            click.echo("ftdiff: interrupted", err=True)
+            _leave(_INTERRUPTED)
         if isinstance(error, FtdiffError):
             _fail(f"ftdiff: {one_line(error, _LONGEST)}", 2)
         if isinstance(error, click.ClickException):
@@ -55,6 +57,14 @@ def _counted_interrupts() -> list[int]:
 
     signal.signal(signal.SIGINT, note)
     return seen
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without waiting for threads: one may wait for another machine."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _fail(line: str, code: int) -> NoReturn:

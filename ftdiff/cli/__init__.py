@@ -6,6 +6,8 @@ To add a command: `cli/<command>.py` with a click command of that name, and its 
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 
 import click
 
@@ -38,11 +40,33 @@ class Teaching(click.Group):
     epilog="Exit codes: 0 fine; 1 a check failed; 2 the call or the input was wrong.",
 )
 @click.version_option(package_name="ftdiff")
-def ftdiff() -> None:
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Ask no other machine: of the hub, what its cache holds. As HF_HUB_OFFLINE=1.",
+)
+def ftdiff(offline: bool) -> None:
     """What changed in the weights, where, how much, and is it real?
 
     \b
     ftdiff compare BASE TUNED -o out/     the main job: summary, heatmap, report
     ftdiff inspect ADAPTER                what is in the files, nothing read
     ftdiff plot out/diff.json             redraw without reading a weight
+
+    Paths are files and folders, repositories of the hub (org/name, hf://org/name@revision) and
+    addresses (https://, s3://, gs://, az://).
     """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    _say_who_is_asked()
+
+
+def _say_who_is_asked() -> None:
+    """Show on standard error which other machine is asked for what."""
+    logger = logging.getLogger("ftdiff.remote")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

@@ -39,6 +39,7 @@ def audit(
 
     \b
     ftdiff audit base/ my-lora/
+    ftdiff audit my-lora/
     ftdiff audit out/diff.json --policy release.toml --format sarif > audit.sarif
     ftdiff audit base/ my-lora/ --write-policy release.toml
     """
@@ -60,9 +61,11 @@ def _diff(base: str, tuned: str | None, workers: options.Workers) -> Diff:
     from ftdiff.comparison import engine
     from ftdiff.comparison.result import Diff
 
-    if tuned is None:
+    if tuned is None and (Path(base).is_file() or base.endswith((".json", ".csv", ".parquet"))):
         held = load_for("audit", base)
         assert isinstance(held, Diff)
         return held
+    if tuned is None:
+        base, tuned = options.base_of(base), base
     with workers.lent() as (executor, progress):
         return engine.compare(base, tuned, (), executor, progress, say=out.say)

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("tuned", metavar="TUNED [TUNED]...", nargs=-1, required=True)
+@options.sides("[BASE] TUNED [TUNED]...")
 @MEASURING
 @options.WORKERS
 @WANTED
@@ -34,11 +33,14 @@ def compare(
 ) -> None:
     """Measure what changed from BASE to TUNED.
 
-    BASE is a safetensors file or a model folder, or - for none: an adapter then gives absolute
-    norms. TUNED is a checkpoint or an adapter; which one, ftdiff sees by itself.
+    BASE is a model's file or folder, a repository of the hub or an address, or - for none: an
+    adapter then gives absolute norms. Left out, it is the one that TUNED names. TUNED is a
+    checkpoint or an adapter; which one, ftdiff sees by itself.
 
     \b
     ftdiff compare base/ my-lora/
+    ftdiff compare my-lora/
+    ftdiff compare Qwen/Qwen2.5-7B hf://org/my-model@v1
     ftdiff compare base/ tuned/ -o out/ --min-coverage 0.99
     ftdiff compare base/ tuned/ --format csv > diff.csv
     ftdiff compare base/ tuned/ -m spectral --device cuda

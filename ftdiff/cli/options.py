@@ -97,6 +97,30 @@ def regrouped(*columns: str) -> Decorator:
     )
 
 
+def sides(metavar: str) -> Decorator:
+    """Return the arguments BASE and TUNED, one or several; a lone one is TUNED, and names BASE."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def called(sides: tuple[str, ...], **given: Any) -> Any:
+            base, *tuned = sides if len(sides) > 1 else (base_of(sides[0]), sides[0])
+            return command(base=base, tuned=tuple(tuned), **given)
+
+        return click.argument("sides", metavar=metavar, nargs=-1, required=True)(called)
+
+    return decorate
+
+
+def base_of(tuned: str) -> str:
+    """Return the base that a fine-tune names, and say which that is."""
+    from ftdiff.adapters.named_base import named_base
+    from ftdiff.cli import output as out
+
+    found = named_base(tuned)
+    out.say(str(found))
+    return str(found.place)
+
+
 METRIC = click.option(
     "-m", "--metric", default="relative_norm", show_default=True, help="The metric to draw."
 )

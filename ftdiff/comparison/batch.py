@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import applied_twice, engine, few_bits
+from ftdiff.comparison import afar, applied_twice, engine, few_bits
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.kinship import foretold
@@ -71,18 +71,19 @@ def compare_each(
     found = [_opened(opened, one, tuned_is_delta, say) for one in tuned]
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
-    sums = iter(engine.run(joined, executor, progress))
-    at = Workplace(executor, progress, say, device)
-    outcomes: list[Diff | FtdiffError] = []
-    for one in found:
-        if isinstance(one, FtdiffError):
-            outcomes.append(one)
-            continue
-        mine = [next(sums) for _ in one.plan.changes]
-        grids = few_bits.on_grids(one.plan.changes, mine, executor, progress)
-        diff = engine.gathered(opened, one.tuned, one.plan, mine, grids, hash=hash)
-        outcomes.append(_whole(diff, one.plan, wanted, at))
-    return outcomes
+    with afar.reading(joined.changes, executor) as executor:
+        sums = iter(engine.run(joined, executor, progress))
+        at = Workplace(executor, progress, say, device)
+        outcomes: list[Diff | FtdiffError] = []
+        for one in found:
+            if isinstance(one, FtdiffError):
+                outcomes.append(one)
+                continue
+            mine = [next(sums) for _ in one.plan.changes]
+            grids = few_bits.on_grids(one.plan.changes, mine, executor, progress)
+            diff = engine.gathered(opened, one.tuned, one.plan, mine, grids, hash=hash)
+            outcomes.append(_whole(diff, one.plan, wanted, at))
+        return outcomes
 
 
 def _opened(

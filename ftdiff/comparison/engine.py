@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import applied_twice, executors, few_bits, provenance
+from ftdiff.comparison import afar, applied_twice, executors, few_bits, provenance
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
@@ -109,10 +109,11 @@ def compare(
         fine = as_delta(fine)
     plan = foretold(pair(opened, fine), say)
     fine = applied_twice.measured(opened, plan.tuned or fine, plan)
-    found = run(plan, executor, progress)
-    grids = few_bits.on_grids(plan.changes, found, executor, progress)
-    diff = gathered(opened, fine, plan, found, grids, hash=hash)
-    diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
+    with afar.reading(plan.changes, executor) as executor:
+        found = run(plan, executor, progress)
+        grids = few_bits.on_grids(plan.changes, found, executor, progress)
+        diff = gathered(opened, fine, plan, found, grids, hash=hash)
+        diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
     return diff.keeping([metric.name for metric in wanted])
 
 

@@ -16,9 +16,10 @@ def cores() -> int:
 @contextmanager
 def pool(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """Lend a pool of threads, one for each core by default."""
-    with ThreadPoolExecutor(count or cores()) as threads:
-        try:
-            yield threads
-        except BaseException:  # an interrupt too: it is raised again, and nothing is begun any more
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    threads = ThreadPoolExecutor(count or cores())
+    try:
+        yield threads
+    except BaseException:  # an interrupt too: nothing is begun any more, nor waited for
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()

@@ -90,6 +90,13 @@ class Moments:
         )
 
     @classmethod
+    def of_same_bytes(cls, numel: int) -> Moments:
+        """Return what is known of bytes that both sides share, and that were not read."""
+        still = dict.fromkeys(("delta_sq", "delta_abs"), (0.0,))
+        counts = dict.fromkeys(("unequal", "sign_flips"), 0)
+        return cls(numel, still, dict.fromkeys(MAXIMA, 0.0), counts)
+
+    @classmethod
     def of_blocks(
         cls, numel: int, floats: Array, counts: Array, ulp: float, off: Array | None = None
     ) -> Moments:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from collections.abc import Hashable, Iterator
+import weakref
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,8 +30,18 @@ class Source(Hashable, Protocol):
         """How many bytes there are."""
 
     @property
+    def is_local(self) -> bool:
+        """Whether they lie on this machine: reading them again costs little."""
+
+    @property
     def identity(self) -> Hashable:
         """Equal for two sources only if they hold the same bytes."""
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Be told which bytes will be asked for, each once; of a local file that changes nothing.
+
+        A later call takes the place of an earlier one.
+        """
 
     def lend(self, start: int, stop: int) -> AbstractContextManager[memoryview]:
         """Lend bytes `start` to `stop`, not to be written, nor kept after the block.
@@ -60,6 +71,14 @@ class _File:
         return self.stamp[2]
 
     @property
+    def is_local(self) -> bool:
+        """True."""
+        return True
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Do nothing: the system reads ahead."""
+
+    @property
     def identity(self) -> Hashable:
         """The file itself, links resolved."""
         return self.stamp
@@ -75,11 +94,11 @@ class MappedFile(_File):
         if stop <= start:
             yield memoryview(b"")
             return
-        pages = _map(self.path, self.stamp)
-        if pages.size() < len(pages):  # reading beyond the end of a file ends the process
-            raise BadFile(f"{self.path}: cut short since it was opened; compare again")
-        yield memoryview(pages)[start:stop]
-        _give_back(pages, start, stop)
+        mapped = _map(self.path, self.stamp)
+        mapped.check(self)  # reading beyond the end of a file ends the process
+        yield memoryview(mapped.pages)[start:stop]
+        _give_back(mapped.pages, start, stop)
+        mapped.check(self)
 
 
 @dataclass(frozen=True)
@@ -125,14 +144,29 @@ def stamp(path: str | os.PathLike[str]) -> Stamp:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+class _Mapped:
+    """A file that is open, and its map; both are closed when nobody holds them any more."""
+
+    def __init__(self, path: str, expected: Stamp) -> None:
+        handle = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, handle)
+        if stamp(path) != expected:
+            raise BadFile(f"{path}: changed since it was opened; compare again")
+        self._handle = handle
+        self.pages = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
+
+    def check(self, expected: MappedFile) -> None:
+        """Raise where the file is not any more what it was: written in place, or cut short."""
+        found = os.fstat(self._handle)
+        if (found.st_size, found.st_mtime_ns) != expected.stamp[2:]:
+            what = "cut short" if found.st_size < expected.size else "changed"
+            raise BadFile(f"{expected.path}: {what} since it was opened; compare again")
+
+
 @lru_cache(maxsize=256)
-def _map(path: str, expected: Stamp) -> mmap.mmap:
+def _map(path: str, expected: Stamp) -> _Mapped:
     try:
-        with open(path, "rb") as file:
-            found = stamp(path)
-            if found != expected:
-                raise BadFile(f"{path}: changed since it was opened; compare again")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _Mapped(path, expected)
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
 

@@ -16,7 +16,7 @@ def no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a tensor was read")
 
-    monkeypatch.setattr("ftdiff.tensors.source._map", refuse)
+    monkeypatch.setattr("ftdiff.tensors.stored.FileTensor.window", refuse)
 
 
 def test_an_adapter_is_described_from_headers_alone(fixtures: Path) -> None:

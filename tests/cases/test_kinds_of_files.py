@@ -160,7 +160,10 @@ def test_an_adapter_in_the_bases_place_is_refused_by_every_command(tmp_path: Pat
 
 def test_one_function_says_what_a_path_is(tmp_path: Path) -> None:
     base, lora = write_base(tmp_path / "base"), write_lora(tmp_path / "lora")
-    assert identify(base).model == base / "model.safetensors" and identify(base).adapter is None
+    assert (
+        str(identify(base).model) == str(base / "model.safetensors")
+        and identify(base).adapter is None
+    )
     assert identify(lora).model is None and identify(lora).adapter is not None
     assert identify(lora / "adapter_model.safetensors").model is None
     write_lora(base)

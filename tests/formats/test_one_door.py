@@ -17,6 +17,7 @@ from ftdiff.deltas.recipes import Added, Replaced
 from ftdiff.errors import BadFile
 from ftdiff.formats import FORMATS, find, format_of, lone_file
 from ftdiff.formats.container import Format, Header
+from ftdiff.formats.place import Place, here
 from ftdiff.tensors import Array, ArrayTensor
 
 PACKAGE = Path(ftdiff.__file__).parent
@@ -24,14 +25,14 @@ PACKAGE = Path(ftdiff.__file__).parent
 OF_ONE_FORMAT = {"formats.gguf": {"adapters/llama_cpp.py"}}
 
 
-def read_toy(path: Path) -> Header:
+def read_toy(path: Place) -> Header:
     """Read a dict of nested lists, and of texts."""
     try:
-        held = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        held = json.loads(path.read(1 << 20))
+    except ValueError as error:
         raise BadFile(f"{path}: not a toy ({error})") from error
     tensors = {name: ArrayTensor(np.array(rows, "f4")) for name, rows in held["tensors"].items()}
-    return Header(tensors, {"name": path.name, "bytes": path.stat().st_size}, held["metadata"])
+    return Header(tensors, {"name": path.name, "bytes": path.source().size}, held["metadata"])
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +135,8 @@ def test_a_folder_of_two_formats_is_opened_as_the_first(tmp_path: Path) -> None:
     write(tmp_path / "style.toy", {"toy": random(2)})
     save_file(WEIGHT, tmp_path / "model.safetensors")
     assert set(ftdiff.open_checkpoint(tmp_path).tensors) == set(WEIGHT)
-    assert lone_file(tmp_path) == find(tmp_path, "model") == tmp_path / "model.safetensors"
+    folder = here(tmp_path)
+    assert lone_file(folder) == find(folder, "model") == folder / "model.safetensors"
 
 
 def test_what_is_looked_for_is_named(tmp_path: Path) -> None:
@@ -154,8 +156,8 @@ def test_a_diff_s_file_is_named_without_the_suffix() -> None:
 
 def test_a_format_is_listed_by_its_own_name() -> None:
     assert {name: known.name for name, known in FORMATS.items()} == {n: n for n in FORMATS}
-    assert format_of(Path("model.safetensors")) is FORMATS["safetensors"]
-    assert format_of(Path("model.safetensors.index.json")) is None
+    assert format_of(here("model.safetensors")) is FORMATS["safetensors"]
+    assert format_of(here("model.safetensors.index.json")) is None
 
 
 def test_no_other_file_knows_a_format() -> None:

@@ -36,19 +36,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[hub.Repository]:
 @pytest.mark.parametrize("text", ["runs/a", "./runs", "runs/a/", "runs"])
 def test_a_folder(text: str, asked: list[hub.Repository]) -> None:
     found = place.find(text)
-    assert found.is_folder and isinstance(found.folder, LocalFolder) and not asked
+    assert found.is_dir() and isinstance(found.folder, LocalFolder) and not asked
 
 
 def test_a_file(asked: list[hub.Repository], here: Path) -> None:
     for text in ("runs/a/x.safetensors", (here / "runs/a/x.safetensors").as_uri()):
         found = place.find(text)
-        assert found.file == "x.safetensors" and found.folder.files() == {"x.safetensors": 1}
-        assert found.name == text and found.folder.source(found.file).size == 1
+        assert found.file == found.name == "x.safetensors" and found.source().size == 1
+        assert found.parent.files() == [found] and place.find(str(found)) == found
 
 
 @pytest.mark.parametrize("text", ["Qwen/Qwen2.5-7B", "org/name", "a/b_c.v1"])
 def test_a_repository(text: str, asked: list[hub.Repository]) -> None:
-    assert place.find(text).is_folder and asked == [hub.Repository(text)]
+    assert place.find(text).is_dir() and asked == [hub.Repository(text)]
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,18 @@ def test_addresses_of_the_hub(
     found = place.find(text)
     assert asked == [hub.Repository(*repository)]
     assert isinstance(found.folder, hub.HubFolder)
-    assert (found.folder.inside, found.file, found.name) == (inside, file, text)
+    assert (found.folder.inside, found.file) == (inside, file)
+    assert place.find(str(found)) == found
 
 
-def test_other_addresses() -> None:
+def test_other_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urls, "_head", lambda url: (9, "") if "x.safetensors" in url else None)
     found = place.find("https://example.org/models/x.safetensors?key=1")
     assert found.folder == urls.UrlFolder("https://example.org/models/?key=1")
     assert found.file == "x.safetensors"
     for text, words in (
         ("https://example.org/models/", "name a file in it"),
+        ("https://example.org/models/y.safetensors?key=1", "y.safetensors: there is no such file"),
         ("ftp://example.org/x", "ftp:// are not read"),
         ("hf://name", "is written hf://org/name"),
     ):

@@ -89,8 +89,9 @@ def test_any_window_and_any_rows_are_parts_of_the_whole(stored: tuple[Layout, Pa
 def test_a_source_that_copies_is_asked_for_each_byte_once(stored: tuple[Layout, Path]) -> None:
     layout, folder = stored
     from ftdiff.formats import open_stored
+    from ftdiff.formats.place import here
 
-    opened = open_stored(folder / "model.safetensors")
+    opened = open_stored(here(folder / "model.safetensors"))
     asked: list[tuple[int, int]] = []
     tensors: dict[str, LazyTensor] = {}
     for name, tensor in opened.tensors.items():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ class Web:
     """What is served, how it fails, and what was asked.
 
     `repositories` are folders by id. Every `cut`-th body of a range ends in its middle. `answers`
-    holds statuses that are given in turn before anything else; `status` is given always.
+    holds statuses that are given in turn before anything else; `status` is given always. Ranges
+    behind a file's beginning wait for `stall` seconds.
     """
 
     repositories: dict[str, Path]
@@ -33,6 +35,7 @@ class Web:
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     sent: int = 0
+    stall: float = 0.0
     bodies: int = 0
     hub: str = ""
     files: str = ""
@@ -162,6 +165,7 @@ class _Files(_Handler):
         part = raw[start:stop]
         told["Content_Range"] = f"bytes {start}-{stop - 1}/{len(raw)}"
         web.bodies += 1
+        time.sleep(web.stall if start else 0)
         if web.cut and web.bodies % web.cut == 0 and len(part) > 1:
             told["Content_Length"] = str(len(part))
             self.close_connection = True

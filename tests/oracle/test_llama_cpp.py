@@ -17,6 +17,7 @@ from ftdiff.comparison.engine import compare
 from ftdiff.errors import BadAdapter, BadFile, MissingExtra
 from ftdiff.formats.gguf import read_header
 from ftdiff.formats.note import Note
+from ftdiff.formats.place import here
 from ftdiff.tensors import Array
 from tests.adapters.files import balanced, base, change, close, random
 
@@ -56,7 +57,7 @@ def _interleaved(rows: Array, heads: int) -> Array:
 def test_the_header_is_what_the_package_wrote(tmp_path: Path, dtype: str) -> None:
     tensors = {"x": random(3, 5).astype(dtype), "y": random(2, 3, 4).astype(dtype)}
     path = _write(tmp_path / "a.gguf", tensors, tokens=["a", "b"], numbers=[1.5, 2.5])
-    header = read_header(path)
+    header = read_header(here(path))
     theirs = gguf.GGUFReader(path)
     assert header.fields["tokens"] == ["a", "b"]
     assert header.fields["numbers"] == [1.5, 2.5]
@@ -245,7 +246,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(
     path = tmp_path_factory.mktemp("damaged") / "a.gguf"
     path.write_bytes(damaged)
     try:
-        header = read_header(path)
+        header = read_header(here(path))
     except BadFile as error:
         assert str(path) in str(error)
         assert "\n" not in str(error)
@@ -258,7 +259,7 @@ def test_counts_beyond_the_file_are_refused_at_once(tmp_path: Path, whole: bytes
     for at in (8, 16):  # the counts of tensors and of pairs
         path.write_bytes(whole[:at] + (1 << 62).to_bytes(8, "little") + whole[at + 8 :])
         with pytest.raises(BadFile, match="counts more than it holds"):
-            read_header(path)
+            read_header(here(path))
     path.write_bytes(whole[:-1])
     with pytest.raises(BadFile, match="ends after the file does"):
-        read_header(path)
+        read_header(here(path))

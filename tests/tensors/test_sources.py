@@ -61,3 +61,12 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_named(path: Path) -> None:
     os.truncate(path, 100)
     with pytest.raises(BadFile, match="cut short"), source.lend(0, 4):
         pass
+
+
+def test_a_file_that_is_written_in_place_while_it_is_read_is_named(path: Path) -> None:
+    source = MappedFile(str(path), stamp(path))
+    with pytest.raises(BadFile, match="changed since it was opened"), source.lend(0, 4) as lent:
+        assert len(lent) == 4
+        with path.open("r+b") as file:
+            file.write(b"other")
+        os.utime(path, ns=(1, 1))

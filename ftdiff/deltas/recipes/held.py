@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ftdiff.tensors import LazyTensor, Rows
+from ftdiff.tensors import FileTensor, LazyTensor, Rows
 
 
 def held(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
@@ -26,6 +26,11 @@ def stored(thing: Any) -> Iterator[LazyTensor]:
         yield thing
     for _, part in _inside(thing, ""):
         yield from stored(part)
+
+
+def is_far(thing: Any) -> bool:
+    """Say whether any tensor of it lies in a file of another machine."""
+    return any(isinstance(one, FileTensor) and not one.source.is_local for one in stored(thing))
 
 
 def _inside(thing: Any, word: str) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 from ftdiff.deltas.forms import Delta, Dense
 from ftdiff.deltas.moments import NULL, Moments
 from ftdiff.deltas.recipes import tiles as tiling
+from ftdiff.deltas.recipes.held import is_far
 from ftdiff.deltas.recipes.rebuilt import Rebuilt
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, common_rows
 from ftdiff.deltas.recipes.tiles import TILE
@@ -49,15 +50,20 @@ class Replaced:
         return tiling.count(numel(self.shape), TILE)
 
     def moments(self, base: LazyTensor | None, tiles: range | None = None) -> Moments:
-        """Measure base and tuned in one fused pass; the same bytes are read from one side."""
+        """Measure base and tuned in one fused pass; the same bytes are read from one side.
+
+        Where these lie on another machine, they are not read at all.
+        """
         start, stop = tiling.span(tiles, TILE, numel(self.shape))
+        if self.is_of(base) and is_far(self.tensor):  # not worth fetching
+            return Moments.of_same_bytes(stop - start)
         coarse = is_quantised(self.tensor) or (base is not None and is_quantised(base))
-        if base is not None and coarse and not self._is(base):
+        if base is not None and coarse and not self.is_of(base):
             return self._across_few_bits(base, start, stop)
         with self.tensor.window(start, stop) as tuned:
             if base is None:
                 return tiling.alone(tuned, self.dtype)
-            if self._is(base):
+            if self.is_of(base):
                 return tiling.replaced(tuned, tuned, base.dtype, self.dtype)
             with base.window(start, stop) as W:
                 return tiling.replaced(W, tuned, base.dtype, self.dtype)
@@ -83,7 +89,7 @@ class Replaced:
 
     def entries(self, base: LazyTensor | None) -> Entries:
         """Read tuned − base, which of the same bytes is zero; tuned where there is no base."""
-        same = self._is(base)
+        same = self.is_of(base)
 
         def read(start: int, stop: int) -> Array:
             if same:
@@ -103,7 +109,8 @@ class Replaced:
         W = 0.0 if base is None else base.read().astype(np.float64)
         return Dense((tuned - W).reshape(matrix_shape(self.shape)))
 
-    def _is(self, base: LazyTensor | None) -> bool:
+    def is_of(self, base: LazyTensor | None) -> bool:
+        """Say whether it is the base's own bytes, by where they are stored."""
         return (
             base is not None
             and base.storage is not None

@@ -1,7 +1,7 @@
 """Runs of bytes that are expected of a remote file, cut into blocks; each is fetched once.
 
-A block holds expected bytes only, but for gaps too small to be worth a request, and is dropped when
-all of it has been lent. What is kept because its neighbours are read much later is bounded.
+A block holds expected bytes only, but for gaps too small to be worth a request. So many bytes are
+kept, of blocks that were lent whole the fewest; what is asked for again after that is fetched alone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 #: Bytes of a block, and of a gap that is fetched along.
-BLOCK, GAP = 4 << 20, 4 << 10
-#: Bytes that all files together keep, for neighbours that are read later.
+BLOCK, GAP = 2 << 20, 4 << 10
+#: Bytes that all files together keep: more than all windows that are read at a time.
 KEPT = 96 << 20
 
 
@@ -53,6 +53,13 @@ class Blocks:
         self._blocks = [_Block(*cut) for run in merged(spans) for cut in _cuts(*run)]
         self._starts = [block.start for block in self._blocks]
 
+    def close(self) -> None:
+        """Keep nothing any more."""
+        with _GUARD:
+            for block in self._blocks:
+                _HELD.pop(block, None)
+                block.data = None
+
     def lend(self, start: int, stop: int) -> memoryview | None:
         """Return a range that lies in expected bytes; None for any other."""
         at = bisect_right(self._starts, start) - 1
@@ -68,7 +75,9 @@ class Blocks:
         return taken[0] if len(taken) == 1 else memoryview(b"".join(taken)).toreadonly()
 
     def _holds(self, at: int, start: int) -> bool:
-        return self._blocks[at].start <= start < self._blocks[at].stop
+        """Say whether a byte is in a block that is kept, or was not lent whole before."""
+        block = self._blocks[at]
+        return block.start <= start < block.stop and (block.left > 0 or block.data is not None)
 
     def _take(self, block: _Block, start: int, stop: int) -> memoryview:
         with block.lock:  # who comes second waits for the same bytes
@@ -76,7 +85,7 @@ class Blocks:
             if data is None:
                 data = self._fetch(block.start, block.stop)
             block.left -= stop - start
-            block.data = data if block.left > 0 else None
+            block.data = data
         _keep(block)
         return data[start - block.start : stop - block.start]
 
@@ -101,10 +110,11 @@ def _cuts(start: int, stop: int) -> list[tuple[int, int]]:
 
 
 def _keep(block: _Block) -> None:
-    """Keep a block that has bytes left, and drop those used longest ago beyond the bound."""
+    """Keep a block; beyond the bound drop those that were lent whole, then the longest unused."""
     with _GUARD:
         _HELD.pop(block, None)
-        if block.data is not None:
-            _HELD[block] = None
+        _HELD[block] = None
         while sum(one.stop - one.start for one in _HELD) > KEPT and len(_HELD) > 1:
-            _HELD.popitem(last=False)[0].data = None
+            out = next((one for one in _HELD if one.left <= 0), next(iter(_HELD)))
+            del _HELD[out]
+            out.data = None

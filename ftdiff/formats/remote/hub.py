@@ -6,12 +6,13 @@ HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ftdiff.errors import BadFile, require
 from ftdiff.formats.folder import LocalFolder
@@ -38,7 +39,7 @@ class Repository:
     @property
     def name(self) -> str:
         """As it is written: `hf://org/name@revision`."""
-        return f"hf://{self.id}" + (f"@{self.revision}" if self.revision else "")
+        return f"hf://{self.id}" + (f"@{quote(self.revision, safe='')}" if self.revision else "")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class HubFile:
         url = hub.hf_hub_url(self.repository.id, self.path, revision=self.commit)
         try:
             place = hub.get_hf_file_metadata(url, retry_on_errors=True).location
-        except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
+        except _failures(hub) as error:
             raise BadFile(f"{self.name}: {_words(error)}") from error
         told: dict[str, str] = {}
         if urlsplit(place)[:2] == urlsplit(url)[:2]:  # the hub itself gives the bytes
@@ -139,7 +140,7 @@ class HubFolder:
         try:
             cached = hub.hf_hub_download(self.repository.id, path, revision=self.commit)
             return Path(cached).read_bytes()
-        except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
+        except _failures(hub) as error:
             raise BadFile(f"{self.name}/{name}: {_words(error)}") from error
 
     def source(self, name: str) -> Source:
@@ -185,7 +186,9 @@ def open_(repository: Repository) -> HubFolder | LocalFolder:
     logger.info("asking %s for %s", host, repository.name.removeprefix("hf://"))
     try:
         info = hub.HfApi().model_info(repository.id, revision=wanted, files_metadata=True)
-    except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
+    except _failures(hub) as error:
+        if getattr(error, "response", None) is None:  # nobody answered: what is there is used
+            return _cached(hub, repository, f"{host} does not answer ({_words(error)})")
         raise BadFile(_refusal(hub, repository, error)) from error
     held = {}
     for file in info.siblings or []:
@@ -193,6 +196,13 @@ def open_(repository: Repository) -> HubFolder | LocalFolder:
         version = f"sha256:{large.sha256}" if large is not None else f"git:{file.blob_id}"
         held[str(file.rfilename)] = int(file.size or 0), version
     return HubFolder(repository, str(info.sha), "", held)
+
+
+def _failures(hub: Any) -> tuple[type[Exception], ...]:
+    """Return what the hub's library raises: its own errors, and those of how it speaks HTTP."""
+    clients = (sys.modules.get(name) for name in ("httpx2", "httpx"))
+    spoken = tuple(client.HTTPError for client in clients if client is not None)
+    return hub.errors.HfHubHTTPError, OSError, ValueError, *spoken
 
 
 def _library(name: str) -> Any:
@@ -208,8 +218,11 @@ def _cached(hub: Any, repository: Repository, why: str) -> LocalFolder:
         found = hub.snapshot_download(
             repository.id, revision=repository.revision or None, local_files_only=True
         )
-    except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
-        raise BadFile(f"{repository.name}: {why}, and it is not in the cache") from error
+    except _failures(hub) as error:
+        raise BadFile(
+            f"{repository.name}: {why}, and it is not in the cache; a folder is written "
+            f"./{repository.id}"
+        ) from error
     return LocalFolder(Path(found))
 
 

@@ -19,7 +19,7 @@ from ftdiff.errors import BadFile, require
 from ftdiff.formats.remote.blocks import Blocks
 
 #: Bytes that are fetched from the beginning of a file for its header, in one request.
-HEAD = 256 << 10
+HEAD = 128 << 10
 #: How often a range is asked for again after an answer that may change, and the first wait.
 _TRIES, _WAIT = 5, 0.5
 
@@ -59,15 +59,24 @@ class RemoteFile:
         return self.location.name
 
     @property
+    def is_local(self) -> bool:
+        """False."""
+        return False
+
+    @property
     def identity(self) -> Hashable:
         """A hash of the contents is the same wherever the file is; else the place and version."""
-        if self.version.startswith("sha256:"):
+        if self.version.startswith(("sha256:", "git:")):
             return self.version
         return (self.location, self.version) if self.version else (self.location, self.size)
 
     def expect(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Tell which bytes will be asked for, each once, so that neighbours come together."""
-        _EXPECTED[self] = Blocks(spans, lambda start, stop: _fetch(self, start, stop))
+        """Fetch neighbours among these bytes together; see `Source`."""
+        wanted = [(max(start, HEAD), stop) for start, stop in spans if stop > HEAD]
+        if (before := _EXPECTED.pop(self, None)) is not None:
+            before.close()
+        if wanted:
+            _EXPECTED[self] = Blocks(wanted, lambda start, stop: _fetch(self, start, stop))
 
     @contextmanager
     def lend(self, start: int, stop: int) -> Iterator[memoryview]:
@@ -84,25 +93,23 @@ class RemoteFile:
         head = min(HEAD, self.size)
         if stop <= head:
             yield memoryview(_head(self))[start:stop]
-            return
+        elif start < head:
+            yield memoryview(b"".join((_head(self)[start:], self._beyond(head, stop))))
+        else:
+            yield self._beyond(start, stop)
+
+    def _beyond(self, start: int, stop: int) -> memoryview:
+        """Return a range behind the head."""
         expected = _EXPECTED.get(self)
         held = expected.lend(start, stop) if expected is not None else None
-        if held is None and start < head:
-            rest = _fetch(self, head, stop)
-            held = memoryview(b"".join((memoryview(_head(self))[start:], rest)))
-        yield _fetch(self, start, stop) if held is None else held
+        return _fetch(self, start, stop) if held is None else held
 
 
 #: What is expected of a file on this machine; the latest call of `expect` decides.
 _EXPECTED: dict[RemoteFile, Blocks] = {}
 
 
-def forget() -> None:
-    """Drop what was expected of files, and what was fetched for it."""
-    _EXPECTED.clear()
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _head(file: RemoteFile) -> bytes:
     return bytes(_fetch(file, 0, min(HEAD, file.size)))
 

@@ -84,8 +84,8 @@ class UrlFolder:
         return UrlFolder(urlunsplit(urlsplit(self.url)._replace(path=f"{path}/")))
 
     def called(self, name: str) -> str:
-        """Return the file's address."""
-        return _beside(self.url, name)
+        """Return the file's address without the query."""
+        return _shown(_beside(self.url, name))
 
     def within(self, name: str) -> UrlFolder:
         """Return a folder right in it."""

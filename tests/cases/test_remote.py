@@ -1,0 +1,159 @@
+"""Models on the hub, against a server that speaks its API: what is asked, and the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import ftdiff
+from ftdiff.analyses.inspection import inspect
+from ftdiff.errors import BadCall
+from ftdiff.formats import place
+from ftdiff.formats.remote import hub, ranges, urls
+from tests.formats.web_server import Web, serving
+
+
+@pytest.fixture
+def web(fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    from huggingface_hub import constants
+
+    names = {f"org/{name}": fixtures / name for name in ("base", "full", "merged", "lora")}
+    with serving(Web(names)) as served:
+        monkeypatch.setattr(constants, "ENDPOINT", served.hub)
+        template = served.hub + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for cached in (hub.open_, ranges._head, ranges._opened, urls._head):
+            cached.cache_clear()
+        monkeypatch.chdir(tmp_path)
+        yield served
+
+
+def weights(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def same(one: ftdiff.Diff, other: ftdiff.Diff) -> None:
+    pd.testing.assert_frame_equal(one.frame, other.frame, check_exact=True)
+
+
+def test_inspect_takes_headers_only(web: Web, fixtures: Path) -> None:
+    found = inspect("org/base")
+    assert found.facts["layers"] == "28 (0–27)" and found.facts["source"] == "hf://org/base"
+    assert found.components == inspect(fixtures / "base").components
+    assert len(web.ranges()) == 1 and web.sent < 1_000_000
+
+
+@pytest.mark.parametrize("cut", [0, 20])
+def test_a_comparison_fetches_each_byte_once(web: Web, fixtures: Path, cut: int) -> None:
+    web.cut = cut
+    diff = ftdiff.compare("org/base", "hf://org/full@main")
+    same(diff, ftdiff.compare(fixtures / "base", fixtures / "full"))
+    whole = weights(fixtures / "base") + weights(fixtures / "full")
+    assert web.sent <= 1.05 * whole
+    assert diff.about["sources"]["base"][0]["files"][0]["path"] == "hf://org/base/model.safetensors"
+    assert len(diff.about["sources"]["base"][0]["files"][0]["sha256"]) == 64
+
+
+def test_an_adapter_asks_its_base_for_its_targets(web: Web, fixtures: Path) -> None:
+    diff = ftdiff.compare("org/base", fixtures / "attention")
+    same(diff, ftdiff.compare(fixtures / "base", fixtures / "attention"))
+    frame = diff.frame
+    targets = frame[frame.status == "changed"].numel.sum() * 2
+    asked = sum(stop - start for start, stop in web.ranges())
+    assert asked <= targets + 2 * ranges.HEAD
+    frame = ftdiff.compare("org/base", "org/lora").frame  # a remote adapter
+    assert (frame.status == "changed").sum() == 196
+
+
+def test_files_of_one_hash_are_the_same_and_not_fetched(web: Web, fixtures: Path) -> None:
+    web.repositories["org/copy"] = fixtures / "base"
+    diff = ftdiff.compare("org/base", "org/copy")
+    assert set(diff.frame.status) == {"identical"} and diff.about["coverage"] == 1.0
+    assert set(diff.frame.relative_norm.fillna(0)) == {0.0} and not diff.frame.base_sq.notna().any()
+    assert len(web.ranges()) == 2  # the header of each
+
+
+def test_a_fine_tune_names_its_base(
+    web: Web, fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ftdiff.base_of(fixtures / "lora") == str(fixtures / "base")  # "../base"
+    adapter = tmp_path / "lora"
+    adapter.mkdir()
+    save_file(
+        load_file(fixtures / "lora/adapter_model.safetensors"),
+        adapter / "adapter_model.safetensors",
+    )
+    config = json.loads((fixtures / "lora/adapter_config.json").read_text())
+    config |= {"base_model_name_or_path": "org/base", "revision": "main"}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    assert ftdiff.base_of(adapter) == "hf://org/base@main"
+    config |= {"base_model_name_or_path": "base"}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(BadCall, match="names 'base' as its base, which is no folder here"):
+        ftdiff.base_of(adapter)
+    (tmp_path / "base").symlink_to(fixtures / "base")
+    assert place.find(ftdiff.base_of(adapter)).is_dir()
+    model = tmp_path / "model"
+    model.mkdir()
+    with pytest.raises(BadCall, match="name no base; give it: ftdiff compare BASE"):
+        ftdiff.base_of(model)
+    (model / "README.md").write_text("---\nbase_model:\n- org/merged\n---\n# A model\n")
+    assert ftdiff.base_of(model) == "hf://org/merged"
+
+
+def shell(web: Web, cache: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    told = {**os.environ, "HF_ENDPOINT": web.hub, "HF_HOME": str(cache), **env}
+    call = [sys.executable, "-m", "ftdiff", *words]
+    return subprocess.run(call, capture_output=True, text=True, env=told, timeout=120)
+
+
+def test_the_shell_says_who_is_asked(web: Web, fixtures: Path, tmp_path: Path) -> None:
+    done = shell(web, tmp_path / "home", "compare", "org/base", str(fixtures / "lora"))
+    assert done.returncode == 0 and "hf://org/base → " in done.stdout
+    assert done.stderr == "asking 127.0.0.1 for org/base\n"
+    alone = shell(web, tmp_path / "home", "compare", str(fixtures / "lora"))
+    assert alone.returncode == 0 and "as adapter_config.json names it" in alone.stderr
+    asked = len(web.asked)
+    off = shell(web, tmp_path / "home", "--offline", "inspect", "org/base")
+    assert off.returncode == 2 and len(web.asked) == asked
+    assert "offline, and it is not in the cache; a folder is written ./org/base" in off.stderr
+    gone = shell(web, tmp_path / "home", "inspect", "org/nothing")
+    assert gone.returncode == 2 and gone.stderr.count("\n") == 2
+    assert "no such repository, or a private one" in gone.stderr
+    cut = shell(web, tmp_path / "home", "inspect", f"{web.files}/org/full/nothing.safetensors")
+    assert cut.returncode == 2 and "nothing.safetensors: there is no such file" in cut.stderr
+
+
+def test_a_file_at_an_address(web: Web, fixtures: Path) -> None:
+    address = f"{web.files}/org/base/model.safetensors?signature=secret"
+    diff = ftdiff.compare(address, fixtures / "full")
+    same(diff, ftdiff.compare(fixtures / "base" / "model.safetensors", fixtures / "full"))
+    assert "secret" not in json.dumps(diff.about)
+
+
+def test_an_interrupt_does_not_wait_for_the_server(web: Web, tmp_path: Path) -> None:
+    web.stall = 30.0
+    told = {**os.environ, "HF_ENDPOINT": web.hub, "HF_HOME": str(tmp_path / "home")}
+    call = [sys.executable, "-m", "ftdiff", "compare", "org/base", "org/full"]
+    child = subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=told)
+    with child:
+        until = time.monotonic() + 60
+        while not any(start for start, _ in web.ranges()) and time.monotonic() < until:
+            time.sleep(0.05)
+        begun = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=20)
+        assert child.returncode == 130 and said.endswith(b"ftdiff: interrupted\n")
+        assert time.monotonic() - begun < 10
