@@ -155,5 +155,6 @@ def test_an_interrupt_does_not_wait_for_the_server(web: Web, tmp_path: Path) -> 
         begun = time.monotonic()
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=20)
-        assert child.returncode == 130 and said.endswith(b"ftdiff: interrupted\n")
+        assert child.returncode == 130, said
+        assert said.endswith(b"ftdiff: interrupted\n")
         assert time.monotonic() - begun < 10

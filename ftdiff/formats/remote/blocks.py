@@ -1,7 +1,7 @@
 """Runs of bytes that are expected of a remote file, cut into blocks; each is fetched once.
 
 A block holds expected bytes only, but for gaps too small to be worth a request. So many bytes are
-kept, of blocks that were lent whole the fewest; what is asked for again after that is fetched alone.
+kept, of blocks that were lent whole the fewest; what is asked for again later is fetched alone.
 """
 
 from __future__ import annotations
