@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftdiff.errors import BadFile
-from ftdiff.formats import dcp, gguf_model, memory, place, safetensors, torch_zip
+from ftdiff.formats import dcp, gguf_model, memory, pipelines, place, safetensors, torch_zip
 from ftdiff.formats.checkpoint import Checkpoint
 from ftdiff.formats.container import ADAPTERS_ARE_CALLED, Format, Header
 from ftdiff.formats.place import Place
@@ -109,7 +109,15 @@ def open_checkpoint(
         return source
     if not isinstance(source, str | os.PathLike | Place):
         return dequantising(memory.open_(source))
-    return dequantising(open_stored(place.find(source)))
+    found = place.find(source)
+    if pipelines.recognises(found):
+        return pipelines.open_(found, _component)
+    return dequantising(open_stored(found))
+
+
+def _component(folder: Place) -> Checkpoint | None:
+    held = any(known.recognises(folder) for known in FORMATS.values())
+    return dequantising(open_stored(folder)) if held else None
 
 
 def open_stored(path: Place) -> Checkpoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -200,3 +202,65 @@ def test_a_control_lora_is_no_checkpoint(tmp_path: Path) -> None:
     tensors |= {f"input_blocks.{n}.1.proj_in.bias": _random(n, 8) for n in range(8)}
     tensors |= _pairs(["input_blocks.4.1.proj_in"], "down", "up")
     assert open_tuned(_write(tmp_path / "x.safetensors", tensors)).kind == "unknown"
+
+
+UNET = [
+    f"{side}_blocks.{n}.attentions.0.transformer_blocks.0.attn1.to_{word}"
+    for side in ("down", "up")
+    for n in range(2)
+    for word in "qkv"
+]
+TEXT = [f"text_model.encoder.layers.{n}.self_attn.{word}_proj" for n in range(2) for word in "qkv"]
+
+
+def _pipeline(folder: Path, seed: int = 0) -> Path:
+    """Write a pipeline of two components, the UNet's q of another seed."""
+    unet, text = _weights(UNET), _weights(TEXT)
+    if seed:
+        unet |= {n: _random(seed, WIDTH, WIDTH) for n in unet if "to_q" in n}
+    _write(folder / "unet" / "diffusion_pytorch_model.safetensors", unet)
+    _write(folder / "text_encoder" / "model.safetensors", text)
+    (folder / "scheduler").mkdir()
+    told = {"_class_name": "P", "unet": ["diffusers", "U"], "text_encoder": ["transformers", "C"]}
+    told |= {"scheduler": ["diffusers", "S"], "safety_checker": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_a_pipeline_s_folder_is_a_model_of_components(tmp_path: Path) -> None:
+    base, tuned = _pipeline(tmp_path / "base"), _pipeline(tmp_path / "tuned", 7)
+    diff = ftdiff.compare(base, tuned)
+    frame = diff.frame
+    assert set(frame[frame.status == "changed"].tensor) == {
+        f"unet.{name}.weight" for name in UNET if name.endswith("to_q")
+    }
+    assert set(frame["stack"]) == {"unet", "text"} and diff.about["coverage"] == 1.0
+    assert "pipeline" in {one["code"] for one in diff.about["reasons"]}
+    files = diff.about["sources"]["base"][0]["files"]
+    assert [Path(one["path"]).parent.name for one in files] == ["text_encoder", "unet"]
+    assert all("pages_sha256" in one for one in files)
+
+
+def test_adapters_and_components_meet_a_pipeline(tmp_path: Path) -> None:
+    base = _pipeline(tmp_path / "base")
+    dotted = _pairs([f"unet.{m}" for m in UNET] + [f"text_encoder.{m}" for m in TEXT])
+    unet = {f"lora_unet_{m.replace('.', '_')}" for m in UNET}
+    text = {f"lora_te_{m.replace('.', '_')}" for m in TEXT}
+    flat = _pairs([*sorted(unet), *sorted(text)], "lora_down.weight", "lora_up.weight")
+    for tensors in (dotted, flat):
+        diff = ftdiff.compare(base, _write(tmp_path / "lora.safetensors", tensors))
+        assert (diff.frame.status == "changed").sum() == len(UNET) + len(TEXT)
+        assert not diff.about["unmatched"]
+    alone = ftdiff.compare(base, _pipeline(tmp_path / "tuned", 7) / "unet")
+    counts = alone.about["counts"]
+    assert (counts["measured"], counts["removed"]) == (len(UNET), len(TEXT))
+
+
+def test_what_a_pipeline_lacks_is_named(tmp_path: Path) -> None:
+    folder = _pipeline(tmp_path / "base")
+    shutil.rmtree(folder / "text_encoder")
+    (note,) = (n for n in ftdiff.open_checkpoint(folder).notes if n.code == "components-missing")
+    assert note.data == {"components": ["text_encoder"]}
+    shutil.rmtree(folder / "unet")
+    with pytest.raises(ftdiff.errors.BadFile, match="no component has weights"):
+        ftdiff.open_checkpoint(folder)

@@ -7,12 +7,14 @@ together, and nothing else is.
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from ftdiff.errors import BadFile, require
@@ -119,7 +121,8 @@ def _fetch(file: RemoteFile, start: int, stop: int) -> memoryview:
     for attempt in range(_TRIES):
         try:
             store, path = _opened(file.location, attempt)
-            held = memoryview(obstore.get_range(store, path, start=start, end=stop))
+            asked = partial(obstore.get_range, store, path, start=start, end=stop)
+            held = memoryview(_interruptibly(asked))
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             if attempt + 1 == _TRIES or not _passing(error):
                 raise BadFile(f"{file.name}: {words(error)}") from error
@@ -129,6 +132,17 @@ def _fetch(file: RemoteFile, start: int, stop: int) -> memoryview:
             raise BadFile(f"{file.name}: {held.nbytes} bytes came where {stop - start} were asked")
         return held.toreadonly()
     raise AssertionError("every try returns or raises")
+
+
+def _interruptibly(call: Callable[[], Any]) -> Any:
+    """Call, of the main thread in another one: obstore hears of an interrupt when it is done."""
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    other = ThreadPoolExecutor(1)
+    try:
+        return other.submit(call).result()
+    finally:
+        other.shutdown(wait=False)
 
 
 @lru_cache(maxsize=256)
