@@ -64,7 +64,7 @@ def test_what_transformers_writes_is_what_it_holds(kind: str, tmp_path: Path) ->
     apart, stacked = write(kind, tmp_path)
     for base, tuned in ((apart, stacked), (stacked, apart)):
         diff = ftdiff.compare(base, tuned)
-        assert {*diff.frame["status"]} == {"identical"}
+        assert {*diff.frame["status"]} == {"identical"} and diff.about["coverage"] == 1.0
         codes = [record["code"] for record in diff.about["reasons"]]
         assert codes.count(EXPERTS) == 1
     assert len(diff.frame.dropna(subset="expert")) == len(
