@@ -18,6 +18,7 @@ from ftdiff.comparison.alignment.joins import join
 from ftdiff.comparison.alignment.layers import with_layers
 from ftdiff.comparison.alignment.llama_cpp import with_llama_cpp
 from ftdiff.comparison.alignment.ties import with_ties
+from ftdiff.comparison.alignment.transformers_names import with_transformers_names
 from ftdiff.comparison.alignment.tuned_parts import join_tuned
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
@@ -30,7 +31,8 @@ Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[N
 
 #: Taken in this order.
 STEPS: tuple[Step, ...] = (
-    *(without_buffers, with_llama_cpp, with_experts, respell, join, with_ties, with_layers),
+    *(without_buffers, with_llama_cpp, with_experts, respell, join, with_ties),
+    *(with_transformers_names, with_layers),
 )
 
 
