@@ -5,29 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
-import numpy as np
-
-from ftdiff.comparison.alignment.layer_match import STRANGER
-from ftdiff.comparison.alignment.samples import is_same, of_pair
-from ftdiff.comparison.plan import Change, Plan
+from ftdiff.comparison.alignment.relatives import relatives
+from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.progress import Say
 from ftdiff.comparison.reasons import KINSHIP, LAYERS
-from ftdiff.deltas.recipes import Replaced
 from ftdiff.formats.note import Note
-from ftdiff.tensors import numel
 
-#: Matrices that rows are read of, and rows of each.
-_MATRICES, _ROWS = 16, 1
-#: A matrix of fewer entries says nothing, nor do fewer matrices.
-_LEAST, _FEWEST = 256, 3
-#: At this cosine a model is the base's, negated.
-_NEGATED = -0.9
 #: Bytes of base from which on it is worth a word that the right one is being read.
 _LONG = 1 << 30
-#: Blocks that are copied from model to model, and say nothing of where the others come from.
-_COPIED = ("embed", "head", "norm")
 
 
 @dataclass(frozen=True)
@@ -88,41 +74,8 @@ def _early(plan: Plan) -> Early | None:
         return None
     if any(note.code == LAYERS and not note.data.get("home", True) for note in plan.notes):
         return Early("unrelated", None, 0)
-    found = [one for one in map(_of, _drawn(plan)) if one is not None]
-    if len(found) < _FEWEST:
-        return None
-    middle = float(np.median([cosine for cosine, _ in found]))
-    if all(equal for _, equal in found):
-        return Early("identical", middle, len(found))
-    # rows of independent starts are never the same
-    apart = _NEGATED <= middle < STRANGER and not any(equal for _, equal in found)
-    return Early("unrelated" if apart else "family", middle, len(found))
-
-
-def _drawn(plan: Plan) -> list[Change]:
-    """Draw by a hash of the name: a stride would meet the same few components in every layer."""
-    fit = [change for change in plan.changes if _tells(change)]
-    return sorted(fit, key=lambda change: crc32(change.address.name.encode()))[:_MATRICES]
-
-
-def _tells(change: Change) -> bool:
-    if change.base is None or not isinstance(change.recipe, Replaced):
-        return False
-    shape, at = change.base.shape, change.address
-    if at.block in _COPIED or at.param != "weight" or len(shape) < 2:
-        return False
-    return shape == change.recipe.shape and numel(shape) >= _LEAST
-
-
-def _of(change: Change) -> tuple[float, bool] | None:
-    """Return the cosine of a few rows with the base's, and whether they are the same."""
-    assert change.base is not None and isinstance(change.recipe, Replaced)
-    if is_same(change.base, change.recipe.tensor):
-        return 1.0, True
-    pair = of_pair(change.base, change.recipe.tensor, _ROWS)
-    if pair is None or pair[0].is_zero or pair[1].is_zero:
-        return None
-    return pair[0].cosine(pair[1]), pair[0].equals(pair[1])
+    found = relatives((change.address, change.base, change.recipe) for change in plan.changes)
+    return None if found is None else Early(found.verdict, found.cosine, found.matrices)
 
 
 def is_unrelated(about: Mapping[str, Any]) -> bool:

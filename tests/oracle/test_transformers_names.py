@@ -74,7 +74,7 @@ def test_every_name_meets_its_own(kind: str, tmp_path: Path) -> None:
         diff = ftdiff.compare(base, tuned)
         assert {*diff.frame["status"]} == {"identical"} and diff.about["coverage"] == 1.0
         (note,) = (one for one in diff.about["reasons"] if one["code"] == RENAMED)
-        assert note["names"] and note["model_type"] == kind
+        assert note["names"] and note["model_type"] == kind and RENAMED == "renamed-by-transformers"
 
 
 def test_a_change_is_seen_under_the_base_s_name(tmp_path: Path) -> None:
