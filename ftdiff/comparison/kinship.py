@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from ftdiff.comparison.alignment.relatives import relatives
+from ftdiff.comparison.alignment.relatives import Relatives, relatives
 from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.progress import Say
 from ftdiff.comparison.reasons import KINSHIP, LAYERS
@@ -14,42 +14,6 @@ from ftdiff.formats.note import Note
 
 #: Bytes of base from which on it is worth a word that the right one is being read.
 _LONG = 1 << 30
-
-
-@dataclass(frozen=True)
-class Early:
-    """What the sample says.
-
-    Attributes
-    ----------
-    verdict
-        "identical" (as far as was read), "family" (the base's, another checkpoint) or "unrelated".
-    cosine
-        The median cosine of the rows; None where no layer is like one of the base's.
-    matrices
-        How many they are of.
-    """
-
-    verdict: str
-    cosine: float | None
-    matrices: int
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in words."""
-        if self.cosine is None:
-            return "unrelated to the base: no layer is like one of the base's; is it the right one?"
-        of = f"rows sampled from {self.matrices} matrices"
-        if self.verdict == "identical":
-            return f"{of} are the base's, bit for bit"
-        told = f"the median cosine of {of} with the base's is {self.cosine:z.3f}"
-        if self.verdict == "family":
-            return f"of the base's family, another checkpoint: {told}"
-        return f"unrelated to the base: {told}; is it the right one?"
-
-    def record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {"verdict": self.verdict, "cosine": self.cosine, "matrices": self.matrices}
 
 
 def foretold(plan: Plan, say: Say | None = None) -> Plan:
@@ -60,22 +24,35 @@ def foretold(plan: Plan, say: Say | None = None) -> Plan:
     early = _early(plan)
     if early is None:
         return plan
-    plan = replace(plan, kinship=early.record())
+    told, said = asdict(early), sentence(early)
+    plan = replace(plan, kinship=told)
     unrelated = early.verdict == "unrelated"
     if say is not None and (unrelated or sum(change.size for change in plan.changes) > _LONG):
-        say(early.sentence)
+        say(said)
     if not unrelated:
         return plan
-    return replace(plan, notes=(*plan.notes, Note(KINSHIP, early.sentence, **early.record())))
+    return replace(plan, notes=(*plan.notes, Note(KINSHIP, said, **told)))
 
 
-def _early(plan: Plan) -> Early | None:
+def sentence(found: Relatives) -> str:
+    """Say in words what a few rows tell."""
+    if found.cosine is None:
+        return "unrelated to the base: no layer is like one of the base's; is it the right one?"
+    of = f"rows sampled from {found.matrices} matrices"
+    if found.verdict == "identical":
+        return f"{of} are the base's, bit for bit"
+    told = f"the median cosine of {of} with the base's is {found.cosine:z.3f}"
+    if found.verdict == "family":
+        return f"of the base's family, another checkpoint: {told}"
+    return f"unrelated to the base: {told}; is it the right one?"
+
+
+def _early(plan: Plan) -> Relatives | None:
     if plan.tuned is None or plan.tuned.kind != "full" or plan.base is None:
         return None
     if any(note.code == LAYERS and not note.data.get("home", True) for note in plan.notes):
-        return Early("unrelated", None, 0)
-    found = relatives((change.address, change.base, change.recipe) for change in plan.changes)
-    return None if found is None else Early(found.verdict, found.cosine, found.matrices)
+        return Relatives("unrelated", None, 0)
+    return relatives((change.address, change.base, change.recipe) for change in plan.changes)
 
 
 def is_unrelated(about: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import ftdiff
 from ftdiff.comparison.alignment.experts import EXPERTS
 from ftdiff.formats import open_checkpoint
+from tests.oracle.models import saved_and_held
 
 SMALL: dict[str, Any] = {
     "num_hidden_layers": 2,
@@ -49,14 +50,7 @@ def write(kind: str, folder: Path) -> tuple[Path, Path]:
     """Write a model as transformers saves it, and as it holds it."""
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(kind, **(SMALL | MORE[kind]))
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    model.save_pretrained(folder / "apart")
-    state = {name: W.clone().contiguous() for name, W in model.state_dict().items()}
-    stacked = folder / "stacked"
-    stacked.mkdir()
-    save_file(state, stacked / "model.safetensors")
-    (stacked / "config.json").write_text((folder / "apart" / "config.json").read_text())
-    return folder / "apart", stacked
+    return saved_and_held(transformers.AutoModelForCausalLM.from_config(config), folder)
 
 
 @pytest.mark.parametrize("kind", MORE)

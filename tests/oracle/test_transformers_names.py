@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 import ftdiff
 from ftdiff.comparison.alignment import transformers_names
 from ftdiff.comparison.alignment.transformers_names import RENAMED
+from tests.oracle.models import saved_and_held
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": (
@@ -57,14 +58,7 @@ def write(kind: str, folder: Path) -> tuple[Path, Path]:
     torch.manual_seed(0)
     name, sizes = MODELS[kind]
     made = getattr(transformers, name)(transformers.AutoConfig.for_model(kind, **sizes))
-    made.save_pretrained(folder / "saved")
-    held = folder / "held"
-    held.mkdir()
-    state = {n: W.clone().contiguous() for n, W in made.state_dict().items()}
-    save_file(state, held / "model.safetensors")
-    (held / "config.json").write_text((folder / "saved" / "config.json").read_text())
-    assert {*load_file(folder / "saved" / "model.safetensors")} != {*state}
-    return folder / "saved", held
+    return saved_and_held(made, folder)
 
 
 @pytest.mark.parametrize("kind", MODELS)

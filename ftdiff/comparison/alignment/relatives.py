@@ -37,13 +37,13 @@ class Relatives:
     verdict
         "identical" (as far as was read), "family" (the base's, another checkpoint) or "unrelated".
     cosine
-        The median cosine of the rows.
+        The median cosine of the rows; None where no layer is like one of the base's.
     matrices
         How many they are of.
     """
 
     verdict: str
-    cosine: float
+    cosine: float | None
     matrices: int
 
 
