@@ -130,3 +130,25 @@ def test_stacks_of_which_nothing_tells_the_order_are_not_compared(tmp_path: Path
     assert any("nothing says how they lie" in note for note in diff.about["notes"])
     down = diff.frame[diff.frame["tensor"].str.contains("down_proj")]
     assert {*down["status"]} == {"identical"}
+
+
+def test_stacks_that_are_saved_turned_are_what_transformers_holds(tmp_path: Path) -> None:
+    text = SMALL | MORE["qwen3_moe"] | {"moe_intermediate_size": 6}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2}
+    vision |= {"out_hidden_size": 16, "deepstack_visual_indexes": [0], "patch_size": 4}
+    config = transformers.Qwen3VLMoeConfig(text_config=text, vision_config=vision)
+    torch.manual_seed(0)
+    model = transformers.Qwen3VLMoeForConditionalGeneration(config)
+    saved, held = saved_and_held(model, tmp_path)
+    state = load_file(saved / "model.safetensors")
+    turned = {
+        n: W.transpose(1, 2).contiguous() if ".experts." in n else W for n, W in state.items()
+    }
+    save_file(turned, saved / "model.safetensors", {"format": "pt"})
+    loaded = type(model).from_pretrained(saved).state_dict()
+    assert all(torch.equal(W, loaded[name]) for name, W in model.state_dict().items())
+    for base, tuned in ((saved, held), (held, saved)):
+        diff = ftdiff.compare(base, tuned)
+        assert {*diff.frame["status"]} == {"identical"} and diff.about["coverage"] == 1.0
+    (note,) = (one for one in diff.about["reasons"] if one["code"] == EXPERTS)
+    assert note["ways"] == ["turned"] and len(note["tensors"]) == 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ftdiff.naming.experts import is_interleaved, is_turned
 from ftdiff.tensors import LazyTensor, Rows, Strided, numel
-from ftdiff.tensors.arranged import Reshaped
+from ftdiff.tensors.arranged import Reshaped, Stack
 from ftdiff.tensors.turned import Turned
 
 Shape = tuple[int, ...]
@@ -88,3 +88,11 @@ def part(stack: LazyTensor, expert: int, place: int, parts: int, layout: Layout)
     if layout.interleaved:
         return Turned(matrix, place, parts, each)
     return Turned(matrix, place * each, 1, each)
+
+
+def turned(stack: LazyTensor) -> LazyTensor:
+    """Return a stack with each expert's matrix as its transpose."""
+    count, height, width = stack.shape
+    rows = Reshaped(stack, (count * height, width))
+    each = tuple(Turned(Rows(rows, e * height, height)) for e in range(count))
+    return Reshaped(Stack(each), (count, width, height))

@@ -18,6 +18,8 @@ from ftdiff.tensors import LazyTensor
 
 #: The code of a note on experts that were compared one by one.
 EXPERTS = "experts-apart"
+#: No layer has more experts.
+_MOST = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ class Match:
 
 def with_experts(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
     """Take the stacks of one side apart where the other side has each expert's own tensors."""
+    tuned, turned = _turned(base, tuned)
     mine = {name: recipe.shape for name, recipe in _changes(tuned) if name not in base.tensors}
     if not mine:
-        return base, tuned, ()
+        return base, tuned, turned
     theirs = {
         name: tensor.shape
         for name, tensor in base.tensors.items()
@@ -61,7 +64,36 @@ def with_experts(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tup
     }
     base, tuned, of_base = _base_apart(base, tuned, theirs, mine)
     tuned, of_tuned = _tuned_apart(base, tuned, theirs, mine)
-    return base, tuned, (*of_base, *of_tuned)
+    return base, tuned, (*turned, *of_base, *of_tuned)
+
+
+def _turned(base: Checkpoint, tuned: Tuned) -> tuple[Tuned, tuple[Note, ...]]:
+    """Turn the stacks of a fine-tune that the base stores as inputs × outputs, or the other way.
+
+    Only the sides tell: a square one is taken as it is.
+    """
+    held = {n: seen for n, r in tuned.recipes.items() if (seen := _seen(r)) is not None}
+    mine = experts.stacks(n for n, seen in held.items() if len(seen.tensor.shape) == 3)
+    theirs = experts.stacks(mine and base.tensors)
+    recipes, names = {**tuned.recipes}, {}
+    for path, other in experts.same_paths(mine, theirs).items() if theirs else ():
+        known = {(one.word, one.param): one.name for one in theirs[other]}
+        for one in mine[path]:
+            name = known.get((one.word, one.param))
+            sides = held[one.name].tensor.shape
+            wanted = (sides[0], *sides[:0:-1])
+            if name is not None and sides != wanted and base.tensors[name].shape == wanted:
+                recipes[one.name] = held[one.name].of(expert_views.turned(held[one.name].tensor))
+                names[one.name] = name
+    if not names:
+        return tuned, ()
+    count = "1 stack was" if len(names) == 1 else f"{len(names)} stacks were"
+    text = (
+        f"the fine-tune stacks the experts in {_leaves(names)} with each matrix turned, as their "
+        f"sides say: {count} turned back"
+    )
+    note = Note(EXPERTS, text, tensors=[*names.values()], ways=["turned"])
+    return under(replace(tuned, recipes=recipes), names, {}), (note,)
 
 
 def _changes(tuned: Tuned) -> Iterator[tuple[str, Recipe]]:
@@ -138,7 +170,7 @@ def matches(stacked: Mapping[str, Shape], apart: Mapping[str, Shape]) -> list[Ma
             parts = experts.parts(stack, words[other])
             shapes = {apart[name] for part in parts for name in part.names.values()}
             most = max((number for part in parts for number in part.names), default=0)
-            if len(shapes) != 1 or not shape or most >= shape[0]:
+            if len(shapes) != 1 or not shape or not most < shape[0] <= _MOST:
                 continue
             fit = expert_views.fit(shape, shapes.pop(), len(parts))
             if fit is not None:
@@ -194,6 +226,10 @@ def _ways(layouts: Iterable[Layout]) -> list[str]:
     held = [*layouts]
     turned = ["turned"] if any(one.turned for one in held) else []
     return [*turned, *(["gate and up in turns"] if any(one.interleaved for one in held) else [])]
+
+
+def _leaves(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
 
 
 def _words(held: Iterable[Match]) -> str:
