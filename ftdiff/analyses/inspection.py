@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison.alignment import together
+from ftdiff.comparison.alignment import buffers, together
 from ftdiff.comparison.beside import inside
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.deltas.recipes.held import held
@@ -65,6 +65,8 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
         _, (known,) = together(opened, [tuned])
         lost = {name: why for name, why in known.lost.items() if name in known.recipes}
         tuned = replace(tuned, unmatched=known.unmatched, lost=lost, notes=known.notes)
+    held = buffers.of(tuned) if tuned.kind == "full" else ()
+    tuned = buffers.left(tuned, held)
     addresses = locate(list(tuned.recipes))
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():
@@ -82,7 +84,7 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
         tuple(_component(tuned, word, groups[word]) for word in component_order(groups)),
         _scalings(tuned),
         {**tuned.unmatched, **tuned.lost},
-        (*tuned.notes, *inside(tuned)),
+        (*tuned.notes, *([buffers.sentence(held)] if held else []), *inside(tuned)),
     )
 
 

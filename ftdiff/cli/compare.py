@@ -67,6 +67,7 @@ def compare(
             tuned_is_delta=measuring.tuned_is_delta,
             device=measuring.device,
             hash=measuring.hash,
+            strict=measuring.strict,
         )
     if wanted.output is not None:  # before anything is printed: the reader of a pipe may leave
         _write(diff, wanted.output, measuring.drawn)

@@ -41,6 +41,7 @@ def facet(
             tuned_is_delta=measuring.tuned_is_delta,
             device=measuring.device,
             hash=measuring.hash,
+            strict=measuring.strict,
         )
     each = dict(zip(names(tuned), outcomes, strict=True))
     diffs = {name: one for name, one in each.items() if isinstance(one, Diff)}

@@ -18,6 +18,7 @@ class Measuring:
     device: str | None
     tuned_is_delta: bool
     hash: bool
+    strict: bool
 
     @property
     def drawn(self) -> str:
@@ -48,6 +49,11 @@ MEASURING = options.decided(
     click.option("--tuned-is-delta", is_flag=True, help="TUNED holds differences, not weights."),
     click.option(
         "--hash", is_flag=True, help="Read each file whole for a SHA-256 beside its numbers."
+    ),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse, with 2, where names, layers, rows or parts were paired by a guess.",
     ),
 )
 

@@ -11,6 +11,7 @@ from ftdiff.adapters import open_base, open_tuned
 from ftdiff.comparison import afar, applied_twice, engine, few_bits
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
+from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.comparison.progress import Progress, Say
@@ -40,6 +41,7 @@ def compare_each(
     tuned_is_delta: bool = False,
     device: str | None = None,
     hash: bool = False,
+    strict: bool = False,
 ) -> list[Diff | FtdiffError]:
     """Measure what changed between a base and each of several fine-tunes.
 
@@ -49,7 +51,7 @@ def compare_each(
 
     Parameters
     ----------
-    base, metrics, executor, progress, say, tuned_is_delta, device, hash
+    base, metrics, executor, progress, say, tuned_is_delta, device, hash, strict
         As in `ftdiff.compare`.
     tuned
         What `ftdiff.compare` takes, for each.
@@ -68,7 +70,7 @@ def compare_each(
     wanted = resolve(metrics)
     engine.see(device, executor)
     opened = open_base(base)
-    found = [_opened(opened, one, tuned_is_delta, say) for one in tuned]
+    found = [_opened(opened, one, tuned_is_delta, say, strict) for one in tuned]
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     with afar.reading(joined.changes, executor) as executor:
@@ -87,13 +89,14 @@ def compare_each(
 
 
 def _opened(
-    base: Checkpoint | None, tuned: Any, is_delta: bool, say: Say | None
+    base: Checkpoint | None, tuned: Any, is_delta: bool, say: Say | None, strict: bool
 ) -> _Sibling | FtdiffError:
     try:
         fine = open_tuned(tuned, base)
         if is_delta:
             fine = as_delta(fine)
         plan = foretold(pair(base, fine), say)
+        plan = refuse(plan) if strict else plan
         return _Sibling(applied_twice.measured(base, plan.tuned or fine, plan), plan)
     except FtdiffError as error:
         return error

@@ -17,6 +17,7 @@ from ftdiff.comparison import afar, applied_twice, executors, few_bits, provenan
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
+from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress, Say
@@ -58,6 +59,7 @@ def compare(
     tuned_is_delta: bool = False,
     device: str | None = None,
     hash: bool = False,
+    strict: bool = False,
 ) -> Diff:
     """Measure what changed between a base and a fine-tune.
 
@@ -90,12 +92,15 @@ def compare(
         sums are not moved there.
     hash
         Read each file whole for its digest, which `about["sources"]` then holds.
+    strict
+        Compare only what the files pair by themselves: no name, layer, row or part is guessed.
 
     Raises
     ------
     BadFile, BadAdapter, Mismatch
-        What was given cannot be read or compared. A tensor that cannot be measured is a row of
-        status "unreadable" instead, and `about["unreadable"]` says why.
+        What was given cannot be read or compared, or not without a guess where `strict`. A tensor
+        that cannot be measured is a row of status "unreadable" instead, and `about["unreadable"]`
+        says why.
     BadCall
         Torch does not see the device.
     MissingExtra
@@ -108,6 +113,7 @@ def compare(
     if tuned_is_delta:
         fine = as_delta(fine)
     plan = foretold(pair(opened, fine), say)
+    plan = refuse(plan) if strict else plan
     fine = applied_twice.measured(opened, plan.tuned or fine, plan)
     with afar.reading(plan.changes, executor) as executor:
         found = run(plan, executor, progress)

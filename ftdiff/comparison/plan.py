@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.adapters.loading import places
 from ftdiff.comparison.alignment import aligned, vocabulary
+from ftdiff.comparison.alignment.relatives import are_strangers
 from ftdiff.comparison.coverage import Coverage, of_files
 from ftdiff.comparison.misfit import nothing_at_all, nothing_in_common
-from ftdiff.comparison.reasons import SAVED
-from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable, is_saved
+from ftdiff.comparison.pairing_notes import names_matched, rows_reordered, without_a_base
+from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Tuned, Unreadable
 from ftdiff.errors import Mismatch
 from ftdiff.formats import Broken, Checkpoint
 from ftdiff.formats.note import Note
@@ -125,6 +126,9 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
         name: _facts(addresses[name], tensor, None) for name, tensor in base.tensors.items()
     }
     compared: dict[str, tuple[str, float]] = {}
+    strangers = are_strangers(
+        (addresses[b], base.tensors[b], tuned.recipes[t]) for t, b in pairs.items()
+    )
     for name, recipe in tuned.recipes.items():
         found = pairs.get(name)
         if found is None:
@@ -136,7 +140,7 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
             continue
         tensor = base.tensors[found]
         recipe = _readable(recipe, tensor)
-        change, tensors[found] = _change(addresses[found], tensor, recipe)
+        change, tensors[found] = _change(addresses[found], tensor, recipe, strangers)
         if change is None or change.base is not tensor or change.recipe is not recipe:
             reshaped.append(found)
         if change is not None:
@@ -155,7 +159,7 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
         reshaped=tuple(reshaped),
         renamed={name: found for name, found in spelled.items() if name != found},
         tensors=tensors,
-        notes=notes,
+        notes=(*notes, *names_matched(pairs), *rows_reordered(_moved(changes))),
         unmatched={**tuned.unmatched, **_lost(tuned, added)},
         sides=Coverage(
             _of_base(base, changes, {*untouched}, twice),
@@ -179,12 +183,16 @@ def _pairs(base: Checkpoint, tuned: Tuned) -> dict[str, str]:
     return pair_names(shapes, wanted)
 
 
+def _moved(changes: Sequence[Change]) -> list[str]:
+    return [c.address.name for c in changes if vocabulary.is_reordered(c.base, c.recipe)]
+
+
 def _change(
-    address: Address, base: LazyTensor, recipe: Recipe
+    address: Address, base: LazyTensor, recipe: Recipe, strangers: Callable[[], bool]
 ) -> tuple[Change | None, dict[str, Any]]:
     """Return what of a change fits its base, if anything does, and what headers tell of it."""
     facts = _facts(address, base, recipe)
-    if (matched := vocabulary.reordered(address, base, recipe)) is not None:
+    if (matched := vocabulary.reordered(address, base, recipe, strangers)) is not None:
         return Change(address, *matched), facts
     fitted = recipe.fitted(base.shape)
     if fitted is None and address.block in vocabulary.BLOCKS:
@@ -254,20 +262,9 @@ def _alone(tuned: Tuned) -> Plan:
         tensors={n: _facts(addresses[n], None, recipe) for n, recipe in tuned.recipes.items()},
         unmatched=tuned.unmatched,
         sides=Coverage(None, of_files(tuned, compared)),
-        notes=_left_out(tuned),
+        notes=without_a_base(tuned),
         tuned=tuned,
     )
-
-
-def _left_out(tuned: Tuned) -> tuple[Note, ...]:
-    """Say that what an adapter's file holds in place of weights has no change without a base."""
-    names = [name for name, recipe in tuned.recipes.items() if is_saved(recipe)]
-    if not names or tuned.kind == "full":
-        return ()
-    count = f"{len(names):,} saved tensors are" if len(names) > 1 else "1 saved tensor is"
-    text = f"{count} left out: without a base {'their' if len(names) > 1 else 'its'} change is "
-    text += f"unknown ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-    return (Note(SAVED, text, tensors=names),)
 
 
 def _facts(address: Address, base: LazyTensor | None, recipe: Recipe | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ftdiff.adapters import account
+from ftdiff.comparison.alignment.buffers import BUFFERS
 from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
 from ftdiff.deltas.recipes import Tuned
@@ -92,7 +93,8 @@ def about(
         How many tensors the fine-tune's files hold, and parameters: given, and of these read,
         unreadable and unmatched, which add up to them.
     counts
-        Number of tensors by what became of them while pairing.
+        Number of tensors by what became of them while pairing; `buffers` are no weights, and in
+        no row.
     renamed
         Base name by tuned name, where the spelling differs.
     unmatched, unreadable
@@ -131,6 +133,7 @@ def about(
             "removed": len(plan.removed),
             "reshaped": len(plan.reshaped),
             "unreadable": len(unreadable),
+            "buffers": sum(len(n.data["tensors"]) for n in plan.notes if n.code == BUFFERS),
         },
         "renamed": dict(plan.renamed),
         "unmatched": dict(plan.unmatched),

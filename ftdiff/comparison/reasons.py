@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 DEAD = "dead"
 #: Another shape than the base's: only the common rows, or nothing, were compared.
 COMMON_ROWS, OTHER_SHAPE = "common-rows", "other-shape"
-#: A vocabulary's rows stand in another order, and each was compared with the one that it is.
+#: A vocabulary's rows stand in another order, and each was compared with the one that it is; of
+#: the files, in which tensors.
 REORDERED = "reordered-rows"
 #: It holds NaN or Inf.
 NONFINITE = "nonfinite"
@@ -39,6 +40,8 @@ UNMATCHED = "unmatched"
 SAVED = "saved-without-base"
 #: Of the files: a side uses a parameter under a second name, which the other side stores.
 TIED = "tied"
+#: Of the files: names that are not the same were taken for one.
+MATCHED = "names-matched"
 #: Of the files: layers were inserted, removed, copied or put in another order.
 LAYERS = "layers"
 #: Of the files: a few rows say that it is no relative of the base.

@@ -17,7 +17,7 @@ from ftdiff.formats.container import Format, Header
 from ftdiff.formats.note import Note
 from ftdiff.formats.place import Place
 from ftdiff.tensors import FileTensor, Halved, LazyTensor, Shifted, stored_as
-from ftdiff.tensors.arranged import Turned
+from ftdiff.tensors.turned import Turned
 
 #: Architectures of which the converter reorders the rows of q and k, and of which it does not.
 REORDERED = ("llama", "granite", "minicpm", "nanbeige", "olmo", "deepseek", "deci")

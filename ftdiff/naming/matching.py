@@ -49,7 +49,8 @@ class Spellings:
         if name in self._shapes:
             return name
         plain = strip_wrappers(name)
-        same = self._bare.get(plain, []) or self._bare.get(plain.replace(*_SPARSE), [])
+        sparse = (plain, plain.replace(*_SPARSE), plain.replace(*_SPARSE[::-1]))
+        same = next((held for one in sparse if (held := self._bare.get(one))), [])
         bare = self._fitting(same, shape)
         if len(bare) == 1:
             return bare[0]

@@ -1,4 +1,4 @@
-"""Tensors that are arrangements of others: runs of rows, rows under rows, the same values turned.
+"""Tensors that are arrangements of others: runs of rows, rows under rows, other sides.
 
 Nothing is read or copied before rows are asked for, and then only those rows.
 """
@@ -142,25 +142,6 @@ class Stack:
     @cached_property
     def _ends(self) -> list[int]:
         return [*accumulate(numel(block.shape) for block in self.blocks)]
-
-
-@dataclass(frozen=True)
-class Turned(View):
-    """The transpose of a matrix, which is read whole."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Columns × rows."""
-        return self.tensor.shape[::-1]
-
-    @contextmanager
-    def window(self, start: int, stop: int) -> Iterator[Array]:
-        """Lend a copy of the rows that hold the elements."""
-        width = max(1, self.shape[1])
-        first, last = start // width, -(-stop // width)
-        with self.tensor.window(0, numel(self.tensor.shape)) as flat:
-            rows = np.ascontiguousarray(flat.reshape(self.tensor.shape).T[first:last])
-        yield rows.reshape(-1)[start - first * width : stop - first * width]
 
 
 @dataclass(frozen=True)

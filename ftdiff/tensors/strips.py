@@ -9,6 +9,7 @@ from threading import Lock
 
 import numpy as np
 
+from ftdiff.tensors.arranged import Reshaped, Rows
 from ftdiff.tensors.lazy import DTYPES, Array, LazyTensor
 from ftdiff.tensors.memory import ArrayTensor
 from ftdiff.tensors.source import MappedFile, PreadFile
@@ -83,10 +84,19 @@ def _kept(tensor: LazyTensor, start: int, stop: int) -> _Kept:
 
 
 def _is_memory(tensor: LazyTensor) -> bool:
+    tensor = _stored(tensor)
     if isinstance(tensor, FileTensor):
         return isinstance(tensor.source, MappedFile)
     return isinstance(tensor, ArrayTensor)
 
 
 def _is_far(tensor: LazyTensor) -> bool:
+    tensor = _stored(tensor)
     return not (isinstance(tensor, FileTensor) and isinstance(tensor.source, PreadFile))
+
+
+def _stored(tensor: LazyTensor) -> LazyTensor:
+    """Return what lends the entries of a view that lends them as they are stored."""
+    while isinstance(tensor, Rows | Reshaped):
+        tensor = tensor.tensor
+    return tensor

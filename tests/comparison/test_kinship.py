@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,10 @@ from ftdiff.comparison import engine
 from ftdiff.comparison.batch import compare_each
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import pair
+from ftdiff.errors import BadCall, Mismatch
 from ftdiff.formats import open_checkpoint
+from ftdiff.tensors import MappedFile
+from tests import conftest
 from tests.cases import situations
 
 State = dict[str, torch.Tensor]
@@ -79,3 +85,36 @@ def test_an_adapter_and_small_things_have_no_verdict() -> None:
     assert "kinship" not in ftdiff.compare(small, small).about
     plan = pair(open_checkpoint(small), open_tuned(small))
     assert foretold(plan) is plan
+
+
+def test_strangers_are_told_before_a_hundredth_of_them_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**situations.CONFIG, "vocab_size": 8192, "hidden_size": 256}
+    sizes = []
+    for seed, name in enumerate(("base", "tuned")):
+        draw = torch.Generator().manual_seed(seed)
+        shapes = conftest.llama(layers=4, hidden=256, vocab=8192, dtype=torch.float16)
+        state = {n: torch.randn(W.shape, generator=draw).half() for n, W in shapes.items()}
+        conftest.write_model(tmp_path / name, state, config=config)
+        sizes.append(sum(W.nbytes for W in state.values()))
+    asked, lend = [0], MappedFile.lend
+
+    def counted(file: MappedFile, start: int, stop: int) -> AbstractContextManager[memoryview]:
+        asked[0] += stop - start
+        return lend(file, start, stop)
+
+    def measured(*_: object) -> None:
+        raise BadCall("now it is measured")
+
+    heard: list[str] = []
+    monkeypatch.setattr(MappedFile, "lend", counted)
+    monkeypatch.setattr(engine, "run", measured)
+    with pytest.raises(BadCall, match="now it is measured"):
+        engine.compare(tmp_path / "base", tmp_path / "tuned", say=heard.append)
+    assert len(heard) == 1 and heard[0].startswith("unrelated to the base")
+    assert 0 < asked[0] < 0.01 * sum(sizes)
+    asked[0] = 0
+    with pytest.raises(Mismatch, match="unrelated to the base"):
+        engine.compare(tmp_path / "base", tmp_path / "tuned", strict=True)
+    assert asked[0] < 0.01 * sum(sizes)

@@ -23,7 +23,8 @@ from ftdiff.deltas.recipes.arranged import reordered, reshaped, turned
 from ftdiff.deltas.recipes.joined import Part, joined
 from ftdiff.errors import BadAdapter, BadCall
 from ftdiff.tensors import Array, ArrayTensor, LazyTensor, is_quantised, stored_as
-from ftdiff.tensors.arranged import Hollow, Reshaped, Rows, Stack, Turned
+from ftdiff.tensors.arranged import Hollow, Reshaped, Rows, Stack
+from ftdiff.tensors.turned import Turned
 
 COLUMNS = 1300
 HEIGHTS = (260, 90, 130)  # several tiles, none of which ends with a part

@@ -149,3 +149,14 @@ def _quiet() -> Iterator[None]:
 def state(model: nn.Module) -> dict[str, np.ndarray]:
     """Return a model's tensors by name."""
     return {name: np.array(tensor.numpy()) for name, tensor in model.state_dict().items()}
+
+
+def saved_and_held(model: Any, folder: Path) -> tuple[Path, Path]:
+    """Write a model of transformers' as the library saves it, and as it holds it in memory."""
+    model.save_pretrained(folder / "saved")
+    held = folder / "held"
+    held.mkdir()
+    state = {name: W.clone().contiguous() for name, W in model.state_dict().items()}
+    save_file(state, held / "model.safetensors")
+    (held / "config.json").write_text((folder / "saved" / "config.json").read_text())
+    return folder / "saved", held

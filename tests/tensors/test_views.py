@@ -22,7 +22,8 @@ from ftdiff.tensors import (
     stamp,
     stored_as,
 )
-from ftdiff.tensors.arranged import Reshaped, Turned
+from ftdiff.tensors.arranged import Reshaped
+from ftdiff.tensors.turned import Turned
 
 
 @st.composite

@@ -11,11 +11,14 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from ftdiff.comparison.alignment.base_parts import join_base
+from ftdiff.comparison.alignment.buffers import without_buffers
 from ftdiff.comparison.alignment.dialects import respell
+from ftdiff.comparison.alignment.experts import with_experts
 from ftdiff.comparison.alignment.joins import join
 from ftdiff.comparison.alignment.layers import with_layers
 from ftdiff.comparison.alignment.llama_cpp import with_llama_cpp
 from ftdiff.comparison.alignment.ties import with_ties
+from ftdiff.comparison.alignment.transformers_names import with_transformers_names
 from ftdiff.comparison.alignment.tuned_parts import join_tuned
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.formats import Checkpoint
@@ -27,7 +30,10 @@ from ftdiff.tensors.arranged import Hollow
 Step: TypeAlias = Callable[[Checkpoint, Tuned], tuple[Checkpoint, Tuned, tuple[Note, ...]]]
 
 #: Taken in this order.
-STEPS: tuple[Step, ...] = (with_llama_cpp, respell, join, with_ties, with_layers)
+STEPS: tuple[Step, ...] = (
+    *(without_buffers, with_llama_cpp, with_experts, respell, join, with_ties),
+    *(with_transformers_names, with_layers),
+)
 
 
 def aligned(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tuple[Note, ...]]:
@@ -46,6 +52,13 @@ def together(base: Checkpoint, fine: Sequence[Tuned]) -> tuple[Checkpoint, list[
     """
     if any(one.layout for one in fine):  # the layers are not the base's
         return base, [*fine]
+    without = [without_buffers(base, one) for one in fine]
+    base = without[0][0] if without else base
+    fine = [replace(one, notes=(*one.notes, *told)) for _, one, told in without]
+    for _ in range(2):  # where one has a stack of the base's apart, the others' stacks follow
+        for i, one in enumerate(fine):
+            base, apart, told = with_experts(base, one)
+            fine[i] = replace(apart, notes=(*apart.notes, *told))
     spelled = [respell(base, one) for one in fine]
     base, named, notes = join_base(base, [one for _, one, _ in spelled])
     found = []

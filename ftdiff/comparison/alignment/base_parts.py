@@ -14,7 +14,8 @@ from ftdiff.formats import Broken, Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.naming.fused import Split, fused_name
 from ftdiff.tensors import LazyTensor, matrix_shape
-from ftdiff.tensors.arranged import Rows, Stack, Turned
+from ftdiff.tensors.arranged import Rows, Stack
+from ftdiff.tensors.turned import Turned
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -54,20 +55,25 @@ class _First:
 
 
 def reordered(
-    address: Address, base: LazyTensor, recipe: Recipe
+    address: Address, base: LazyTensor, recipe: Recipe, strangers: Callable[[], bool]
 ) -> tuple[LazyTensor, Replaced] | None:
     """Return the rows of both sides that belong together, where most stand under other numbers.
 
     A few rows are looked at; where they are strangers to the base's of their number, all rows of
     both are read, a hash of each is kept, and equal ones are paired. Rows that are in neither
-    order stay with those of their number. None where the order is the base's, or cannot be told.
+    order stay with those of their number. None where the order is the base's, or cannot be told,
+    or where the models are `strangers`: then nothing else is read.
     """
     tuned = recipe.tensor if isinstance(recipe, Replaced) else None
     if tuned is None or address.block not in BLOCKS or address.param != "weight":
         return None
     if not _comparable(base, tuned):
         return None
-    found = attempt(address.name, lambda: _order(base, tuned) if _odd(base, tuned) else None)
+
+    def order() -> tuple[Array, Array] | None:
+        return _order(base, tuned) if _odd(base, tuned) and not strangers() else None
+
+    found = attempt(address.name, order)
     if found is None or isinstance(found, str):
         return None
     here, there = found

@@ -14,7 +14,8 @@ from ftdiff.deltas.recipes.recipe import Recipe
 from ftdiff.deltas.recipes.replaced import Replaced, Unreadable
 from ftdiff.deltas.recipes.stored import StoredDelta
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
-from ftdiff.tensors.arranged import Reshaped, Rows, Stack, Turned
+from ftdiff.tensors.arranged import Reshaped, Rows, Stack
+from ftdiff.tensors.turned import Turned
 
 #: First row and number of rows.
 Span = tuple[int, int]

@@ -1,0 +1,98 @@
+"""A part of one expert is lent where it lies in the stack, and adapters of one expert fit it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import ftdiff
+from ftdiff.comparison.alignment.expert_views import Layout, fit, layout, part
+from ftdiff.tensors import ArrayTensor, FileTensor, MappedFile, numel, stamp
+from tests.cases import situations
+from tests.conftest import write_model
+from tests.tensors.sources import Asked
+
+E, ROWS, COLUMNS = 3, 8, 5
+PARTS = np.arange(E * 2 * ROWS * COLUMNS, dtype=np.float32).reshape(E, 2, ROWS, COLUMNS)
+
+
+def stack(way: Layout, parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Stack experts × parts × rows × columns."""
+    order = parts.swapaxes(1, 2) if way.interleaved else parts
+    whole = order.reshape(E, 2 * ROWS, *parts.shape[3:])
+    return np.ascontiguousarray(whole.swapaxes(1, 2) if way.turned else whole)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("vector", [False, True])
+def test_any_run_of_any_part_is_lent(turned: bool, interleaved: bool, vector: bool) -> None:
+    if vector and turned:
+        return
+    parts = PARTS[..., 0] if vector else PARTS
+    way = Layout(turned, interleaved)
+    whole = ArrayTensor(stack(way, parts))
+    for e in range(E):
+        for p in range(2):
+            view, wanted = part(whole, e, p, 2, way), parts[e, p]
+            assert view.shape == wanted.shape and np.array_equal(view.read(), wanted)
+            for start in range(0, wanted.size, 3):
+                for stop in range(start, wanted.size + 1, 4):
+                    with view.window(start, stop) as lent:
+                        assert np.array_equal(lent, wanted.reshape(-1)[start:stop])
+
+
+def test_of_a_plain_stack_the_part_s_bytes_are_asked_and_no_others(tmp_path: Path) -> None:
+    way = Layout()
+    (tmp_path / "x").write_bytes(stack(way, PARTS).tobytes())
+    source = Asked(MappedFile(str(tmp_path / "x"), stamp(tmp_path / "x")))
+    whole = FileTensor(source, 0, (E, 2 * ROWS, COLUMNS), "F32")
+    assert np.array_equal(part(whole, 1, 1, 2, way).read(), PARTS[1, 1])
+    size = 4 * numel((ROWS, COLUMNS))
+    assert source.runs == [(3 * size, 4 * size)]
+
+
+def test_square_stacks_lie_as_the_others_of_their_file_do() -> None:
+    square, turned = fit((3, 8, 8), (8, 8), 1), fit((3, 8, 16), (8, 8), 2)
+    assert square is not None and turned is not None and square.plain and square.turned
+    assert layout(square, [square, turned], "") == Layout(turned=True)
+    assert layout(square, [square], "") is None
+    assert layout(square, [square], "mixtral") == Layout()
+    assert layout(square, [square], "gpt_oss") == Layout(turned=True)
+    assert layout(turned, [turned], "") is None
+    assert fit((3, 8, 16), (8, 7), 2) is None
+
+
+def test_a_lora_of_one_expert_meets_a_base_that_stacks_them(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    path = "model.layers.{}.mlp.experts."
+    state = {
+        path.format(i) + word: torch.randn(shape, generator=draw)
+        for i in range(2)
+        for word, shape in {"gate_up_proj": (E, 12, 8), "down_proj": (E, 8, 6)}.items()
+    }
+    base = write_model(tmp_path / "base", state, config={"model_type": "qwen3_moe"})
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    at = "base_model.model." + path.format(1) + "2.up_proj"
+    A, B = torch.randn(2, 8, generator=draw), torch.randn(6, 2, generator=draw)
+    save_file(
+        {f"{at}.lora_A.weight": A, f"{at}.lora_B.weight": B}, lora / "adapter_model.safetensors"
+    )
+    (lora / "adapter_config.json").write_text(
+        json.dumps(situations.adapter_config(r=2, lora_alpha=2, target_modules=["up_proj"]))
+    )
+    diff = ftdiff.compare(base, lora)
+    moved = diff.frame[diff.frame["status"] == "changed"]
+    assert [*moved["tensor"]] == [path.format(1) + "2.up_proj.weight"]
+    W = state[path.format(1) + "gate_up_proj"][2, 6:]
+    assert moved["relative_norm"].iloc[0] == pytest.approx(
+        float((B @ A).norm() / W.norm()), rel=1e-5
+    )
+    assert diff.about["coverage"] == 1.0 and not diff.about["unmatched"]
