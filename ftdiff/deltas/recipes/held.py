@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Any
 
 from ftdiff.tensors import FirstRows, LazyTensor
+
+#: What holds no tensor, and is most of what there is.
+_LEAVES = (int, float, str, type(None))
+#: The fields of every class that was met: none of one that is no dataclass.
+_NAMES: dict[type, tuple[str, ...]] = {}
 
 
 def held(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
@@ -28,24 +32,15 @@ def stored(thing: Any) -> Iterator[LazyTensor]:
         one = waiting.pop()
         if hasattr(one, "window"):
             yield one
-        names = _fields(type(one))
-        inside = [getattr(one, name) for name in names] if names else one
-        if isinstance(inside, list | tuple):
-            waiting += [part for part in reversed(inside) if _may_hold(type(part))]
+        inside = [part for _, part in _inside(one, "") if not isinstance(part, _LEAVES)]
+        waiting += reversed(inside)
 
 
 def _inside(thing: Any, word: str) -> Iterator[tuple[str, Any]]:
-    if names := _fields(type(thing)):
+    kind = type(thing)
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
+    if names := _NAMES[kind]:
         yield from ((name, getattr(thing, name)) for name in names)
     elif isinstance(thing, tuple):
         yield from ((word, part) for part in thing)
-
-
-@cache
-def _fields(kind: type) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
-
-
-@cache
-def _may_hold(kind: type) -> bool:
-    return is_dataclass(kind) or issubclass(kind, tuple) or hasattr(kind, "window")
