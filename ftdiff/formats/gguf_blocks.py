@@ -80,9 +80,8 @@ class Blocks:
             kind = library.GGMLQuantizationType(self.kind)
             for at in range(0, last - first, each):  # the package copies what it is given
                 values[at : at + each] = library.quants.dequantize(raw[at : at + each], kind)
-        values = values.reshape(-1)
         skipped = first * self.entries
-        yield values[start - skipped : stop - skipped]
+        yield values.reshape(-1)[start - skipped : stop - skipped]
 
 
 @lru_cache(maxsize=1)

@@ -181,13 +181,13 @@ def test_a_million_values_are_made_from_codes_at_a_time(
 ) -> None:
     """They are memory, of every thread at once; a mapped file's pages are not."""
     asked: list[int] = []
-    lend = Quantised.window
+    unpack = Quantised.unpacked
 
-    def window(self: Quantised, start: int, stop: int) -> Any:
+    def unpacked(self: Quantised, start: int, stop: int) -> Any:
         asked.append(stop - start)
-        return lend(self, start, stop)
+        return unpack(self, start, stop)
 
-    monkeypatch.setattr(Quantised, "window", window)
+    monkeypatch.setattr(Quantised, "unpacked", unpacked)
     W = torch.randn(2048, 2048, generator=torch.Generator().manual_seed(5))
     coarse = LAYOUTS["float 8 of the whole"](W)
     base = write_model(tmp_path / "base", {"m.weight": W})
