@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 import ftdiff
-from ftdiff.adapters.peft.config_numbers import matches
+from ftdiff.adapters.peft.patterns import matches
 from ftdiff.analyses.inspection import inspect
 from ftdiff.analyses.saved import load_for
 from ftdiff.comparison.result import Diff

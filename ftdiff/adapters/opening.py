@@ -145,15 +145,19 @@ def _told(found: Identity, opened: Checkpoint) -> Iterator[Note]:
 def _whole(checkpoint: Checkpoint, base: Checkpoint | None) -> Tuned:
     if unmerged.holds(checkpoint.tensors):
         return unmerged.read(checkpoint, with_tied_names(base))
-    return Tuned(
-        recipes={name: Replaced(tensor) for name, tensor in checkpoint.tensors.items()},
+    trained, before = unmerged.saved_modules(checkpoint.tensors)
+    plain = [name for name in checkpoint.tensors if name not in before]
+    tuned = Tuned(
+        recipes={name: Replaced(checkpoint.tensors[name]) for name in plain},
         source=checkpoint.source,
         kind="full",
         config=checkpoint.config,
         files=checkpoint.files,
         notes=(*checkpoint.notes, *unmerged.others(checkpoint.tensors)),
         given=checkpoint.tensors,
+        spent=dict.fromkeys(before, ()),
     )
+    return tuned.respelled(trained)
 
 
 def _one_of_two(found: Identity, base: Checkpoint | None) -> Tuned:

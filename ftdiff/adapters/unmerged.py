@@ -132,6 +132,23 @@ def others(names: Iterable[str]) -> tuple[Note, ...]:
     return (Note(UNMERGED, text, modules=len(paths), scale_known=False, what=what),)
 
 
+def saved_modules(names: Iterable[str]) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the plain names of modules that PEFT trained whole, and the keys from before it.
+
+    Of several that would have one name, and beside a tensor of that name, none is taken for it.
+
+    >>> saved_modules(["h.modules_to_save.default.weight", "h.original_module.weight"])
+    ({'h.modules_to_save.default.weight': 'h.weight'}, frozenset({'h.original_module.weight'}))
+    """
+    known = dict.fromkeys(names)
+    plain = {key: peft.plain_name(key) for key in known if ".modules_to_save." in key}
+    counts = Counter(plain.values())
+    trained = {key: n for key, n in plain.items() if counts[n] == 1 and n not in known}
+    once = frozenset(trained.values())
+    before = (key for key in known if ".original_module." in key)
+    return trained, frozenset(key for key in before if peft.plain_name(key) in once)
+
+
 def modules(names: Iterable[str]) -> tuple[str, ...]:
     """Return the modules whose factors are among names."""
     found = (match["path"] for match in map(_FACTOR.fullmatch, names) if match)

@@ -27,6 +27,7 @@ from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
+from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import attempt
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
@@ -215,14 +216,18 @@ def _summed(change: Change, tiles: range | None) -> Moments:
     if tiles is None:
         return change.recipe.moments(change.base)
     total = Moments()
-    for start in range(tiles.start, tiles.stop, _NEAR_TILES):
-        near = range(start, min(start + _NEAR_TILES, tiles.stop))
+    held = (*stored(change.recipe), *stored(change.base))
+    step = _MADE_TILES if any(hasattr(tensor, "scheme") for tensor in held) else _NEAR_TILES
+    for start in range(tiles.start, tiles.stop, step):
+        near = range(start, min(start + step, tiles.stop))
         total += change.recipe.moments(change.base, near)
     return total
 
 
 #: Tiles measured at a time, so that pages are given back on far workers too.
 _NEAR_TILES = max(1, NEAR_BYTES // (2 * TILE))
+#: The same where values are made from codes: they and their parts are memory of each thread.
+_MADE_TILES = max(1, _NEAR_TILES // 8)
 
 
 def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:

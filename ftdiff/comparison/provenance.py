@@ -18,6 +18,7 @@ from ftdiff.adapters import account
 from ftdiff.comparison.alignment.buffers import BUFFERS
 from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
+from ftdiff.comparison.reasons import LAYERS
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint
@@ -116,7 +117,7 @@ def about(
     sources, versions, created
         See `made_of`.
     """
-    held, beside = beside_weights(base, tuned, _rows(plan))
+    held, beside = beside_weights(base, tuned, _rows(plan), _layers(plan))
     notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes, *beside]
     shares = plan.sides.shares(unreadable)
     return {
@@ -164,6 +165,12 @@ def _rows(plan: Plan) -> int | None:
         if facts["component"] == "embed.tokens" and facts["param"] == "weight"
     ]
     return int(found[0][0]) if len(found) == 1 and len(found[0]) == 2 else None
+
+
+def _layers(plan: Plan) -> list[tuple[int, int]]:
+    """Return the counts of layers on both sides, where a note says that they differ."""
+    told = [note.data for note in plan.notes if note.code == LAYERS and "tuned" in note.data]
+    return [(data["base"], data["tuned"]) for data in told]
 
 
 def version() -> str:

@@ -13,6 +13,9 @@ import numpy as np
 from ftdiff.errors import BadFile, require
 from ftdiff.tensors import Array, Source, numel
 
+#: Entries that are dequantised at a time.
+_PIECE = 1 << 17
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -70,12 +73,15 @@ class Blocks:
         first, last = start // self.entries, -(-stop // self.entries)
         begin, end = (self.offset + block * self.bytes for block in (first, last))
         library = require("gguf", "gguf", self.source.name)
+        values = np.empty((last - first, self.entries), np.float32)
+        each = max(1, _PIECE // self.entries)
         with self.source.lend(begin, end) as lent:
             raw = np.frombuffer(lent, np.uint8).reshape(last - first, self.bytes)
             kind = library.GGMLQuantizationType(self.kind)
-            values = library.quants.dequantize(raw, kind).reshape(-1)
+            for at in range(0, last - first, each):  # the package copies what it is given
+                values[at : at + each] = library.quants.dequantize(raw[at : at + each], kind)
         skipped = first * self.entries
-        yield values[start - skipped : stop - skipped]
+        yield values.reshape(-1)[start - skipped : stop - skipped]
 
 
 @lru_cache(maxsize=1)

@@ -320,6 +320,29 @@ def test_code_and_pickles_are_named_and_never_run(pair: tuple[Path, Path], tmp_p
     assert {*said(*pair)} == {"code-beside", "pickle-beside"}
 
 
+def test_weights_in_a_pickle_are_none_that_lies_beside_them(tmp_path: Path) -> None:
+    base = situations.write_base(tmp_path / "base")
+    tuned = tmp_path / "tuned"
+    tuned.mkdir()
+    torch.save(situations.merged(), tuned / "pytorch_model.bin")
+    assert "unpickling" not in shown("compare", base, tuned)
+    assert ftdiff.compare(base, tuned).about["beside"]["tuned"]["pickles"] == []
+    torch.save({"state": {}}, tuned / "optimizer.pt")
+    record = said(base, tuned)["pickle-beside"]
+    assert record["files"] == ["optimizer.pt"]
+
+
+def test_a_pickle_of_which_it_is_said_that_it_was_not_read_is_said_once(tmp_path: Path) -> None:
+    base = situations.write_base(tmp_path / "base")
+    lora = situations.write_lora(tmp_path / "lora")
+    torch.save(situations.factors(), lora / "adapter_model.bin")
+    for command in (("compare", base, lora), ("inspect", lora), ("audit", base, lora)):
+        assert shown(*command).count("adapter_model.bin") == 1
+    torch.save({}, lora / "training_args.bin")
+    record = said(base, lora)["pickle-beside"]
+    assert record["files"] == ["training_args.bin"]
+
+
 def test_code_of_another_repository_is_named_without_a_file(pair: tuple[Path, Path]) -> None:
     edit(pair[1] / "tokenizer_config.json", auto_map={"AutoTokenizer": ["a/b--tok.T", None]})
     record = said(*pair)["code-beside"]

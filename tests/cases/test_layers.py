@@ -91,6 +91,21 @@ def test_inserted_layers_are_named_and_the_others_are_the_base_s(
     assert diff.overall["relative_norm"] == 0
 
 
+def test_layers_that_were_inserted_are_no_other_setting_as_well(tmp_path: Path) -> None:
+    state = situations.state()
+    base = situations.write_base(tmp_path / "base")
+    tuned = grown(state, [0, 1, None, 2, 3, None])
+    config = {**situations.CONFIG, "num_hidden_layers": 6}
+    diff = ftdiff.compare(base, write_model(tmp_path / "tuned", tuned, config=config))
+    assert told(diff)["inserted"] == [2, 5]
+    assert not rules(diff) & {"config-differs", "layers-promised"}
+    config |= {"rope_theta": 1e6, "num_hidden_layers": 8}
+    diff = ftdiff.compare(base, write_model(tmp_path / "other", tuned, config=config))
+    (found,) = (one.message for one in ftdiff.audit(diff).findings if one.rule == "config-differs")
+    assert "num_hidden_layers 4 → 8" in found and "rope_theta" in found
+    assert "layers-promised" in rules(diff)
+
+
 def test_a_fine_tune_of_a_grown_model_has_the_numbers_of_one_of_the_base() -> None:
     base = situations.state()
     tuned = nudged(base)

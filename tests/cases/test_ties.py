@@ -75,6 +75,8 @@ def test_a_lora_on_a_tied_head_is_measured_against_the_embedding(
     (told,) = (one for one in diff.about["reasons"] if one["code"] == "tied")
     assert told == {"code": "tied", "side": "base", "name": HEAD, "stored": EMBED}
     assert "untied" in rules(diff) and not rules(diff) & {"unmatched", "one-sided"}
+    (said,) = (one.message for one in ftdiff.audit(diff).findings if one.rule == "untied")
+    assert said.startswith("1 tensor changed by factors of its own (lm_head.weight): ")
     found = ftdiff.similarity([lora, lora], base=base(tmp_path / "again", **config))
     assert HEAD in {*found.tensors["tensor"]}
     assert found.table().to_numpy()[0, 1] == pytest.approx(1.0)

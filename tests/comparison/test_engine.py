@@ -20,8 +20,9 @@ from ftdiff.adapters import open_tuned
 from ftdiff.comparison import engine
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.deltas.moments import Moments
-from ftdiff.formats import open_checkpoint
+from ftdiff.formats import Quantised, open_checkpoint
 from tests.conftest import llama, nudge, write_model
+from tests.formats.few_bits_layouts import LAYOUTS
 
 
 class Shuffled(Executor):
@@ -173,3 +174,24 @@ def test_the_usual_script_says_a_cosine_above_one_and_we_do_not() -> None:
 
 def test_moments_of_an_empty_change_are_neutral() -> None:
     assert Moments() + Moments() == Moments()
+
+
+def test_a_million_values_are_made_from_codes_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are memory, of every thread at once; a mapped file's pages are not."""
+    asked: list[int] = []
+    unpack = Quantised.unpacked
+
+    def unpacked(self: Quantised, start: int, stop: int) -> Any:
+        asked.append(stop - start)
+        return unpack(self, start, stop)
+
+    monkeypatch.setattr(Quantised, "unpacked", unpacked)
+    W = torch.randn(2048, 2048, generator=torch.Generator().manual_seed(5))
+    coarse = LAYOUTS["float 8 of the whole"](W)
+    base = write_model(tmp_path / "base", {"m.weight": W})
+    tuned = write_model(tmp_path / "tuned", coarse.parts, config=coarse.config)
+    diff = ftdiff.compare(base, tuned)
+    assert diff.overall["relative_norm"] == pytest.approx(0.026, rel=0.1)
+    assert sum(asked) >= W.numel() and max(asked) <= 1 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from ftdiff.adapters.loading.modules import Shape
@@ -65,7 +66,7 @@ class Loading:
     grown: Mapping[str, int] = field(default_factory=dict)
     headless: str = ""
 
-    @property
+    @cached_property
     def live(self) -> frozenset[str]:
         """The modules that are filled from the file: none where the loader refuses it."""
         if self.refused or self.misfits:

@@ -11,7 +11,7 @@ from types import EllipsisType
 from typing import Any, TypeAlias
 
 from ftdiff.adapters.loading.modules import Kind, Shape
-from ftdiff.adapters.peft.config_numbers import matches
+from ftdiff.adapters.peft.patterns import first_match, matches
 
 #: Sides, None where one is open, and ... where the rest is; None where nothing is known.
 Sides: TypeAlias = tuple[int | EllipsisType | None, ...] | None
@@ -77,9 +77,10 @@ def rank(kind: str, config: Mapping[str, Any], path: str) -> int | None:
     if kind == "ADALORA" and patterns:  # which ranks are left, each module's own list says
         return None
     if isinstance(patterns, dict):
-        for pattern, value in patterns.items():
-            if matches(rf"(.*\.)?({pattern})", path, "rank_pattern"):
-                return value if type(value) is int else None
+        pattern = first_match(patterns, path, "rank_pattern")
+        if pattern is not None:
+            value = patterns[pattern]
+            return value if type(value) is int else None
     r = config.get("init_r" if kind == "ADALORA" else "r", _RANKS.get(kind, 8))
     return r if type(r) is int else None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftdiff.adapters.loading.modules import Modules
-from ftdiff.adapters.peft.config_numbers import matches
+from ftdiff.adapters.peft.patterns import matches
 from ftdiff.naming import locate
 
 #: Task types whose model classes save a new head along, and how it may be called.

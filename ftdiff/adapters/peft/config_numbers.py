@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import re
-from functools import lru_cache
-
 from ftdiff.adapters.family import Module
+from ftdiff.adapters.peft.patterns import first_match
 from ftdiff.errors import BadAdapter, one_line
 
 #: Numbers beyond float32, in which factors are multiplied.
 _LARGEST = 3.4e38
-#: Steps that matching one name may take before a pattern is refused: a second of them.
-_STEPS = 10**8
-#: What of a pattern is no syntax: escaped characters and sets of them.
-_ATOM = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_REPEAT = re.compile(r"[*+]|\{\d*,\d*\}")
-_AGAIN = re.compile(r"[*+]|\{\d*,?\d*\}")
 
 
 def number(module: Module, name: str, pattern: str) -> tuple[float, str]:
@@ -47,7 +38,7 @@ def number(module: Module, name: str, pattern: str) -> tuple[float, str]:
     if not isinstance(patterns, dict):
         wrong = f"adapter_config.json: {pattern} is {type(patterns).__name__}, not a map"
         raise BadAdapter(module.told(wrong))
-    key = next((k for k in patterns if _matches(k, module.path, pattern)), None)
+    key = first_match(patterns, module.path, pattern)
     value = patterns[key] if key is not None else module.config.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
         field = name if key is None else f"{pattern} {key!r}"
@@ -84,54 +75,3 @@ def over_rank(
     fields = " and ".join(field for field in (where, told) if field)
     source = f"{fields} in adapter_config.json" if fields else "adapter_config.json"
     return alpha / rank, f"α/r = {alpha:g}/{rank:g}, {source}"
-
-
-def matches(pattern: str, path: str, field: str) -> bool:
-    """Say whether a pattern of the configuration is the whole path; never for long.
-
-    Raises
-    ------
-    BadAdapter
-        It is no pattern, or one that could be tried for hours: repeats inside repeats, or many of
-        them against a long name.
-    """
-    shown = one_line(pattern, 80)
-    repeats, nested = _repeats(pattern)
-    if nested or math.comb(len(path) + repeats, repeats) > _STEPS:
-        raise BadAdapter(
-            f"adapter_config.json: {field} {shown!r} could be matched for hours: write it with "
-            "fewer repeats, and none inside another"
-        )
-    try:
-        return re.fullmatch(pattern, path) is not None
-    except (re.error, RecursionError, OverflowError) as error:
-        raise BadAdapter(
-            f"adapter_config.json: {field} {shown!r} is no pattern ({error})"
-        ) from error
-
-
-@lru_cache(maxsize=4096)
-def _repeats(pattern: str) -> tuple[int, bool]:
-    plain = _ATOM.sub("a", pattern)
-    return len(_REPEAT.findall(plain)), _nested(plain)
-
-
-def _nested(plain: str) -> bool:
-    """Say whether a group that can match in several ways is repeated."""
-    several: list[bool] = []
-    for at, letter in enumerate(plain):
-        if letter == "(":
-            several.append(False)
-        elif letter == ")" and several:
-            inside = several.pop()
-            if inside and _AGAIN.match(plain, at + 1):
-                return True
-            if several:
-                several[-1] |= inside
-        elif letter in "*+{|?" and several and plain[at - 1] != "(":
-            several[-1] = True
-    return False
-
-
-def _matches(key: str, path: str, pattern: str) -> bool:
-    return matches(rf"(.*\.)?({key})", path, pattern)

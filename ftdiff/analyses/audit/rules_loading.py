@@ -50,7 +50,8 @@ def wrapped_names(diff: Diff) -> Iterator[Finding]:
 
 
 def _wrappers(name: str) -> int:
-    return sum(word in WRAPPERS or word == "base_model" for word in name.split("."))
+    of_peft = ("base_model", "modules_to_save")
+    return sum(word in WRAPPERS or word in of_peft for word in name.split("."))
 
 
 def absent(diff: Diff) -> frozenset[str]:

@@ -252,9 +252,10 @@ def untied(diff: Diff) -> Iterator[Finding]:
     heads = pd.concat([added, compared[~_tied_copies(frame).reindex(compared.index)]])
     if tied and len(heads):
         whose = " and ".join({"base": "the base", "tuned": "the fine-tune"}[side] for side in tied)
+        factors = is_adapter(diff) and heads["tuned_dtype"].isna().all()
+        what = "changed by factors of its own" if factors else "stored by the fine-tune alone"
         message = (
-            f"{tensors(heads, 'stored by the fine-tune alone')}: the configuration of {whose} ties "
-            "the head to the embeddings."
+            f"{tensors(heads, what)}: the configuration of {whose} ties the head to the embeddings."
         )
         yield finding("untied", message, heads)
 

@@ -7,7 +7,8 @@ or `differences`, and a rule in `analyses/audit/rules_files.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ftdiff.comparison.beside.differences import differing_files
@@ -28,7 +29,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def beside_weights(
-    base: Checkpoint | None, tuned: Tuned, rows: int | None = None
+    base: Checkpoint | None,
+    tuned: Tuned,
+    rows: int | None = None,
+    layers: Collection[tuple[int, int]] = (),
 ) -> tuple[dict[str, Any], tuple[Note, ...]]:
     """Return what lies beside the weights of both sides, and notes on what is to be known of it.
 
@@ -38,23 +42,40 @@ def beside_weights(
         What was opened; what is in memory has nothing beside it but a configuration.
     rows
         How many rows the fine-tune's embedding of tokens has, where that is known.
+    layers
+        Counts of layers of both sides of which it is said already that they differ.
     """
-    ours = side_files(base.source) if base is not None and base.files else SideFiles()
-    theirs = side_files(tuned.source) if tuned.files else SideFiles()
-    notes = [*folder_notes(theirs, ours, "tuned")]
+    ours = _beside(base) if base is not None else SideFiles()
+    theirs = _beside(tuned)
+    notes = [*folder_notes(theirs, ours, "tuned", _named(tuned))]
     notes += [*_adapter(base, tuned)]
     if base is not None:
         notes += [
             note("beside-unreadable", file=f, why=w, side="base") for f, w in ours.unread.items()
         ]
-        notes += differing_files(ours, theirs, _configs(base, tuned, theirs), rows)
+        configs = _configs(base, tuned, theirs)
+        notes += differing_files(ours, theirs, configs, rows=rows, layers=layers)
     return {"base": ours.record(), "tuned": theirs.record()}, tuple(notes)
 
 
 def inside(tuned: Tuned) -> tuple[Note, ...]:
     """Say what lies beside the weights of one model that may run, or that cannot be read."""
-    held = side_files(tuned.source) if tuned.files else SideFiles()
-    return (*folder_notes(held), *_adapter(None, tuned))
+    return (*folder_notes(_beside(tuned), named=_named(tuned)), *_adapter(None, tuned))
+
+
+def _beside(opened: Checkpoint | Tuned) -> SideFiles:
+    """Return what lies beside the weights: not those that were opened."""
+    if not opened.files:
+        return SideFiles()
+    held = side_files(opened.source)
+    weights = {str(file["name"]) for file in opened.files}
+    return replace(held, pickles=tuple(name for name in held.pickles if name not in weights))
+
+
+def _named(tuned: Tuned) -> frozenset[str]:
+    """Return the files of which another note says that they were not read."""
+    said = [note.data.get("unread") for note in tuned.notes if isinstance(note, Note)]
+    return frozenset(name for names in said if isinstance(names, list) for name in names)
 
 
 def _configs(base: Checkpoint, tuned: Tuned, theirs: SideFiles) -> tuple[Mapping[str, Any], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ftdiff.comparison.beside import vocabularies
@@ -23,7 +23,12 @@ _DEFAULTS = {
 
 
 def differing_files(
-    base: SideFiles, tuned: SideFiles, configs: tuple[Mapping[str, Any], ...], rows: int | None
+    base: SideFiles,
+    tuned: SideFiles,
+    configs: tuple[Mapping[str, Any], ...],
+    *,
+    rows: int | None,
+    layers: Collection[tuple[int, int]] = (),
 ) -> list[Note]:
     """Return notes on what differs; nothing where one side lacks everything, or both are one.
 
@@ -35,12 +40,14 @@ def differing_files(
         Both models' configurations.
     rows
         How many rows the fine-tune's embedding of tokens has, where that is known.
+    layers
+        Counts of layers of both sides of which it is said already that they differ.
     """
     if base.folder is not None and base.folder == tuned.folder:
         return []
     try:
         return [
-            *_config(*configs),
+            *_config(*configs, layers=layers),
             *_generation(base, tuned),
             *_templates(base, tuned),
             *_tokenizer(base, tuned, configs, rows),
@@ -49,9 +56,17 @@ def differing_files(
         return [note("beside-unreadable", file="a file of settings", why="nested too deeply")]
 
 
-def _config(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> Iterator[Note]:
+def _config(
+    base: Mapping[str, Any], tuned: Mapping[str, Any], *, layers: Collection[tuple[int, int]]
+) -> Iterator[Note]:
     found = config_fields(base, tuned)
-    kinds = {"config-differs": found.deciding, "config-dtype": found.dtype}
+    deciding = [
+        one
+        for one in found.deciding
+        if one["field"].rpartition(".")[2] != "num_hidden_layers"
+        or (one.get("base"), one.get("tuned")) not in layers
+    ]
+    kinds = {"config-differs": deciding, "config-dtype": found.dtype}
     for code, fields in {**kinds, "config-fields": found.others}.items():
         if fields:
             yield note(code, fields=[*fields])

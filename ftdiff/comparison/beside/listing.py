@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ftdiff.comparison.beside.kinds import note
 from ftdiff.errors import BadFile
@@ -14,7 +14,12 @@ from ftdiff.formats.place import Place
 _LARGEST = 4 << 20
 
 
-def folder_notes(held: SideFiles, base: SideFiles | None = None, side: str = "") -> Iterator[Note]:
+def folder_notes(
+    held: SideFiles,
+    base: SideFiles | None = None,
+    side: str = "",
+    named: Collection[str] = (),
+) -> Iterator[Note]:
     """Say what lies beside the weights of a folder that may run, or that cannot be read.
 
     Parameters
@@ -25,13 +30,15 @@ def folder_notes(held: SideFiles, base: SideFiles | None = None, side: str = "")
         That of the base, whose code is told from other code.
     side
         Which one of a pair it is.
+    named
+        Files of which it is said already that they were not read.
     """
     whose = {"side": side} if side else {}
     if held.code or held.remote:
         code = "code-as-base" if base is not None and _is_of(base, held) else "code-beside"
         yield note(code, files=[*held.code], auto_map=[*held.remote])
-    if held.pickles:
-        yield note("pickle-beside", files=[*held.pickles])
+    if pickles := [name for name in held.pickles if name not in named]:
+        yield note("pickle-beside", files=pickles)
     if held.twice:
         yield note("chat-template-twice", **whose)
     for file, why in held.unread.items():

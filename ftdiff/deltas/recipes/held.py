@@ -8,6 +8,11 @@ from typing import Any
 
 from ftdiff.tensors import FileTensor, LazyTensor, Rows
 
+#: What holds no tensor, and is most of what there is.
+_LEAVES = (int, float, str, type(None))
+#: The fields of every class that was met: none of one that is no dataclass.
+_NAMES: dict[type, tuple[str, ...]] = {}
+
 
 def held(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
     """Yield the lazy tensors in a recipe, its maker, and what that is made of, by field name."""
@@ -22,10 +27,13 @@ def held(thing: Any, word: str = "") -> Iterator[tuple[str, LazyTensor]]:
 
 def stored(thing: Any) -> Iterator[LazyTensor]:
     """Yield every lazy tensor in a recipe, and with one that is a view of others, those others."""
-    if hasattr(thing, "window"):
-        yield thing
-    for _, part in _inside(thing, ""):
-        yield from stored(part)
+    waiting = [thing]
+    while waiting:
+        one = waiting.pop()
+        if hasattr(one, "window"):
+            yield one
+        inside = [part for _, part in _inside(one, "") if not isinstance(part, _LEAVES)]
+        waiting += reversed(inside)
 
 
 def is_far(thing: Any) -> bool:
@@ -34,7 +42,10 @@ def is_far(thing: Any) -> bool:
 
 
 def _inside(thing: Any, word: str) -> Iterator[tuple[str, Any]]:
-    if is_dataclass(thing) and not isinstance(thing, type):
-        yield from ((one.name, getattr(thing, one.name)) for one in fields(thing))
+    kind = type(thing)
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
+    if names := _NAMES[kind]:
+        yield from ((name, getattr(thing, name)) for name in names)
     elif isinstance(thing, tuple):
         yield from ((word, part) for part in thing)

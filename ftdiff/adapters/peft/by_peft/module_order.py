@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ftdiff.adapters.peft.config_numbers import matches
+from ftdiff.adapters.peft.patterns import matches
 from ftdiff.errors import BadAdapter, Irreproducible, require
 
 

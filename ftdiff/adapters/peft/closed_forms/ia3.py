@@ -12,8 +12,8 @@ import numpy as np
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
 from ftdiff.adapters.peft.closed_form import ClosedForm, among
-from ftdiff.adapters.peft.config_numbers import matches
 from ftdiff.adapters.peft.orientation import turned
+from ftdiff.adapters.peft.patterns import matches
 from ftdiff.deltas.recipes import Rebuilt, Recipe
 from ftdiff.errors import BadAdapter
 from ftdiff.tensors import Array, LazyTensor, matrix_shape, numel
