@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
 
 from readme import main  # noqa: E402
+
 from tests.formats.web_server import Web, serving  # noqa: E402
 
 REPOSITORIES = {"Qwen/Qwen2.5-0.5B": "base", "you/my-model": "full", "you/my-lora": "lora"}

@@ -172,10 +172,15 @@ def _of_hub(name: str, rest: str) -> Place:
 
 
 def _of_url(name: str, scheme: str) -> Place:
-    from ftdiff.formats.remote import urls
+    from ftdiff.formats.remote import filesystems, urls
 
     if scheme not in urls.SCHEMES:
-        raise BadFile(f"{name}: addresses of {scheme}:// are not read")
+        if not filesystems.is_known(scheme):
+            raise BadFile(f"{name}: addresses of {scheme}:// are not read")
+        place = Place(*filesystems.split(name))
+        if not place.file and not (place.files() or place.folders()):
+            raise BadFile(f"{place}: there is no such file or folder")
+        return place
     parts = urlsplit(name)
     if parts.hostname in _HUB_HOSTS:
         found = re.fullmatch(

@@ -158,3 +158,16 @@ def test_an_interrupt_does_not_wait_for_the_server(web: Web, tmp_path: Path) -> 
         assert child.returncode == 130, said
         assert said.endswith(b"ftdiff: interrupted\n")
         assert time.monotonic() - begun < 10
+
+
+def test_files_of_any_file_system_that_fsspec_knows(fixtures: Path) -> None:
+    import fsspec
+
+    for name in ("base/model.safetensors", "base/config.json", "lora/adapter_model.safetensors",
+                 "lora/adapter_config.json"):  # fmt: skip
+        fsspec.filesystem("memory").pipe_file(f"/models/{name}", (fixtures / name).read_bytes())
+    here = ftdiff.compare(fixtures / "base", fixtures / "lora")
+    same(ftdiff.compare("memory://models/base", "memory://models/lora"), here)
+    same(ftdiff.compare("memory://models/base/model.safetensors", fixtures / "lora"), here)
+    with pytest.raises(ftdiff.FtdiffError, match="memory://models/none: there is no such"):
+        ftdiff.compare("memory://models/none", fixtures / "lora")

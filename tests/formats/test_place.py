@@ -102,7 +102,7 @@ def test_other_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, words in (
         ("https://example.org/models/", "name a file in it"),
         ("https://example.org/models/y.safetensors?key=1", "y.safetensors: there is no such file"),
-        ("ftp://example.org/x", "ftp:// are not read"),
+        ("gopher://example.org/x", "gopher:// are not read"),
         ("hf://name", "is written hf://org/name"),
     ):
         with pytest.raises(BadFile, match=words):

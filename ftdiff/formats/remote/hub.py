@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from ftdiff.errors import BadFile, require
 from ftdiff.formats.folder import LocalFolder
 from ftdiff.formats.remote.asking import logger, offline
-from ftdiff.formats.remote.ranges import RemoteFile, options, retries
+from ftdiff.formats.remote.ranges import Fetch, RemoteFile, in_store, options, retries
 from ftdiff.tensors import MappedFile, Source, stamp
 
 
@@ -55,8 +55,8 @@ class HubFile:
         """The repository and the path in it."""
         return f"{self.repository.name}/{self.path}"
 
-    def store(self) -> tuple[Any, str]:
-        """Return a store of the place that the hub names, where the token is not sent."""
+    def fetcher(self) -> Fetch:
+        """Ask the place that the hub names, where the token is not sent."""
         hub = _library(self.name)
         stores = require("obstore.store", "hub", self.name)
         url = hub.hf_hub_url(self.repository.id, self.path, revision=self.commit)
@@ -67,7 +67,8 @@ class HubFile:
         told: dict[str, str] = {}
         if urlsplit(place)[:2] == urlsplit(url)[:2]:  # the hub itself gives the bytes
             told = {k: v for k, v in hub.utils.build_hf_headers().items() if k == "authorization"}
-        return stores.HTTPStore(place, client_options=options(told), retry_config=retries()), ""
+        store = stores.HTTPStore(place, client_options=options(told), retry_config=retries())
+        return in_store(store, "", self.name)
 
 
 @dataclass(frozen=True)

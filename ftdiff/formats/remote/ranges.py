@@ -7,6 +7,7 @@ together, and nothing else is.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from ftdiff.errors import BadFile, require
 from ftdiff.formats.remote.blocks import Blocks
@@ -26,6 +27,10 @@ HEAD = 128 << 10
 _TRIES, _WAIT = 5, 0.5
 
 
+#: Returns the bytes from a start to a stop, as anything that a memoryview takes.
+Fetch: TypeAlias = Callable[[int, int], Any]
+
+
 class Location(Hashable, Protocol):
     """Where a remote file is: small, frozen, and the same on every worker."""
 
@@ -33,8 +38,8 @@ class Location(Hashable, Protocol):
     def name(self) -> str:
         """As the user named it, for people."""
 
-    def store(self) -> tuple[Any, str]:
-        """Return an obstore store and the path in it, with what it needs to be let in."""
+    def fetcher(self) -> Fetch:
+        """Return what fetches a range, with what it needs to be let in."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +122,11 @@ def _head(file: RemoteFile) -> bytes:
 
 
 def _fetch(file: RemoteFile, start: int, stop: int) -> memoryview:
-    obstore = require("obstore", "hub", file.name)
     for attempt in range(_TRIES):
         try:
-            store, path = _opened(file.location, attempt)
-            asked = partial(obstore.get_range, store, path, start=start, end=stop)
-            held = memoryview(_interruptibly(asked))
-        except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+            fetch = _opened(file.location, attempt)
+            held = memoryview(_interruptibly(partial(fetch, start, stop)))
+        except _failures() as error:
             if attempt + 1 == _TRIES or not _passing(error):
                 raise BadFile(f"{file.name}: {words(error)}") from error
             time.sleep(_WAIT * 2**attempt)
@@ -146,9 +149,21 @@ def _interruptibly(call: Callable[[], Any]) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _opened(location: Location, attempt: int) -> tuple[Any, str]:
-    """Return a store; a new one for each try, since a signed address is good for a time only."""
-    return location.store()
+def _opened(location: Location, attempt: int) -> Fetch:
+    """Return what fetches; another for each try, since a signed address is good for a time only."""
+    return location.fetcher()
+
+
+def in_store(store: Any, path: str, name: str) -> Fetch:
+    """Return what fetches ranges of a path in a store of obstore's."""
+    obstore = require("obstore", "hub", name)
+    return lambda start, stop: obstore.get_range(store, path, start=start, end=stop)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what is raised where a range does not come."""
+    obstore = sys.modules.get("obstore")
+    return (OSError,) if obstore is None else (OSError, obstore.exceptions.BaseError)
 
 
 def _passing(error: Exception) -> bool:

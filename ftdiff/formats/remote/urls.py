@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ftdiff.errors import BadFile, require
 from ftdiff.formats.remote.asking import logger, offline
-from ftdiff.formats.remote.ranges import RemoteFile, options, retries, words
+from ftdiff.formats.remote.ranges import Fetch, RemoteFile, in_store, options, retries, words
 from ftdiff.tensors import Source
 
 WEB = ("https", "http")
@@ -29,6 +29,10 @@ class UrlFile:
     def name(self) -> str:
         """The address without its query, in which a signature may be."""
         return _shown(self.url)
+
+    def fetcher(self) -> Fetch:
+        """Ask the address itself."""
+        return in_store(*self.store(), self.name)
 
     def store(self) -> tuple[Any, str]:
         """Return a store of the file's own address, query and all."""
