@@ -14,6 +14,7 @@ from ftdiff.comparison.alignment.samples import is_same, of_pair
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.progress import Say
 from ftdiff.comparison.reasons import KINSHIP, LAYERS
+from ftdiff.comparison.saved_wider import wider
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.formats.note import Note
 from ftdiff.tensors import numel
@@ -70,7 +71,10 @@ def foretold(plan: Plan, say: Say | None = None) -> Plan:
     """Return the plan with what a sample says of it; of whole checkpoints, from a few rows.
 
     That a checkpoint is unrelated is said at once, and noted; of what takes long the rest is said.
+    That one was saved wider than its values are is noted.
     """
+    if more := (*wider(plan),):
+        plan = replace(plan, notes=(*plan.notes, *more))
     early = _early(plan)
     if early is None:
         return plan
