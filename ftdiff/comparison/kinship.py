@@ -10,6 +10,7 @@ from ftdiff.comparison.alignment.relatives import Relatives, relatives
 from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.progress import Say
 from ftdiff.comparison.reasons import KINSHIP, LAYERS
+from ftdiff.comparison.saved_wider import wider
 from ftdiff.formats.note import Note
 
 #: Bytes of base from which on it is worth a word that the right one is being read.
@@ -20,7 +21,10 @@ def foretold(plan: Plan, say: Say | None = None) -> Plan:
     """Return the plan with what a sample says of it; of whole checkpoints, from a few rows.
 
     That a checkpoint is unrelated is said at once, and noted; of what takes long the rest is said.
+    That one was saved wider than its values are is noted.
     """
+    if more := (*wider(plan),):
+        plan = replace(plan, notes=(*plan.notes, *more))
     early = _early(plan)
     if early is None:
         return plan

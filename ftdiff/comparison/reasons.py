@@ -46,6 +46,8 @@ MATCHED = "names-matched"
 LAYERS = "layers"
 #: Of the files: a few rows say that it is no relative of the base.
 KINSHIP = "kinship"
+#: Of the files: a side is stored in float32 and holds bfloat16's values.
+SAVED_WIDER = "saved-wider"
 #: It could not be read.
 UNREADABLE = "unreadable"
 #: Codes of tensors.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ftdiff.formats.container import Format, Header
 from ftdiff.formats.pickles import Constant, Function, Globals, Kind, Record, Refused
 from ftdiff.formats.place import Place
 from ftdiff.formats.torch_zip import archive, records, state, views
-from ftdiff.tensors import LazyTensor, Piece, Pieces, Source, numel
+from ftdiff.tensors import LazyTensor, Piece, Pieces, Source
 
 METADATA = ".metadata"
 _HERE = "torch.distributed.checkpoint"
@@ -39,13 +39,20 @@ _KNOWN: Globals = {
     (f"{_HERE}.metadata", "_MEM_FORMAT_ENCODING"): Function(lambda *_: None),
     ("torch.serialization", "_get_layout"): Function(lambda *_: None),
     ("torch", "Size"): Function(records.size),
-    ("pathlib", "PosixPath"): Function(lambda *parts: "/".join(map(str, parts))),
-    ("pathlib", "Path"): Function(lambda *parts: "/".join(map(str, parts))),
-    ("pathlib._local", "PosixPath"): Function(lambda *parts: "/".join(map(str, parts))),
-    ("collections", "OrderedDict"): Function(lambda *pairs: dict(*pairs[:1])),
+    **{
+        (module, name): Function(lambda *parts: "/".join(parts))
+        for module in ("pathlib", "pathlib._local")
+        for name in ("PosixPath", "Path")
+    },
+    ("collections", "OrderedDict"): Function(records.container),
     **{("torch", name): Constant(code) for name, code in records.DTYPES.items()},
     **{("torch", name): Constant(name) for name in ("complex64", "complex128")},
 }
+
+#: Where a block begins in its tensor, and its shape.
+_Place: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+#: Blocks of a tensor that are held against all others at a time.
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,10 @@ def _sets(
         if not isinstance(fqn, str) or not isinstance(record, Record):
             raise BadFile(f"{file}: a tensor without a name")
         path = paths.get(fqn) if isinstance(paths, dict) else None
-        words = [str(word) for word in path] if isinstance(path, tuple) and path else [fqn]
+        path = path if isinstance(path, tuple) and path else (fqn,)
+        if not all(isinstance(word, str) or records.sizes((word,)) for word in path):
+            raise BadFile(f"{file}: {fqn}: a path that is none")
+        words = [str(word) for word in path]
         if words[0].startswith(("optim", "opt_")):
             others.add(words[0])
         elif record.kind == "TensorStorageMetadata":
@@ -127,13 +137,14 @@ def _places(file: Place, held: Record) -> dict[tuple[str, tuple[int, ...]], tupl
             raise BadFile(f"{file}: a block without a place")
         name, begin, size = (place.get(key) for key in ("relative_path", "offset", "length"))
         offset, fqn = index.get("offset"), index.get("fqn")
-        if not isinstance(name, str) or type(begin) is not int or type(size) is not int:
-            raise BadFile(f"{file}: {fqn}: a block without a place")
+        placed = isinstance(name, str) and type(begin) is int and type(size) is int
+        if not placed or not isinstance(fqn, str) or not (offset is None or records.sizes(offset)):
+            raise BadFile(f"{file}: a block without a place")
         if place.get("transform_descriptors"):
             raise BadFile(f"{file}: {fqn}: its blocks are compressed; save it without extensions")
         if "/" in name or "\\" in name or "\0" in name or name in ("", ".", ".."):
             raise BadFile(f"{file}: {name!r} is not the name of a file beside it")
-        found[str(fqn), offset if isinstance(offset, tuple) else ()] = name, begin, size
+        found[fqn, offset or ()] = name, begin, size
     return found
 
 
@@ -152,26 +163,32 @@ class _Blocks:
         properties = record.get("properties")
         told = properties.state if isinstance(properties, Record) else None
         dtype = told[0] if isinstance(told, tuple) and told else None
-        if not _sizes(shape) or not isinstance(chunks, list) or not isinstance(dtype, Constant):
+        if not (isinstance(dtype, Constant) and isinstance(chunks, list) and records.sizes(shape)):
             raise BadFile(f"{self._folder}: {fqn}: no shape, dtype or blocks in the metadata")
-        pieces = tuple(sorted(self._pieces(fqn, chunks), key=lambda piece: piece.offsets))
-        _covers(f"{self._folder}: {fqn}", shape, pieces)
+        places = [*self._chunks(fqn, chunks, len(shape))]
+        _covers(f"{self._folder}: {fqn}", shape, places)
+        pieces = tuple(self._piece(fqn, *place) for place in sorted(places))
         if len(pieces) == 1:
             return pieces[0].tensor
         return Pieces(shape, str(dtype.value), pieces)
 
-    def _pieces(self, fqn: str, chunks: list[Any]) -> Iterator[Piece]:
+    def _chunks(self, fqn: str, chunks: list[Any], rank: int) -> Iterator[_Place]:
+        """Yield where every block begins in its tensor, and its shape."""
         for chunk in chunks:
             offsets = chunk.get("offsets") if isinstance(chunk, Record) else None
-            sizes = chunk.get("sizes") if isinstance(chunk, Record) else None
-            if not _sizes(offsets) or not _sizes(sizes) or len(offsets) != len(sizes):
+            shape = chunk.get("sizes") if isinstance(chunk, Record) else None
+            if not (records.sizes(offsets) and records.sizes(shape)):
                 raise BadFile(f"{self._folder}: {fqn}: a block without a place in its tensor")
-            if 0 in sizes:
-                continue  # a machine that had nothing of it
-            tensor = self._block(fqn, offsets)
-            if tensor.shape != sizes:
-                raise BadFile(f"{self._folder}: {fqn}: a block of {tensor.shape}, not {sizes}")
-            yield Piece(tensor, offsets)
+            if not len(offsets) == len(shape) == rank:
+                raise BadFile(f"{self._folder}: {fqn}: a block of other sides than its tensor")
+            if 0 not in shape:  # a machine may have had nothing of it
+                yield offsets, shape
+
+    def _piece(self, fqn: str, offsets: tuple[int, ...], shape: tuple[int, ...]) -> Piece:
+        tensor = self._block(fqn, offsets)
+        if tensor.shape != shape:
+            raise BadFile(f"{self._folder}: {fqn}: a block of {tensor.shape}, not {shape}")
+        return Piece(tensor, offsets)
 
     def _block(self, fqn: str, offsets: tuple[int, ...]) -> LazyTensor:
         place = self._places.get((fqn, offsets), self._places.get((fqn, ())))
@@ -199,23 +216,21 @@ class _Blocks:
         return self.sources[name]
 
 
-def _sizes(values: Any) -> TypeGuard[tuple[int, ...]]:
-    return isinstance(values, tuple) and all(type(v) is int and 0 <= v < 1 << 62 for v in values)
-
-
-def _covers(name: str, shape: tuple[int, ...], pieces: tuple[Piece, ...]) -> None:
+def _covers(name: str, shape: tuple[int, ...], places: Sequence[_Place]) -> None:
     """Raise where blocks leave something out, overlap, or reach beyond the tensor."""
-    if sum(numel(piece.tensor.shape) for piece in pieces) != math.prod(shape):
-        raise BadFile(f"{name}: its blocks do not make up its {math.prod(shape):,} entries")
-    for piece in pieces:
-        ends = zip(piece.offsets, piece.tensor.shape, shape, strict=True)
-        if any(at + side > whole for at, side, whole in ends):
+    entries = math.prod(shape)
+    if entries >= 1 << 62 or sum(math.prod(sides) for _, sides in places) != entries:
+        raise BadFile(f"{name}: its blocks do not make up its {entries:,} entries")
+    for offsets, sides in places:
+        if any(at + side > whole for at, side, whole in zip(offsets, sides, shape, strict=True)):
             raise BadFile(f"{name}: a block reaches beyond it")
-    begin = np.array([piece.offsets for piece in pieces]).reshape(len(pieces), -1)
-    end = begin + np.array([piece.tensor.shape for piece in pieces]).reshape(begin.shape)
-    meet = (begin[:, None] < end[None]) & (begin[None] < end[:, None])
-    if meet.all(axis=-1).sum() > len(pieces):
-        raise BadFile(f"{name}: two of its blocks overlap")
+    begin = np.array([offsets for offsets, _ in places], np.int64).reshape(len(places), -1)
+    end = begin + np.array([sides for _, sides in places], np.int64).reshape(begin.shape)
+    for at in range(0, len(places), _AT_ONCE):
+        first, last = begin[at : at + _AT_ONCE, None], end[at : at + _AT_ONCE, None]
+        meet = (first < end[None]) & (begin[None] < last)
+        if meet.all(axis=-1).sum() > len(first):
+            raise BadFile(f"{name}: two of its blocks overlap")
 
 
 def _no_header(path: Place) -> Header:

@@ -38,6 +38,8 @@ _SCALARS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
+#: Values of a list, at most: no vocabulary has as many.
+_LONGEST = 1 << 22
 #: What the dtype of a type that is stored in blocks begins with; its number follows.
 TYPE = "ggml type "
 #: ggml's numbers of the types that are stored entry by entry, as safetensors names them.
@@ -165,6 +167,8 @@ class _Reader:
             raise BadFile(f"{self.path}: a value of the unknown type {kind}")
         inner, count = self.number("I"), self.number("Q")
         self.room_for(count, 1)
+        if count > _LONGEST:
+            raise BadFile(f"{self.path}: a list of {count:,} values in its header")
         return [self.value(inner, deep=True) for _ in range(count)]
 
     def room_for(self, count: int, size: int) -> None:

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, NoReturn
 
 #: Bytes of pickle that are interpreted: a model of 100,000 tensors has 20 MB.
 LARGEST = 256 << 20
+#: Parts of a key that is a tuple, at most.
+_LONGEST = 64
 
 
 class Refused(Exception):
@@ -96,6 +98,31 @@ def read(
         raise Refused(f"its pickle is damaged ({type(error).__name__}: {error})") from error
 
 
+def key(value: Any) -> Any:
+    """Return a key of a dict, or an entry of a set.
+
+    Raises
+    ------
+    Refused
+        It holds containers: a few bytes of pickle can nest them so that hashing has no end.
+    """
+    parts = value if isinstance(value, tuple | frozenset) else ()
+    if len(parts) > _LONGEST or any(isinstance(part, tuple | frozenset) for part in parts):
+        raise Refused("it has a key that no state dict has")
+    return value
+
+
+def _with_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """Return an instruction that looks at those keys on the stack before it is carried out."""
+
+    def checked(self: _Interpreter) -> None:
+        for one in self.stack[keys]:
+            key(one)
+        load(self)
+
+    return checked
+
+
 class _Interpreter(pickle._Unpickler):
     """The standard library's, without what a record of tensors has no use for."""
 
@@ -140,6 +167,14 @@ class _Interpreter(pickle._Unpickler):
     def _refuse(self) -> NoReturn:
         raise Refused("it uses an instruction that no state dict needs")
 
+    for _opcode, _keys in (
+        (pickle.SETITEM, slice(-2, -1)),
+        (pickle.SETITEMS, slice(None, None, 2)),
+        (pickle.DICT, slice(None, None, 2)),
+        (pickle.ADDITEMS, slice(None)),
+        (pickle.FROZENSET, slice(None)),
+    ):
+        dispatch[_opcode[0]] = _with_keys(dispatch[_opcode[0]], _keys)
     dispatch[pickle.REDUCE[0]] = _call
     dispatch[pickle.NEWOBJ[0]] = _make
     dispatch[pickle.BUILD[0]] = _build

@@ -157,6 +157,16 @@ def times(factor: float, by: float = 0.02) -> ftdiff.Diff:
     return ftdiff.compare(model(), tuned)
 
 
+def wide(bits: int) -> ftdiff.Diff:
+    """Return the diff of float32 matrices with a fine-tune that has these bits of theirs."""
+    draw = np.random.default_rng(0)
+    base = {f"model.layers.{i}.mlp.up_proj.weight": draw.normal(size=(40, 40)) for i in range(4)}
+    base = {name: W.astype(np.float32) for name, W in base.items()}
+    mask = np.uint32(0xFFFFFFFF << (32 - bits) & 0xFFFFFFFF)
+    tuned = {name: (W.view(np.uint32) & mask).view(np.float32) for name, W in base.items()}
+    return ftdiff.compare(base, tuned)
+
+
 def narrowed(to: Any) -> ftdiff.Diff:
     return ftdiff.compare(model(), {name: W.astype(to) for name, W in trained(model()).items()})
 
@@ -331,6 +341,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
     "vocabulary": (lambda: edited(embed=lambda W: np.vstack([W, W[:2]])), plain),
     "other-shape": (lambda: labels(2), lambda: labels(0)),
     "dtype-narrowed": (lambda: narrowed(np.float16), lambda: narrowed(np.float32)),
+    "saved-wider": (lambda: wide(16), lambda: wide(24)),
     "tied-diverged": (lambda: tied(0.1), lambda: tied(0.0)),
     "untied": (lambda: untied(True), lambda: untied(False)),
     "under-the-floor": (faint, plain),

@@ -48,7 +48,7 @@ CONFIG = {"model_type": "llama", "dtype": "bfloat16", "torch_dtype": "bfloat16"}
 FEW_BITS = (
     *("ct int4 in groups", "ct int4 with zeros", "ct int4 by activation order", "ct int8 by row"),
     *("float 8 by rows", "float 8 of the whole", "ComfyUI, scale_weight", "ComfyUI, nvfp4"),
-    *("ct nvfp4", "ct mxfp4", "MLX in 4 bits", "MLX in 3 bits", "MLX mxfp4"),
+    *("ct nvfp4", "ct mxfp4", "MLX in 4 bits", "MLX in 3 bits"),
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,45 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-100])
     with pytest.raises(BadFile, match="ends after the file does"):
         ftdiff.open_checkpoint(folder)
+
+
+def nested() -> tuple[Any, ...]:
+    """Return a tuple that is small in a file, and has 2^80 leaves."""
+    held: tuple[Any, ...] = ()
+    for _ in range(80):
+        held = (held, held)
+    return held
+
+
+LIES: dict[str, Any] = {
+    "a giant": lambda tensor, meta: setattr(tensor, "size", torch.Size([1 << 40, 1 << 20])),
+    "many sides": lambda tensor, meta: setattr(tensor, "size", (1 << 61,) * 300),
+    "beyond numbers": lambda tensor, meta: setattr(tensor, "size", (1 << 61,) * 60),
+    "other sides": lambda tensor, meta: setattr(tensor, "size", torch.Size([96])),
+    "a block often": lambda tensor, meta: setattr(tensor, "chunks", tensor.chunks * 50_000),
+    "a path": lambda tensor, meta: meta.planner_data.update({"W": nested()}),
+    "a long number": lambda tensor, meta: meta.planner_data.update({"W": (10**5000,)}),
+    "before the file": lambda tensor, meta: [
+        setattr(place, "offset", -5) for place in meta.storage_data.values()
+    ],
+    "beyond the file": lambda tensor, meta: [
+        setattr(place, "length", 1 << 70) for place in meta.storage_data.values()
+    ],
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_metadata_that_lies_is_refused_at_once(lie: str, tmp_path: Path) -> None:
+    folder = save(tmp_path / "run", {"W": torch.ones(12, 8)})
+    file = folder / ".metadata"
+    meta = pickle.loads(file.read_bytes())
+    LIES[lie](meta.state_dict_metadata["W"], meta)
+    file.write_bytes(pickle.dumps(meta))
+    start = time.process_time()
+    with pytest.raises(BadFile) as error:
+        ftdiff.open_checkpoint(folder)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300 + len(str(folder))
+    assert time.process_time() - start < 3
 
 
 def test_a_part_is_not_a_checkpoint(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -128,4 +129,13 @@ def test_what_is_no_model_is_named(tmp_path: Path, fields: dict[str, Any], words
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(BadFile, match=words):
+        ftdiff.open_checkpoint(tmp_path / "m.gguf")
+
+
+def test_a_list_that_no_vocabulary_is_as_long_as_is_refused(tmp_path: Path) -> None:
+    count = (1 << 22) + 1
+    raw = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a"
+    raw += struct.pack("<IIQ", 9, 0, count) + bytes(count)
+    (tmp_path / "m.gguf").write_bytes(raw)
+    with pytest.raises(BadFile, match=r"m\.gguf: a list of 4,194,305 values"):
         ftdiff.open_checkpoint(tmp_path / "m.gguf")

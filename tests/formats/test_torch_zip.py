@@ -143,6 +143,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "ran").exists()
 
 
+NESTED = b")q\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(80))
 HOSTILE = {
     "getattr": b"\x80\x02cbuiltins\ngetattr\n.",
     "ours": b"\x80\x02cftdiff\ncompare\n.",
@@ -158,6 +159,14 @@ HOSTILE = {
     "a recursive dict": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
     "text": b"hello",
     "nothing": b"",
+    # hashing tuples in tuples, each twice in the next, would take 2^80 steps
+    "a nested key": b"\x80\x02" + NESTED + b"0}h\x50K\x01s.",
+    "a nested key of several": b"\x80\x02" + NESTED + b"0}(h\x50K\x01u.",
+    "a nested key of a dict": b"\x80\x02" + NESTED + b"0(h\x50K\x01d.",
+    "a nested entry": b"\x80\x04\x8f(" + NESTED + b"\x90.",
+    "a frozen entry": b"\x80\x04(" + NESTED + b"\x91.",
+    "a nested pair": b"\x80\x02" + NESTED + b"0ccollections\nOrderedDict\n](h\x50K\x01\x86e\x85R.",
+    "a nested shape": b"\x80\x02" + NESTED + b"0ctorch\nSize\n]h\x50a\x85R.",
 }
 
 
@@ -209,10 +218,15 @@ def test_sizes_that_lie(tmp_path: Path) -> None:
         (("storage", kind, "0", "cpu", 2), (0, (2,), (1, 1))),
         (("storage", kind, "0", "cpu", 2), (0, (2.0,), (1,))),
         (("storage", kind, 0, "cpu", 2), (0, (2,), (1,))),
+        (("storage", kind, "0", "cpu", 2), (0, (2,), (-1,))),
+        (("storage", kind, "0", "cpu", 2), (0, (1 << 40, 2), (0, 1))),  # read for days
+        (("storage", kind, "0", "cpu", 2), (0, (1 << 61,) * 60, (0,) * 60)),
+        (("storage", kind, "0", "cpu", 2), (0, (1,) * 65, (0,) * 65)),
     ):
         path = _archive(tmp_path / "lie.pt", pickled(storage, *view), **{"0": bytes(8)})
-        with pytest.raises(BadFile, match=r"lie\.pt"):
+        with pytest.raises(BadFile, match=r"lie\.pt") as error:
             ftdiff.open_checkpoint(path)
+        assert len(str(error.value)) < 300 + len(str(path))
 
 
 class _Storage:

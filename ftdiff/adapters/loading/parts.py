@@ -76,12 +76,10 @@ def rank(kind: str, config: Mapping[str, Any], path: str) -> int | None:
     patterns = config.get("rank_pattern")
     if kind == "ADALORA" and patterns:  # which ranks are left, each module's own list says
         return None
-    if isinstance(patterns, dict):
-        pattern = first_match(patterns, path, "rank_pattern")
-        if pattern is not None:
-            value = patterns[pattern]
-            return value if type(value) is int else None
     r = config.get("init_r" if kind == "ADALORA" else "r", _RANKS.get(kind, 8))
+    if isinstance(patterns, dict):
+        first = first_match(patterns, path, "rank_pattern")
+        r = r if first is None else patterns[first]
     return r if type(r) is int else None
 
 

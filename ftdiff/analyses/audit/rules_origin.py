@@ -16,7 +16,7 @@ from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.frame import rows_at
 from ftdiff.comparison.grid import grids, robust_z
 from ftdiff.comparison.kinship import is_unrelated
-from ftdiff.comparison.reasons import FEW_BITS, LAYERS, has_reason, reasons
+from ftdiff.comparison.reasons import FEW_BITS, LAYERS, SAVED_WIDER, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 
@@ -111,6 +111,18 @@ def few_bits_base(diff: Diff) -> Iterator[Finding]:
     for one in reasons(diff.about, FEW_BITS):
         data = {name: one[name] for name in ("scheme", "block", "others")}
         yield finding("few-bits-base", sentence(one), rows, **data)
+
+
+@audit_rule("saved-wider", "note")
+def saved_wider(diff: Diff) -> Iterator[Finding]:
+    """A float32 file of bfloat16's values is as precise as bfloat16, and twice as large."""
+    whose = {"base": "The base", "tuned": "The fine-tune"}
+    for one in reasons(diff.about, SAVED_WIDER):
+        message = (
+            f"{whose[one['side']]} is stored in float32 and holds bfloat16's values, as far as "
+            f"{one['matrices']} matrices were looked at: it was saved from bfloat16."
+        )
+        yield finding("saved-wider", message, side=one["side"], matrices=one["matrices"])
 
 
 @audit_rule("base-name", "note")

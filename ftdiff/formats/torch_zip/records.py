@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from ftdiff.formats import pickles
 from ftdiff.formats.pickles import Constant, Function, Globals, Refused
@@ -43,6 +44,9 @@ DTYPES = {
     "bool": "BOOL",
 }
 
+#: Sides of a tensor, at most, and entries: what torch itself can have.
+_MOST_SIDES, _MOST_ENTRIES = 64, 1 << 62
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:
@@ -75,9 +79,21 @@ def read(raw: bytes) -> Any:
     return pickles.read(raw, _KNOWN, _storage)
 
 
-def size(*arguments: Any) -> tuple[Any, ...]:
+def size(*arguments: Any) -> tuple[int, ...]:
     """Stand for torch.Size."""
-    return tuple(*arguments[:1])
+    sides = tuple(*arguments[:1])
+    if not sizes(sides):
+        raise Refused("a shape that is none")
+    return sides
+
+
+def sizes(values: Any) -> TypeGuard[tuple[int, ...]]:
+    """Say whether a value is a shape, an offset or strides: of as many sides as torch allows."""
+    return (
+        isinstance(values, tuple)
+        and len(values) <= _MOST_SIDES
+        and all(type(v) is int and 0 <= v < _MOST_ENTRIES for v in values)
+    )
 
 
 def _storage(pid: Any) -> Storage:
@@ -105,13 +121,10 @@ def _tensor_of_dtype(
 
 
 def _record(storage: Storage, dtype: str, offset: Any, shape: Any, strides: Any) -> TensorRecord:
-    def whole(values: Any) -> bool:
-        return isinstance(values, tuple) and all(
-            type(v) is int and 0 <= v < 1 << 62 for v in values
-        )
-
-    if not whole((offset,)) or not whole(shape) or not whole(strides) or len(shape) != len(strides):
+    if not sizes((offset,)) or not sizes(shape) or not sizes(strides) or len(shape) != len(strides):
         raise Refused("a tensor whose offset, shape or strides are no sizes")
+    if math.prod(shape) >= _MOST_ENTRIES:
+        raise Refused("a tensor of more entries than there are addresses")
     return TensorRecord(storage, dtype, offset, tuple(shape), tuple(strides))
 
 
@@ -126,9 +139,11 @@ def _subclass(rebuild: Any, kind: Any, arguments: Any, *_: Any) -> Any:
     return rebuild(*arguments)
 
 
-def _container(*arguments: Any) -> Any:
+def container(*arguments: Any) -> OrderedDict[Any, Any]:
     """Make an OrderedDict, which older pickles fill from a list of pairs."""
-    return OrderedDict(*arguments[:1])
+    held = arguments[0] if arguments else {}
+    pairs = held.items() if isinstance(held, dict) else held
+    return OrderedDict((pickles.key(key), value) for key, value in pairs)
 
 
 def _device(*arguments: Any) -> None:
@@ -136,7 +151,7 @@ def _device(*arguments: Any) -> None:
 
 
 _KNOWN: Globals = {
-    ("collections", "OrderedDict"): Function(_container),
+    ("collections", "OrderedDict"): Function(container),
     ("torch._utils", "_rebuild_tensor"): Function(_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): Function(_tensor),
     ("torch._utils", "_rebuild_tensor_v3"): Function(_tensor_of_dtype),

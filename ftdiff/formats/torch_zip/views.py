@@ -7,6 +7,9 @@ from ftdiff.formats.torch_zip.archive import Archive
 from ftdiff.formats.torch_zip.records import TensorRecord
 from ftdiff.tensors import DTYPES, FileTensor, LazyTensor, Source, Strided, numel
 
+#: Entries that a view may have of a storage that has fewer, and how many times the storage's.
+_REPEATED, _TIMES = 1 << 24, 16
+
 
 def tensor(source: Source, opened: Archive, name: str, record: TensorRecord) -> LazyTensor:
     """Return the tensor that a record describes; nothing of it is read.
@@ -27,6 +30,9 @@ def tensor(source: Source, opened: Archive, name: str, record: TensorRecord) -> 
     last = sum((side - 1) * stride for side, stride in sides) if numel(record.shape) else -1
     if (record.offset + last + 1) * size > room:
         raise BadFile(f"{source.name}: {name}: reaches beyond its storage of {room:,} bytes")
+    entries = numel(record.shape)
+    if entries > max(_REPEATED, _TIMES * (room // size)):
+        raise BadFile(f"{source.name}: {name}: {entries:,} entries made of {room:,} bytes")
     first = begin + record.offset * size
     if last < 0 or _contiguous(record.shape, record.strides):
         return FileTensor(source, first, record.shape, record.dtype)
