@@ -40,7 +40,7 @@ def strip(tensor: LazyTensor, width: int, rows: range, columns: range) -> Iterat
             strides = (width * run.itemsize, run.itemsize)
             shape = (len(rows), len(columns))
             yield np.lib.stride_tricks.as_strided(run, shape, strides, writeable=False)
-    elif _is_far(tensor) and len(rows) * width * DTYPES[tensor.dtype].itemsize <= _LARGEST:
+    elif not is_near(tensor) and len(rows) * width * DTYPES[tensor.dtype].itemsize <= _LARGEST:
         held = _kept(tensor, rows.start * width, rows.stop * width).array()
         yield held.reshape(len(rows), width)[:, columns.start : columns.stop]
     else:
@@ -90,9 +90,11 @@ def _is_memory(tensor: LazyTensor) -> bool:
     return isinstance(tensor, ArrayTensor)
 
 
-def _is_far(tensor: LazyTensor) -> bool:
-    tensor = _stored(tensor)
-    return not (isinstance(tensor, FileTensor) and isinstance(tensor.source, PreadFile))
+def is_near(tensor: LazyTensor) -> bool:
+    """Say whether a run of a tensor costs no more than its bytes, however short it is."""
+    stored = _stored(tensor)
+    pread = isinstance(stored, FileTensor) and isinstance(stored.source, PreadFile)
+    return pread or _is_memory(stored)
 
 
 def _stored(tensor: LazyTensor) -> LazyTensor:

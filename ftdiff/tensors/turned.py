@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftdiff.tensors.lazy import DTYPES, Array
-from ftdiff.tensors.strips import strip
+from ftdiff.tensors.lazy import DTYPES, Array, LazyTensor
+from ftdiff.tensors.strips import is_near, strip
 from ftdiff.tensors.view import View
 
 
@@ -50,3 +50,13 @@ class Turned(View):
         with strip(self.tensor, width, range(height), columns) as block:
             flat = np.ascontiguousarray(block[:, :: self.step].T).reshape(-1)
         yield flat[start - first * height : stop - first * height]
+
+
+def costs_a_matrix(tensor: LazyTensor) -> bool:
+    """Say whether a few rows of a tensor are asked of all rows of a source that is far away."""
+    held: LazyTensor | None = tensor
+    while held is not None:
+        if isinstance(held, Turned):
+            return not is_near(held.tensor)
+        held = getattr(held, "behind", None)
+    return False

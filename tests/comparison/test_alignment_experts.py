@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import ftdiff
 from ftdiff.comparison.alignment.expert_views import Layout, fit, layout, part
+from ftdiff.comparison.alignment.samples import sample
 from ftdiff.tensors import ArrayTensor, FileTensor, MappedFile, numel, stamp
 from tests.cases import situations
 from tests.conftest import write_model
@@ -96,3 +97,41 @@ def test_a_lora_of_one_expert_meets_a_base_that_stacks_them(tmp_path: Path) -> N
         float((B @ A).norm() / W.norm()), rel=1e-5
     )
     assert diff.about["coverage"] == 1.0 and not diff.about["unmatched"]
+
+
+def test_names_of_mlx_meet_those_of_the_model(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    W = torch.randn(2, E, 6, 8, generator=draw)
+    stacks, apart = {}, {}
+    for i in range(2):
+        stacks[f"model.layers.{i}.mlp.switch_mlp.gate_proj.weight"] = W[i].clone()
+        apart |= {f"model.layers.{i}.mlp.experts.{e}.gate_proj.weight": W[i, e] for e in range(E)}
+    apart = {name: part.clone() for name, part in apart.items()}
+    for base, tuned in ((stacks, apart), (apart, stacks)):
+        diff = ftdiff.compare(base, tuned)
+        assert {*diff.frame["status"]} == {"identical"} and len(diff.frame) == 2 * E
+
+
+def test_of_a_far_stack_that_is_turned_no_sample_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(stack(Layout(turned=True), PARTS).tobytes())
+    near = MappedFile(str(tmp_path / "x"), stamp(tmp_path / "x"))
+    far = Asked(near)
+    for source, told in ((near, True), (far, False)):
+        whole = FileTensor(source, 0, (E, COLUMNS, 2 * ROWS), "F32")
+        view = part(whole, 1, 1, 2, Layout(turned=True))
+        assert (sample(view, 1) is not None) == told
+    assert not far.runs
+    with view.window(0, COLUMNS) as lent:
+        assert np.array_equal(lent, PARTS[1, 1, 0])
+
+
+def test_square_stacks_are_turned_with_the_others_of_their_file() -> None:
+    draw = torch.Generator().manual_seed(0)
+    at = "model.layers.{}.mlp.experts.{}"
+    base = {at.format(i, "gate_up_proj"): torch.randn(E, 16, 8, generator=draw) for i in range(2)}
+    base |= {at.format(i, "down_proj"): torch.randn(E, 8, 8, generator=draw) for i in range(2)}
+    diff = ftdiff.compare(base, {name: W.mT.contiguous() for name, W in base.items()})
+    assert {*diff.frame["status"]} == {"identical"}
+    square = {name: W for name, W in base.items() if "down" in name}
+    diff = ftdiff.compare(square, {name: W.mT.contiguous() for name, W in square.items()})
+    assert {*diff.frame["status"]} == {"changed"}  # nothing says that they are

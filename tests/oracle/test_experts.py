@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import ftdiff
 from ftdiff.comparison.alignment.experts import EXPERTS
 from ftdiff.formats import open_checkpoint
+from tests.conftest import write_model
 from tests.oracle.models import saved_and_held
 
 SMALL: dict[str, Any] = {
@@ -152,3 +153,28 @@ def test_stacks_that_are_saved_turned_are_what_transformers_holds(tmp_path: Path
         assert {*diff.frame["status"]} == {"identical"} and diff.about["coverage"] == 1.0
     (note,) = (one for one in diff.about["reasons"] if one["code"] == EXPERTS)
     assert note["ways"] == ["turned"] and len(note["tensors"]) == 4
+
+
+def test_experts_in_few_bits_meet_each_one_s_own(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    stored = {}
+    at = "model.layers.0.mlp.experts."
+    for word, rows, columns in (("gate_up_proj", 64, 96), ("down_proj", 96, 32)):
+        bits = torch.randint(0, 256, (3, rows, columns // 32, 16), generator=draw)
+        exponents = torch.randint(120, 124, (3, rows, columns // 32), generator=draw)
+        stored[f"{at}{word}_blocks"] = bits.to(torch.uint8)
+        stored[f"{at}{word}_scales"] = exponents.to(torch.uint8)
+    config = {"model_type": "gpt_oss", "quantization_config": {"quant_method": "mxfp4"}}
+    few = write_model(tmp_path / "few", stored, config=config)
+    read = {n: torch.from_numpy(t.read()) for n, t in open_checkpoint(few).tensors.items()}
+    apart = {}
+    for e in range(3):
+        gate_up, down = read[f"{at}gate_up_proj"][e], read[f"{at}down_proj"][e]
+        apart[f"{at}{e}.gate_proj.weight"] = gate_up[:, ::2].T.contiguous()
+        apart[f"{at}{e}.up_proj.weight"] = gate_up[:, 1::2].T.contiguous()
+        apart[f"{at}{e}.down_proj.weight"] = down.T.contiguous()
+    whole = write_model(tmp_path / "whole", apart, config={"model_type": "gpt_oss"})
+    for base, tuned in ((few, whole), (whole, few)):
+        diff = ftdiff.compare(base, tuned)
+        assert {*diff.frame["status"]} == {"identical"} and len(diff.frame) == 9
+        assert "MXFP4" in {*diff.frame["base_dtype"], *diff.frame["tuned_dtype"]}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import ftdiff
 from ftdiff.comparison.alignment import transformers_names
 from ftdiff.comparison.alignment.transformers_names import RENAMED
+from tests.cases import situations
 from tests.oracle.models import saved_and_held
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -111,10 +110,18 @@ def test_a_configuration_that_is_no_model_s_renames_nothing(
     assert RENAMED not in [one["code"] for one in diff.about["reasons"]]
 
 
-def test_names_that_meet_import_nothing(tmp_path: Path) -> None:
-    saved, _ = write("vit", tmp_path)
-    code = (
-        "import sys, ftdiff; ftdiff.compare(sys.argv[1], sys.argv[1]); "
-        "sys.exit(bool({'torch', 'transformers'} & {*sys.modules}))"
-    )
-    assert not subprocess.run([sys.executable, "-c", code, str(saved)], check=False).returncode
+def test_names_that_meet_ask_transformers_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("imported")
+
+    saved, held = write("vit", tmp_path)
+    llama = situations.write_base(tmp_path / "base")  # of which there are no renames
+    more = {**situations.state(), "score.weight": torch.ones(2, 32)}
+    monkeypatch.setattr(transformers_names, "require", asked)
+    for base, tuned in ((saved, saved), (held, held), (llama, situations.state() | more)):
+        ftdiff.compare(base, tuned)
+    with pytest.raises(AssertionError, match="imported"):
+        monkeypatch.setattr(transformers_names, "_renames", asked)
+        ftdiff.compare(saved, held)

@@ -70,30 +70,35 @@ def with_experts(base: Checkpoint, tuned: Tuned) -> tuple[Checkpoint, Tuned, tup
 def _turned(base: Checkpoint, tuned: Tuned) -> tuple[Tuned, tuple[Note, ...]]:
     """Turn the stacks of a fine-tune that the base stores as inputs × outputs, or the other way.
 
-    Only the sides tell: a square one is taken as it is.
+    Their sides tell; of square ones those of the others in the file, which lie alike.
     """
     held = {n: seen for n, r in tuned.recipes.items() if (seen := _seen(r)) is not None}
     mine = experts.stacks(n for n, seen in held.items() if len(seen.tensor.shape) == 3)
-    theirs = experts.stacks(mine and base.tensors)
-    recipes, names = {**tuned.recipes}, {}
+    theirs = experts.stacks(base.tensors) if mine else {}
+    pairs: dict[str, str] = {}
+    square, plain = set(), False
     for path, other in experts.same_paths(mine, theirs).items() if theirs else ():
         known = {(one.word, one.param): one.name for one in theirs[other]}
         for one in mine[path]:
             name = known.get((one.word, one.param))
-            sides = held[one.name].tensor.shape
-            wanted = (sides[0], *sides[:0:-1])
-            if name is not None and sides != wanted and base.tensors[name].shape == wanted:
-                recipes[one.name] = held[one.name].of(expert_views.turned(held[one.name].tensor))
-                names[one.name] = name
-    if not names:
+            if name is None:
+                continue
+            here, there = held[one.name].tensor.shape, base.tensors[name].shape
+            if there == (here[0], here[2], here[1]):
+                pairs[one.name] = name
+                square |= {one.name} if here[1] == here[2] else set()
+            plain = plain or (here == there and here[1] != here[2])
+    if len(square) == len(pairs):
         return tuned, ()
-    count = "1 stack was" if len(names) == 1 else f"{len(names)} stacks were"
+    pairs = {n: name for n, name in pairs.items() if not plain or n not in square}
+    made = {n: held[n].of(expert_views.turned(held[n].tensor)) for n in pairs}
+    were = "1 stack was" if len(pairs) == 1 else f"{len(pairs)} stacks were"
     text = (
-        f"the fine-tune stacks the experts in {_leaves(names)} with each matrix turned, as their "
-        f"sides say: {count} turned back"
+        f"the fine-tune stacks the experts in {_leaves(pairs)} with each matrix turned, as their "
+        f"sides say: {were} turned back"
     )
-    note = Note(EXPERTS, text, tensors=[*names.values()], ways=["turned"])
-    return under(replace(tuned, recipes=recipes), names, {}), (note,)
+    note = Note(EXPERTS, text, tensors=[*pairs.values()], ways=["turned"])
+    return under(replace(tuned, recipes={**tuned.recipes, **made}), pairs, {}), (note,)
 
 
 def _changes(tuned: Tuned) -> Iterator[tuple[str, Recipe]]:

@@ -10,6 +10,7 @@ import numpy as np
 from ftdiff.errors import attempt
 from ftdiff.formats import Broken
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
+from ftdiff.tensors.turned import costs_a_matrix
 
 #: Entries of a row that are read, at most.
 _WIDE = 2048
@@ -47,8 +48,13 @@ class Sample:
 
 
 def sample(tensor: LazyTensor, rows: int) -> Sample | None:
-    """Read rows of a matrix, each up to a width; None where it cannot be read, or is no matrix."""
+    """Read rows of a matrix, each up to a width.
+
+    None where it cannot be read, is no matrix, or lies so that a row costs as much as all of it.
+    """
     if len(tensor.shape) < 2 or 0 in tensor.shape or isinstance(tensor, Broken):
+        return None
+    if costs_a_matrix(tensor):
         return None
     values = attempt("", lambda: _values(tensor, rows))
     if isinstance(values, str) or values.dtype.kind != "f":
