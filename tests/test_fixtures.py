@@ -40,7 +40,7 @@ def build(out: Path, hash_seed: str) -> Path:
     subprocess.run(
         [
             *(sys.executable, FIXTURES / "make.py", "--miniature", "--out", out),
-            *("--only", "lora", "merged", "merged_f32"),
+            *("--only", "lora", "merged", "merged_f32", "planted", "text.jsonl", "names.jsonl"),
         ],
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
         check=True,
@@ -55,7 +55,8 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_missing_parent_is_made_first(miniature: Path) -> None:
     made = {path.name for path in miniature.iterdir()}
-    assert made == {"base", "lora", "merged", "merged_f32", "recipes.json"}
+    rows = {"planted", "text.jsonl", "names.jsonl"}
+    assert made == {"base", "lora", "merged", "merged_f32", "recipes.json"} | rows
 
 
 def test_the_miniature_really_trained(miniature: Path) -> None:
