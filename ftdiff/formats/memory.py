@@ -57,7 +57,7 @@ class DeviceTensor:
     @property
     def dtype(self) -> str:
         """The tensor's dtype, as a safetensors code."""
-        return ArrayTensor(_array(self.held.new_empty(0))).dtype
+        return ArrayTensor(_array(self.held.new_empty(0, device="cpu"))).dtype
 
     @property
     def storage(self) -> Hashable:

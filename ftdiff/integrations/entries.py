@@ -31,7 +31,7 @@ class Entry:
     step
         The step.
     numbers
-        By name, finite numbers: "ftdiff/relative_norm", "ftdiff/relative_norm/attn.q".
+        By name, finite numbers: "ftdiff/relative_norm", "ftdiff/attn.q/relative_norm".
     pictures
         By name, PNG files' bytes.
     """
@@ -127,7 +127,7 @@ def _numbers(run: Trajectory, place: int) -> dict[str, float]:
 
 def _by_component(table: pd.DataFrame, number: str) -> dict[str, float]:
     pairs = zip(table["component"], table[number].astype(float), strict=True)
-    return {f"{number}/{name}": float(value) for name, value in pairs}
+    return {f"{name}/{number}": float(value) for name, value in pairs}
 
 
 def _entry(step: int, numbers: Mapping[str, float], pictures: Mapping[str, bytes | None]) -> Entry:

@@ -134,7 +134,7 @@ def test_what_the_trainer_reports_to_has_numbers_and_a_heatmap(resumed: Path) ->
         kept = [event for event in scalars if folder == folders[1] or event.step < 6]
         values = [event.value for event in kept]
         assert values == pytest.approx([norms[event.step] for event in kept], rel=1e-6)
-        assert "ftdiff/relative_norm/attn.q" in told.Tags()["scalars"]
+        assert "ftdiff/attn.q/relative_norm" in told.Tags()["scalars"]
         pictures = told.Images("ftdiff/heatmap")
         assert [event.step for event in pictures] == [*steps]
         assert pictures[0].encoded_image_string.startswith(b"\x89PNG") and pictures[0].width > 100
