@@ -77,16 +77,6 @@ def parts(scores: Array, labels: Array, fold: Array) -> Array:
     return found
 
 
-def null_variance(labels: Array, fold: Array) -> float:
-    """Return the variance of `auroc` for scores that were not learnt from these rows."""
-    pairs = np.array([n1 * n0 for n1, n0 in _counts(labels, fold)], float)
-    sizes = np.array([n1 + n0 for n1, n0 in _counts(labels, fold)], float)
-    if not pairs.sum():
-        return float("nan")
-    weight, there = pairs / pairs.sum(), pairs > 0
-    return float((weight[there] ** 2 * (sizes[there] + 1) / (12 * pairs[there])).sum())
-
-
 def interval(value: float, spread: float, n1: int, n0: int, z: float = Z95) -> tuple[float, float]:
     """Return every AUROC from which the one seen is no further than z standard errors.
 

@@ -29,18 +29,18 @@ def folds(labels: Array, groups: Sequence[Hashable], protocol: Protocol, seed: i
     select = require("sklearn.model_selection", "models", "probing")
     if protocol == "llmsknow":
         fold = np.full(len(labels), -1)
-        fold[select.train_test_split(np.arange(len(labels)), test_size=0.2, random_state=seed)[1]] = 0
+        fold[
+            select.train_test_split(np.arange(len(labels)), test_size=0.2, random_state=seed)[1]
+        ] = 0
         return fold
     code = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     codes = np.array([code[group] for group in groups])
+    alone = len(code) == len(labels)
     for value in (False, True):
         held = len({*codes[labels == value].tolist()})
         if held < FOLDS:
-            raise BadCall(
-                f"label {int(value)} is in {held} {'groups' if len(code) < len(labels) else 'rows'}; "
-                f"{FOLDS} folds need one in each"
-            )
-    alone = len(code) == len(labels)
+            what = "rows" if alone else "groups"
+            raise BadCall(f"one label is in {held} {what}: {FOLDS} folds need it in as many")
     kind = select.StratifiedKFold if alone else select.StratifiedGroupKFold
     split = kind(FOLDS, shuffle=True, random_state=seed)
     fold = np.full(len(labels), -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ftdiff.analyses.probing.auroc import auroc, tested
+from ftdiff.analyses.probing.auroc import tested
 from ftdiff.tensors import Array
 
 #: Weight of the squared coefficients; at small coefficients the logistic probe's own, whose loss
@@ -68,13 +68,6 @@ def standardised(learnt: Array, new: Array, *, scaled: bool = True) -> tuple[Arr
 
 def _ridged(gram: Array) -> Array:
     return gram + PENALTY * np.eye(len(gram))
-
-
-def permuted_aurocs(
-    features: Array, permuted: Array, fold: Array, *, scaled: bool = True
-) -> Array:
-    """Return the AUROC of a ridge probe for each column of permuted labels."""
-    return auroc(ridge_scores(features, permuted, fold, scaled=scaled), permuted, fold)
 
 
 def arrangements(permuted: Array) -> int:
