@@ -35,7 +35,7 @@ from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadCall, Mismatch
-from ftdiff.metrics import METRICS, resolve
+from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.tensors import Array
 
 #: What is measured of changes that have factors whether it is asked for or not: it costs little.
@@ -93,6 +93,7 @@ def trajectory(
     if metrics and len(wanted) < len(resolve(metrics)):
         raise BadCall("metrics of sums are always there; name those of single tensors")
     before = Trajectory.load(earlier) if isinstance(earlier, str | Path) else earlier
+    measurable(wanted)
     files, at, how = _in_order(checkpoints, order, steps)
     if before is not None and how == GIVEN:
         at = [before.steps[-1] + step for step in at]
