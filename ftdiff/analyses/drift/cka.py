@@ -1,4 +1,4 @@
-"""Linear CKA without the bias of few samples: how alike two sets of states of the same texts are."""
+"""Linear CKA without the bias of few samples: how alike two models' states of the same texts are."""
 
 from __future__ import annotations
 

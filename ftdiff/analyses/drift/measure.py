@@ -19,7 +19,7 @@ from ftdiff.analyses.drift.result import Drift
 from ftdiff.analyses.drift.tally import Ground, Key, Tally
 from ftdiff.analyses.drift.token_bins import bins
 from ftdiff.analyses.live_model import activations, batches, changes, mounting, opening
-from ftdiff.analyses.live_model.activations import Site, States
+from ftdiff.analyses.live_model.activations import Site
 from ftdiff.analyses.live_model.batches import Batch
 from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.analyses.live_model.opening import Live

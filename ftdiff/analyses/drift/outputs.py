@@ -38,12 +38,13 @@ class Outputs:
 
     def add(self, batch: Batch, first: States, second: States) -> None:
         """Take a batch of both passes; a text at a time, since vocabularies are large."""
-        if first.logits is None or second.logits is None:
+        logits: list[Any] = [one.logits for one in (first, second) if one.logits is not None]
+        if len(logits) < 2:
             return
         for i, text in enumerate(range(batch.at.start, batch.at.stop)):
             asked = batch.targets[i] != IGNORED
             targets = batch.targets[i][asked]
-            p, q = (one.logits[i][asked].double().log_softmax(-1) for one in (first, second))
+            p, q = (one[i][asked].double().log_softmax(-1) for one in logits)
             self.kl[text] = _number((q.exp() * (q - p)).sum())
             self.flips[text] = _number((q.argmax(-1) != p.argmax(-1)).sum())
             for held, one in ((self.first, p), (self.second, q)):

@@ -183,10 +183,12 @@ class Drift:
             raise TypeError("about")
         if not isinstance(about["halves"], float | int | None):
             raise TypeError("halves")
-        frames = [judgement.frame_of(stored[name], kinds) for name, kinds in _FRAMES.items()]
-        if frames[0].empty:
+        states, outputs, tensors = (
+            judgement.frame_of(stored[name], kinds) for name, kinds in _FRAMES.items()
+        )
+        if states.empty:
             raise ValueError("states")
-        return cls(*frames, about)
+        return cls(states, outputs, tensors, about)
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what is to be said, and layer by layer."""

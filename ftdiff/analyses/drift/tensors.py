@@ -27,7 +27,7 @@ def rows(changed: Changes, sums: Mapping[str, Array]) -> list[dict[str, Any]]:
     """
     names = [name for name in changed if name in sums]
     places = locate([changed.pieces[name].base_name for name in names])
-    found = []
+    found: list[dict[str, Any]] = []
     for name in names:
         moved, whole, rounding = sums[name].sum(axis=1)
         tensor = changed.pieces[name].base_name
@@ -63,11 +63,12 @@ def _relative_norm(changed: Changes, name: str) -> float:
     return _ratio(float((delta**2).sum()), float((start**2).sum()))
 
 
-def _ranks(values: list[float]) -> Array:
+def _ranks(values: list[Any]) -> Array:
     """Return ranks from 1, the largest first."""
     from scipy.stats import rankdata
 
-    return rankdata([-value for value in values], method="ordinal")
+    ranks: Array = rankdata([-value for value in values], method="ordinal")
+    return ranks
 
 
 def agreement(sums: Mapping[str, Array]) -> dict[str, Any]:
