@@ -34,7 +34,7 @@ from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadCall, Mismatch
-from ftdiff.metrics import METRICS, resolve
+from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.tensors import Array
 
 #: What is measured of changes that have factors whether it is asked for or not: it costs little.
@@ -89,6 +89,7 @@ def trajectory(
     if metrics and len(wanted) < len(resolve(metrics)):
         raise BadCall("metrics of sums are always there; name those of single tensors")
     before = Trajectory.load(earlier) if isinstance(earlier, str | Path) else earlier
+    measurable(wanted)
     files, steps, how = ordered(expanded(checkpoints), order)
     if before is not None and how == GIVEN:
         steps = [before.steps[-1] + step for step in steps]
