@@ -197,11 +197,12 @@ Summed = Callable[[str, Any, Any, Any], None]
 def products(live: Live, changes: Changes, batch: Batch, take: Summed) -> None:
     """Run the base on a batch, and sum for each matrix that moves what its change adds.
 
-    Beside it stand the squares of its output, and of the rounding in it. The rounding is that of W·x in the dtype of the forward pass, against float64. A tied matrix
-    counts where it embeds; what is no matrix of a linear map or an embedding is left out.
+    Beside it stand the squares of its output, and of what W·x is rounded by in the dtype of the
+    forward pass, against float64. A tied matrix counts where it embeds; what is no matrix of a
+    linear map or an embedding is left out.
     """
     torch = require("torch", "models", "a model that runs")
-    modules = dict(live.model.named_modules())
+    modules: dict[str, Any] = dict(live.model.named_modules())
     handles = []
 
     def watch(name: str, module: Any) -> Callable[..., None]:
@@ -217,7 +218,7 @@ def products(live: Live, changes: Changes, batch: Batch, take: Summed) -> None:
 
     try:
         for name in changes:
-            module = modules.get(name.rpartition(".")[0])
+            module = modules[name.rpartition(".")[0]]
             if name.endswith(".weight") and _measurable(module):
                 handles.append(module.register_forward_hook(watch(name, module)))
         with torch.no_grad():

@@ -115,7 +115,8 @@ def measure(features: Array, there: Array, setup: Setup) -> Cell:
         group_variance(parts(ridge[:, i], both[:, i], fold), setup.clusters[there])
         for i in range(1, 1 + _OWN)
     ]
-    inflation = max(1.0, spread**2 / np.mean(own)) if np.mean(own) > 0 else 1.0
+    middle = float(np.mean(own))
+    inflation = max(1.0, spread**2 / middle) if middle > 0 else 1.0
     return Cell(n, value, low, high, float(seen), null, still, inflation, converged)
 
 

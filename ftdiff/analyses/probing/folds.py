@@ -86,7 +86,7 @@ def permuted(
     strata: dict[Hashable, list[list[int]]] = defaultdict(list)
     for group, rows in members.items():
         if len({*labels[rows].tolist()}) == 1:
-            held = tuple(sorted((repr(patterns[row]) for row in rows)))
+            held = tuple(sorted(repr(patterns[row]) for row in rows))
             strata["whole", int(fold[rows[0]]), held].append(rows)
         else:
             for row in rows:

@@ -120,7 +120,6 @@ def probe(
         for side, states in held.items()
     }
     notes = [*live.notes, *(changed.notes if changed is not None else ()), *kept.notes]
-    opened = {"model": [base], "tuned": [plan.tuned if tuned is not None else None]}
     about = {
         "model": str(model),
         "tuned": None if tuned is None else str(tuned),
@@ -135,7 +134,7 @@ def probe(
         "unconverged": sum(not one.converged for side in measured.values() for one in side),
         **_run(live, pace),
         "notes": notes,
-        **made_of(**opened),
+        **made_of(model=[base], tuned=[plan.tuned if tuned is not None else None]),
     }
     keys = [(*key, name) for key in held["model"] for name in asked]
     return Probe.of_rows(_frame(keys, measured), _differences(keys, measured, setup), about)

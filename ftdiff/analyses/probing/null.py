@@ -81,7 +81,8 @@ def arrangements(permuted: Array) -> int:
 
 def spread(null: Array) -> Array:
     """Return the root mean square distance from .5 of each row of AUROCs under the null."""
-    return np.sqrt(np.mean((null - 0.5) ** 2, axis=-1))
+    distance: Array = np.sqrt(np.mean((null - 0.5) ** 2, axis=-1))
+    return distance
 
 
 def single_p(seen: Array, null: Array) -> Array:
