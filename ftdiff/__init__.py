@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
     from ftdiff.analyses.finding import Finding, findings
+    from ftdiff.analyses.importance import Importance, importance
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.saved import load
@@ -28,6 +29,7 @@ __all__ = [
     "Diff",
     "Finding",
     "FtdiffError",
+    "Importance",
     "Lineage",
     "Similarity",
     "Trajectory",
@@ -35,6 +37,7 @@ __all__ = [
     "audit",
     "compare",
     "findings",
+    "importance",
     "lineage",
     "load",
     "metric",
@@ -54,6 +57,7 @@ _HOMES = {
     "Diff": "comparison.result",
     "Finding": "analyses.finding",
     "FtdiffError": "errors",
+    "Importance": "analyses.importance",
     "Lineage": "analyses.lineage_result",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
@@ -61,6 +65,7 @@ _HOMES = {
     "audit": "analyses.audit",
     "compare": "comparison.engine",
     "findings": "analyses.findings",
+    "importance": "analyses.importance",
     "lineage": "analyses.lineage",
     "load": "analyses.saved",
     "metric": "metrics",

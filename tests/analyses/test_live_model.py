@@ -92,6 +92,10 @@ def test_what_cannot_be_run_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(BadFile):
         opening.open_(tmp_path / "odd")
     model = saved(models.llama(), tmp_path / "llama")
+    (model / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(Mismatch, match="an adapter lies beside the model"):
+        opening.open_(model)
+    (model / "adapter_config.json").unlink()
     with pytest.raises(BadCall, match="torch does not see it"):
         opening.open_(model, device="cuda:99")
     with pytest.raises(BadCall, match="dtype 'int3'"):

@@ -72,7 +72,9 @@ def ablated(
     with _standing(measure, changes):
         for i, part in enumerate(moving, 1):
             with _changed(asked, changes, part, measure):
-                lost.append(losses.losses(asked.live, asked.rows, asked.pace, of=_of(measure, part)))
+                lost.append(
+                    losses.losses(asked.live, asked.rows, asked.pace, of=_of(measure, part))
+                )
             done(i, len(moving))
     sign = -1.0 if measure == "graft" else 1.0
     measured = dict(zip(moving, effects(lost, reference, sign, seed), strict=True))

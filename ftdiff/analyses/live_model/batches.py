@@ -50,6 +50,10 @@ class Rows:
         counts: Array = (self.targets != IGNORED).sum(axis=1)
         return counts
 
+    def first(self, count: int) -> Rows:
+        """Return the first so many."""
+        return Rows(self.ids[:count], self.mask[:count], self.targets[:count])
+
 
 def rows(live: Live, texts: Texts) -> Rows:
     """Lay texts out for a model: the next token is asked of a causal one, hidden ones of a masked.
