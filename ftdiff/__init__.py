@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from ftdiff.adapters import open_tuned
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
+    from ftdiff.analyses.drift import Drift, drift
     from ftdiff.analyses.finding import Finding, findings
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.probing import Probe, probe
     from ftdiff.analyses.saved import load
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Diff",
+    "Drift",
     "Finding",
     "FtdiffError",
     "Lineage",
+    "Probe",
     "Similarity",
     "Trajectory",
     "Verification",
     "audit",
     "compare",
+    "drift",
     "findings",
     "lineage",
     "load",
@@ -42,6 +47,7 @@ __all__ = [
     "open_tuned",
     "parts",
     "plots",
+    "probe",
     "reports",
     "similarity",
     "trajectory",
@@ -52,20 +58,24 @@ __all__ = [
 _HOMES = {
     "Audit": "analyses.audit",
     "Diff": "comparison.result",
+    "Drift": "analyses.drift",
     "Finding": "analyses.finding",
     "FtdiffError": "errors",
     "Lineage": "analyses.lineage_result",
+    "Probe": "analyses.probing",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",
     "audit": "analyses.audit",
     "compare": "comparison.engine",
+    "drift": "analyses.drift",
     "findings": "analyses.findings",
     "lineage": "analyses.lineage",
     "load": "analyses.saved",
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
+    "probe": "analyses.probing",
     "similarity": "analyses.similarity",
     "trajectory": "analyses.trajectory",
     "verify": "analyses.verification",
