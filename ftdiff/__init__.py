@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from ftdiff.adapters import open_tuned
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
+    from ftdiff.analyses.drift import Drift, drift
     from ftdiff.analyses.finding import Finding, findings
     from ftdiff.analyses.importance import Importance, importance
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.probing import Probe, probe
     from ftdiff.analyses.saved import load
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
@@ -27,15 +29,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Diff",
+    "Drift",
     "Finding",
     "FtdiffError",
     "Importance",
     "Lineage",
+    "Probe",
     "Similarity",
     "Trajectory",
     "Verification",
     "audit",
     "compare",
+    "drift",
     "findings",
     "importance",
     "lineage",
@@ -45,6 +50,7 @@ __all__ = [
     "open_tuned",
     "parts",
     "plots",
+    "probe",
     "reports",
     "similarity",
     "trajectory",
@@ -55,15 +61,18 @@ __all__ = [
 _HOMES = {
     "Audit": "analyses.audit",
     "Diff": "comparison.result",
+    "Drift": "analyses.drift",
     "Finding": "analyses.finding",
     "FtdiffError": "errors",
     "Importance": "analyses.importance",
     "Lineage": "analyses.lineage_result",
+    "Probe": "analyses.probing",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",
     "audit": "analyses.audit",
     "compare": "comparison.engine",
+    "drift": "analyses.drift",
     "findings": "analyses.findings",
     "importance": "analyses.importance",
     "lineage": "analyses.lineage",
@@ -71,6 +80,7 @@ _HOMES = {
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
+    "probe": "analyses.probing",
     "similarity": "analyses.similarity",
     "trajectory": "analyses.trajectory",
     "verify": "analyses.verification",

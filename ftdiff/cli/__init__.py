@@ -12,7 +12,8 @@ import click
 #: The commands in the order of a first visit; each is in the module of its name.
 COMMANDS = (
     *("compare", "inspect", "similarity", "trajectory", "verify", "lineage", "parts"),
-    *("importance", "findings", "audit", "plot", "report", "card", "metrics"),
+    *("importance", "probe", "drift"),
+    *("findings", "audit", "plot", "report", "card", "metrics"),
 )
 
 

@@ -35,8 +35,8 @@ class Bars:
 
 
 @contextmanager
-def bars() -> Iterator[Bars | None]:
-    """Lend the bars; None where standard error is no terminal: nobody watches."""
+def bars(*, counted: bool = False) -> Iterator[Bars | None]:
+    """Lend the bars, of bytes or of what is counted; None where nobody watches a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -44,6 +44,7 @@ def bars() -> Iterator[Bars | None]:
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeRemainingColumn,
@@ -53,8 +54,7 @@ def bars() -> Iterator[Bars | None]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *((MofNCompleteColumn(),) if counted else (DownloadColumn(), TransferSpeedColumn())),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:

@@ -1,4 +1,4 @@
-"""Linear CKA without the bias of few samples: how alike two models' states of the same texts are."""
+"""Linear CKA without the bias of few samples: how alike two models see the same texts."""
 
 from __future__ import annotations
 

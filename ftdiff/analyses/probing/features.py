@@ -87,7 +87,8 @@ def features(
                 say(f"{len(given.rows)} rows through the model: about {duration(left)} each time")
         return found
 
-    found = pace.fit(gathered)
+    passed = pace.fit(gathered)
+    found = {site.key: passed[site.key] for site in sites}
     for (site, _, layer), values in found.items():
         if not np.isfinite(values).all():
             raise BadCall(f"{live.source}: its states are not finite ({site} of layer {layer})")

@@ -63,9 +63,8 @@ class Probe:
         about: Mapping[str, Any],
     ) -> Probe:
         """Make one of a record for each cell, and for each difference."""
-        frames = (judgement.typed(held, kinds)
-                  for held, kinds in ((rows, COLUMNS), (differences, DIFFERENCES)))  # fmt: skip
-        return cls(*frames, dict(about))
+        cells = judgement.typed(rows, COLUMNS)
+        return cls(cells, judgement.typed(differences, DIFFERENCES), dict(about))
 
     @property
     def sites(self) -> tuple[tuple[str, str], ...]:
