@@ -117,7 +117,7 @@ def importance(
 
     wanted = {"measures": tuple(one for one in asking.measures if one != "none")}
     chosen = wanted if asking.measures else {}
-    with progress.bars() as bars:
+    with progress.bars(of_bytes=False) as bars:
         result = analysis.importance(
             base,
             tuned,

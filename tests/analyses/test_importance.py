@@ -13,10 +13,14 @@ import torch
 from click.testing import CliRunner, Result
 
 import ftdiff
-from ftdiff.analyses.importance import Importance, importance
+from ftdiff.adapters import open_base, open_tuned
+from ftdiff.analyses import texts
+from ftdiff.analyses.importance import Importance, gradients, importance
 from ftdiff.analyses.importance.resampling import effects, holm
+from ftdiff.analyses.live_model import batches, changes, losses, mounting, opening
 from ftdiff.analyses.live_model.losses import Losses
 from ftdiff.cli import ftdiff as door
+from ftdiff.comparison.plan import pair
 from ftdiff.errors import BadCall, BadFile, FtdiffError, UnknownName
 from tests.analyses import live_models
 from tests.analyses.live_models import moved, saved, token_rows, written
@@ -98,15 +102,18 @@ def test_the_path_adds_up_to_the_change_of_loss(found: Importance) -> None:
     assert whole["saliency_mean"].isna().all()
 
 
-@pytest.mark.parametrize(("nodes", "most"), [(4, 1e-2), (16, 1e-4)])
-def test_more_nodes_close_the_gap_on_a_real_fine_tune(nodes: int, most: float) -> None:
-    found = importance(
-        *(FIXTURES / "base", FIXTURES / "full"), text=FIXTURES / "text.jsonl", max_texts=6,
-        measures=(), nodes=nodes,
-    )  # fmt: skip
-    base, tuned = found.losses
-    assert tuned is not None
-    assert abs(found.about["gap"]) <= most * abs(tuned - base)
+def test_more_nodes_close_the_gap_on_a_real_fine_tune() -> None:
+    live = opening.open_(FIXTURES / "base")
+    opened = open_base(FIXTURES / "base")
+    changed = changes.changes_of(live, pair(opened, open_tuned(FIXTURES / "full", opened)))
+    read = texts.read(FIXTURES / "text.jsonl", live.tokenizer, max_texts=6)
+    asked = gradients.Asked(live, batches.rows(live, read), batches.Pace(8))
+    base = losses.losses(live, asked.rows).mean
+    with mounting.at(changed):
+        whole = losses.losses(live, asked.rows).mean - base
+    for nodes, most in ((4, 1e-2), (16, 1e-4)):
+        path = sum(gradients.along(asked, changed, nodes).values())
+        assert abs(path - whole) <= most * abs(whole)
 
 
 def test_a_tied_head_counts_once(tmp_path: Path) -> None:
