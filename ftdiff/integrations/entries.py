@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from ftdiff.analyses.drift import Drift
+from ftdiff.analyses.importance import Importance, drawn
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
@@ -49,7 +51,8 @@ def entries(result: Any, step: int | None = None) -> Iterator[Entry]:
     result
         A diff: every number of sums, and `relative_norm` by component, with the heatmap. A
         trajectory: the same numbers for each checkpoint, with layers × steps and, for the last,
-        layers × components. Of any other result that has a figure, the figure.
+        layers × components. An importance: its losses and map; a drift: means over all tokens, and
+        its map. Of any other result that has a figure, the figure.
     step
         The step of a result that has none of its own; 0 by default.
 
@@ -67,8 +70,22 @@ def entries(result: Any, step: int | None = None) -> Iterator[Entry]:
         table = result.by("component", param="weight").dropna(subset=["component"])
         numbers |= _by_component(table, "relative_norm")
         yield _entry(step or 0, numbers, {"heatmap": _drawn(result)})
+    elif isinstance(result, Importance):
+        yield _entry(step or 0, _losses(result), {"importance": _worth(result)})
     else:
-        yield _entry(step or 0, {}, {type(result).__name__.lower(): _drawn(result)})
+        numbers = dict(result.overall) if isinstance(result, Drift) else {}
+        yield _entry(step or 0, numbers, {type(result).__name__.lower(): _drawn(result)})
+
+
+def _losses(result: Importance) -> dict[str, float]:
+    base, tuned = result.losses
+    return {"loss_base": base} | ({} if tuned is None else {"loss_tuned": tuned})
+
+
+def _worth(result: Importance) -> bytes | None:
+    from ftdiff import plots
+
+    return _png(lambda: plots.heatmap(result.diff, drawn(result), style="importance"))
 
 
 def entry_of(run: Trajectory, place: int, pictures: Mapping[str, bytes | None]) -> Entry:

@@ -25,9 +25,6 @@ import pandas as pd
 import torch
 
 import ftdiff
-from ftdiff.analyses.drift import drift
-from ftdiff.analyses.importance import importance
-from ftdiff.analyses.probing import probe
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 Numbers = dict[str, Any]
@@ -35,7 +32,7 @@ Numbers = dict[str, Any]
 
 def weighed(options: argparse.Namespace, device: str) -> Numbers:
     """Measure what tensors and layers are worth: gradients, path, ablations, gates."""
-    found = importance(
+    found = ftdiff.importance(
         *(options.model, options.tuned),
         text=options.text, max_texts=16, device=device, dtype=options.dtype,
     )  # fmt: skip
@@ -51,7 +48,7 @@ def weighed(options: argparse.Namespace, device: str) -> Numbers:
 def probed(options: argparse.Namespace, device: str) -> Numbers:
     """Probe every site of both models."""
     sites = ("block", "mlp", "attn", "mlp.in")
-    found = probe(
+    found = ftdiff.probe(
         *(options.model, options.tuned),
         data=options.data, sites=sites, layers=options.layers,
         positions=("last_q", "exact_answer_last", "-1"), permutations=100,
@@ -64,7 +61,7 @@ def probed(options: argparse.Namespace, device: str) -> Numbers:
 
 def drifted(options: argparse.Namespace, device: str) -> Numbers:
     """Measure where hidden states moved, and the logits."""
-    found = drift(
+    found = ftdiff.drift(
         *(options.model, options.tuned),
         text=options.text, max_texts=16, device=device, dtype=options.dtype,
     )  # fmt: skip
@@ -90,7 +87,7 @@ def spectra(options: argparse.Namespace, device: str) -> Numbers:
 
 def _columns(found: Any) -> Iterator[tuple[str, Any]]:
     """Yield every number of every frame that a result has."""
-    for name in dir(type(found)) + [*getattr(found, "__dataclass_fields__", ())]:
+    for name in sorted({*dir(type(found)), *getattr(found, "__dataclass_fields__", ())}):
         if name.startswith("_"):
             continue
         frame = getattr(found, name)
