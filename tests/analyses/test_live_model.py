@@ -211,6 +211,19 @@ def test_a_batch_that_does_not_fit_is_halved_and_begun_again(
         losses.losses(live, rows, pace)
 
 
+def test_a_model_that_does_not_run_is_said_in_a_line(
+    tmp_path: Path, tokens: texts.Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = opening.open_(saved(models.llama(), tmp_path))
+
+    def unable(**inputs: Any) -> Any:
+        raise NotImplementedError("'addmm' not implemented for 'Half'\nmore")
+
+    monkeypatch.setattr(live.model, "forward", unable)
+    with pytest.raises(BadCall, match=r"does not run as it was asked to: 'addmm' .* 'Half'$"):
+        losses.losses(live, batches.rows(live, tokens))
+
+
 # ---- mounted
 
 
