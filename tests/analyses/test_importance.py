@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 import ftdiff
 from ftdiff.adapters import open_base, open_tuned
@@ -117,12 +118,18 @@ def test_more_nodes_close_the_gap_on_a_real_fine_tune() -> None:
         assert abs(path - whole) <= most * abs(whole)
 
 
-def test_a_tied_head_counts_once(tmp_path: Path) -> None:
-    base = saved(models.gpt2(), tmp_path / "b")
-    tuned = saved(moved(models.gpt2(), by=0.01), tmp_path / "t")
-    found = importance(
-        base, tuned, text=written(ROWS, tmp_path / "t.jsonl"), measures=["revert"], nodes=8
-    )
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_tied_head_counts_once(tmp_path: Path, twice: bool) -> None:
+    paths = []
+    for name, model in (("b", models.gpt2()), ("t", moved(models.gpt2(), by=0.01))):
+        folder = saved(model, tmp_path / name)
+        held = load_file(folder / "model.safetensors")
+        if twice:  # as some tools save it
+            held["lm_head.weight"] = held["transformer.wte.weight"].clone()
+        save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+        paths.append(folder)
+    text = written(ROWS, tmp_path / "t.jsonl")
+    found = importance(*paths, text=text, measures=["revert"], nodes=8)
     before, after = found.losses
     assert after is not None
     assert found.diff.by(metrics=["path"])["path"][0] == pytest.approx(after - before, abs=1e-4)
