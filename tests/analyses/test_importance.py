@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 import ftdiff
 from ftdiff.adapters import open_base, open_tuned
@@ -116,12 +118,18 @@ def test_more_nodes_close_the_gap_on_a_real_fine_tune() -> None:
         assert abs(path - whole) <= most * abs(whole)
 
 
-def test_a_tied_head_counts_once(tmp_path: Path) -> None:
-    base = saved(models.gpt2(), tmp_path / "b")
-    tuned = saved(moved(models.gpt2(), by=0.01), tmp_path / "t")
-    found = importance(
-        base, tuned, text=written(ROWS, tmp_path / "t.jsonl"), measures=["revert"], nodes=8
-    )
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_tied_head_counts_once(tmp_path: Path, twice: bool) -> None:
+    paths = []
+    for name, model in (("b", models.gpt2()), ("t", moved(models.gpt2(), by=0.01))):
+        folder = saved(model, tmp_path / name)
+        held = load_file(folder / "model.safetensors")
+        if twice:  # as some tools save it
+            held["lm_head.weight"] = held["transformer.wte.weight"].clone()
+        save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+        paths.append(folder)
+    text = written(ROWS, tmp_path / "t.jsonl")
+    found = importance(*paths, text=text, measures=["revert"], nodes=8)
     before, after = found.losses
     assert after is not None
     assert found.diff.by(metrics=["path"])["path"][0] == pytest.approx(after - before, abs=1e-4)
@@ -179,6 +187,40 @@ def test_layers_are_what_the_loss_is_without_them(found: Importance) -> None:
     assert (layers["revert_low"] <= layers["revert"]).all()
     assert (layers["revert"] <= layers["revert_high"]).all()
     assert "skip" not in components
+
+
+def test_a_part_is_taken_from_the_tuned_model_or_put_alone_into_the_base(tmp_path: Path) -> None:
+    base, tuned = models.llama(), moved(models.llama(), by=0.05)
+    found = importance(
+        saved(base, tmp_path / "b"), saved(tuned, tmp_path / "t"),
+        text=written(ROWS, tmp_path / "t.jsonl"), measures=["revert", "graft"],
+    )  # fmt: skip
+    layers = found.layers.set_index("layer")
+    with torch.no_grad():
+        before, after = mean_loss(base).item(), mean_loss(tuned).item()
+        for one, other, name, sign, start in (
+            (tuned, base, "revert", 1, after),
+            (base, tuned, "graft", -1, before),
+        ):
+            changed = copy.deepcopy(one)
+            changed.model.layers[1].load_state_dict(other.model.layers[1].state_dict())
+            wanted = sign * (mean_loss(changed).item() - start)
+            assert layers[name][1] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_gates_open_for_what_is_worth_more_than_an_average_part(tmp_path: Path) -> None:
+    base, tuned = models.llama(), models.llama()
+    mean_loss(tuned).backward()
+    with torch.no_grad():  # a step down the gradient: every part helps
+        for W in tuned.parameters():
+            W.sub_(W.grad, alpha=1e-3)
+    found = importance(
+        saved(base, tmp_path / "b"), saved(tuned, tmp_path / "t"),
+        text=written(ROWS, tmp_path / "t.jsonl"), measures=["gate"],
+    )  # fmt: skip
+    shares, opened = (found.layers[name].astype(float) for name in ("path_share", "gate"))
+    assert (shares > 0).all() and shares.sum() == pytest.approx(1, abs=0.02)
+    assert (opened > 0.9)[shares > 1 / 3].all() and (opened < 0.1)[shares < 1 / 3].all()
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
@@ -342,6 +384,7 @@ def test_formats_and_a_base_alone(llama: tuple[Path, Path, Path], tmp_path: Path
         (("--text", "{tmp}/words.txt"), "no tokenizer"),
         (("--text", "{text}", "--device", "cuda:9"), "torch does not see it"),
         (("--text", "{text}", "--nodes", "0"), "nodes and batch are 1 at least"),
+        (("--text", "{text}", "--seed", "-1"), "a seed is a whole number from 0"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line_and_two(

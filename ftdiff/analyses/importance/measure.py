@@ -102,8 +102,10 @@ def importance(
     asked = Asked(live, batches.rows(live, read), batches.Pace(settings.batch, say))
     opened = open_base(base)
     assert opened is not None
-    plan = pair(opened, open_tuned(base if tuned is None else tuned, opened))
-    changed = changes.changes_of(live, plan) if tuned is not None else None
+    changed = None
+    if tuned is not None:
+        plan = pair(opened, open_tuned(tuned, opened))
+        changed, opened = changes.changes_of(live, plan), plan.base or opened
     diff = compare(base, base if tuned is None else tuned)
     named = changes.located(live, opened)
     named = {tensor: live.named[name][0] for tensor, name in named.items()}
@@ -144,6 +146,8 @@ def _check(settings: Settings) -> None:
         Registry("measure", dict.fromkeys(MEASURES))[measure]
     if settings.nodes < 1 or settings.batch < 1:
         raise BadCall("nodes and batch are 1 at least")
+    if settings.seed < 0:
+        raise BadCall("a seed is a whole number from 0")
 
 
 def _at_tuned(asked: Asked, changed: Changes | None) -> Losses | None:

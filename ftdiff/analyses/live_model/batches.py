@@ -12,7 +12,7 @@ import numpy as np
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.analyses.texts import Texts
 from ftdiff.comparison.progress import Say
-from ftdiff.errors import BadCall, require
+from ftdiff.errors import BadCall, one_line, require
 from ftdiff.tensors import Array
 
 T = TypeVar("T")
@@ -174,14 +174,15 @@ class Pace:
         Raises
         ------
         BadCall
-            Not even one text fits.
+            Not even one text fits, or the model cannot be run on its device, in its dtype.
         """
         while True:
             try:
                 return work(self.size)
             except (RuntimeError, MemoryError) as error:
                 if not _of_memory(error):
-                    raise
+                    first = one_line(str(error).strip().split("\n")[0], 200)
+                    raise BadCall(f"the model does not run as it was asked to: {first}") from error
                 if self.size == 1:
                     raise BadCall(
                         "out of memory with one text at a time: cut --max-tokens"
