@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ftdiff import plots, reports
+    from ftdiff import integrations, plots, reports
     from ftdiff.adapters import open_tuned
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
@@ -43,6 +43,7 @@ __all__ = [
     "drift",
     "findings",
     "importance",
+    "integrations",
     "lineage",
     "load",
     "metric",
@@ -86,7 +87,12 @@ _HOMES = {
     "verify": "analyses.verification",
 }
 #: Packages that are public themselves.
-_PACKAGES = {"parts": "analyses.parts", "plots": "plots", "reports": "reports"}
+_PACKAGES = {
+    "integrations": "integrations",
+    "parts": "analyses.parts",
+    "plots": "plots",
+    "reports": "reports",
+}
 
 
 def __getattr__(name: str) -> Any:

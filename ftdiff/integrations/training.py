@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftdiff.adapters import open_base
 from ftdiff.analyses.trajectory import Trajectory, trajectory
 from ftdiff.deltas.recipes import Tuned
-from ftdiff.errors import BadCall, FtdiffError, one_line, require
+from ftdiff.errors import BadCall, one_line, require
 from ftdiff.formats import Checkpoint
 from ftdiff.integrations import live
 from ftdiff.integrations.entries import entry_of, map_of
@@ -24,6 +24,7 @@ else:
     Callback = require("transformers", "models", "a trainer's callback").TrainerCallback
 
 _LOG = logging.getLogger("ftdiff")
+_LONGEST = 500  # characters of a message
 
 
 class TrainerCallback(Callback):  # type: ignore[misc]
@@ -100,8 +101,8 @@ class TrainerCallback(Callback):  # type: ignore[misc]
             start = start_of(model, folder, resumed=resumed) if start is None else start
             self._base = open_base(start)
             self.trajectory = _earlier(folder, state.global_step) if resumed else None
-        except (FtdiffError, OSError) as error:
-            self._say(f"nothing is measured: {one_line(error)}")
+        except Exception as error:  # noqa: BLE001  no training ends for it, whatever it is
+            self._say(f"nothing is measured: {one_line(error, _LONGEST)}")
             return
         if start is None:
             self._say(
@@ -147,8 +148,8 @@ class TrainerCallback(Callback):  # type: ignore[misc]
                     self._add(tuned, step)
             assert self.trajectory is not None
             self.trajectory.save(self._folder(args) / "trajectory.json")
-        except (FtdiffError, OSError) as error:
-            self._say(f"step {step} is not measured: {one_line(error)}")
+        except Exception as error:  # noqa: BLE001  as above
+            self._say(f"step {step} is not measured: {one_line(error, _LONGEST)}")
             return
         self._report(self.trajectory)
 
@@ -163,8 +164,8 @@ class TrainerCallback(Callback):  # type: ignore[misc]
         for tracker in self._trackers:
             try:
                 tracker.log(entry)
-            except Exception as error:  # noqa: BLE001  a tracker's trouble must not end a training
-                self._say(f"{type(tracker).__name__} does not log: {one_line(error, 300)}")
+            except Exception as error:  # noqa: BLE001  as above
+                self._say(f"{type(tracker).__name__} does not log: {one_line(error, _LONGEST)}")
 
     def _folder(self, args: Any) -> Path:
         return self.output or Path(args.output_dir) / "ftdiff"

@@ -159,13 +159,10 @@ def test_an_adapter_in_training_is_what_its_files_hold(tmp_path: Path) -> None:
 
 
 def call(callback: TrainerCallback, out: Path, model: Any, *events: str, **state: Any) -> None:
-    """Call a callback as a trainer does."""
+    """Call a callback as a trainer does, in a state of these facts."""
     args = SimpleNamespace(output_dir=str(out), report_to=state.pop("to", []))
     for event in events:
-        told = TrainerState(**state) if state else TrainerState(global_step=2)
-        if event == "on_train_begin" and not state:
-            told.global_step = 0
-        getattr(callback, event)(args, told, None, model=model)
+        getattr(callback, event)(args, TrainerState(**state), None, model=model)
 
 
 def moved(model: Any) -> Any:
@@ -199,6 +196,21 @@ def test_a_resumed_training_without_its_start_says_so_and_goes_on(
     assert callback.trajectory.by()["relative_norm"].tolist() == pytest.approx([0.01], rel=1e-5)
 
 
+def test_a_model_that_cannot_be_saved_is_trained_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("the model is quantised")
+
+    model, callback = tiny(), TrainerCallback()
+    monkeypatch.setattr(model, "save_pretrained", refuse)
+    with caplog.at_level(logging.WARNING, "ftdiff"):
+        call(callback, tmp_path, model, "on_train_begin", global_step=0)
+        call(callback, tmp_path, model, "on_save", global_step=2)
+    told = "ftdiff: nothing is measured: the model is quantised"
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
 def test_steps_that_are_no_number_are_refused() -> None:
     with pytest.raises(BadCall, match="every=0"):
         TrainerCallback(every=0)
@@ -209,9 +221,9 @@ def test_a_model_that_is_wrapped_or_not_of_transformers_is_measured(tmp_path: Pa
     plain[0].weight = torch.nn.Parameter(plain[0].weight.detach().T)  # not in one piece
     callback = TrainerCallback()
     wrapped = torch.nn.DataParallel(plain)
-    call(callback, tmp_path, wrapped, "on_train_begin")
+    call(callback, tmp_path, wrapped, "on_train_begin", global_step=0)
     moved(plain)
-    call(callback, tmp_path, wrapped, "on_save")
+    call(callback, tmp_path, wrapped, "on_save", global_step=2)
     assert callback.trajectory is not None
     assert [*callback.trajectory.tensors["tensor"]] == ["0.bias", "0.weight", "1.bias", "1.weight"]
     assert callback.trajectory.by()["relative_norm"].tolist() == pytest.approx([0.01], rel=1e-5)
