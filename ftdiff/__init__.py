@@ -6,14 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ftdiff import plots, reports
+    from ftdiff import integrations, plots, reports
     from ftdiff.adapters import open_tuned
     from ftdiff.adapters.named_base import base_of
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
+    from ftdiff.analyses.drift import Drift, drift
     from ftdiff.analyses.finding import Finding, findings
+    from ftdiff.analyses.importance import Importance, importance
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.probing import Probe, probe
     from ftdiff.analyses.saved import load
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
@@ -27,16 +30,22 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Diff",
+    "Drift",
     "Finding",
     "FtdiffError",
+    "Importance",
     "Lineage",
+    "Probe",
     "Similarity",
     "Trajectory",
     "Verification",
     "audit",
     "base_of",
     "compare",
+    "drift",
     "findings",
+    "importance",
+    "integrations",
     "lineage",
     "load",
     "metric",
@@ -44,6 +53,7 @@ __all__ = [
     "open_tuned",
     "parts",
     "plots",
+    "probe",
     "reports",
     "similarity",
     "trajectory",
@@ -54,27 +64,38 @@ __all__ = [
 _HOMES = {
     "Audit": "analyses.audit",
     "Diff": "comparison.result",
+    "Drift": "analyses.drift",
     "Finding": "analyses.finding",
     "FtdiffError": "errors",
+    "Importance": "analyses.importance",
     "Lineage": "analyses.lineage_result",
+    "Probe": "analyses.probing",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",
     "audit": "analyses.audit",
     "base_of": "adapters.named_base",
     "compare": "comparison.engine",
+    "drift": "analyses.drift",
     "findings": "analyses.findings",
+    "importance": "analyses.importance",
     "lineage": "analyses.lineage",
     "load": "analyses.saved",
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
+    "probe": "analyses.probing",
     "similarity": "analyses.similarity",
     "trajectory": "analyses.trajectory",
     "verify": "analyses.verification",
 }
 #: Packages that are public themselves.
-_PACKAGES = {"parts": "analyses.parts", "plots": "plots", "reports": "reports"}
+_PACKAGES = {
+    "integrations": "integrations",
+    "parts": "analyses.parts",
+    "plots": "plots",
+    "reports": "reports",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, float32, testing
-from transformers import Qwen2ForCausalLM
+from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 RECIPES: dict[str, dict[str, Any]] = json.loads((FIXTURES / "recipes.json").read_text())
@@ -39,7 +40,7 @@ def build(out: Path, hash_seed: str) -> Path:
     subprocess.run(
         [
             *(sys.executable, FIXTURES / "make.py", "--miniature", "--out", out),
-            *("--only", "lora", "merged", "merged_f32"),
+            *("--only", "lora", "merged", "merged_f32", "planted", "text.jsonl", "names.jsonl"),
         ],
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
         check=True,
@@ -54,7 +55,8 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_missing_parent_is_made_first(miniature: Path) -> None:
     made = {path.name for path in miniature.iterdir()}
-    assert made == {"base", "lora", "merged", "merged_f32", "recipes.json"}
+    rows = {"planted", "text.jsonl", "names.jsonl"}
+    assert made == {"base", "lora", "merged", "merged_f32", "recipes.json"} | rows
 
 
 def test_the_miniature_really_trained(miniature: Path) -> None:
@@ -158,9 +160,71 @@ def test_the_committed_merge_is_base_and_scaled_product() -> None:
         testing.assert_close(rounded[key].double(), expected.double(), rtol=2**-7, atol=1e-4)
 
 
+def test_the_tokenizer_of_the_base_makes_a_token_of_each_byte() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(FIXTURES / "base")
+    assert len(tokenizer) == 258
+    told = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    assert told == (256, 257, 257)
+    text = "def  f(x):\n\treturn 'é€😀' # \x00\r\n"
+    cut = tokenizer(text, return_offsets_mapping=True)
+    assert cut.input_ids == [256, *text.encode()]
+    assert tokenizer.decode(cut.input_ids[1:]) == text
+    places = [i for i, letter in enumerate(text) for _ in letter.encode()]
+    assert cut.offset_mapping == [(0, 0), *((i, i + 1) for i in places)]
+    every = "".join(map(chr, [*range(128), *range(0xA0, 0x250)]))
+    assert tokenizer(every).input_ids == [256, *every.encode()]
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_rows_are_what_the_record_says() -> None:
+    for name in ("text.jsonl", "names.jsonl"):
+        recipe = RECIPES[name]
+        assert hashlib.sha256((FIXTURES / name).read_bytes()).hexdigest() == recipe["text_sha256"]
+        assert len(rows(FIXTURES / name)) == recipe["rows"]
+
+
+def test_no_text_is_longer_than_what_the_models_learned_from() -> None:
+    texts = rows(FIXTURES / "text.jsonl")
+    assert all(set(row) == {"text"} and 0 < len(row["text"].encode()) <= 96 for row in texts)
+    assert len({len(row["text"]) for row in texts}) > 5  # padding is needed
+
+
+def test_each_place_of_a_name_has_a_right_and_a_wrong_row() -> None:
+    found = rows(FIXTURES / "names.jsonl")
+    for right, wrong in zip(found[::2], found[1::2], strict=True):
+        assert (right["label"], wrong["label"]) == (1, 0)
+        assert right["prompt"] == wrong["prompt"] and right["group"] == wrong["group"]
+        ends = {row["answer"].removeprefix(row["exact_answer"]) for row in (right, wrong)}
+        assert len(ends) == 1 and right["exact_answer"] != wrong["exact_answer"]
+    assert len({row["group"] for row in found}) == len(found) // 2
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_planted_layer_moved_less_than_every_other(seed: int) -> None:
+    folder = FIXTURES / "planted" / str(seed)
+    base, tuned = weights(folder / "base"), weights(folder / "tuned")
+    layers = RECIPES["planted"]["layers"]
+    moved = {
+        key: float((tuned[key].float() - W.float()).norm() / W.float().norm())
+        for key, W in base.items()
+    }
+    here = f"model.layers.{layers[seed - 1]}."
+    for key, share in moved.items():
+        kind = key.split(".", 3)[-1]
+        if "layers" in key and not key.startswith(here):
+            assert share == pytest.approx(1.3 * moved[here + kind], rel=0.05), key
+        elif "layers" not in key:
+            assert share == 0
+    losses = [RECIPES["planted"][key][seed - 1] for key in ("loss_first", "loss_last")]
+    assert losses[1] < 0.6 * losses[0]
+
+
 def test_the_committed_models_are_small() -> None:
     sizes = [len(data) for name in RECIPES for data in files(FIXTURES / name).values()]
-    assert sum(sizes) < 7_000_000
+    assert sum(sizes) < 8_000_000
 
 
 def test_no_file_names_a_place_of_the_machine_that_made_it(miniature: Path) -> None:

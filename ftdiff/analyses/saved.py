@@ -17,13 +17,15 @@ from ftdiff.errors import BadCall, BadFile
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ftdiff.analyses.drift import Drift
     from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.probing import Probe
     from ftdiff.analyses.similarity import Similarity
     from ftdiff.analyses.trajectory import Trajectory
     from ftdiff.analyses.verification import Verification
     from ftdiff.comparison.result import Diff
 
-    Result: TypeAlias = Diff | Similarity | Trajectory | Verification | Lineage
+    Result: TypeAlias = Diff | Similarity | Trajectory | Verification | Lineage | Probe | Drift
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ KINDS: Mapping[str, Kind] = {
     "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
     "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
+    "probe": Kind("analyses.probing", "Probe", _DRAWN),
+    "drift": Kind("analyses.drift", "Drift", _DRAWN),
 }
 #: Commands that take a published matrix, in CSV or JSON, too.
 MATRICES = ("findings", "plot")
@@ -62,7 +66,7 @@ MATRICES = ("findings", "plot")
 
 def load(path: str | Path) -> Result:
     """Open a file that ftdiff wrote: a diff (of tensors or of parts), a similarity, a trajectory,
-    a verification or a lineage.
+    a verification, a lineage, a probe or a drift.
 
     Parameters
     ----------
@@ -79,8 +83,10 @@ def load(path: str | Path) -> Result:
     return found
 
 
-def load_for(command: str, path: str | Path) -> Result | pd.DataFrame:
+def load_for(command: str, path: str | Path, *, repeated: bool = False) -> Result | pd.DataFrame:
     """Open a file for a command: a result that it takes, or a matrix where it takes one.
+
+    Columns of a matrix may be `repeated`, as tokens are in a text.
 
     Raises
     ------
@@ -94,7 +100,7 @@ def load_for(command: str, path: str | Path) -> Result | pd.DataFrame:
     if not word and command in MATRICES:
         from ftdiff.comparison.matrix_files import read_matrix
 
-        return read_matrix(path)
+        return read_matrix(path, repeated=repeated)
     kind = _known(path, word)
     if command not in kind.commands:
         takes = " or ".join(f"a {one}" for one, held in KINDS.items() if command in held.commands)

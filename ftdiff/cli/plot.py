@@ -31,7 +31,8 @@ _MAPS = ("modules", "importance", "tokens")
     help="Maps: modules (the default), importance, tokens (of a matrix). Charts: profile (lines "
     "over layers), scatter (rescaling against rotation), spectrum (after compare -m spectral), "
     "energy (shares and lift). Of `ftdiff parts --format json`: heads, strips (rows, columns, "
-    "tokens). Of a similarity: similarity, similarities; of a trajectory: trajectory, courses.",
+    "tokens). Of a similarity: similarity, similarities; of a trajectory: trajectory, courses; "
+    "of a probe: probe; of a drift: drift, drift_parts.",
 )
 @click.option(
     "--normalise",
@@ -84,7 +85,7 @@ def plot(
     tensors: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Draw a saved diff, similarity or trajectory, or a matrix (CSV or JSON: a row per layer).
+    """Draw a saved result, or a matrix (CSV or JSON: a row per layer).
 
     No weight is read.
 
@@ -99,7 +100,7 @@ def plot(
     from ftdiff.analyses.findings import findings
     from ftdiff.analyses.saved import load_for
 
-    data: Any = load_for("plot", source)
+    data: Any = load_for("plot", source, repeated=style == "tokens")
     options = {name: value for name, value in given.items() if value is not None}
     if tensors:
         options["tensors"] = tensors

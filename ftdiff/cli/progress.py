@@ -35,8 +35,8 @@ class Bars:
 
 
 @contextmanager
-def bars() -> Iterator[Bars | None]:
-    """Lend the bars; None where standard error is no terminal: nobody watches."""
+def bars(*, of_bytes: bool = True) -> Iterator[Bars | None]:
+    """Lend the bars, of bytes or of counts; None where standard error is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -44,18 +44,14 @@ def bars() -> Iterator[Bars | None]:
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
+    measured = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *measured, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         yield Bars(shown)

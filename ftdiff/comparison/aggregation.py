@@ -187,6 +187,8 @@ def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -
         tensor, or none.
     """
     moved = that_moved(columns)
+    added = {name: _added(columns[name], chosen) for name, pool in pools.items() if pool == "sum"}
+    pools = {name: pool for name, pool in pools.items() if pool != "sum"}
     groups = [group.counted if moved[group.counted].any() else group.rows[:0] for group in chosen]
     alone = [rows[moved[rows]] for rows in groups]
     still = {**columns, **{name: np.where(moved, columns[name], 0.0) for name in pools}}
@@ -195,7 +197,15 @@ def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -
             name: [_pooled(still, rows, name, pool) for rows in (groups if pool else alone)]
             for name, pool in pools.items()
         }
+        | added
     )
+
+
+def _added(values: Array, chosen: Sequence[Group]) -> list[float | None]:
+    """Add a column up over all tensors of each group that have it; missing where none has."""
+    known = there(values)
+    held = [floats(values[group.rows[known[group.rows]]]) for group in chosen]
+    return [math.fsum(some) if len(some) else None for some in held]
 
 
 def _pooled(columns: Columns, rows: Array, name: str, pool: str) -> float | None:

@@ -31,7 +31,7 @@ from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import attempt
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
-from ftdiff.metrics import resolve
+from ftdiff.metrics import measurable, resolve
 from ftdiff.metrics.linalg import devices
 
 #: Bytes of base that one task reads: on threads of this process, and anywhere else, where a task
@@ -103,11 +103,12 @@ def compare(
         that cannot be measured is a row of status "unreadable" instead, and `about["unreadable"]`
         says why.
     BadCall
-        Torch does not see the device.
+        Torch does not see the device, or a metric needs text.
     MissingExtra
         A device is named and torch is not installed.
     """
     wanted = resolve(metrics)
+    measurable(wanted)
     see(device, executor)
     opened = open_base(base)
     fine = open_tuned(tuned, opened)

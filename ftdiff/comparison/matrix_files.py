@@ -20,7 +20,7 @@ _LAYER = ("", "layer", "layers", "index")
 _BLANK = ("", "na", "n/a", "nan", "null", "none", "-")
 
 
-def read_matrix(path: str | Path) -> pd.DataFrame:
+def read_matrix(path: str | Path, *, repeated: bool = False) -> pd.DataFrame:
     """Read a matrix of numbers, as `heatmap` draws it.
 
     Parameters
@@ -30,6 +30,8 @@ def read_matrix(path: str | Path) -> pd.DataFrame:
         names the layers, else they are counted from 0. JSON: a list of records, an object of
         columns (each a list, or an object by layer), or an object of "columns", "index" and
         "data". Blank, NA and null cells are missing.
+    repeated
+        Whether a column may be there more than once, as a token may in a text.
 
     Returns
     -------
@@ -51,8 +53,9 @@ def read_matrix(path: str | Path) -> pd.DataFrame:
         raise BadFile(f"{path}: not text in UTF-8; a matrix is CSV or JSON") from error
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return _frame(*_of_json(json.loads(text)))
-        return _frame(*_of_csv(text, "\t" if path.suffix.lower() == ".tsv" else ","))
+            return _frame(*_of_json(json.loads(text)), repeated=repeated)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        return _frame(*_of_csv(text, delimiter), repeated=repeated)
     except _Unfit as error:
         raise BadFile(f"{path}: {one_line(error, 400)}") from error
     except (ValueError, RecursionError, csv.Error) as error:
@@ -124,7 +127,11 @@ def _row(row: Any, width: int) -> list[Any]:
 
 
 def _frame(
-    columns: Sequence[Any], index: Sequence[Any], rows: Sequence[Sequence[Any]]
+    columns: Sequence[Any],
+    index: Sequence[Any],
+    rows: Sequence[Sequence[Any]],
+    *,
+    repeated: bool,
 ) -> pd.DataFrame:
     """Make the frame, once every name and cell is what it should be."""
     names = [str(name).strip() for name in columns]
@@ -132,7 +139,7 @@ def _frame(
     if not names or not rows or len(layers) != len(rows):
         raise _Unfit(f"no matrix: {len(rows)} rows, {len(layers)} layers, {len(names)} columns")
     for what, given in (("column", names), ("layer", layers)):
-        if twice := _repeated(given):
+        if (twice := _repeated(given)) and not (repeated and what == "column"):
             raise _Unfit(f"{what} {twice[0]!r} is there more than once")
     cells = [
         [_number(cell, layer, name) for cell, name in zip(row, names, strict=True)]

@@ -17,6 +17,7 @@ from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among, there
 from ftdiff.comparison.plan import Change, Plan
+from ftdiff.comparison.progress import duration
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.deltas.recipes import Added, Recipe
@@ -127,7 +128,7 @@ def _announce(
     what = ", ".join(names) if len(names) < 4 else f"{len(names)} metrics"
     tensors = "1 tensor" if len(changes) == 1 else f"{len(changes)} tensors"
     without = "" if at.device is None else f" without {at.device}"
-    at.say(f"{what} of {tensors}: about {_duration(seconds)}{without}")
+    at.say(f"{what} of {tensors}: about {duration(seconds)}{without}")
 
 
 def measure(change: Change, functions: Functions, device: str | None = None) -> Found:
@@ -240,14 +241,3 @@ def _rate() -> float:
     start = time.perf_counter()
     M @ M
     return 2 * 512**3 / max(time.perf_counter() - start, 1e-6)
-
-
-def _duration(seconds: float) -> str:
-    """Say a time as people do.
-
-    >>> _duration(42.3), _duration(600), _duration(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -34,5 +34,16 @@ def phase(progress: Progress | None, name: str) -> Progress:
     return progress.phase(name) if isinstance(progress, Phased) else progress
 
 
+def duration(seconds: float) -> str:
+    """Say a time as people do.
+
+    >>> duration(42.3), duration(600), duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def _unwatched(done: int, total: int) -> None:
     """Take what nobody waits for."""

@@ -18,7 +18,7 @@ from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
 from ftdiff.comparison.metric_columns import sums_of, with_metrics
 from ftdiff.comparison.statuses import MOVED, PAIRED
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.metrics import METRICS, resolve
+from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.naming import component_order
 from ftdiff.tensors import Array
 
@@ -274,11 +274,9 @@ class Diff:
         return cls(columns, about)
 
     def _require(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name not in self.columns:
-                raise BadCall(
-                    f"{name} was not measured: compare with -m {name} (metrics=[{name!r}])"
-                )
+        for name in (name for name in names if name not in self.columns):
+            measurable([METRICS[name]])
+            raise BadCall(f"{name} was not measured: compare with -m {name} (metrics=[{name!r}])")
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what was compared, and a row per component."""

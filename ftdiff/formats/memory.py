@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -10,7 +12,7 @@ import numpy as np
 
 from ftdiff.errors import BadCall
 from ftdiff.formats.checkpoint import Checkpoint
-from ftdiff.tensors import Array, ArrayTensor
+from ftdiff.tensors import Array, ArrayTensor, LazyTensor
 
 #: torch dtypes that NumPy lacks: an integer of the same width, and the dtype of its bits.
 _REINTERPRETED = {
@@ -23,6 +25,8 @@ _REINTERPRETED = {
 def open_(source: Any) -> Checkpoint:
     """Wrap a torch module or a state dict; arrays that share memory with it are not copied.
 
+    What lies on another device is brought over when it is read, a part at a time.
+
     Raises
     ------
     BadCall
@@ -34,17 +38,54 @@ def open_(source: Any) -> Checkpoint:
         raise BadCall(
             f"cannot open a {type(source).__name__}: give a path, a torch module or a state dict"
         )
-    tensors = {str(name): ArrayTensor(_array(str(name), value)) for name, value in state.items()}
+    tensors = {str(name): _tensor(str(name), value) for name, value in state.items()}
     settings = config.to_dict() if hasattr(config, "to_dict") else {}
     return Checkpoint(tensors, f"{type(source).__name__} in memory", "memory", settings)
 
 
-def _array(name: str, value: Any) -> Array:
+@dataclass(frozen=True, eq=False)
+class DeviceTensor:
+    """A torch tensor on another device; equal to itself alone."""
+
+    held: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
+        return tuple(self.held.shape)
+
+    @property
+    def dtype(self) -> str:
+        """The tensor's dtype, as a safetensors code."""
+        return ArrayTensor(_array(self.held.new_empty(0, device="cpu"))).dtype
+
+    @property
+    def storage(self) -> Hashable:
+        """Nothing is claimed of what is in memory."""
+        return None
+
+    def read(self, rows: slice = slice(None)) -> Array:
+        """Return a copy of these rows."""
+        return np.array(_array(self.held[rows] if self.shape else self.held))
+
+    @contextmanager
+    def window(self, start: int, stop: int) -> Iterator[Array]:
+        """Lend a flat copy."""
+        yield _array(self.held.reshape(-1)[start:stop])
+
+
+def _tensor(name: str, value: Any) -> LazyTensor:
     if isinstance(value, np.ndarray):
-        return value
+        return ArrayTensor(value)
     if not hasattr(value, "detach"):
         raise BadCall(f"{name}: expected a tensor or an array, found {type(value).__name__}")
-    tensor = value.detach().cpu().contiguous()
+    held = value.detach()
+    return ArrayTensor(_array(held)) if held.device.type == "cpu" else DeviceTensor(held)
+
+
+def _array(held: Any) -> Array:
+    """Return a torch tensor's values, on this side; not a copy where they are here in one piece."""
+    tensor = held.cpu().contiguous()
     if str(tensor.dtype) not in _REINTERPRETED:
         return np.asarray(tensor.numpy())
     width, dtype = _REINTERPRETED[str(tensor.dtype)]

@@ -4,9 +4,18 @@ To add a metric: a function of sums (or of a record in `records/`), decorated wi
 module of its group.
 """
 
-from ftdiff.metrics import absolutes, geometry, magnitude, rounding, spectral
+from ftdiff.metrics import absolutes, geometry, loss, magnitude, rounding, spectral
 from ftdiff.metrics.floor import TRUSTED_SNR, faint
-from ftdiff.metrics.registry import METRICS, NEEDS, Metric, Sums, groups, metric, resolve
+from ftdiff.metrics.registry import (
+    METRICS,
+    NEEDS,
+    Metric,
+    Sums,
+    groups,
+    measurable,
+    metric,
+    resolve,
+)
 
 __all__ = [
     "METRICS",
@@ -18,7 +27,9 @@ __all__ = [
     "faint",
     "geometry",
     "groups",
+    "loss",
     "magnitude",
+    "measurable",
     "metric",
     "resolve",
     "rounding",

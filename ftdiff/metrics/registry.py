@@ -22,6 +22,7 @@ NEEDS: Mapping[str, str] = {
     "thresholds": "entry by entry against a threshold: one more pass over W and ΔW, in float64",
     "absolutes": "Σ|W₁| beside the other sums: one more pass over W and ΔW, in float64",
     "merge": "W + ΔW rounded entry by entry: one more pass over W and ΔW, in float64",
+    "text": "a base that runs, and text: gradients of its loss, by `ftdiff importance` alone",
     "geometry": "leading subspaces of base and change: Lanczos, hundreds of passes over W and ΔW",
 }
 
@@ -74,7 +75,8 @@ class Metric:
     pool
         Of a metric that needs more than sums, how a group has it from its tensors: "share", the
         mean by entries; "energy", the quadratic mean by ‖ΔW‖²; "quotient", Σ|ΔW| over the sum
-        of what it was divided by; "" where no mean is right.
+        of what it was divided by; "sum", the sum over all tensors of the group, of vectors too; ""
+        where none of these is right.
     """
 
     name: str
@@ -185,6 +187,19 @@ def resolve(names: Iterable[str]) -> list[Metric]:
         members = [m for m in METRICS.values() if m.group == name and name not in METRICS]
         found |= {m.name: m for m in members or [_named(name)]}
     return list(found.values())
+
+
+def measurable(metrics: Iterable[Metric]) -> None:
+    """Check that metrics can be measured from weights alone.
+
+    Raises
+    ------
+    BadCall
+        One needs text.
+    """
+    for one in metrics:
+        if one.needs == "text":
+            raise BadCall(f"{one.name} needs a text: ftdiff importance measures it")
 
 
 def groups() -> dict[str, list[Metric]]:

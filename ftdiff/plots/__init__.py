@@ -15,7 +15,9 @@ from ftdiff.plots.charts.spectrum import spectrum
 from ftdiff.plots.charts.strips import strips
 from ftdiff.plots.elements.saving import save, svg
 from ftdiff.plots.figures.drawing import OF_RUNS, draw, figures_of
+from ftdiff.plots.figures.drift import drift, drift_parts
 from ftdiff.plots.figures.facets import facets, limits
+from ftdiff.plots.figures.probing import probe
 from ftdiff.plots.figures.registry import FIGURES
 from ftdiff.plots.figures.similarity import similarities, similarity
 from ftdiff.plots.figures.trajectory import courses, trajectory
@@ -28,12 +30,15 @@ __all__ = [
     "STYLES",
     "courses",
     "draw",
+    "drift",
+    "drift_parts",
     "energy",
     "facets",
     "figures_of",
     "heads",
     "heatmap",
     "limits",
+    "probe",
     "profile",
     "read_matrix",
     "save",

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ftdiff.analyses.similarity import Similarity
-from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
 from ftdiff.errors import one_line
@@ -71,15 +69,16 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
     )
 
 
-def save(result: Diff | Similarity | Trajectory, path: Path, metric: str | None = None) -> Path:
-    """Write the page of a diff, a similarity or a trajectory whole, or not at all.
+def save(result: Diff | runs_page.Reported, path: Path, metric: str | None = None) -> Path:
+    """Write the page of a result whole, or not at all.
 
     Parameters
     ----------
     result, path
         What is reported, and where to.
     metric
-        The metric shown first; by default the relative norm, of a similarity the cosine.
+        The metric shown first; by default the relative norm, of a similarity the cosine, of a
+        probe the AUROC, of a drift the relative change.
 
     Raises
     ------

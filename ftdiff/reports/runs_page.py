@@ -1,20 +1,25 @@
-"""A page of many fine-tunes that stands alone: figures, what is to be said, tables, provenance."""
+"""A page that stands alone of what is no diff: figures, findings, tables, provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
+from ftdiff.analyses.drift import Drift
 from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.probing import Probe
 from ftdiff.analyses.similarity import Similarity
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.frame import records
 from ftdiff.errors import BadCall, one_line
 from ftdiff.reports.templates import PAGES, source
 
+#: The results that have such a page.
+Reported: TypeAlias = Similarity | Trajectory | Probe | Drift
 # Rows of a table: the saved file holds the rest.
 _ROWS = 200
 
@@ -44,36 +49,23 @@ class RunsDocument:
     provenance: tuple[tuple[str, str], ...]
 
 
-def document(result: Similarity | Trajectory, number: str | None = None) -> RunsDocument:
-    """Draw up the page of a similarity or a trajectory.
+def document(result: Reported, number: str | None = None) -> RunsDocument:
+    """Draw up the page of a similarity, a trajectory, a probe or a drift.
 
     Parameters
     ----------
     result
         What is reported.
     number
-        What the figures show; by default the cosine, or of a trajectory the relative norm (the
-        length of the change without a base).
+        What the figures show; by default the cosine, of a trajectory the relative norm (the
+        length of the change without a base), of a probe the AUROC, of a drift the relative change.
 
     Raises
     ------
     UnknownName
         There is no such number.
     """
-    base = result.about.get("base") or "no base"
-    if isinstance(result, Similarity):
-        title = f"How alike {len(result.names)} fine-tunes of {base} are"
-        tables = {
-            "Nearest": records(result.neighbours),
-            "A merge of all would keep": records(result.forecast()),
-            "Pairs": records(result.by()),
-        }
-    else:
-        title = f"{base} → {len(result.names)} checkpoints"
-        tables = {}
-        if result.known.any():
-            growth = records(result.growth("component"))
-            tables = {"Path": records(result.by()), "Growth by component": growth}
+    title, tables = _TABLES[type(result)](result)
     return RunsDocument(
         title,
         tuple(result.findings()),
@@ -83,7 +75,54 @@ def document(result: Similarity | Trajectory, number: str | None = None) -> Runs
     )
 
 
-def render(result: Similarity | Trajectory, number: str | None = None) -> str:
+_Tables: TypeAlias = tuple[str, dict[str, list[dict[str, Any]]]]
+
+
+def _of_similarity(result: Similarity) -> _Tables:
+    base = result.about.get("base") or "no base"
+    return f"How alike {len(result.names)} fine-tunes of {base} are", {
+        "Nearest": records(result.neighbours),
+        "A merge of all would keep": records(result.forecast()),
+        "Pairs": records(result.by()),
+    }
+
+
+def _of_trajectory(result: Trajectory) -> _Tables:
+    tables = {}
+    if result.known.any():
+        growth = records(result.growth("component"))
+        tables = {"Path": records(result.by()), "Growth by component": growth}
+    return f"{result.about.get('base') or 'no base'} → {len(result.names)} checkpoints", tables
+
+
+def _of_probe(result: Probe) -> _Tables:
+    best = result.frame.sort_values("auroc", ascending=False, kind="stable")
+    apart = result.differences.sort_values("p", kind="stable")
+    title = " → ".join(str(result.about[side]) for side in ("model", "tuned") if result.about[side])
+    tables = {"Cells, the best first": records(best), "Tuned − model": records(apart)}
+    return f"Where {result.about['data']['file']} is read in {title}", tables
+
+
+def _of_drift(result: Drift) -> _Tables:
+    whole = result.frame[result.frame["position"] == "all"]
+    return f"How far {result.about['tuned']} lies apart from {result.about['base']}", {
+        "Predictions, means over all tokens": [result.overall] if result.overall else [],
+        "States and what is added to them": records(whole),
+        "Matrices": records(result.tensors.sort_values("output_rank", kind="stable")),
+        "Texts": records(result.outputs),
+    }
+
+
+#: The title and the tables of each result that has such a page.
+_TABLES: Mapping[type, Callable[[Any], _Tables]] = {
+    Similarity: _of_similarity,
+    Trajectory: _of_trajectory,
+    Probe: _of_probe,
+    Drift: _of_drift,
+}
+
+
+def render(result: Reported, number: str | None = None) -> str:
     """Return the page as text; nothing in it asks the network, and it holds no script."""
     report = document(result, number)
     return PAGES.get_template("runs.html.jinja").render(
@@ -93,23 +132,41 @@ def render(result: Similarity | Trajectory, number: str | None = None) -> str:
     )
 
 
-def _figures(result: Similarity | Trajectory, number: str | None) -> Iterator[tuple[str, str]]:
+def _figures(result: Reported, number: str | None) -> Iterator[tuple[str, str]]:
+    from ftdiff import plots
+
+    for heading, draw in _drawings(result, number):
+        try:
+            yield heading, plots.svg(draw())
+        except BadCall:  # nothing to draw: the tables are there all the same
+            continue
+
+
+def _drawings(result: Reported, number: str | None) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield each figure's heading and what draws it."""
     from ftdiff import plots
 
     if isinstance(result, Similarity):
         shown = number or "cosine"
-        drawings: dict[str, Callable[..., Any]] = {
-            f"{shown} of all pairs": plots.similarity,
-            f"{shown}, component by component": plots.similarities,
-        }
-    else:
+        yield f"{shown} of all pairs", lambda: plots.similarity(result, shown)
+        yield f"{shown}, component by component", lambda: plots.similarities(result, shown)
+    elif isinstance(result, Trajectory):
         shown = number or ("relative_norm" if result.about.get("base") else "displacement")
-        drawings = {f"{shown} over the run": plots.trajectory, f"{shown} by layer": plots.courses}
-    for heading, draw in drawings.items():
-        try:
-            yield heading, plots.svg(draw(result, shown))
-        except BadCall:  # nothing to draw: the tables are there all the same
-            continue
+        yield f"{shown} over the run", lambda: plots.trajectory(result, shown)
+        yield f"{shown} by layer", lambda: plots.courses(result, shown)
+    elif isinstance(result, Probe):
+        shown = number or "auroc"
+        for site, stack in result.sites:
+            place = partial(plots.probe, result, site=site, stack=stack)
+            named = f"{site} of the {stack}" if stack else site
+            yield f"{shown} of {named}", partial(place, shown)
+            if len(result.differences):
+                yield f"the same of {named}, fine-tuned", partial(place, shown, model="tuned")
+                yield f"difference of {named}", partial(place, "difference")
+    else:
+        shown = number or "relative_change"
+        yield f"{shown} after each layer", lambda: plots.drift(result, shown)
+        yield f"{shown} of what attention and MLP add", lambda: plots.drift_parts(result, shown)
 
 
 def _provenance(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

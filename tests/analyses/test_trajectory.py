@@ -163,6 +163,31 @@ def test_checkpoints_added_in_the_order_given_come_after_the_last(
     assert ftdiff.trajectory(base, run[3:5], earlier=early, order="given").steps == (1, 2, 3, 4, 5)
 
 
+def test_steps_that_are_known_are_taken_as_they_are(base: State, run: list[State]) -> None:
+    early = ftdiff.trajectory(base, run[:2], steps=[10, 30])
+    late = ftdiff.trajectory(base, run[2:3], steps=[31], earlier=early)
+    assert (early.steps, late.steps) == ((10, 30), (10, 30, 31))
+    for wrong in ([10], [30, 10], [5, 5], [-1, 2]):
+        with pytest.raises(BadCall, match=r"one for each of 2 checkpoints, rising"):
+            ftdiff.trajectory(base, run[:2], steps=wrong)
+    with pytest.raises(Mismatch, match="step 30 is not after step 30"):
+        ftdiff.trajectory(base, run[2:3], steps=[30], earlier=early)
+
+
+def test_a_run_that_is_cut_is_the_run_that_was_measured_so_far(
+    base: State, run: list[State], found: Trajectory, tmp_path: Path
+) -> None:
+    early = found.until(4)
+    assert early is not None and early.steps == (1, 2, 3, 4)
+    assert early.frame.equals(ftdiff.trajectory(base, run[:4]).frame)
+    assert len(early.about["sources"]["tuned"]) == 4
+    assert Trajectory.load(early.save(tmp_path / "early.json")).frame.equals(early.frame)
+    assert ftdiff.trajectory(base, run[4:5], steps=[5], earlier=early).steps == (1, 2, 3, 4, 5)
+    whole = found.until(99)
+    assert whole is not None and whole.frame.equals(found.frame)
+    assert found.until(0) is None
+
+
 def test_a_checkpoint_given_twice_is_no_order(fixtures: Path) -> None:
     run = fixtures / "run"
     with pytest.raises(BadCall, match="two have the same step"):

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import open_checkpoint
+from ftdiff.formats.memory import DeviceTensor
 from ftdiff.formats.note import Note
 from tests.conftest import llama, write_model
 
@@ -235,3 +236,16 @@ def test_torch_modules_and_state_dicts_are_opened_as_they_are() -> None:
         open_checkpoint(3)
     with pytest.raises(BadCall, match="expected a tensor"):
         open_checkpoint({"a": "b"})
+
+
+def test_what_lies_on_another_device_is_brought_over_when_it_is_read() -> None:
+    W = torch.arange(12, dtype=torch.float32).reshape(3, 4).T.to(torch.bfloat16)
+    tensor = DeviceTensor(W)
+    assert (tensor.shape, tensor.dtype, tensor.storage) == ((4, 3), "BF16", None)
+    assert tensor.read(slice(1, 3)).astype(float).tolist() == W[1:3].tolist()
+    with tensor.window(2, 7) as lent:
+        assert lent.astype(float).tolist() == W.reshape(-1)[2:7].tolist()
+    assert DeviceTensor(torch.tensor(2.5)).read() == np.float32(2.5)
+    there = open_checkpoint(torch.nn.Linear(3, 2, device="meta"))  # which has no values to copy
+    assert {*map(type, there.tensors.values())} == {DeviceTensor}
+    assert (there.tensors["weight"].shape, there.tensors["bias"].shape) == ((2, 3), (2,))

@@ -14,6 +14,7 @@ from ftdiff.reports.maps import Map, maps
 from ftdiff.reports.palette import rgb
 from ftdiff.reports.terminal import compare as terminal
 from ftdiff.reports.terminal import heatmap as characters
+from ftdiff.reports.terminal.tables import write_table
 
 
 def a_map(cells: np.ndarray) -> Map:
@@ -95,3 +96,12 @@ def test_a_summary_shows_the_map_of_the_diff(
     assert "\x1b" not in out
     low = one.values["relative_norm"].min()
     assert f"{low:.4g} ░░▒▒▓▓██" in out
+
+
+def test_rows_of_a_table_may_lack_columns() -> None:
+    rows = [{"layer": "0", "path": 1.0}, {"layer": "outside", "revert": 2.0}]
+    out = console(40)
+    write_table(out, "", rows)
+    assert isinstance(out.file, io.StringIO)
+    shown = [line.split() for line in out.file.getvalue().splitlines()]
+    assert shown == [["layer", "path", "revert"], ["0", "1", "–"], ["outside", "–", "2"]]

@@ -1,4 +1,4 @@
-"""Add later checkpoints to a run that was measured before, whose files are not read again."""
+"""Add later checkpoints to a run that was measured before, or cut it; no file is read again."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def joined(early: Parts, late: Parts) -> Parts:
     kinds = [*early.about["kind"].split(", "), *late.about["kind"].split(", ")]
     about["kind"] = ", ".join(dict.fromkeys(kinds))
     return Parts(names, (*early.steps, *late.steps), tensors, sums, about)
+
+
+def cut(run: Parts, count: int) -> Parts:
+    """Return the parts of a run's first checkpoints."""
+    names = run.names[:count]
+    sums = {name: array[:, :count] for name, array in run.sums.items() if name != "base_sq"}
+    sums |= {"inner": run.sums["inner"][:, :count, :count], "base_sq": run.sums["base_sq"]}
+    about = dict(run.about)
+    for key in ("unreadable", "apart", "noted", "saved", "nonfinite"):
+        held = about.get(key, {})
+        about[key] = {name: held[name] for name in names if name in held}
+    about["sources"] = {**about["sources"], "tuned": about["sources"]["tuned"][:count]}
+    return Parts(names, run.steps[:count], run.tensors, sums, about)
 
 
 def _without_saved(early: Parts, late: Parts) -> Parts:

@@ -15,6 +15,8 @@ Order = Literal["auto", "trainer", "names", "given"]
 
 #: How the order is said that nothing else tells.
 GIVEN = "the order given"
+#: How the order is said where the steps themselves were given.
+STEPS = "the steps given"
 _STATE = "trainer_state.json"
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 

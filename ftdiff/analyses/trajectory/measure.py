@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ftdiff.analyses.pairwise import (
     trouble,
     unmeasured,
 )
-from ftdiff.analyses.trajectory.checkpoint_order import GIVEN, Order, expanded, ordered
+from ftdiff.analyses.trajectory.checkpoint_order import GIVEN, STEPS, Order, expanded, ordered
 from ftdiff.analyses.trajectory.result import Trajectory
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.per_tensor import Functions
@@ -34,7 +35,7 @@ from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadCall, Mismatch
-from ftdiff.metrics import METRICS, resolve
+from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.tensors import Array
 
 #: What is measured of changes that have factors whether it is asked for or not: it costs little.
@@ -49,6 +50,7 @@ def trajectory(
     progress: Progress | None = None,
     *,
     order: Order = "auto",
+    steps: Sequence[int] | None = None,
     earlier: Trajectory | str | Path | None = None,
 ) -> Trajectory:
     """Measure how a change grew over the checkpoints of one run.
@@ -70,6 +72,8 @@ def trajectory(
         Called with the bytes read so far and in all.
     order
         "trainer", "names", "given", or "auto": the first of them that all checkpoints have.
+    steps
+        Each checkpoint's step, rising, where the caller knows them; `order` is then not asked.
     earlier
         A trajectory, or the path of a saved one, to which these checkpoints are added. The
         earlier checkpoints are not read again: what relates them to the new ones is estimated
@@ -78,7 +82,7 @@ def trajectory(
     Raises
     ------
     BadCall
-        There is no checkpoint, or no such order.
+        There is no checkpoint, no such order, or the steps do not rise.
     Mismatch
         A checkpoint does not belong to the base, or the new ones not to the earlier ones.
     BadFile, BadAdapter
@@ -89,16 +93,29 @@ def trajectory(
     if metrics and len(wanted) < len(resolve(metrics)):
         raise BadCall("metrics of sums are always there; name those of single tensors")
     before = Trajectory.load(earlier) if isinstance(earlier, str | Path) else earlier
-    files, steps, how = ordered(expanded(checkpoints), order)
+    measurable(wanted)
+    files, at, how = _in_order(checkpoints, order, steps)
     if before is not None and how == GIVEN:
-        steps = [before.steps[-1] + step for step in steps]
+        at = [before.steps[-1] + step for step in at]
     lineup = line_up(base, files, least=1)
     functions = {metric.name: (metric.needs, metric.compute) for metric in wanted}
     asking = Asked(base=lineup.base is not None, probes=("sketch",))
     task = partial(_measured, asked=asking, functions=functions)
     found = run(lineup.lines, task, partial(_unmeasured, asked=asking), executor, progress)
-    made = _of(lineup, found, steps, how)
+    made = _of(lineup, found, at, how)
     return made if before is None else before.followed_by(made)
+
+
+def _in_order(
+    checkpoints: Sequence[Any], order: Order, steps: Sequence[int] | None
+) -> tuple[list[Any], list[int], str]:
+    """Return the checkpoints in the order of training, their steps, and who says so."""
+    if steps is None:
+        return ordered(expanded(checkpoints), order)
+    rising = all(early < late for early, late in pairwise(steps))
+    if len(steps) != len(checkpoints) or not rising or min(steps, default=0) < 0:
+        raise BadCall(f"steps={[*steps]}: one for each of {len(checkpoints)} checkpoints, rising")
+    return [*checkpoints], [*steps], STEPS
 
 
 def _measured(

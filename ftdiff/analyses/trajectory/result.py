@@ -170,6 +170,11 @@ class Trajectory:
         """
         return Trajectory(*adding.joined(self.parts, later.parts))
 
+    def until(self, step: int) -> Trajectory | None:
+        """Return the run up to a step, that one too; None where it has no checkpoint so early."""
+        kept = sum(one <= step for one in self.steps)
+        return Trajectory(*adding.cut(self.parts, kept)) if kept else None
+
     def findings(self) -> list[Finding]:
         """Say what it shows: a call of `ftdiff.findings`."""
         import ftdiff

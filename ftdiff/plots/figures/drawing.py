@@ -1,4 +1,4 @@
-"""One door to draw any result: a diff, a matrix, a similarity or a trajectory."""
+"""One door to draw any result."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ftdiff.analyses.drift import Drift
+from ftdiff.analyses.probing import Probe
 from ftdiff.analyses.similarity import Similarity
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.result import Diff
+from ftdiff.plots.figures.drift import drift, drift_parts
+from ftdiff.plots.figures.probing import probe
 from ftdiff.plots.figures.registry import FIGURES, draw_as
 from ftdiff.plots.figures.similarity import similarities, similarity
 from ftdiff.plots.figures.trajectory import courses, trajectory
 from ftdiff.registry import Registry
 
-#: The figures of a similarity and of a trajectory, the first of each its own.
+#: The figures of results that are no diff, the first of each its own.
 OF_RUNS: Mapping[type, Registry[Callable[..., Any]]] = {
     Similarity: Registry("figure", {"similarity": similarity, "similarities": similarities}),
     Trajectory: Registry("figure", {"trajectory": trajectory, "courses": courses}),
+    Probe: Registry("figure", {"probe": probe}),
+    Drift: Registry("figure", {"drift": drift, "drift_parts": drift_parts}),
 }
 
 
@@ -30,25 +36,26 @@ def figures_of(data: object) -> Registry[Callable[..., Any]]:
 
 
 def draw(
-    data: Diff | pd.DataFrame | Similarity | Trajectory,
+    data: Diff | pd.DataFrame | Similarity | Trajectory | Probe | Drift,
     metric: str | None = None,
     *,
     style: str | None = None,
     ax: Axes | None = None,
     **options: Any,
 ) -> Axes | Figure:
-    """Draw a diff, a plain matrix, a similarity or a trajectory, as a figure of any kind.
+    """Draw a result, or a plain matrix, as a figure of any kind.
 
     Parameters
     ----------
     data
         What the figure draws.
     metric
-        A metric's name, or a number of pairs or checkpoints; by default the figure's own.
+        A metric's name, or a number of the result's; by default the figure's own.
     style
         Of a diff or a matrix a name of `FIGURES`: a style of the heatmap ("modules" by default),
         "profile", "scatter", "spectrum", "energy", "heads" or "strips". Of a similarity
-        "similarity" or "similarities" (by component), of a trajectory "trajectory" or "courses".
+        "similarity" or "similarities" (by component), of a trajectory "trajectory" or "courses", of
+        a probe "probe", of a drift "drift" or "drift_parts".
     ax, **options
         As the figure's function takes them.
 

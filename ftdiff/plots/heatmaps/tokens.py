@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,13 +36,15 @@ def tokens(
     Parameters
     ----------
     diff, ax
-        A plain matrix (a diff of weights has no tokens), and where to draw.
+        A plain matrix (a diff of weights has no tokens), and where to draw. A token may be there
+        more than once.
     metric
         What the numbers are, for the colour bar: "probe AUC".
     difference
         The numbers are differences: blue, white and orange about 0, as far on either side.
     chance
-        bool, with the matrix's rows and columns: cells that cannot be told from chance are grey.
+        bool, with the matrix's rows and columns (in its order where a token is there more than
+        once): cells that cannot be told from chance are grey.
     vmin, vmax
         Limits, by default 0.5 and 1; of a difference, `vmax` is the limit on both sides.
     title, bare
@@ -53,24 +57,28 @@ def tokens(
     """
     if isinstance(diff, Diff):
         raise BadCall("style 'tokens' draws a matrix of layers × tokens; a diff has no tokens")
+    if not isinstance(diff, pd.DataFrame):
+        raise BadCall(f"style 'tokens' draws a DataFrame, this is {type(diff).__name__}")
     label = "" if metric in METRICS else metric
-    matrix = matrix_of(diff, label)
+    names = [*diff.columns]
+    # told apart by their numbers: a token comes more than once
+    matrix = matrix_of(diff.set_axis(range(len(names)), axis=1), label)
     values = matrix.values
     scale = _scale(values.to_numpy(), difference, vmin, vmax)
     if ax is None:
-        ax = canvas.new_axes(values)
+        ax = canvas.new_axes(values.set_axis(names, axis=1))
     cells.paint(ax, values, scale, matrix.label, bare=bare)
     ax.set_ylim(len(values), 0)
     notes = matrix.legend()
     if chance is not None:
-        cells.grey(ax, _fitting(chance, values))
+        cells.grey(ax, _fitting(chance, values, names))
         notes.append("dark grey: not told from chance")
     if bare:
         ax.set(xticks=[], yticks=[])
         return ax
     rows, columns = values.shape
     width, height = canvas.cell_points(ax, rows, columns)
-    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], values, width)
+    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], names, width)
     ticks = layer_ticks(rows, canvas.rows_apart(height))
     canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
     canvas.caption(ax, title or "", notes)
@@ -87,9 +95,16 @@ def _scale(array: Array, difference: bool, vmin: float | None, vmax: float | Non
     return scale_of(array, BLUE_WHITE_ORANGE, vmin=-(reach or 1.0), vmax=reach or 1.0)
 
 
-def _fitting(chance: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+def _fitting(chance: pd.DataFrame, values: pd.DataFrame, names: Sequence[object]) -> pd.DataFrame:
     if not isinstance(chance, pd.DataFrame) or {*chance.index} != {*values.index}:
         raise BadCall("chance: a DataFrame of the matrix's own rows and columns")
-    if {*chance.columns} != {*values.columns}:
+    if sorted(map(repr, chance.columns)) != sorted(map(repr, names)):
         raise BadCall("chance: its columns are not the matrix's")
-    return chance.loc[values.index, values.columns].astype(bool) & values.notna()
+    if [*chance.columns] != [*names]:
+        if len({*names}) < len(names):
+            raise BadCall(
+                "chance: a token is there more than once, and its columns are in another order"
+            )
+        chance = chance[[*names]]
+    there = chance.set_axis(values.columns, axis=1).loc[values.index].astype(bool)
+    return there & values.notna()

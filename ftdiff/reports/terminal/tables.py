@@ -23,13 +23,15 @@ def new_console() -> Console:
 
 def write_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Print rows as a table of the first columns that fit; what is empty throughout is left out."""
-    cells = [{name: number(value) for name, value in row.items()} for row in rows]
+    rows = [*rows]
+    columns = dict.fromkeys(name for row in rows for name in row)  # some rows lack some
+    cells = [{name: number(row.get(name)) for name in columns} for row in rows]
     if not cells:
         return
     if title:
         console.print(f"[bold]{title}[/]")
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    names = [name for name in cells[0] if any(row[name] not in ("", "–") for row in cells)]
+    names = [name for name in columns if any(row[name] not in ("", "–") for row in cells)]
     room = console.width
     shown: list[str] = []
     for name in names:
