@@ -163,10 +163,11 @@ def differences(
     """Compare cells of two models on the same rows and folds.
 
     The variance of a difference is DeLong's for paired AUROCs, summed by group, times what
-    learning from the same rows adds to it. The family-wise p is that of the largest difference of
-    all cells when the parts of each group change their signs together.
+    learning from the same rows adds to it; p is of Student's t, since the smaller class has few
+    groups. The family-wise p is that of the largest difference of all cells when the parts of each
+    group change their signs together.
     """
-    from scipy.stats import norm
+    from scipy.stats import norm, t
 
     number = int(setup.clusters.max()) + 1
     signs = np.random.default_rng(setup.seed).choice([-1.0, 1.0], (draws, number))
@@ -182,6 +183,9 @@ def differences(
     safe = np.where(error > 0, error, 1.0)
     z = np.where(error > 0, np.abs(value) / safe, np.where(value == 0, 0.0, np.inf))
     z = np.where(np.isfinite(value) & np.isfinite(error), z, np.nan)
+    fewest = min(len({*setup.clusters[setup.labels == of].tolist()}) for of in (False, True))
+    p = 2 * t.sf(z, max(fewest - 1, 1))
+    z = norm.isf(p / 2)  # the distance in a normal distribution that is as rare
     known = np.isfinite(z) & (error > 0)
     most = np.abs(signs @ summed[:, known] * np.sqrt(grown[known]) / error[known])
     highest = most.max(axis=1) if known.any() else np.zeros(draws)
@@ -189,7 +193,7 @@ def differences(
     return [
         Difference(
             a.n, float(value[i]), float(value[i] - Z95 * error[i]),
-            float(value[i] + Z95 * error[i]), float(2 * norm.sf(z[i])),
+            float(value[i] + Z95 * error[i]), float(p[i]),
             float(family[i]) if np.isfinite(z[i]) else np.nan,
         )
         for i, a in enumerate(first)
