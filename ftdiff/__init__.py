@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ftdiff.analyses.audit import Audit, audit
     from ftdiff.analyses.drift import Drift, drift
     from ftdiff.analyses.finding import Finding, findings
+    from ftdiff.analyses.importance import Importance, importance
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.probing import Probe, probe
@@ -31,6 +32,7 @@ __all__ = [
     "Drift",
     "Finding",
     "FtdiffError",
+    "Importance",
     "Lineage",
     "Probe",
     "Similarity",
@@ -40,6 +42,7 @@ __all__ = [
     "compare",
     "drift",
     "findings",
+    "importance",
     "lineage",
     "load",
     "metric",
@@ -61,6 +64,7 @@ _HOMES = {
     "Drift": "analyses.drift",
     "Finding": "analyses.finding",
     "FtdiffError": "errors",
+    "Importance": "analyses.importance",
     "Lineage": "analyses.lineage_result",
     "Probe": "analyses.probing",
     "Similarity": "analyses.similarity",
@@ -70,6 +74,7 @@ _HOMES = {
     "compare": "comparison.engine",
     "drift": "analyses.drift",
     "findings": "analyses.findings",
+    "importance": "analyses.importance",
     "lineage": "analyses.lineage",
     "load": "analyses.saved",
     "metric": "metrics",

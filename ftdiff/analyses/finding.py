@@ -30,7 +30,7 @@ class Finding:
     severity
         One of `SEVERITIES`.
     message
-        A whole sentence with its numbers. It speaks of movement, never of importance.
+        A whole sentence with its numbers. It speaks of movement; of worth where a text was run.
     evidence
         Plain values: the statistic, its null and the names behind it.
     cells

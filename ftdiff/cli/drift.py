@@ -53,7 +53,7 @@ def drift(
     settings = analysis.Settings(
         **asked, device=running.device, dtype=running.dtype, batch=running.batch
     )
-    with progress.bars(counted=True) as bars:
+    with progress.bars(of_bytes=False) as bars:
         result = analysis.drift(
             base, tuned, text=text, settings=settings, progress=bars, say=out.say
         )

@@ -112,7 +112,7 @@ def probe(
     settings = analysis.Settings(
         **probing.__dict__, device=running.device, dtype=running.dtype, batch=running.batch
     )
-    with progress.bars(counted=True) as bars:
+    with progress.bars(of_bytes=False) as bars:
         result = analysis.probe(
             model, tuned, data=data, settings=settings, progress=bars, say=out.say
         )

@@ -35,8 +35,8 @@ class Bars:
 
 
 @contextmanager
-def bars(*, counted: bool = False) -> Iterator[Bars | None]:
-    """Lend the bars, of bytes or of what is counted; None where nobody watches a terminal."""
+def bars(*, of_bytes: bool = True) -> Iterator[Bars | None]:
+    """Lend the bars, of bytes or of counts; None where standard error is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -51,11 +51,7 @@ def bars(*, counted: bool = False) -> Iterator[Bars | None]:
         TransferSpeedColumn,
     )
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *((MofNCompleteColumn(),) if counted else (DownloadColumn(), TransferSpeedColumn())),
-        TimeRemainingColumn(),
-    )
+    measured = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *measured, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         yield Bars(shown)

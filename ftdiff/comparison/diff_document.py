@@ -21,7 +21,7 @@ FORM = Form("diff", version=2, indent=1, read=(1,))
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
     **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
-    **dict.fromkeys(("shares", "beside"), dict),
+    **dict.fromkeys(("shares", "beside", "importance"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),
@@ -67,6 +67,8 @@ def _about(found: Any) -> dict[str, Any]:
         raise Unfit("about.reasons has no records")
     for reason in found.get("reasons", ()):
         _checked(reason)
+    if fault := _wrong_worth(found.get("importance", {})):
+        raise Unfit(f"about.importance: {fault}")
     for share in (found.get("coverage", 0), *found.get("shares", {}).values()):
         float(share)  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):
@@ -75,6 +77,36 @@ def _about(found: Any) -> dict[str, Any]:
         if wrong := _wrong(note):
             raise Unfit(f"about.spectra of {one_line(name, 200)}: {wrong}")
     return found
+
+
+_OF_PART: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("stack", "component", "measure"), (str,)),
+    "layer": (int,),
+    **dict.fromkeys(("value", "low", "high", "p"), (int, float)),
+}
+
+
+def _wrong_worth(told: Mapping[str, Any]) -> str:
+    """Return what is wrong with what a text said of a diff; "" if nothing is."""
+    if not told:
+        return ""
+    loss = told.get("loss")
+    if not isinstance(loss, dict) or "base" not in loss:
+        return "it has no losses"
+    numbers = (*loss.values(), told.get("gap", 0.0), told.get("nodes", 0))
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        return "a loss is no number"
+    if not isinstance(told.get("text"), dict):
+        return "it has no text"
+    rows = told.get("parts", ())
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return "its parts are no records"
+    fits = all(
+        row.get(name) is None or type(row[name]) in kinds
+        for row in rows
+        for name, kinds in _OF_PART.items()
+    )
+    return "" if fits else "a part has another type"
 
 
 def _checked(reason: Mapping[str, Any]) -> None:

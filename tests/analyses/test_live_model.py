@@ -92,6 +92,10 @@ def test_what_cannot_be_run_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(BadFile):
         opening.open_(tmp_path / "odd")
     model = saved(models.llama(), tmp_path / "llama")
+    (model / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(Mismatch, match="an adapter lies beside the model"):
+        opening.open_(model)
+    (model / "adapter_config.json").unlink()
     with pytest.raises(BadCall, match="torch does not see it"):
         opening.open_(model, device="cuda:99")
     with pytest.raises(BadCall, match="dtype 'int3'"):
@@ -142,6 +146,29 @@ def test_a_tied_head_has_one_gradient(tmp_path: Path, tokens: texts.Texts) -> No
 
     losses.gradients(live, batches.rows(live, tokens), take, whole=True)
     assert sorted(seen) == sorted(live.parameters())
+
+
+def test_what_the_last_texts_do_not_reach_has_the_gradient_of_the_others(
+    tmp_path: Path, tokens: texts.Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = opening.open_(saved(models.llama(), tmp_path))
+    rows = batches.rows(live, tokens)
+    ordinary, head, calls = live.model.forward, live.model.lm_head.weight, []
+
+    def forward(**inputs: Any) -> Any:
+        calls.append(1)
+        if len(calls) < 2:
+            return ordinary(**inputs)
+        hidden = live.model.model(**inputs).last_hidden_state
+        return transformers.modeling_outputs.CausalLMOutput(logits=hidden @ head.detach().T)
+
+    monkeypatch.setattr(live.model, "forward", forward)
+    seen: dict[str, Any] = {}
+    losses.gradients(
+        live, rows, lambda n, g: seen.update({n: g.clone()}), batches.Pace(3), whole=True
+    )
+    assert len(calls) == 2 and sorted(seen) == sorted(live.parameters())
+    assert seen["lm_head.weight"].abs().max() > 0
 
 
 def test_hidden_tokens_are_drawn_once_and_asked(tmp_path: Path, tokens: texts.Texts) -> None:
@@ -205,6 +232,19 @@ def test_a_batch_that_does_not_fit_is_halved_and_begun_again(
     calls[:] = [0]
     with pytest.raises(BadCall, match="out of memory with one text at a time"):
         losses.losses(live, rows, pace)
+
+
+def test_a_model_that_does_not_run_is_said_in_a_line(
+    tmp_path: Path, tokens: texts.Texts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = opening.open_(saved(models.llama(), tmp_path))
+
+    def unable(**inputs: Any) -> Any:
+        raise NotImplementedError("'addmm' not implemented for 'Half'\nmore")
+
+    monkeypatch.setattr(live.model, "forward", unable)
+    with pytest.raises(BadCall, match=r"does not run as it was asked to: 'addmm' .* 'Half'$"):
+        losses.losses(live, batches.rows(live, tokens))
 
 
 # ---- mounted

@@ -127,7 +127,7 @@ def test_sites_are_found_in_other_architectures(make: Any, tmp_path: Path) -> No
         (name, layer) for name in ("block", "attn", "mlp") for layer in (0, 1)
     ]
     if make is models.mixtral:  # three experts have no one matrix that all goes through
-        with pytest.raises(BadCall, match="no layer has a site 'mlp.in'"):
+        with pytest.raises(BadCall, match=r"no layer has a site 'mlp\.in'"):
             activations.sites(live, ("mlp.in",))
 
 

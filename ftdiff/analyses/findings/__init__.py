@@ -27,6 +27,7 @@ from ftdiff.analyses.findings import (
     still,
     tensors_apart,
     uniform,
+    worth,
 )
 from ftdiff.analyses.findings.registry import RULES, STRUCTURAL, Rule, rule
 from ftdiff.comparison.grid import Grid, grids
@@ -55,6 +56,7 @@ __all__ = [
     "structural",
     "tensors_apart",
     "uniform",
+    "worth",
 ]
 
 

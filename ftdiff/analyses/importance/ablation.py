@@ -12,6 +12,7 @@ from ftdiff.analyses.live_model import layers, losses, mounting
 from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.analyses.live_model.losses import Losses
 from ftdiff.comparison.progress import Progress
+from ftdiff.errors import BadCall
 
 #: What is measured of each part, and what it says.
 MEASURES = {
@@ -67,17 +68,29 @@ def ablated(
         Called with how many parts are measured, and of how many.
     """
     here = [part for part in found if fits(measure, part)]
+    if measure == "skip":  # a layer may be no module of its own
+        here = [part for part in here if _is_module(asked, part)]
     moving = [part for part in here if measure in OF_BASE or _moves(part, changes)]
     lost: list[Losses] = []
     with _standing(measure, changes):
         for i, part in enumerate(moving, 1):
             with _changed(asked, changes, part, measure):
-                lost.append(losses.losses(asked.live, asked.rows, asked.pace, of=_of(measure, part)))
+                lost.append(
+                    losses.losses(asked.live, asked.rows, asked.pace, of=_of(measure, part))
+                )
             done(i, len(moving))
     sign = -1.0 if measure == "graft" else 1.0
     measured = dict(zip(moving, effects(lost, reference, sign, seed), strict=True))
     for part in here:  # of what does not change, nothing is taken away
         yield part, measured.get(part, Effect(0.0, 0.0, 0.0, 1.0))
+
+
+def _is_module(asked: Asked, part: Part) -> bool:
+    try:
+        layers.layer(asked.live, part.layer or 0, part.stack)
+    except BadCall:
+        return False
+    return True
 
 
 def _of(measure: str, part: Part) -> str:

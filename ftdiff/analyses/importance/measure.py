@@ -102,8 +102,10 @@ def importance(
     asked = Asked(live, batches.rows(live, read), batches.Pace(settings.batch, say))
     opened = open_base(base)
     assert opened is not None
-    plan = pair(opened, open_tuned(base if tuned is None else tuned, opened))
-    changed = changes.changes_of(live, plan) if tuned is not None else None
+    changed = None
+    if tuned is not None:
+        plan = pair(opened, open_tuned(tuned, opened))
+        changed, opened = changes.changes_of(live, plan), plan.base or opened
     diff = compare(base, base if tuned is None else tuned)
     named = changes.located(live, opened)
     named = {tensor: live.named[name][0] for tensor, name in named.items()}
@@ -129,7 +131,7 @@ def importance(
         "parts": rows,
     }
     if tuned is None:
-        diff.about["tuned"] = None
+        diff.about["notes"].append("no fine-tune was given: the base stands beside itself")
     return Importance(_with(diff, worth, named, about))
 
 
@@ -144,6 +146,8 @@ def _check(settings: Settings) -> None:
         Registry("measure", dict.fromkeys(MEASURES))[measure]
     if settings.nodes < 1 or settings.batch < 1:
         raise BadCall("nodes and batch are 1 at least")
+    if settings.seed < 0:
+        raise BadCall("a seed is a whole number from 0")
 
 
 def _at_tuned(asked: Asked, changed: Changes | None) -> Losses | None:
@@ -161,32 +165,26 @@ def _foretold(
     asked: Asked, changed: Changes | None, found: Sequence[Part], settings: Settings
 ) -> str:
     """Run one batch there and back, and say how long all of it will take."""
-    first = batches.Rows(
-        *(values[: asked.pace.size] for values in (asked.rows.ids, asked.rows.mask)),
-        asked.rows.targets[: asked.pace.size],
-    )
-    seconds = [0.0, 0.0]
+    first = asked.rows.first(asked.pace.size)
+    share = len(asked.rows) / len(first)
+    losses.losses(asked.live, first, asked.pace)  # the first run of all is slower
+    start = time.perf_counter()
     losses.losses(asked.live, first, asked.pace)
-    for i, run in enumerate((losses.losses, _back)):
-        start = time.perf_counter()
-        run(asked.live, first, asked.pace)
-        seconds[i] = (time.perf_counter() - start) * len(asked.rows) / len(first)
+    middle = time.perf_counter()
+    losses.gradients(asked.live, first, lambda name, gradient: None, asked.pace)
+    forward, both = share * (middle - start), share * (time.perf_counter() - middle)
     measures = [m for m in settings.measures if m != "gate"]
     measures = [m for m in measures if changed is not None or m in ablation.OF_BASE]
     there = ablation.passes(measures, found, changed)
     back = 1 + (settings.nodes if changed else 0)
     kinds = len({part.component is None for part in found})
     back += gating.STEPS * kinds if "gate" in settings.measures and changed else 0
-    about = duration(there * seconds[0] + back * seconds[1])
+    about = duration(there * forward + back * both)
     tokens = int(asked.rows.mask.sum())
     return (
         f"{len(asked.rows)} texts of {tokens:,} tokens: {back} passes there and back, {there} "
         f"there: about {about}"
     )
-
-
-def _back(live: opening.Live, rows: batches.Rows, pace: batches.Pace) -> None:
-    losses.gradients(live, rows, lambda name, gradient: None, pace)
 
 
 def _measured(
@@ -259,7 +257,8 @@ def _with(
     taken: set[str] = set()
     paired = np.isin(diff.columns["status"].astype(str), PAIRED)
     for tensor in diff.columns["tensor"][paired].tolist():
-        if (name := named.get(tensor)) in worth and name not in taken:
+        name = named.get(tensor, "")
+        if name in worth and name not in taken:
             of_tensor[tensor] = worth[name]
             taken.add(name)
     columns = {

@@ -65,7 +65,5 @@ def label(stack: str, layer: int | None, component: str | None = None) -> str:
     >>> label("", 3), label("vision", 3, "attn.q"), label("", None)
     ('layer 3', 'vision layer 3 attn.q', 'outside the layers')
     """
-    words: Iterable[str] = (
-        ("outside the layers",) if layer is None else (stack, f"layer {layer}")
-    )
+    words: Iterable[str] = ("outside the layers",) if layer is None else (stack, f"layer {layer}")
     return " ".join(word for word in (*words, component or "") if word)

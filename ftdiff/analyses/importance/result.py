@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,7 @@ class Importance:
         keys = [*PLACE] if components else ["stack", "layer"]
         whole = self.diff.frame.assign(stack=self.diff.frame["stack"].where(_placed(self.diff), ""))
         names = [name for name in _OF_TENSORS if name in self.diff.columns]
-        found = Diff(whole, self.diff.about).by(*keys, metrics=names, vectors=True)[[*keys, *names]]
+        found = Diff(whole, self.diff.about).by(*keys, metrics=names)[[*keys, *names]]
         for measure in dict.fromkeys(long["measure"]):
             rows = long[long["measure"] == measure]
             named = {n: measure if n == "value" else f"{measure}_{n}" for n in NUMBERS}
@@ -120,11 +120,13 @@ class Importance:
         """
         return overlap(self._ranked(column), other._ranked(column), share=share)
 
-    def _ranked(self, column: str) -> dict[tuple[Any, ...], float]:
+    def _ranked(self, column: str) -> dict[Hashable, float]:
         """Return a number for each layer that is the larger the more the layer is worth."""
         layers = self.layers
         if column not in layers:
-            raise UnknownName(f"no column is called {column!r}; there are: {', '.join(layers)}")
+            raise UnknownName(
+                f"no column is called {column!r}; there are: {', '.join(map(str, layers))}"
+            )
         sign = -1.0 if column in _LOWER else 1.0
         keys = zip(layers["stack"], layers["layer"], strict=True)
         return {
@@ -165,7 +167,9 @@ class Importance:
     def __repr__(self) -> str:
         base, tuned = self.losses
         said = f"loss {base:.4g}" + ("" if tuned is None else f" → {tuned:.4g}")
-        return f"Importance({self.diff.about.get('base')} on {self.about['text'].get('file')}: {said})"
+        return (
+            f"Importance({self.diff.about.get('base')} on {self.about['text'].get('file')}: {said})"
+        )
 
 
 _OF_TENSORS = ("saliency", "slope", "path", "path_share", "relative_norm", "energy_share")

@@ -12,7 +12,7 @@ import numpy as np
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.analyses.texts import Texts
 from ftdiff.comparison.progress import Say
-from ftdiff.errors import BadCall, require
+from ftdiff.errors import BadCall, one_line, require
 from ftdiff.tensors import Array
 
 T = TypeVar("T")
@@ -49,6 +49,10 @@ class Rows:
         """How many tokens are asked of each text."""
         counts: Array = (self.targets != IGNORED).sum(axis=1)
         return counts
+
+    def first(self, count: int) -> Rows:
+        """Return the first so many."""
+        return Rows(self.ids[:count], self.mask[:count], self.targets[:count])
 
 
 def rows(live: Live, texts: Texts) -> Rows:
@@ -90,7 +94,7 @@ def _check(live: Live, texts: Texts) -> None:
     longest = getattr(text_config(live), "max_position_embeddings", None)
     length = int(texts.mask.sum(axis=1).max())
     if longest is not None and length > longest:
-        raise BadCall(f"a text of {length} tokens is longer than the model's {longest}")
+        raise BadCall(f"a text of {length} tokens is longer than the model's {longest}: cut it")
 
 
 def _hidden(texts: Texts) -> Array:
@@ -170,14 +174,15 @@ class Pace:
         Raises
         ------
         BadCall
-            Not even one text fits.
+            Not even one text fits, or the model cannot be run on its device, in its dtype.
         """
         while True:
             try:
                 return work(self.size)
             except (RuntimeError, MemoryError) as error:
                 if not _of_memory(error):
-                    raise
+                    first = one_line(str(error).strip().split("\n")[0], 200)
+                    raise BadCall(f"the model does not run as it was asked to: {first}") from error
                 if self.size == 1:
                     raise BadCall(
                         "out of memory with one text at a time: cut --max-tokens"

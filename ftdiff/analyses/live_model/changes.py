@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,8 +19,9 @@ from ftdiff.tensors import FirstRows, LazyTensor, numel
 
 #: The least share of either side that has to be written into the model.
 LEAST = 0.99
-#: Bytes of W and ΔW that are held; of more, each is made again when it is wanted.
-_HELD = 4 << 30
+#: The share of the memory that is free, and of the least that is taken to be, in which W and ΔW
+#: are held; of more, each is made again when it is wanted.
+_SHARE, _LEAST_FREE = 0.5, 8 << 30
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,15 @@ class Changes:
         What was left out, in sentences.
     coverage
         The share of the changes' entries that is written into the model.
+    room
+        Bytes of W and ΔW that are held in memory, beside the model's own.
     """
 
     live: Live
     pieces: Mapping[str, Piece]
     notes: tuple[str, ...] = ()
     coverage: float = 1.0
+    room: float = field(default_factory=lambda: _SHARE * max(_LEAST_FREE, _free()))
     _held: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     _at: dict[str, float] = field(default_factory=dict)
 
@@ -77,11 +82,11 @@ class Changes:
 
     def delta(self, name: str) -> Any:
         """Return ΔW of a parameter as a float32 tensor on the model's device."""
-        return self._sides(name)[1]
+        return self._sides(name)[1].to(self.live.device)
 
     def start(self, name: str) -> Any:
         """Return W0 of a parameter in the model's dtype, as its file has it."""
-        return self._sides(name)[0]
+        return self._sides(name)[0].to(self.live.device)
 
     def now(self, name: str) -> float:
         """Return t, where the parameter is W0 + t·ΔW."""
@@ -92,7 +97,7 @@ class Changes:
         if self.now(name) == t:
             return
         torch = require("torch", "models", "a model that runs")
-        start, delta = self._sides(name)
+        start, delta = self.start(name), self.delta(name)
         with torch.no_grad():
             target = self.live.parameters()[name].data[: self.pieces[name].rows]
             moved = (start.double() + t * delta.double()).to(start.dtype) if t else start
@@ -108,12 +113,13 @@ class Changes:
 
     def hold(self, name: str, sides: tuple[Any, Any]) -> None:
         """Keep W0 and ΔW of a parameter, while there is room for them."""
-        if sum(a.nbytes + b.nbytes for a, b in self._held.values()) < _HELD:
+        taken = sum(a.nbytes + b.nbytes for a, b in self._held.values())
+        if taken + sum(side.nbytes for side in sides) < self.room:
             self._held[name] = sides
 
 
 def read(live: Live, change: Change) -> tuple[Any, Any]:
-    """Read W0 in the model's dtype and ΔW in float32.
+    """Read W0 in the model's dtype and ΔW in float32, into this machine's memory.
 
     Raises
     ------
@@ -127,7 +133,15 @@ def read(live: Live, change: Change) -> tuple[Any, Any]:
     if not np.isfinite(delta).all():
         raise Mismatch(f"{change.address.name}: its change is not finite")
     W = torch.from_numpy(_values(base)).to(getattr(torch, live.dtype))
-    return W.to(live.device), torch.from_numpy(delta.astype(np.float32)).to(live.device)
+    return W, torch.from_numpy(delta.astype(np.float32))
+
+
+def _free() -> int:
+    """Return how many bytes of memory are free; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
 
 
 def _values(tensor: LazyTensor) -> Any:
@@ -167,7 +181,7 @@ def changes_of(live: Live, plan: Plan) -> Changes:
         first, parameter = live.named[name]
         W, delta = read(live, change)
         rows = slice(None) if not isinstance(change.base, FirstRows) else slice(change.base.rows)
-        held = parameter.data[rows]
+        held = parameter.data[rows].cpu()
         if held.shape != W.shape or not torch.equal(held, W):
             raise Mismatch(f"{name}: the model that runs holds other values than the base's file")
         if first in seen:

@@ -58,14 +58,16 @@ def layers(live: Live) -> list[Layer]:
 
 
 def layer(live: Live, index: int, stack: str | None = None) -> Layer:
-    """Return one layer.
+    """Return one layer; of a model with one stack, whatever that is called.
 
     Raises
     ------
     BadCall
         The model has no such layer, or several.
     """
-    here = [one for one in layers(live) if one.index == index and stack in (None, one.stack)]
+    every = layers(live)
+    named = stack is not None and len({one.stack for one in every}) > 1
+    here = [one for one in every if one.index == index and (not named or one.stack == stack)]
     if len(here) != 1:
         told = "no layer" if not here else f"{len(here)} layers (of several stacks)"
         raise BadCall(f"{live.source}: {told} {index} to be run")

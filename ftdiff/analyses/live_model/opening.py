@@ -153,6 +153,8 @@ def _place(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     folder = place if place.is_dir() else place.parent
     if not (folder / "config.json").is_file():
         raise BadFile(f"{folder}: no config.json: it cannot be run")
+    if (folder / "adapter_config.json").is_file():
+        raise Mismatch(f"{folder}: an adapter lies beside the model: transformers would add it")
     return folder, {}
 
 

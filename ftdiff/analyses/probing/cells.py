@@ -185,7 +185,7 @@ def differences(
     z = np.where(np.isfinite(value) & np.isfinite(error), z, np.nan)
     fewest = min(len({*setup.clusters[setup.labels == of].tolist()}) for of in (False, True))
     p = 2 * t.sf(z, max(fewest - 1, 1))
-    z = norm.isf(p / 2)  # the distance in a normal distribution that is as rare
+    z = norm.isf(np.maximum(p, 1e-300) / 2)  # a normal distance that is as rare
     known = np.isfinite(z) & (error > 0)
     most = np.abs(signs @ summed[:, known] * np.sqrt(grown[known]) / error[known])
     highest = most.max(axis=1) if known.any() else np.zeros(draws)

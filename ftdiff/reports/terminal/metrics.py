@@ -31,4 +31,6 @@ def show_metrics() -> None:
 def _measured(metric: Metric) -> str:
     if metric.needs == "sums":
         return "always"
+    if metric.needs == "text":
+        return "by ftdiff importance"
     return f"when asked for: -m {metric.name}, or -m {metric.group} for the group"
