@@ -310,9 +310,7 @@ def test_the_command_prints_and_writes(base: Path, tuned: Path, text: Path, tmp_
         *("drift.png", "drift.svg", "drift_parts.png", "drift_parts.svg"),
     }
     plain = CliRunner().invoke(door, [*asked, "--format", "csv"])
-    assert plain.stdout.startswith(
-        "site,stack,layer,position,texts,tokens,massive,"
-    )
+    assert plain.stdout.startswith("site,stack,layer,position,texts,tokens,massive,")
 
 
 def test_what_cannot_be_run_is_one_line(base: Path, text: Path, tmp_path: Path) -> None:
