@@ -13,6 +13,7 @@ from ftdiff.adapters import open_tuned
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint, adapter_in, model_in, open_checkpoint
+from ftdiff.formats.place import here
 from ftdiff.formats.ties import tied
 
 #: Classes of torch's that wrap a model, and where each holds it.
@@ -95,7 +96,7 @@ def saved(folder: Path, base: Checkpoint | None, name: str) -> Tuned:
         The checkpoint holds no weights in a form that is read, or there is none.
     """
     inside = sorted(folder.glob("pytorch_model_fsdp*")) if folder.is_dir() else []
-    places = [folder] if model_in(folder) or adapter_in(folder) else inside
+    places = [folder] if model_in(here(folder)) or adapter_in(here(folder)) else inside
     if not places:
         raise BadFile(
             f"{folder}: no weights are saved in it that can be read (of ZeRO-3 they are with "

@@ -8,6 +8,7 @@ from typing import Any
 
 from ftdiff.errors import BadCall, require
 from ftdiff.formats import model_in
+from ftdiff.formats.place import here
 from ftdiff.integrations import live
 
 #: The snapshot's folder, in that of the measurements.
@@ -46,7 +47,7 @@ def start_of(model: Any, folder: Path, *, resumed: bool) -> Path | None:
         return found
     snapshot = folder / SNAPSHOT
     if resumed:
-        if model_in(snapshot) is None:
+        if model_in(here(snapshot)) is None:
             raise BadCall(f"training goes on, and {snapshot} has no start of it: give start=")
         return snapshot
     _write(model, snapshot)
@@ -69,14 +70,14 @@ def _local(name: str | None) -> Path | None:
         return None
     folder = Path(name)
     if folder.is_dir():
-        return folder if model_in(folder) is not None else None
+        return folder if model_in(here(folder)) is not None else None
     hub = require("huggingface_hub", "models", "the base of an adapter")
     try:
         file = hub.try_to_load_from_cache(name, "config.json")
     except ValueError:  # no name of the hub's
         return None
     folder = Path(file).parent if isinstance(file, str) else folder
-    return folder if model_in(folder) is not None else None
+    return folder if model_in(here(folder)) is not None else None
 
 
 def _write(model: Any, folder: Path) -> None:

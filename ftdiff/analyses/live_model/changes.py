@@ -15,7 +15,7 @@ from ftdiff.deltas.recipes import Beside, Unreadable
 from ftdiff.errors import Mismatch, one_line, require
 from ftdiff.formats import Checkpoint
 from ftdiff.naming.matching import pair_names
-from ftdiff.tensors import FirstRows, LazyTensor, numel
+from ftdiff.tensors import LazyTensor, Rows, numel
 
 #: The least share of either side that has to be written into the model.
 LEAST = 0.99
@@ -45,7 +45,7 @@ class Piece:
     @property
     def rows(self) -> int | None:
         """How many first rows of the parameter it is of; None for all."""
-        return self.change.base.rows if isinstance(self.change.base, FirstRows) else None
+        return self.change.base.count if isinstance(self.change.base, Rows) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ def changes_of(live: Live, plan: Plan) -> Changes:
             continue
         first, parameter = live.named[name]
         W, delta = read(live, change)
-        rows = slice(None) if not isinstance(change.base, FirstRows) else slice(change.base.rows)
+        rows = slice(None) if not isinstance(change.base, Rows) else slice(change.base.count)
         held = parameter.data[rows].cpu()
         if held.shape != W.shape or not torch.equal(held, W):
             raise Mismatch(f"{name}: the model that runs holds other values than the base's file")
@@ -240,7 +240,7 @@ def _refuse(plan: Plan) -> None:
 def _whole(plan: Plan, change: Change) -> bool:
     """Say whether a change is of a tensor of the base as it stands, or of its first rows."""
     assert plan.base is not None
-    held = change.base.tensor if isinstance(change.base, FirstRows) else change.base
+    held = change.base.tensor if isinstance(change.base, Rows) else change.base
     return held is not None and held == plan.base.tensors.get(change.address.name)
 
 

@@ -147,7 +147,9 @@ def _place(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     found = identify(path)
     if found.model is None:
         raise Mismatch(f"{path}: an adapter, not a model that runs: give its base")
-    place = Path(path)
+    if not found.path.folder.is_local:
+        raise BadCall(f"{path}: a model that runs has to be on this machine: hf download first")
+    place = Path(str(found.path))
     if place.suffix == ".gguf":
         return place.parent, {"gguf_file": place.name}
     folder = place if place.is_dir() else place.parent
