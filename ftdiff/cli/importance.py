@@ -10,6 +10,7 @@ import click
 
 from ftdiff.cli import options
 from ftdiff.cli import output as out
+from ftdiff.cli.model_options import READING, RUNNING, Reading, Running
 from ftdiff.errors import BadCall
 
 if TYPE_CHECKING:
@@ -20,12 +21,8 @@ _MEASURES = ("skip", "zero", "revert", "graft", "gate")
 
 @dataclass(frozen=True)
 class Asking:
-    """What is measured on which texts."""
+    """What is measured."""
 
-    text: Path
-    max_texts: int
-    max_tokens: int
-    seed: int
     nodes: int
     components: bool
     measures: tuple[str, ...]
@@ -34,15 +31,6 @@ class Asking:
 ASKING = options.decided(
     Asking,
     "asking",
-    click.option(
-        "--text",
-        required=True,
-        type=click.Path(path_type=Path),
-        help="A text a line; or .jsonl of text, prompt and answer, messages, or input_ids.",
-    ),
-    click.option("--max-texts", default=64, show_default=True, help="So many, drawn at random."),
-    click.option("--max-tokens", default=256, show_default=True, help="Longer texts are cut."),
-    click.option("--seed", default=0, show_default=True, help="Of what is drawn."),
     click.option("--nodes", default=4, show_default=True, help="Of the integral behind path."),
     click.option("--components", is_flag=True, help="Measure components of layers too."),
     click.option(
@@ -56,35 +44,10 @@ ASKING = options.decided(
 )
 
 
-@dataclass(frozen=True)
-class Running:
-    """Where and how the model runs."""
-
-    device: str
-    dtype: str
-    batch: int
-
-
-RUNNING = options.decided(
-    Running,
-    "running",
-    click.option("--device", default="cpu", show_default=True, help="A device of torch's."),
-    click.option(
-        "--dtype",
-        default="float32",
-        show_default=True,
-        type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
-        help="Of the forward pass; less than float32 moves a loss more than some fine-tunes do.",
-    ),
-    click.option(
-        "--batch", default=8, show_default=True, help="Texts at a time; halved out of memory."
-    ),
-)
-
-
 @click.command()
 @click.argument("base")
 @click.argument("tuned", required=False)
+@READING
 @ASKING
 @RUNNING
 @options.output(
@@ -95,6 +58,7 @@ RUNNING = options.decided(
 def importance(
     base: str,
     tuned: str | None,
+    reading: Reading,
     asking: Asking,
     running: Running,
     output: Path | None,
@@ -121,11 +85,11 @@ def importance(
         result = analysis.importance(
             base,
             tuned,
-            text=asking.text,
+            text=reading.text,
             settings=analysis.Settings(
-                asking.max_texts,
-                asking.max_tokens,
-                asking.seed,
+                reading.max_texts,
+                reading.max_tokens,
+                reading.seed,
                 asking.nodes,
                 asking.components,
                 device=running.device,

@@ -28,7 +28,8 @@ RUNNING = decided(
         default="float32",
         show_default=True,
         type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
-        help="Of the forward pass; less than float32 moves states more than some fine-tunes do.",
+        help="Of the forward pass; less than float32 moves losses and states more than some "
+        "fine-tunes do.",
     ),
     click.option(
         "--batch", default=8, show_default=True, help="Texts at a time; halved out of memory."

@@ -13,6 +13,7 @@ import ftdiff
 from ftdiff.analyses.saved import KINDS, load_for
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
+from tests.analyses.probed_models import labelled, written_model, written_rows
 from tests.conftest import FIXTURES
 
 #: Files that an early release wrote, of pairs in memory.
@@ -23,12 +24,17 @@ SAVED = Path(__file__).parent.parent / "comparison" / "saved"
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("files")
     base, lora, merged = (FIXTURES / name for name in ("base", "lora", "merged"))
+    rows, tiny = written_rows(labelled(), folder / "answers.jsonl"), written_model(folder / "tiny")
+    probed = ftdiff.probe(tiny, data=rows, positions=("-1",), permutations=100)
+    drifted = ftdiff.drift(tiny, written_model(folder / "other", attends=0), text=rows)
     return {
         "diff": ftdiff.compare(base, lora).save(folder / "diff.json"),
         "similarity": ftdiff.similarity([lora, merged], base).save(folder / "s.json"),
         "trajectory": ftdiff.Trajectory.load(SAVED / "trajectory.json").save(folder / "t.json"),
         "verification": ftdiff.verify(base, lora, merged).save(folder / "v.json"),
         "lineage": ftdiff.lineage(merged, [base]).save(folder / "l.json"),
+        "probe": probed.save(folder / "p.json"),
+        "drift": drifted.save(folder / "dr.json"),
     }
 
 
@@ -92,7 +98,7 @@ def test_what_a_diff_takes_others_refuse() -> None:
         ftdiff.findings(run, "rotation")
 
 
-@pytest.mark.parametrize("kind", ["similarity", "trajectory"])
+@pytest.mark.parametrize("kind", ["similarity", "trajectory", "probe", "drift"])
 def test_what_many_fine_tunes_gave_is_drawn_and_reported(
     kind: str, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +110,8 @@ def test_what_many_fine_tunes_gave_is_drawn_and_reported(
     done = _run("report", files[kind], "-o", tmp_path / "x.html")
     assert done.exit_code == 0, done.exception
     page = (tmp_path / "x.html").read_text()
-    assert page.count("<svg") >= 2 and "<table>" in page and "default-src 'none'" in page
+    assert page.count("<svg") >= 1 + (kind != "probe")
+    assert "<table>" in page and "default-src 'none'" in page
     assert "<script" not in page and "http-equiv" in page
     first = ftdiff.load(files[kind]).findings()[0]
     assert first.rule in page

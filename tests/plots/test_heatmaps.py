@@ -13,12 +13,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from ftdiff import plots
+from ftdiff.cli import ftdiff as door
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, BadFile, UnknownName
 from ftdiff.plots.elements import cells
@@ -540,6 +542,27 @@ def test_cells_at_chance_are_grey_and_apart_from_missing_ones() -> None:
     for wrong in (chance.iloc[:3], chance[["last_q"]], True):
         with pytest.raises(BadCall, match="chance"):
             plots.heatmap(values, style="tokens", chance=wrong)
+
+
+def test_a_token_may_come_more_than_once(tmp_path: Any) -> None:
+    names = ["the", "cat", "and", "the", "dog"]
+    values = token_matrix(4).set_axis(names, axis=1)
+    chance = pd.DataFrame(False, values.index, names)
+    chance.iloc[1, 3] = True
+    ax = plots.heatmap(values, "AUC", style="tokens", chance=chance)
+    assert x_texts(ax) == names and numbers(ax) == pytest.approx(values.to_numpy())
+    assert marked(ax, cells.CHANCE) == [(3, 1)]
+    with pytest.raises(BadCall, match="in another order"):
+        plots.heatmap(values, style="tokens", chance=chance.iloc[:, ::-1])
+    with pytest.raises(BadCall, match="column 'the' is there more than once"):
+        plots.heatmap(values, style="modules")
+    values.to_csv(tmp_path / "m.csv", index_label="layer")
+    again = plots.read_matrix(tmp_path / "m.csv", repeated=True)
+    assert x_texts(plots.heatmap(again, style="tokens")) == names
+    drawn = [str(tmp_path / "m.csv"), "--style", "tokens", "-o", str(tmp_path / "m.svg")]
+    assert CliRunner().invoke(door, ["plot", *drawn]).exit_code == 0
+    done = CliRunner().invoke(door, ["plot", drawn[0], "-o", drawn[-1]])
+    assert "column 'the' is there more than once" in str(done.exception)
 
 
 def test_a_diff_has_no_tokens() -> None:

@@ -165,7 +165,7 @@ def _order(found: Drift) -> Iterator[Finding]:
     from scipy.stats import spearmanr
 
     rows, halves = records(found.tensors), found.about["halves"]
-    rows = [row for row in rows if _clear(row, "output_change")]
+    rows = [row for row in rows if _clear(row, "output_change") and row["norm_rank"]]
     if len(rows) < LEAST or halves is None:
         return
     orders = [[row[name] for row in rows] for name in ("output_change", "relative_norm")]

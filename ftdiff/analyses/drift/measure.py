@@ -99,6 +99,7 @@ def drift(
         *(text, live.tokenizer),
         max_texts=settings.max_texts, max_tokens=settings.max_tokens, seed=settings.seed,
     )  # fmt: skip
+    _check(live)
     rows = batches.rows(live, read)
     sites, notes = _sites(live)
     opened = open_base(base)
@@ -135,6 +136,19 @@ def drift(
         tensors.rows(changed, measured.sums),
         about,
     )
+
+
+def _check(live: Live) -> None:
+    """Refuse a base that holds what is no number, before anything is run.
+
+    Raises
+    ------
+    BadCall
+        A parameter is not finite.
+    """
+    for name, held in live.parameters().items():
+        if not held.isfinite().all():
+            raise BadCall(f"{live.source}: {name} is not finite: it has no loss")
 
 
 def _sites(live: Live) -> tuple[list[Site], list[str]]:

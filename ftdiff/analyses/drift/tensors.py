@@ -49,8 +49,7 @@ def rows(changed: Changes, sums: Mapping[str, Array]) -> list[dict[str, Any]]:
         _ranks([row[number] for row in found]) for number in ("output_change", "relative_norm")
     ]
     return [
-        {**row, "output_rank": int(a), "norm_rank": int(b)}
-        for row, a, b in zip(found, *ranks, strict=True)
+        {**row, "output_rank": a, "norm_rank": b} for row, a, b in zip(found, *ranks, strict=True)
     ]
 
 
@@ -63,12 +62,12 @@ def _relative_norm(changed: Changes, name: str) -> float:
     return _ratio(float((delta**2).sum()), float((start**2).sum()))
 
 
-def _ranks(values: list[Any]) -> Array:
-    """Return ranks from 1, the largest first."""
+def _ranks(values: list[Any]) -> list[int | None]:
+    """Return ranks from 1, the largest first; of a matrix of zeros, which has no ratio, None."""
     from scipy.stats import rankdata
 
-    ranks: Array = rankdata([-value for value in values], method="ordinal")
-    return ranks
+    ranks = rankdata([-value for value in values], method="ordinal", nan_policy="omit")
+    return [None if np.isnan(rank) else int(rank) for rank in ranks]
 
 
 def agreement(sums: Mapping[str, Array]) -> dict[str, Any]:

@@ -204,9 +204,12 @@ def products(live: Live, changes: Changes, batch: Batch, take: Summed) -> None:
     torch = require("torch", "models", "a model that runs")
     modules: dict[str, Any] = dict(live.model.named_modules())
     handles = []
+    whole = (batch.mask.numel(), batch.mask.shape[1])
 
     def watch(name: str, module: Any) -> Callable[..., None]:
         def leaving(_: Any, args: Any, output: Any) -> None:
+            if output[..., 0].numel() not in whole:
+                return  # an expert is given some tokens only
             given, delta = args[0], changes.delta(name)
             moved = _mapped(module, given, delta)
             exact = _mapped(module, given, module.weight)
@@ -244,6 +247,9 @@ def _mapped(module: Any, given: Any, weight: Any) -> Any:
 
 
 def _squares(values: Any, mask: Any) -> Any:
-    """Return the sum of squares over the tokens of each text."""
-    by_token = (values.double() ** 2).sum(dim=-1).reshape(mask.shape)
+    """Return the sum of squares over the tokens of each text.
+
+    Positions are embedded once for all texts: then there is one row of them.
+    """
+    by_token = (values.double() ** 2).sum(dim=-1).reshape(-1, mask.shape[1])
     return (by_token * mask).sum(dim=1).cpu().numpy()

@@ -53,28 +53,30 @@ def parts(scores: Array, labels: Array, fold: Array) -> Array:
     Parameters
     ----------
     scores, labels, fold
-        As for `auroc`, of one column.
+        As for `auroc`.
+
+    Returns
+    -------
+    float64, rows × columns
+        Zeros for a fold that lacks a class.
     """
     from scipy.stats import rankdata
 
-    found = np.zeros(len(scores))
-    pairs = {i: n1 * n0 for i, (n1, n0) in enumerate(_counts(labels, fold))}
-    total = sum(pairs.values())
-    for i, rows in enumerate(tested(fold)):
-        here, ranks = labels[rows], rankdata(scores[rows])
-        n1, n0 = int(here.sum()), int((~here).sum())
-        if not pairs[i]:
-            continue
-        weight = pairs[i] / total
-        within = np.empty(len(rows))
-        within[here], within[~here] = rankdata(scores[rows][here]), rankdata(scores[rows][~here])
-        above = ranks - within  # rows of the other class with a lower score, ties as halves
-        placed = np.where(here, above / n0, 1 - above / n1)
-        middle = float(placed[here].mean())
-        size = np.where(here, float(n1), float(n0))
+    found, pairs = np.zeros(scores.shape), np.zeros(scores.shape[1])
+    for rows in tested(fold):
+        held, here = scores[rows], labels[rows]
+        n1 = here.sum(axis=0).astype(float)
+        n0 = len(rows) - n1
+        own, other = (rankdata(np.where(of, held, np.inf), axis=0) for of in (here, ~here))
+        # rows of the other class with a lower score, ties as halves
+        above = rankdata(held, axis=0) - np.where(here, own, other)
+        placed = np.where(here, above / np.maximum(n0, 1), 1 - above / np.maximum(n1, 1))
+        middle = (placed * here).sum(axis=0) / np.maximum(n1, 1)
+        size = np.where(here, n1, n0)
         few = np.sqrt(size / np.maximum(size - 1, 1))
-        found[rows] = weight * (placed - middle) / size * few
-    return found
+        found[rows] = n1 * n0 * (placed - middle) / np.maximum(size, 1) * few
+        pairs += n1 * n0
+    return found / np.maximum(pairs, 1)
 
 
 def interval(value: float, spread: float, n1: int, n0: int, z: float = Z95) -> tuple[float, float]:
@@ -118,8 +120,3 @@ def tested(fold: Array) -> Iterator[Array]:
     """Yield the rows of each fold that is tested."""
     for one in np.unique(fold[fold >= 0]):
         yield np.flatnonzero(fold == one)
-
-
-def _counts(labels: Array, fold: Array) -> list[tuple[int, int]]:
-    held = [labels[rows] for rows in tested(fold)]
-    return [(int(here.sum()), int((~here).sum())) for here in held]

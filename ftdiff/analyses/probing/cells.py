@@ -35,6 +35,8 @@ class Setup:
         int: the group of each row.
     protocol, seed
         How the probe is fitted.
+    compared
+        Whether there is another model to compare with: each row's part is wanted then.
     """
 
     labels: Array
@@ -43,6 +45,7 @@ class Setup:
     clusters: Array
     protocol: Protocol
     seed: int
+    compared: bool = False
 
     @property
     def scaled(self) -> bool:
@@ -65,7 +68,8 @@ class Cell:
     null
         float64: its AUROC under each arrangement of the labels.
     parts
-        Each row's part in how far the AUROC strays; zeros for rows without the position.
+        Each row's part in how far the AUROC strays; zeros for rows without the position, and where
+        nothing is compared.
     inflation
         How many times larger its variance is than that of scores not learnt from these rows.
     converged
@@ -110,19 +114,15 @@ def measure(features: Array, there: Array, setup: Setup) -> Cell:
         null = none
     spread = float(nulls.spread(null))
     low, high = interval(value, spread, n1, n0)
-    still[there] = parts(scores, labels, fold)
-    own = [
-        group_variance(parts(ridge[:, i], both[:, i], fold), setup.clusters[there])
-        for i in range(1, 1 + _OWN)
-    ]
-    middle = float(np.mean(own))
+    if not setup.compared:
+        return Cell(n, value, low, high, float(seen), null, still, np.nan, converged)
+    groups = setup.clusters[there]
+    still[there] = parts(scores[:, None], labels[:, None], fold)[:, 0]
+    own = parts(ridge[:, 1 : 1 + _OWN], both[:, 1 : 1 + _OWN], fold)
+    summed = [np.bincount(groups, column) for column in own.T]
+    middle = float(np.mean([(held**2).sum() for held in summed]))
     inflation = max(1.0, spread**2 / middle) if middle > 0 else 1.0
     return Cell(n, value, low, high, float(seen), null, still, inflation, converged)
-
-
-def group_variance(parts: Array, groups: Array) -> float:
-    """Return the variance that rows give an AUROC, those of a group moving together."""
-    return float((np.bincount(groups, parts) ** 2).sum())
 
 
 def logistic_scores(X: Array, labels: Array, fold: Array, setup: Setup) -> tuple[Array, bool]:
@@ -163,10 +163,11 @@ def differences(
     """Compare cells of two models on the same rows and folds.
 
     The variance of a difference is DeLong's for paired AUROCs, summed by group, times what
-    learning from the same rows adds to it. The family-wise p is that of the largest difference of
-    all cells when the parts of each group change their signs together.
+    learning from the same rows adds to it; p is of Student's t, since the smaller class has few
+    groups. The family-wise p is that of the largest difference of all cells when the parts of each
+    group change their signs together.
     """
-    from scipy.stats import norm
+    from scipy.stats import norm, t
 
     number = int(setup.clusters.max()) + 1
     signs = np.random.default_rng(setup.seed).choice([-1.0, 1.0], (draws, number))
@@ -182,6 +183,9 @@ def differences(
     safe = np.where(error > 0, error, 1.0)
     z = np.where(error > 0, np.abs(value) / safe, np.where(value == 0, 0.0, np.inf))
     z = np.where(np.isfinite(value) & np.isfinite(error), z, np.nan)
+    fewest = min(len({*setup.clusters[setup.labels == of].tolist()}) for of in (False, True))
+    p = 2 * t.sf(z, max(fewest - 1, 1))
+    z = norm.isf(np.maximum(p, 1e-300) / 2)  # a normal distance that is as rare
     known = np.isfinite(z) & (error > 0)
     most = np.abs(signs @ summed[:, known] * np.sqrt(grown[known]) / error[known])
     highest = most.max(axis=1) if known.any() else np.zeros(draws)
@@ -189,7 +193,7 @@ def differences(
     return [
         Difference(
             a.n, float(value[i]), float(value[i] - Z95 * error[i]),
-            float(value[i] + Z95 * error[i]), float(2 * norm.sf(z[i])),
+            float(value[i] + Z95 * error[i]), float(p[i]),
             float(family[i]) if np.isfinite(z[i]) else np.nan,
         )
         for i, a in enumerate(first)

@@ -104,7 +104,7 @@ def probe(
     sites = activations.sites(live, settings.sites)
     sites = _chosen(sites, settings.layers)
     kept = _fitting(live, read, asked, settings)
-    setup = _setup(kept, settings)
+    setup = _setup(kept, settings, compared=tuned is not None)
     given = places(live, kept.read, kept.at)
     pace = batches.Pace(settings.batch, say)
     base = open_base(model)
@@ -198,14 +198,14 @@ def _place(name: str, row: Read) -> int:
     return -1 if found is None else found
 
 
-def _setup(kept: _Kept, settings: Settings) -> Setup:
+def _setup(kept: _Kept, settings: Settings, *, compared: bool) -> Setup:
     labels, groups = kept.data.labels, kept.data.groups
     fold = folds.folds(labels, groups, settings.protocol, settings.seed)
     patterns = [tuple(row) for row in (kept.at >= 0).tolist()]
     drawn = folds.permuted(labels, groups, fold, patterns, settings.permutations, settings.seed)
     code = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     clusters = np.array([code[group] for group in groups])
-    return Setup(labels, fold, drawn, clusters, settings.protocol, settings.seed)
+    return Setup(labels, fold, drawn, clusters, settings.protocol, settings.seed, compared)
 
 
 def _cells(states: Features, kept: _Kept, setup: Setup, done: Progress) -> list[Cell]:

@@ -81,7 +81,8 @@ def _layers(found: Drift) -> list[Mapping[str, Any]]:
 
 
 def _matrices(found: Drift) -> list[Mapping[str, Any]]:
-    rows = sorted(records(found.tensors), key=lambda row: int(row["output_rank"]))[:ROWS]
+    ranked = found.tensors.sort_values("output_rank", kind="stable", na_position="last")
+    rows = records(ranked.head(ROWS))
     names = ("tensor", "output_change", "output_change_floor", "relative_norm")
     return [{**{n: row[n] for n in names}, "rank": row["output_rank"],
              "rank by norm": row["norm_rank"]} for row in rows]  # fmt: skip
