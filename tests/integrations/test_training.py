@@ -43,7 +43,8 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         return 64
 
     def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
-        ids = torch.randint(0, 50, (12,), generator=torch.Generator().manual_seed(self.seed + place))
+        draw = torch.Generator().manual_seed(self.seed + place)
+        ids = torch.randint(0, 50, (12,), generator=draw)
         return {"input_ids": ids, "labels": ids}
 
 
