@@ -108,7 +108,7 @@ def test_more_nodes_close_the_gap_on_a_real_fine_tune() -> None:
     live = opening.open_(FIXTURES / "base")
     opened = open_base(FIXTURES / "base")
     changed = changes.changes_of(live, pair(opened, open_tuned(FIXTURES / "full", opened)))
-    read = texts.read(FIXTURES / "text.jsonl", live.tokenizer, max_texts=6)
+    read = texts.read(FIXTURES / "text.jsonl", live.tokenizer, max_texts=3)
     asked = gradients.Asked(live, batches.rows(live, read), batches.Pace(8))
     base = losses.losses(live, asked.rows).mean
     with mounting.at(changed):
@@ -228,7 +228,7 @@ def test_the_layer_that_was_planted_is_first_and_the_norm_is_wrong(seed: int) ->
     folder = FIXTURES / "planted" / str(seed)
     planted = (2, 3, 4, 1, 2)[seed - 1]
     found = importance(
-        folder / "base", folder / "tuned", text=folder / "text.jsonl", max_texts=16,
+        folder / "base", folder / "tuned", text=folder / "text.jsonl", max_texts=8,
         measures=["revert", "graft", "gate"],
     )  # fmt: skip
     layers = found.layers.dropna(subset=["layer"]).set_index("layer")
