@@ -28,7 +28,7 @@ RUNNING = decided(
         default="float32",
         show_default=True,
         type=click.Choice(["float32", "bfloat16", "float16", "float64"]),
-        help="Of the forward pass; less than float32 moves states and losses more than some "
+        help="Of the forward pass; less than float32 moves losses and states more than some "
         "fine-tunes do.",
     ),
     click.option(

@@ -92,7 +92,8 @@ def _columns(found: Any) -> Iterator[tuple[str, Any]]:
             continue
         frame = getattr(found, name)
         if isinstance(frame, pd.DataFrame):
-            for column in frame.select_dtypes("number"):
+            kept = [n for n in frame.select_dtypes("number") if not n.endswith(("_floor", "_rank"))]
+            for column in kept:  # floors are rounding itself
                 yield f"{name}.{column}", frame[column].to_numpy(float, na_value=np.nan)
 
 

@@ -188,3 +188,27 @@ def test_the_package_hands_out_what_it_names() -> None:
     assert all(callable(getattr(integrations, name)) for name in integrations.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = integrations.nonsense
+
+
+def test_a_callback_without_transformers_is_one_line_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "ftdiff.integrations.training", raising=False)
+    told = r"^a trainer's callback needs transformers: pip install 'ftdiff\[models\]'$"
+    with pytest.raises(MissingExtra, match=told):
+        _ = integrations.TrainerCallback
+
+
+def test_importance_and_drift_are_logged_with_their_own_numbers() -> None:
+    planted = FIXTURES / "planted" / "1"
+    pair, few = (planted / "base", planted / "tuned"), {"max_texts": 4, "batch": 4}
+    text = planted / "text.jsonl"
+    worth = ftdiff.importance(*pair, text=text, nodes=1, measures=(), **few)
+    moved = ftdiff.drift(*pair, text=text, **few)
+    (entry,) = entries(worth, step=3)
+    assert (entry.numbers["ftdiff/loss_base"], entry.numbers["ftdiff/loss_tuned"]) == worth.losses
+    assert entry.step == 3 and entry.pictures["ftdiff/importance"].startswith(PNG)
+    (entry,) = entries(moved)
+    assert entry.numbers == {f"ftdiff/{name}": value for name, value in moved.overall.items()}
+    assert entry.pictures["ftdiff/drift"].startswith(PNG)

@@ -34,13 +34,17 @@ from ftdiff.integrations import TrainerCallback
 
 
 class Rows(Dataset[dict[str, torch.Tensor]]):
-    """Random tokens, the same at every run."""
+    """Random tokens, the same at every run of one seed."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
 
     def __len__(self) -> int:
         return 64
 
     def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
-        ids = torch.randint(0, 50, (12,), generator=torch.Generator().manual_seed(place))
+        draw = torch.Generator().manual_seed(self.seed + place)
+        ids = torch.randint(0, 50, (12,), generator=draw)
         return {"input_ids": ids, "labels": ids}
 
 
@@ -60,7 +64,14 @@ def tiny() -> Qwen2ForCausalLM:
 
 
 def run(
-    out: Path, model: Any, callback: TrainerCallback, steps: int, *, resume: str = "", to: Any = ()
+    out: Path,
+    model: Any,
+    callback: TrainerCallback,
+    steps: int,
+    *,
+    resume: str = "",
+    to: Any = (),
+    seed: int = 0,
 ) -> TrainerCallback:
     """Train for so many steps, a save every second."""
     args = TrainingArguments(
@@ -75,7 +86,7 @@ def run(
         use_cpu=True,
         disable_tqdm=True,
     )
-    trainer = Trainer(model, args, train_dataset=Rows(), callbacks=[callback])
+    trainer = Trainer(model, args, train_dataset=Rows(seed), callbacks=[callback])
     trainer.train(resume_from_checkpoint=str(out / resume) if resume else None)
     return callback
 
@@ -85,8 +96,9 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run of four steps that was taken up from the second save for four more."""
     out = tmp_path_factory.mktemp("run")
     run(out, tiny(), TrainerCallback(), 6, to=["tensorboard"])
-    # the last save is lost, as of a machine that went down: its step is trained, and measured, anew
-    run(out, tiny(), TrainerCallback(), 8, resume="checkpoint-4", to=["tensorboard"])
+    # from the save before the last, whose step is trained, and measured, anew: on other text
+    resume = "checkpoint-4"
+    run(out, tiny(), TrainerCallback(), 8, resume=resume, to=["tensorboard"], seed=100)
     return out
 
 

@@ -108,8 +108,8 @@ def probe(
     given = places(live, kept.read, kept.at)
     pace = batches.Pace(settings.batch, say)
     base = open_base(model)
-    plan = pair(base, open_tuned(model if tuned is None else tuned, base))
-    changed = changes.changes_of(live, plan) if tuned is not None else None
+    other = None if tuned is None else open_tuned(tuned, base)
+    changed = None if other is None else changes.changes_of(live, pair(base, other))
     run = phase(progress, "running the model")
     held = {"model": features(live, given, sites, pace, run, say)}
     if changed is not None:
@@ -134,7 +134,7 @@ def probe(
         "unconverged": sum(not one.converged for side in measured.values() for one in side),
         **_run(live, pace),
         "notes": notes,
-        **made_of(model=[base], tuned=[plan.tuned if tuned is not None else None]),
+        **made_of(model=[base], tuned=[other]),
     }
     keys = [(*key, name) for key in held["model"] for name in asked]
     return Probe.of_rows(_frame(keys, measured), _differences(keys, measured, setup), about)
