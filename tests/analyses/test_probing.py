@@ -427,3 +427,11 @@ def test_few_of_a_class_have_no_number_and_few_arrangements_no_p(
     if found.about["arrangements"] < null.FEWEST:
         assert found.frame["p"].isna().all()
         assert "no-null" in {one.rule for one in found.findings()}
+
+
+def test_the_longer_table_of_noise_keeps_what_is_promised() -> None:
+    table = pd.read_csv(Path(__file__).parents[1] / "bench" / "probe_null.csv")
+    assert len(table) >= 6 and {*table["protocol"]} == {"cv", "llmsknow"}
+    assert (table["covered"] >= 0.93).all() and (table["told"] <= 0.05).all()
+    assert (table["p_05"] <= 0.06).all() and (table["differ_05"] <= 0.06).all()
+    assert (table["differ"] <= 0.1).all()
