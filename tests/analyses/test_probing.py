@@ -420,10 +420,25 @@ def test_few_of_a_class_have_no_number_and_few_arrangements_no_p(
     assert not found.findings()
     with pytest.raises(BadCall, match="nothing to draw"):
         plots.probe(found)
-    every = [{**row, "group": f"{row['label']} {i % 5}"} for i, row in enumerate(labelled(60))]
-    path = written_rows(every, tmp_path / "groups.jsonl")
-    found = ftdiff.probe(base, data=path, positions=("-1",), permutations=100)
-    assert found.about["data"]["groups"] == 10
-    if found.about["arrangements"] < null.FEWEST:
-        assert found.frame["p"].isna().all()
-        assert "no-null" in {one.rule for one in found.findings()}
+
+
+def test_groups_that_leave_few_arrangements_have_no_p(base: Path, tmp_path: Path) -> None:
+    sizes = {0: (4, 5, 6, 7, 8), 1: (3, 9, 2, 10, 6)}  # groups exchange labels with their like
+    rows_ = []
+    for label, counts in sizes.items():
+        held = iter([row for row in labelled(60) if row["label"] == label])
+        rows_ += [{**next(held), "group": f"{label} {n}"} for n in counts for _ in range(n)]
+    path = written_rows(rows_, tmp_path / "g.jsonl")
+    found = ftdiff.probe(base, data=path, positions=("exact_answer_first",), permutations=100)
+    assert found.about["arrangements"] < null.FEWEST and found.frame["auroc"].notna().all()
+    numbers = ["auroc_low", "auroc_high", "p", "p_family"]
+    assert found.frame[numbers].isna().all(axis=None) and found.frame["chance"].all()
+    assert {one.rule for one in found.findings()} == {"no-null"}
+
+
+def test_the_longer_table_of_noise_keeps_what_is_promised() -> None:
+    table = pd.read_csv(Path(__file__).parents[1] / "bench" / "probe_null.csv")
+    assert len(table) >= 6 and {*table["protocol"]} == {"cv", "llmsknow"}
+    assert (table["covered"] >= 0.93).all() and (table["told"] <= 0.05).all()
+    assert (table["p_05"] <= 0.06).all() and (table["differ_05"] <= 0.07).all()
+    assert (table["differ"] <= 0.1).all()
