@@ -143,7 +143,7 @@ def _interruptibly(call: Callable[[], Any]) -> Any:
         return call()
     other = ThreadPoolExecutor(1)
     try:
-        return other.submit(call).result()
+        return next(iter(other.map(lambda _: call(), (None,))))
     finally:
         other.shutdown(wait=False)
 
