@@ -26,6 +26,7 @@ def test_there_are_snippets_and_each_shell_block_is_run_by_ci() -> None:
         "setup",
         "tests",
         "shell",
+        "hub",
     }
 
 
