@@ -93,10 +93,13 @@ def read(
     BadFile
         The file cannot be read, a row is none of these, or no text is left.
     BadCall
-        A limit is below 1, or there is no tokenizer, or no chat template, and a text needs one.
+        A limit is below 1, a seed below 0, or there is no tokenizer, or no chat template, and a
+        text needs one.
     """
     if max_texts < 1 or max_tokens < 2:
         raise BadCall("at least 1 text and 2 tokens of it are needed")
+    if seed < 0:
+        raise BadCall("a seed is a whole number from 0")
     path = Path(path)
     rows, digest = rows_of(path)
     chosen = drawn(len(rows), max_texts, seed)

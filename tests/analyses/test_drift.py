@@ -258,6 +258,8 @@ def test_positions_are_bins_that_double() -> None:
     found = token_bins.bins(Texts(mask * 1, mask, scored))
     assert [*found] == ["all", "0", "1", "2", "3", "4–7", "8–15", "16–19", "last", "answer"]
     assert found["last"].nonzero()[1].tolist() == [19, 5] and found["4–7"].sum() == 6
+    mask = np.ones((1, 9), bool)
+    assert [*token_bins.bins(Texts(mask * 1, mask, mask))][-3:] == ["4–7", "8", "last"]
     assert "answer" not in token_bins.bins(Texts(mask * 1, mask, mask))
 
 

@@ -305,6 +305,25 @@ def test_overlap_is_beside_chance(found: Importance, llama: tuple[Path, Path, Pa
         found.overlap(found, "nonsense")
 
 
+def test_where_all_parts_are_alike_none_is_the_top(
+    found: Importance, llama: tuple[Path, Path, Path]
+) -> None:
+    base, _, text = llama
+    still = importance(base, base, text=text, measures=())
+    with pytest.raises(BadCall, match="no top"):
+        found.overlap(still, "path")
+
+
+def test_of_one_text_there_is_no_interval(llama: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    base, tuned, text = llama
+    given = ["importance", str(base), str(tuned), "--text", str(text), "--max-texts", "1"]
+    done = CliRunner().invoke(door, [*given, "-m", "revert", "-o", str(tmp_path)])
+    assert done.exit_code == 0 and "nan" not in done.output
+    frame = Importance.load(tmp_path / "diff.json").frame
+    assert frame["value"].notna().all() and (frame["p"] == 1).all()
+    assert frame.loc[frame["layer"] == 1, ["low", "high"]].isna().all(axis=None)
+
+
 def test_a_saved_importance_is_a_diff_that_has_it(found: Importance, tmp_path: Path) -> None:
     path = found.save(tmp_path / "diff.json")
     again = ftdiff.Importance(ftdiff.load(path))

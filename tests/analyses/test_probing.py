@@ -383,6 +383,7 @@ def _one_class() -> list[dict[str, Any]]:
         (labelled(12), {"permutations": 3}, BadCall, "at least 100"),
         (labelled(12), {"max_tokens": 5}, BadCall, "one label alone is left in 0 rows"),
         (labelled(12)[:6], {}, BadCall, "5 folds need it in as many"),
+        (labelled(12), {"seed": -1}, BadCall, "a seed is a whole number"),
         (labelled(12), {"folds": 3}, UnknownName, "no setting is called 'folds'"),
     ],
 )  # fmt: skip

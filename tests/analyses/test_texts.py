@@ -69,6 +69,8 @@ def test_a_draw_is_the_same_for_a_seed_and_stays_in_order(tmp_path: Path) -> Non
     whole = texts.read(path, None).ids[:, :6].tolist()
     at = [whole.index(row) for row in one.ids.tolist()]
     assert at == sorted(at) and one.about["cut"] == 8 and one.about["texts_in_file"] == 30
+    with pytest.raises(BadCall, match="a seed is"):
+        texts.read(path, None, max_texts=8, seed=-1)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ OUTSIDE = 0.05
 
 @dataclass(frozen=True)
 class Effect:
-    """A change of the mean loss, its interval over texts, and its chance under no change."""
+    """A change of the mean loss, its interval over texts, and its chance under no change.
+
+    Of one text there is no interval: its ends are NaN.
+    """
 
     value: float
     low: float
@@ -54,6 +57,8 @@ def effects(changed: Sequence[Losses], reference: Losses, sign: float, seed: int
     counts = draw.multinomial(len(tokens), np.full(len(tokens), 1 / len(tokens)), size=DRAWS)
     means = counts @ moved.T / (counts @ tokens)[:, None]
     low, high = np.quantile(means, [OUTSIDE / 2, 1 - OUTSIDE / 2], axis=0)
+    if len(tokens) < 2:  # it is drawn again and again
+        low, high = np.full((2, len(moved)), np.nan)
     signs = draw.choice([-1.0, 1.0], size=(DRAWS, len(tokens)))
     total = np.abs(moved.sum(axis=1))
     beyond = (np.abs(signs @ moved.T) >= total * (1 - 1e-12)).sum(axis=0)

@@ -107,7 +107,7 @@ class Importance:
         other
             Of another text, another fine-tune.
         column
-            A column of `layers` ("revert", "path_share") or, where there is none, of tensors.
+            A column of `layers`: "path", "revert", "saliency", …
         share
             Which share of the parts is the top.
 
@@ -116,7 +116,7 @@ class Importance:
         UnknownName
             One of them has no such column.
         BadCall
-            They have no parts in common.
+            They have no parts in common, or one of them ranks nothing: all its parts are alike.
         """
         return overlap(self._ranked(column), other._ranked(column), share=share)
 
