@@ -83,6 +83,7 @@ def test_a_draw_is_the_same_for_a_seed_and_stays_in_order(tmp_path: Path) -> Non
         ('{"label": 1}', "line 1: a row has one of"),
         ('{"input_ids": [1, "a"]}', "expected a list of whole numbers"),
         ('{"input_ids": [-1, 2]}', "expected a list of whole numbers"),
+        ('{"input_ids": [1, 99999999999999999999]}', "expected a list of whole numbers"),
         ('{"text": 3}', "text: expected a text"),
         ('{"input_ids": [5]}', "no token is left to predict in 1 texts"),
     ],

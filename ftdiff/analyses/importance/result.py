@@ -123,10 +123,9 @@ class Importance:
     def _ranked(self, column: str) -> dict[Hashable, float]:
         """Return a number for each layer that is the larger the more the layer is worth."""
         layers = self.layers
-        if column not in layers:
-            raise UnknownName(
-                f"no column is called {column!r}; there are: {', '.join(map(str, layers))}"
-            )
+        numbers = [str(name) for name in layers if name not in PLACE]
+        if column not in numbers:
+            raise UnknownName(f"no column is called {column!r}; there are: {', '.join(numbers)}")
         sign = -1.0 if column in _LOWER else 1.0
         keys = zip(layers["stack"], layers["layer"], strict=True)
         return {
