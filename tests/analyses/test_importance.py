@@ -303,6 +303,8 @@ def test_overlap_is_beside_chance(found: Importance, llama: tuple[Path, Path, Pa
     assert same.chance == pytest.approx(by_hand) and same.p == pytest.approx(1 / 3)
     with pytest.raises(UnknownName, match="no column is called 'nonsense'"):
         found.overlap(found, "nonsense")
+    with pytest.raises(UnknownName, match="there are: saliency"):
+        found.overlap(found, "stack")
 
 
 def test_where_all_parts_are_alike_none_is_the_top(

@@ -10,6 +10,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from ftdiff.analyses import texts
+from ftdiff.analyses.probing import positions
 from ftdiff.errors import BadCall, BadFile
 from tests.analyses.live_models import byte_tokenizer, token_rows, written
 
@@ -94,6 +95,13 @@ def test_what_is_no_text_is_said_in_a_line(tmp_path: Path, content: str, told: s
     with pytest.raises(BadFile, match=told) as raised:
         texts.read(path, byte_tokenizer())
     assert "\n" not in str(raised.value)
+
+
+def test_a_text_that_is_cut_is_not_warned_of_by_transformers() -> None:
+    tokenizer = byte_tokenizer(model_max_length=4)
+    texts.encoded(tokenizer, "abcdefgh", special=False)
+    positions.read(tokenizer, "abcdefgh", None, {})
+    assert not tokenizer.deprecation_warnings
 
 
 def test_a_prompt_that_fills_the_row_leaves_nothing_to_predict(tmp_path: Path) -> None:
