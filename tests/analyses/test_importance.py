@@ -274,6 +274,7 @@ def test_a_base_alone_has_saliency_and_layers(llama: tuple[Path, Path, Path]) ->
     found = importance(base, text=text)
     assert found.losses[1] is None and "path" not in found.diff.columns
     assert {*found.frame["measure"]} == {"skip", "zero"}
+    assert "saliency" in found.layers and "relative_norm" not in found.layers
     assert found.diff.frame["saliency"].notna().all()
 
 
@@ -382,7 +383,10 @@ def test_the_command_writes_columns_frames_pictures_and_a_page(
     assert header == "stack,layer,component,measure,value,low,high,p"
     assert len(rows) == 2 + 2 + 3 + 3
     assert "path_share" in (out / "diff.csv").read_text().splitlines()[0]
-    assert "share of L₁ − L₀" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "share of L₁ − L₀" in page and " nats a token." in page
+    table = page.partition("What layers are worth on the text</h2>")[2].partition("</table>")[0]
+    assert all(f">{name}</th>" in table for name in ("skip", "revert 95 %", "graft", "outside"))
     assert run("findings", out / "diff.json").exit_code == 0
 
 

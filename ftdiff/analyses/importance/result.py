@@ -83,13 +83,15 @@ class Importance:
         """Return a row per part: for each measure its value, `_low`, `_high` and `_p`.
 
         Beside them what the diff has of the same tensors: `saliency`, `slope`, `path`,
-        `path_share`, `relative_norm` and `energy_share`.
+        `path_share`, `relative_norm` and `energy_share`; of a base alone its `saliency`.
         """
         long = self.frame
         long = long[long["component"].notna() == components]
         keys = [*PLACE] if components else ["stack", "layer"]
         whole = self.diff.frame.assign(stack=self.diff.frame["stack"].where(_placed(self.diff), ""))
         names = [name for name in _OF_TENSORS if name in self.diff.columns]
+        if self.losses[1] is None:  # the base beside itself has not moved
+            names = [name for name in names if name == "saliency"]
         found = Diff(whole, self.diff.about).by(*keys, metrics=names)[[*keys, *names]]
         for measure in dict.fromkeys(long["measure"]):
             rows = long[long["measure"] == measure]
