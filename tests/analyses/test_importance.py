@@ -317,13 +317,16 @@ def test_where_all_parts_are_alike_none_is_the_top(
         found.overlap(still, "path")
 
 
-def test_of_one_text_there_is_no_interval(llama: tuple[Path, Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("texts_", [1, 5])
+def test_of_few_texts_there_is_no_interval(
+    llama: tuple[Path, Path, Path], tmp_path: Path, texts_: int
+) -> None:
     base, tuned, text = llama
-    given = ["importance", str(base), str(tuned), "--text", str(text), "--max-texts", "1"]
+    given = ["importance", str(base), str(tuned), "--text", str(text), "--max-texts", str(texts_)]
     done = CliRunner().invoke(door, [*given, "-m", "revert", "-o", str(tmp_path)])
     assert done.exit_code == 0 and "nan" not in done.output
     frame = Importance.load(tmp_path / "diff.json").frame
-    assert frame["value"].notna().all() and (frame["p"] == 1).all()
+    assert frame["value"].notna().all() and (frame["p"] > 0.05).all()
     assert frame.loc[frame["layer"] == 1, ["low", "high"]].isna().all(axis=None)
 
 

@@ -12,6 +12,8 @@ from ftdiff.tensors import Array
 
 #: Draws of texts for an interval, and of signs for a chance.
 DRAWS = 9999
+#: Texts under which draws of them say little of others, and no chance is below .05.
+FEWEST = 6
 #: The share of draws outside of an interval.
 OUTSIDE = 0.05
 
@@ -20,7 +22,7 @@ OUTSIDE = 0.05
 class Effect:
     """A change of the mean loss, its interval over texts, and its chance under no change.
 
-    Of one text there is no interval: its ends are NaN.
+    Of fewer than `FEWEST` texts there is no interval: its ends are NaN.
     """
 
     value: float
@@ -57,7 +59,7 @@ def effects(changed: Sequence[Losses], reference: Losses, sign: float, seed: int
     counts = draw.multinomial(len(tokens), np.full(len(tokens), 1 / len(tokens)), size=DRAWS)
     means = counts @ moved.T / (counts @ tokens)[:, None]
     low, high = np.quantile(means, [OUTSIDE / 2, 1 - OUTSIDE / 2], axis=0)
-    if len(tokens) < 2:  # it is drawn again and again
+    if len(tokens) < FEWEST:
         low, high = np.full((2, len(moved)), np.nan)
     signs = draw.choice([-1.0, 1.0], size=(DRAWS, len(tokens)))
     total = np.abs(moved.sum(axis=1))
