@@ -34,7 +34,7 @@ def worth(diff: Diff) -> tuple[dict[str, Any], ...]:
     """Return a row per layer of a diff that was measured on a text; none of another."""
     from ftdiff.analyses.importance import Importance
 
-    if "importance" not in diff.about:
+    if not diff.about.get("importance"):
         return ()
     rows = [layer_row(row) for row in records(Importance(diff).layers)]
     names = dict.fromkeys(name for row in rows for name in row)

@@ -24,6 +24,7 @@ from ftdiff.analyses.live_model.losses import Losses
 from ftdiff.cli import ftdiff as door
 from ftdiff.comparison.plan import pair
 from ftdiff.errors import BadCall, BadFile, FtdiffError, UnknownName
+from ftdiff.reports import html
 from tests.analyses import live_models
 from tests.analyses.live_models import moved, saved, token_rows, written
 from tests.conftest import FIXTURES
@@ -349,7 +350,17 @@ def test_a_saved_importance_is_a_diff_that_has_it(found: Importance, tmp_path: P
         ({"loss": {"base": "1"}, "text": {}}, "a loss is no number"),
         ({"loss": {"base": 1.0}}, "no text"),
         ({"loss": {"base": 1.0}, "text": {}, "parts": [1]}, "parts are no records"),
-        ({"loss": {"base": 1.0}, "text": {}, "parts": [{"layer": "x"}]}, "a part has another"),
+        *(
+            ({"loss": {"base": 1.0}, "text": {}, "parts": [part]}, "a part has another")
+            for part in (
+                {"layer": "x", "measure": "revert"},
+                {},
+                {"measure": "stack"},
+                {"measure": "revert", "layer": 10**30},
+                {"measure": "revert", "value": 10**400},
+                {"measure": "revert", "value": 1.0, "low": 0.5},
+            )
+        ),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(
@@ -360,7 +371,7 @@ def test_a_file_that_contradicts_itself_is_refused(
     document["about"]["importance"] = told
     path.write_text(json.dumps(document))
     if not why:
-        assert ftdiff.load(path)
+        assert html.save(ftdiff.load(path), tmp_path / "page.html").exists()
         return
     with pytest.raises(BadFile, match=why):
         ftdiff.load(path)
