@@ -299,6 +299,11 @@ def test_a_drift_is_saved_whole_and_drawn_again(measured: ftdiff.Drift, tmp_path
     (tmp_path / "e.json").write_text(json.dumps({**document, "states": []}))
     with pytest.raises(BadFile, match="not a drift saved by ftdiff"):
         ftdiff.load(tmp_path / "e.json")
+    for name, value in (("tuned", None), ("sources", 7), ("notes", 7)):
+        about = {**document["about"], name: value}
+        (tmp_path / "e.json").write_text(json.dumps({**document, "about": about}))
+        with pytest.raises(BadFile, match="not a drift saved by ftdiff"):
+            ftdiff.load(tmp_path / "e.json")
 
 
 def test_the_command_prints_and_writes(base: Path, tuned: Path, text: Path, tmp_path: Path) -> None:

@@ -340,6 +340,12 @@ def test_a_probe_is_saved_whole_and_drawn_again(planted: ftdiff.Probe, tmp_path:
         plots.probe(again, "aurok")
     with pytest.raises(BadCall, match="no fine-tune was probed"):
         plots.probe(again, "difference")
+    document = json.loads((tmp_path / "p.json").read_text())
+    for name, value in (("model", None), ("tuned", 7), ("versions", 7)):
+        about = {**document["about"], name: value}
+        (tmp_path / "q.json").write_text(json.dumps({**document, "about": about}))
+        with pytest.raises(BadFile, match="not a probe saved by ftdiff"):
+            ftdiff.load(tmp_path / "q.json")
 
 
 def test_the_command_prints_and_writes(base: Path, data: Path, tmp_path: Path) -> None:
