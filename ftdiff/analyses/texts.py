@@ -22,6 +22,8 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "prompt and answer": ("prompt", "answer"),
     "text": ("text",),
 }
+#: No vocabulary has as many tokens.
+_MOST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,13 @@ def read(
     BadFile
         The file cannot be read, a row is none of these, or no text is left.
     BadCall
-        A limit is below 1, or there is no tokenizer, or no chat template, and a text needs one.
+        A limit is below 1, a seed below 0, or there is no tokenizer, or no chat template, and a
+        text needs one.
     """
     if max_texts < 1 or max_tokens < 2:
         raise BadCall("at least 1 text and 2 tokens of it are needed")
+    if seed < 0:
+        raise BadCall("a seed is a whole number from 0")
     path = Path(path)
     rows, digest = rows_of(path)
     chosen = drawn(len(rows), max_texts, seed)
@@ -203,7 +208,7 @@ def tokens_of(row: Mapping[str, Any], tokenizer: Any | None, where: str) -> Toke
 
 
 def _given(ids: Any, where: str) -> Tokens:
-    if not isinstance(ids, list) or not all(type(one) is int and one >= 0 for one in ids):
+    if not isinstance(ids, list) or not all(type(one) is int and 0 <= one < _MOST for one in ids):
         raise BadFile(f"{where}: input_ids: expected a list of whole numbers from 0")
     return Tokens(tuple(ids), (True,) * len(ids))
 
@@ -234,7 +239,11 @@ def encoded(tokenizer: Any, text: str, *, answer: int = 0, special: bool = True)
     """
     fast = bool(getattr(tokenizer, "is_fast", False))
     told = tokenizer(
-        text, add_special_tokens=special, return_offsets_mapping=fast, truncation=False
+        text,
+        add_special_tokens=special,
+        return_offsets_mapping=fast,
+        truncation=False,
+        verbose=False,  # a text that is too long is cut, and said so, by us
     )
     ids = tuple(int(one) for one in told["input_ids"])
     marks = {*getattr(tokenizer, "all_special_ids", ())}
@@ -244,7 +253,9 @@ def encoded(tokenizer: Any, text: str, *, answer: int = 0, special: bool = True)
     elif offsets is not None:
         counts = (stop > answer and stop > start for start, stop in offsets)
     else:
-        before = tokenizer(text[:answer], add_special_tokens=special, truncation=False)["input_ids"]
+        before = tokenizer(
+            text[:answer], add_special_tokens=special, truncation=False, verbose=False
+        )["input_ids"]
         first = _shared(ids, before)
         counts = (i >= first for i in range(len(ids)))
     scored = tuple(one not in marks and here for one, here in zip(ids, counts, strict=True))

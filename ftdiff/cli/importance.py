@@ -68,7 +68,7 @@ def importance(
 
     Tensor by tensor: saliency, slope, and path, which splits the change of loss over tensors and
     adds up to it. Layer by layer: what the loss is without it, and with its change taken away
-    (revert) or alone put in (graft), with intervals over texts.
+    (revert) or alone put in (graft), with intervals over texts where there are 6 or more.
 
     \b
     ftdiff importance base/ --text text.jsonl

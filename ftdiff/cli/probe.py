@@ -82,7 +82,7 @@ PROBING = options.decided(
 @RUNNING
 @options.output(
     "Write probe.json, probe.csv, probe.png and .svg and report.html into this folder; with TUNED "
-    "differences.csv and difference.png."
+    "differences.csv, and difference.png and .svg."
 )
 @options.FORMAT
 def probe(
@@ -140,7 +140,9 @@ def _write(result: Probe, folder: Path) -> None:
             files += [plots.save(ax, folder / f"probe{more}.{kind}") for kind in ("png", "svg")]
             if tuned:
                 ax = plots.probe(result, "difference", site=site, stack=stack)
-                files.append(plots.save(ax, folder / f"difference{more}.png"))
+                files += [
+                    plots.save(ax, folder / f"difference{more}.{kind}") for kind in ("png", "svg")
+                ]
     except BadCall as error:  # nothing to draw: the numbers are written all the same
         out.say(f"no figure: {error}")
     files.append(html.save(result, folder / "report.html"))

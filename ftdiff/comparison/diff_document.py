@@ -79,6 +79,9 @@ def _about(found: Any) -> dict[str, Any]:
     return found
 
 
+#: What is measured of parts, and what their numbers and layers are below.
+_MEASURES = ("skip", "zero", "revert", "graft", "gate")
+_LARGEST = 2.0**62
 _OF_PART: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("stack", "component", "measure"), (str,)),
     "layer": (int,),
@@ -101,12 +104,18 @@ def _wrong_worth(told: Mapping[str, Any]) -> str:
     rows = told.get("parts", ())
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return "its parts are no records"
-    fits = all(
-        row.get(name) is None or type(row[name]) in kinds
-        for row in rows
-        for name, kinds in _OF_PART.items()
+    return "" if all(map(_is_part, rows)) else "a part has another type"
+
+
+def _is_part(row: Mapping[str, Any]) -> bool:
+    """Say whether a record is of a part and one of its measures, with an interval or none."""
+    held = {name: value for name, value in row.items() if name in _OF_PART and value is not None}
+    return (
+        all(type(value) in _OF_PART[name] for name, value in held.items())
+        and held.get("measure") in _MEASURES
+        and all(abs(value) < _LARGEST for value in held.values() if not isinstance(value, str))
+        and ("low" in held) == ("high" in held)
     )
-    return "" if fits else "a part has another type"
 
 
 def _checked(reason: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
 from ftdiff.naming.translation import is_translated
 from ftdiff.reports.per_tensor import apart, methods
+from ftdiff.reports.worth import worth
 
 #: What a summary shows of a group, in this order.
 SHOWN = ("relative_norm", "rotation", "scale_share", "precision_floor", "lift", "energy_share")
@@ -45,6 +46,8 @@ class Document:
         For the metrics that are shown, the number and over which tensors it is, in words.
     components, layers
         A row per group: its name, the metrics of `SHOWN`, and how many of its tensors moved.
+    worth
+        A row per layer of what it is worth on a text; none where no text was run.
     apart, methods
         A row per metric that was measured tensor by tensor, and how that was done; see `apart`.
     cautions
@@ -69,6 +72,7 @@ class Document:
     cautions: tuple[str, ...]
     lists: Mapping[str, Mapping[str, str]]
     about: Mapping[str, Any]
+    worth: tuple[Mapping[str, Any], ...] = ()
     summary: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 
@@ -91,6 +95,7 @@ def document(diff: Diff, *, words: bool = False) -> Document:
         cautions=tuple(_cautions(diff)),
         lists=_lists(diff),
         about=diff.about,
+        worth=worth(diff),
         **spoken,
     )
 

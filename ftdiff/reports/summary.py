@@ -15,6 +15,7 @@ from ftdiff.comparison.grid import Grid, grids
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import at_scale_one, headline, withheld
 from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, STILL, UNREADABLE
+from ftdiff.errors import one_line
 
 #: Findings of one kind that a line holds.
 _MOST = 3
@@ -30,7 +31,8 @@ def summary(
 ) -> tuple[str, ...]:
     """Say in at most ten lines what was compared, how far it moved, where, and what explains it.
 
-    Where something is broken, one more line before these says so.
+    Where something is broken, one more line before these says so; where a text was run, one more
+    says what is lost on it, before and after.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def summary(
     lines = [broken_parts, " ".join([_compared(data), *_all(said, "layers")])]
     if not any(one.rule == "another-base" for one in said):  # of strangers no more is worth a word
         lines += [_overall(data, said), *_patterns(said, read, data), *_explained(data, said)]
-    return tuple(line for line in [*lines, _still(data), _lost(data)] if line)
+    return tuple(line for line in [*lines, _worth(data, said), _still(data), _lost(data)] if line)
 
 
 def _compared(diff: Diff) -> str:
@@ -130,6 +132,21 @@ def _explained(diff: Diff, said: Sequence[Finding]) -> list[str]:
                 else "Every change would stand out of its rounding in a merge."
             )
     return lines
+
+
+def _worth(diff: Diff, said: Sequence[Finding]) -> str:
+    """What was lost on a text, and which layers that is owed to."""
+    told = diff.about.get("importance")
+    if not told:
+        return ""
+    text, loss = told.get("text", {}), told["loss"]
+    name = one_line(text.get("file", "the text"), 60)
+    base, tuned = loss["base"], loss.get("tuned")
+    after = "" if tuned is None else f" → {tuned:.4g}"
+    lost = f"On {name} the loss is {base:.4g}{after} nats a token."
+    return " ".join(
+        [lost, *_all(said, "loss-not-lower", "path-gap", "matters-much", "matters-little")]
+    )
 
 
 def _still(diff: Diff) -> str:

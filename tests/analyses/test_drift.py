@@ -258,6 +258,8 @@ def test_positions_are_bins_that_double() -> None:
     found = token_bins.bins(Texts(mask * 1, mask, scored))
     assert [*found] == ["all", "0", "1", "2", "3", "4–7", "8–15", "16–19", "last", "answer"]
     assert found["last"].nonzero()[1].tolist() == [19, 5] and found["4–7"].sum() == 6
+    mask = np.ones((1, 9), bool)
+    assert [*token_bins.bins(Texts(mask * 1, mask, mask))][-3:] == ["4–7", "8", "last"]
     assert "answer" not in token_bins.bins(Texts(mask * 1, mask, mask))
 
 
@@ -297,6 +299,11 @@ def test_a_drift_is_saved_whole_and_drawn_again(measured: ftdiff.Drift, tmp_path
     (tmp_path / "e.json").write_text(json.dumps({**document, "states": []}))
     with pytest.raises(BadFile, match="not a drift saved by ftdiff"):
         ftdiff.load(tmp_path / "e.json")
+    for name, value in (("tuned", None), ("sources", 7), ("notes", 7)):
+        about = {**document["about"], name: value}
+        (tmp_path / "e.json").write_text(json.dumps({**document, "about": about}))
+        with pytest.raises(BadFile, match="not a drift saved by ftdiff"):
+            ftdiff.load(tmp_path / "e.json")
 
 
 def test_the_command_prints_and_writes(base: Path, tuned: Path, text: Path, tmp_path: Path) -> None:

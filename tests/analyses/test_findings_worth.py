@@ -10,6 +10,7 @@ import pytest
 import ftdiff
 from ftdiff.comparison.result import Diff
 from ftdiff.metrics import METRICS
+from ftdiff.reports.summary import summary
 
 RULES = {"loss-not-lower", "path-gap", "matters-little", "matters-much", "worth-and-movement"}
 
@@ -49,6 +50,15 @@ def measured(
 
 def said(diff: Diff) -> dict[str, ftdiff.Finding]:
     return {one.rule: one for one in ftdiff.findings(diff) if one.rule in RULES}
+
+
+def test_a_summary_says_both_losses_and_what_matters() -> None:
+    diff = measured([0.1, 0.1, 0.02, 0.1, 0.1], [0.0, 0.05, 0.9, 0.02, 0.03])
+    line = next(line for line in summary(diff) if "loss" in line)
+    assert line.startswith("On text.jsonl the loss is 3 → 2 nats a token. Layer 2 moved little")
+    assert "Layers 0, 1, 3, 4 moved much and matter little" in line
+    worse = " ".join(summary(measured([0.1] * 5, [0.2] * 5, losses=(2.0, 3.0))))
+    assert "the loss is 2 → 3 nats a token. On text.jsonl the fine-tune loses 3" in worse
 
 
 def test_layers_that_moved_and_do_not_matter_are_said_and_the_converse() -> None:

@@ -24,6 +24,7 @@ from ftdiff.analyses.live_model.losses import Losses
 from ftdiff.cli import ftdiff as door
 from ftdiff.comparison.plan import pair
 from ftdiff.errors import BadCall, BadFile, FtdiffError, UnknownName
+from ftdiff.reports import html
 from tests.analyses import live_models
 from tests.analyses.live_models import moved, saved, token_rows, written
 from tests.conftest import FIXTURES
@@ -274,6 +275,7 @@ def test_a_base_alone_has_saliency_and_layers(llama: tuple[Path, Path, Path]) ->
     found = importance(base, text=text)
     assert found.losses[1] is None and "path" not in found.diff.columns
     assert {*found.frame["measure"]} == {"skip", "zero"}
+    assert "saliency" in found.layers and "relative_norm" not in found.layers
     assert found.diff.frame["saliency"].notna().all()
 
 
@@ -303,6 +305,30 @@ def test_overlap_is_beside_chance(found: Importance, llama: tuple[Path, Path, Pa
     assert same.chance == pytest.approx(by_hand) and same.p == pytest.approx(1 / 3)
     with pytest.raises(UnknownName, match="no column is called 'nonsense'"):
         found.overlap(found, "nonsense")
+    with pytest.raises(UnknownName, match="there are: saliency"):
+        found.overlap(found, "stack")
+
+
+def test_where_all_parts_are_alike_none_is_the_top(
+    found: Importance, llama: tuple[Path, Path, Path]
+) -> None:
+    base, _, text = llama
+    still = importance(base, base, text=text, measures=())
+    with pytest.raises(BadCall, match="no top"):
+        found.overlap(still, "path")
+
+
+@pytest.mark.parametrize("texts_", [1, 5])
+def test_of_few_texts_there_is_no_interval(
+    llama: tuple[Path, Path, Path], tmp_path: Path, texts_: int
+) -> None:
+    base, tuned, text = llama
+    given = ["importance", str(base), str(tuned), "--text", str(text), "--max-texts", str(texts_)]
+    done = CliRunner().invoke(door, [*given, "-m", "revert", "-o", str(tmp_path)])
+    assert done.exit_code == 0 and "nan" not in done.output
+    frame = Importance.load(tmp_path / "diff.json").frame
+    assert frame["value"].notna().all() and (frame["p"] > 0.05).all()
+    assert frame.loc[frame["layer"] == 1, ["low", "high"]].isna().all(axis=None)
 
 
 def test_a_saved_importance_is_a_diff_that_has_it(found: Importance, tmp_path: Path) -> None:
@@ -324,7 +350,17 @@ def test_a_saved_importance_is_a_diff_that_has_it(found: Importance, tmp_path: P
         ({"loss": {"base": "1"}, "text": {}}, "a loss is no number"),
         ({"loss": {"base": 1.0}}, "no text"),
         ({"loss": {"base": 1.0}, "text": {}, "parts": [1]}, "parts are no records"),
-        ({"loss": {"base": 1.0}, "text": {}, "parts": [{"layer": "x"}]}, "a part has another"),
+        *(
+            ({"loss": {"base": 1.0}, "text": {}, "parts": [part]}, "a part has another")
+            for part in (
+                {"layer": "x", "measure": "revert"},
+                {},
+                {"measure": "stack"},
+                {"measure": "revert", "layer": 10**30},
+                {"measure": "revert", "value": 10**400},
+                {"measure": "revert", "value": 1.0, "low": 0.5},
+            )
+        ),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(
@@ -335,7 +371,7 @@ def test_a_file_that_contradicts_itself_is_refused(
     document["about"]["importance"] = told
     path.write_text(json.dumps(document))
     if not why:
-        assert ftdiff.load(path)
+        assert html.save(ftdiff.load(path), tmp_path / "page.html").exists()
         return
     with pytest.raises(BadFile, match=why):
         ftdiff.load(path)
@@ -361,7 +397,10 @@ def test_the_command_writes_columns_frames_pictures_and_a_page(
     assert header == "stack,layer,component,measure,value,low,high,p"
     assert len(rows) == 2 + 2 + 3 + 3
     assert "path_share" in (out / "diff.csv").read_text().splitlines()[0]
-    assert "share of L₁ − L₀" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "share of L₁ − L₀" in page and " nats a token." in page
+    table = page.partition("What layers are worth on the text</h2>")[2].partition("</table>")[0]
+    assert all(f">{name}</th>" in table for name in ("skip", "revert 95 %", "graft", "outside"))
     assert run("findings", out / "diff.json").exit_code == 0
 
 

@@ -98,6 +98,8 @@ def test_what_cannot_be_run_is_said_in_a_line(tmp_path: Path) -> None:
     (model / "adapter_config.json").unlink()
     with pytest.raises(BadCall, match="torch does not see it"):
         opening.open_(model, device="cuda:99")
+    with pytest.raises(BadCall, match="torch does not see it"):
+        opening.open_(model, device="meta")
     with pytest.raises(BadCall, match="dtype 'int3'"):
         opening.open_(model, dtype="int3")
 

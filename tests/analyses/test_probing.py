@@ -340,6 +340,12 @@ def test_a_probe_is_saved_whole_and_drawn_again(planted: ftdiff.Probe, tmp_path:
         plots.probe(again, "aurok")
     with pytest.raises(BadCall, match="no fine-tune was probed"):
         plots.probe(again, "difference")
+    document = json.loads((tmp_path / "p.json").read_text())
+    for name, value in (("model", None), ("tuned", 7), ("versions", 7)):
+        about = {**document["about"], name: value}
+        (tmp_path / "q.json").write_text(json.dumps({**document, "about": about}))
+        with pytest.raises(BadFile, match="not a probe saved by ftdiff"):
+            ftdiff.load(tmp_path / "q.json")
 
 
 def test_the_command_prints_and_writes(base: Path, data: Path, tmp_path: Path) -> None:
@@ -350,9 +356,10 @@ def test_the_command_prints_and_writes(base: Path, data: Path, tmp_path: Path) -
     assert "the best of 2 cells" in done.stdout and "rows through the model" in done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {
-        *("probe.json", "probe.csv", "differences.csv", "report.html", "difference.png"),
+        *("probe.json", "probe.csv", "differences.csv", "report.html"),
+        *("difference.png", "difference.svg"),
         *("probe.png", "probe.svg", "probe_mlp.in.png", "probe_mlp.in.svg"),
-        "difference_mlp.in.png",
+        *("difference_mlp.in.png", "difference_mlp.in.svg"),
     }  # fmt: skip
     assert (tmp_path / "out" / "probe.csv").read_text().startswith("model,site,stack,layer,pos")
     assert "<svg" in (tmp_path / "out" / "report.html").read_text()
@@ -373,6 +380,8 @@ def _one_class() -> list[dict[str, Any]]:
         ([{"text": "a"}], {}, BadFile, "line 1: no label"),
         ([{"label": 1}], {}, BadFile, "line 1: a row has text, or prompt and answer"),
         ([{"text": "a", "label": float("nan")}], {}, BadFile, "line 1: label"),
+        ([{"text": "a", "label": 10**400}], {}, BadFile, "line 1: label"),
+        ([{"text": "a", "label": one} for one in (1, "1")], {}, BadFile, "words in some rows"),
         ([{"text": "", "label": 1}], {}, BadFile, "line 1: an empty text"),
         ([{"text": "a", "label": 1, "spans": {"b": [0, 9]}}], {}, BadFile, "within 1 char"),
         (labelled(12), {"positions": ("exact_answer_frist",)}, UnknownName,
@@ -383,6 +392,7 @@ def _one_class() -> list[dict[str, Any]]:
         (labelled(12), {"permutations": 3}, BadCall, "at least 100"),
         (labelled(12), {"max_tokens": 5}, BadCall, "one label alone is left in 0 rows"),
         (labelled(12)[:6], {}, BadCall, "5 folds need it in as many"),
+        (labelled(12), {"seed": -1}, BadCall, "a seed is a whole number"),
         (labelled(12), {"folds": 3}, UnknownName, "no setting is called 'folds'"),
     ],
 )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from ftdiff.analyses import texts
+from ftdiff.analyses.probing import positions
 from ftdiff.errors import BadCall, BadFile
 from tests.analyses.live_models import byte_tokenizer, token_rows, written
 
@@ -69,6 +70,8 @@ def test_a_draw_is_the_same_for_a_seed_and_stays_in_order(tmp_path: Path) -> Non
     whole = texts.read(path, None).ids[:, :6].tolist()
     at = [whole.index(row) for row in one.ids.tolist()]
     assert at == sorted(at) and one.about["cut"] == 8 and one.about["texts_in_file"] == 30
+    with pytest.raises(BadCall, match="a seed is"):
+        texts.read(path, None, max_texts=8, seed=-1)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,7 @@ def test_a_draw_is_the_same_for_a_seed_and_stays_in_order(tmp_path: Path) -> Non
         ('{"label": 1}', "line 1: a row has one of"),
         ('{"input_ids": [1, "a"]}', "expected a list of whole numbers"),
         ('{"input_ids": [-1, 2]}', "expected a list of whole numbers"),
+        ('{"input_ids": [1, 99999999999999999999]}', "expected a list of whole numbers"),
         ('{"text": 3}', "text: expected a text"),
         ('{"input_ids": [5]}', "no token is left to predict in 1 texts"),
     ],
@@ -91,6 +95,13 @@ def test_what_is_no_text_is_said_in_a_line(tmp_path: Path, content: str, told: s
     with pytest.raises(BadFile, match=told) as raised:
         texts.read(path, byte_tokenizer())
     assert "\n" not in str(raised.value)
+
+
+def test_a_text_that_is_cut_is_not_warned_of_by_transformers() -> None:
+    tokenizer = byte_tokenizer(model_max_length=4)
+    texts.encoded(tokenizer, "abcdefgh", special=False)
+    positions.read(tokenizer, "abcdefgh", None, {})
+    assert not tokenizer.deprecation_warnings
 
 
 def test_a_prompt_that_fills_the_row_leaves_nothing_to_predict(tmp_path: Path) -> None:

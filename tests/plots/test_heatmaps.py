@@ -585,6 +585,16 @@ def test_labels_do_not_touch(layers: int, style: str) -> None:
     assert all(low.y1 <= high.y0 for low, high in pairwise(ticks))
 
 
+def test_names_of_digits_do_not_touch() -> None:
+    names = ["all", "0", "1", "2", "3", "4–7", "8–15", "16–31", "32–63", "last"]
+    ax = plots.heatmap(pd.DataFrame(np.full((28, 10), 0.7), columns=names), style="tokens")
+    ax.figure.canvas.draw()
+    texts = ax.get_xticklabels()
+    assert [text.get_text() for text in texts] == names
+    boxes = [text.get_window_extent() for text in texts]
+    assert texts[0].get_rotation() or all(b.x0 - a.x1 > 2 for a, b in pairwise(boxes))
+
+
 def test_labels_do_not_touch_on_small_axes() -> None:
     ax = Figure(figsize=(4, 2)).subplots()
     plots.heatmap(pd.DataFrame({"attn.q": np.arange(60.0)}), ax=ax)

@@ -183,6 +183,10 @@ class Drift:
             raise TypeError("about")
         if not isinstance(about["halves"], float | int | None):
             raise TypeError("halves")
+        if not isinstance(about["tuned"], str) or not isinstance(about["notes"], list):
+            raise TypeError("about")
+        if not all(isinstance(about.get(name, {}), dict) for name in ("sources", "versions")):
+            raise TypeError("sources")
         states, outputs, tensors = (
             judgement.frame_of(stored[name], kinds) for name, kinds in _FRAMES.items()
         )

@@ -26,7 +26,7 @@ def bins(texts: Texts) -> dict[str, Array]:
     --------
     >>> mask = np.ones((1, 9), bool)
     >>> [*bins(Texts(mask * 1, mask, mask))]
-    ['all', '0', '1', '2', '3', '4–7', '8–8', 'last']
+    ['all', '0', '1', '2', '3', '4–7', '8', 'last']
     """
     mask = texts.mask
     length = int(mask.sum(axis=1).max())
@@ -37,7 +37,8 @@ def bins(texts: Texts) -> dict[str, Array]:
     start = _ALONE
     while start < length:
         stop = min(2 * start, length)
-        found[f"{start}–{stop - 1}"] = mask & (at >= start) & (at < stop)
+        name = f"{start}–{stop - 1}" if stop - start > 1 else str(start)
+        found[name] = mask & (at >= start) & (at < stop)
         start = stop
     found[LAST] = mask & (at == (mask.sum(axis=1) - 1)[:, None])
     if (mask[:, 1:] & ~texts.scored[:, 1:]).any():

@@ -210,7 +210,8 @@ def _measured(
             for part, effect in ablation.ablated(
                 asked, changed, here, measure, against, settings.seed, done
             ):
-                yield {**part.columns(), "measure": measure, **effect.__dict__}
+                numbers = {n: v for n, v in effect.__dict__.items() if not math.isnan(v)}
+                yield {**part.columns(), "measure": measure, **numbers}
 
 
 def _gated(

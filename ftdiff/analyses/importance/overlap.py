@@ -47,11 +47,13 @@ def overlap(
     Raises
     ------
     BadCall
-        They have no parts in common, or the share is none.
+        They have no parts in common, all parts of one are alike, or the share is none.
     """
     common = [part for part in one if part in other]
     if not common or not 0 < share <= 1:
         raise BadCall("no parts in common, or a share that is none")
+    if len(common) > 1 and any(len({of[part] for part in common}) == 1 for of in (one, other)):
+        raise BadCall("all parts of one are worth the same: it has no top")
     count = math.ceil(share * len(common))
     tops = [{*sorted(common, key=lambda part: -of[part])[:count]} for of in (one, other)]
     shared = len(tops[0] & tops[1])

@@ -12,13 +12,18 @@ from ftdiff.tensors import Array
 
 #: Draws of texts for an interval, and of signs for a chance.
 DRAWS = 9999
+#: Texts under which draws of them say little of others, and no chance is below .05.
+FEWEST = 6
 #: The share of draws outside of an interval.
 OUTSIDE = 0.05
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A change of the mean loss, its interval over texts, and its chance under no change."""
+    """A change of the mean loss, its interval over texts, and its chance under no change.
+
+    Of fewer than `FEWEST` texts there is no interval: its ends are NaN.
+    """
 
     value: float
     low: float
@@ -54,6 +59,8 @@ def effects(changed: Sequence[Losses], reference: Losses, sign: float, seed: int
     counts = draw.multinomial(len(tokens), np.full(len(tokens), 1 / len(tokens)), size=DRAWS)
     means = counts @ moved.T / (counts @ tokens)[:, None]
     low, high = np.quantile(means, [OUTSIDE / 2, 1 - OUTSIDE / 2], axis=0)
+    if len(tokens) < FEWEST:
+        low, high = np.full((2, len(moved)), np.nan)
     signs = draw.choice([-1.0, 1.0], size=(DRAWS, len(tokens)))
     total = np.abs(moved.sum(axis=1))
     beyond = (np.abs(signs @ moved.T) >= total * (1 - 1e-12)).sum(axis=0)

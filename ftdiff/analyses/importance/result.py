@@ -83,13 +83,15 @@ class Importance:
         """Return a row per part: for each measure its value, `_low`, `_high` and `_p`.
 
         Beside them what the diff has of the same tensors: `saliency`, `slope`, `path`,
-        `path_share`, `relative_norm` and `energy_share`.
+        `path_share`, `relative_norm` and `energy_share`; of a base alone its `saliency`.
         """
         long = self.frame
         long = long[long["component"].notna() == components]
         keys = [*PLACE] if components else ["stack", "layer"]
         whole = self.diff.frame.assign(stack=self.diff.frame["stack"].where(_placed(self.diff), ""))
         names = [name for name in _OF_TENSORS if name in self.diff.columns]
+        if self.losses[1] is None:  # the base beside itself has not moved
+            names = [name for name in names if name == "saliency"]
         found = Diff(whole, self.diff.about).by(*keys, metrics=names)[[*keys, *names]]
         for measure in dict.fromkeys(long["measure"]):
             rows = long[long["measure"] == measure]
@@ -107,7 +109,7 @@ class Importance:
         other
             Of another text, another fine-tune.
         column
-            A column of `layers` ("revert", "path_share") or, where there is none, of tensors.
+            A column of `layers`: "path", "revert", "saliency", …
         share
             Which share of the parts is the top.
 
@@ -116,17 +118,16 @@ class Importance:
         UnknownName
             One of them has no such column.
         BadCall
-            They have no parts in common.
+            They have no parts in common, or one of them ranks nothing: all its parts are alike.
         """
         return overlap(self._ranked(column), other._ranked(column), share=share)
 
     def _ranked(self, column: str) -> dict[Hashable, float]:
         """Return a number for each layer that is the larger the more the layer is worth."""
         layers = self.layers
-        if column not in layers:
-            raise UnknownName(
-                f"no column is called {column!r}; there are: {', '.join(map(str, layers))}"
-            )
+        numbers = [str(name) for name in layers if name not in PLACE]
+        if column not in numbers:
+            raise UnknownName(f"no column is called {column!r}; there are: {', '.join(numbers)}")
         sign = -1.0 if column in _LOWER else 1.0
         keys = zip(layers["stack"], layers["layer"], strict=True)
         return {

@@ -94,7 +94,9 @@ def _check(live: Live, texts: Texts) -> None:
     longest = getattr(text_config(live), "max_position_embeddings", None)
     length = int(texts.mask.sum(axis=1).max())
     if longest is not None and length > longest:
-        raise BadCall(f"a text of {length} tokens is longer than the model's {longest}: cut it")
+        raise BadCall(
+            f"a text of {length} tokens is longer than the model's {longest}: max_tokens cuts it"
+        )
 
 
 def _hidden(texts: Texts) -> Array:

@@ -136,7 +136,7 @@ def seen(device: str) -> None:
     """
     torch = require("torch", "models", "a model that runs")
     try:
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # "meta" has no values
     except (RuntimeError, AssertionError) as error:
         first = one_line(str(error).split("\n")[0], 120)
         raise BadCall(f"device {device!r}: torch does not see it ({first})") from error

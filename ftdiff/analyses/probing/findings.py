@@ -42,10 +42,11 @@ def _best(found: Probe, cells: list[dict[str, Any]]) -> Iterator[Finding]:
             "threshold": CHANCE,
         }
         if told:
+            are = "is" if len(told) == 1 else "are"
             message = (
                 f"The label is read best{whose} at {_where(best)}: {value}, p = "
                 f"{best['p_family']:.2g} over all cells; {len(told)} of "
-                f"{counted(len(known), 'cell')} are told from chance"
+                f"{counted(len(known), 'cell')} {are} told from chance"
             )
         else:
             message = (

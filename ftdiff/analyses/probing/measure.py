@@ -146,6 +146,8 @@ def _check(settings: Settings) -> None:
         raise BadCall(f"permutations={settings.permutations}: at least 100 are a null")
     if settings.batch < 1:
         raise BadCall("batch is 1 at least")
+    if not 0 <= settings.seed < 2**32:
+        raise BadCall("a seed is a whole number from 0 to 4,294,967,295")
 
 
 def _chosen(sites: Sequence[activations.Site], layers: Sequence[int]) -> list[activations.Site]:

@@ -61,7 +61,11 @@ def read(
             "positions cannot be found"
         )
     told = tokenizer(
-        text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=False
+        text,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        truncation=False,
+        verbose=False,
     )
     return Read(
         tuple(map(int, told["input_ids"])),

@@ -158,6 +158,10 @@ class Probe:
         about = stored["about"]
         if not isinstance(about["data"]["rows"], int) or not isinstance(about["positions"], dict):
             raise TypeError("about")
+        if not isinstance(about["model"], str) or not isinstance(about["tuned"], str | None):
+            raise TypeError("model")
+        if not all(isinstance(about.get(name, {}), dict) for name in ("sources", "versions")):
+            raise TypeError("sources")
         cells = judgement.frame_of(stored["cells"], COLUMNS)
         differences = judgement.frame_of(stored["differences"], DIFFERENCES)
         if cells.empty:

@@ -16,6 +16,8 @@ from ftdiff.tensors import Array
 
 #: The span that a row's `exact_answer` is.
 EXACT = "exact_answer"
+#: Whole numbers below it are told apart as floats.
+_LARGEST = 1 << 53
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def read(path: str | Path) -> Data:
         raise BadFile(f"{path}: a probe's data is a .jsonl with a row on each line")
     lines, digest = texts.rows_of(path)
     rows = tuple(_row(held, f"{path}, line {line}") for line, held in lines)
+    if len({isinstance(row.label, str) for row in rows}) > 1:
+        raise BadFile(f"{path}: labels are words in some rows and numbers in others")
     classes = sorted({_label(row.label) for row in rows})
     if len(classes) != 2:
         told = ", ".join(repr(one_line(text, 40)) for _, text in classes[:4])
@@ -112,7 +116,8 @@ def _row(held: Mapping[str, Any], where: str) -> Row:
     if "label" not in held:
         raise BadFile(f"{where}: no label")
     label = held["label"]
-    if not isinstance(label, bool | int | float | str) or label != label:
+    number = isinstance(label, bool | int | float) and abs(label) < _LARGEST
+    if not number and not isinstance(label, str):
         raise BadFile(f"{where}: label: expected a number, a truth value or a word")
     if {"prompt", "answer"} <= {*held}:
         prompt, answer = (_text(held, name, where) for name in ("prompt", "answer"))

@@ -22,6 +22,7 @@ INK, FAINT = "#222222", "#5c5c66"
 _COLUMN = 4.6
 #: Mean width of a letter and height of a line, in ems.
 LETTER, _LINE = 0.56, 1.3
+_DIGIT = 0.64  # digits are wider
 
 
 def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
@@ -82,7 +83,7 @@ def label_columns(ax: Axes, at: Sequence[float], names: Iterable[object], cell: 
     """
     every = max(1, math.ceil(FONT / cell))
     texts = [shown(name) for name in names][::every]
-    if max(map(len, texts)) * LETTER * FONT <= 0.96 * cell:
+    if max(map(_ems, texts)) * FONT <= 0.88 * cell:  # less is left once bars are laid out
         turn: dict[str, Any] = {}
     elif cell >= 2 * FONT:
         turn = {"rotation": 45, "ha": "right", "va": "top", "rotation_mode": "anchor"}
@@ -90,6 +91,10 @@ def label_columns(ax: Axes, at: Sequence[float], names: Iterable[object], cell: 
         turn = {"rotation": 90, "ha": "right", "va": "center", "rotation_mode": "anchor"}
     ax.set_xticks(list(at)[::every], texts, fontsize=FONT, parse_math=False, **turn)
     ax.tick_params(axis="x", length=0, pad=3, colors=INK)
+
+
+def _ems(text: str) -> float:
+    return sum(_DIGIT if letter.isdigit() else LETTER for letter in text)
 
 
 def label_rows(ax: Axes, rows: Iterable[int], names: Iterable[object]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ftdiff.analyses.importance import Importance
@@ -12,12 +12,10 @@ from ftdiff.naming import component_order
 from ftdiff.reports.terminal import compare
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import escape, new_console, write_table
+from ftdiff.reports.worth import layer_row
 
 #: Rows of layers and components that are printed; the rest is in the files.
 _ROWS = 40
-#: Of each measure of layers its interval is printed beside it.
-_WITH_INTERVAL = ("revert", "graft")
-_NUMBERS = ("skip", "zero", "revert", "graft", "gate", "path", "path_share", "saliency")
 
 
 def show_importance(found: Importance, format_: str = "table") -> None:
@@ -37,11 +35,11 @@ def show_importance(found: Importance, format_: str = "table") -> None:
     out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     for line in _losses(found):
         out.print(escape(line), soft_wrap=True)
-    write_table(out, "layers", [_layer(row) for row in records(found.layers)][:_ROWS])
+    write_table(out, "layers", [layer_row(row) for row in records(found.layers)][:_ROWS])
     if found.frame["component"].notna().any():
         rows = records(found.components)
         rows.sort(key=lambda row: -abs(row.get("path") or row.get("zero") or 0.0))
-        write_table(out, "layers × components", [_layer(row) for row in rows[:_ROWS]])
+        write_table(out, "layers × components", [layer_row(row) for row in rows[:_ROWS]])
     write_table(out, "components, over all layers", _components(found))
     write_findings(out, found.findings() if tuned else [])
     for note in found.about.get("notes", ()):
@@ -64,25 +62,10 @@ def _losses(found: Importance) -> Iterator[str]:
     yield f"path adds up to {tuned - base + gap:+.4f} at {nodes} nodes: gap {gap:+.2g}{share}"
 
 
-def _layer(row: Mapping[str, Any]) -> dict[str, Any]:
-    layer = row["layer"]
-    shown: dict[str, Any] = {"layer": "outside" if layer is None else str(layer)}
-    if row.get("stack"):
-        shown["stack"] = row["stack"]
-    if row.get("component"):
-        shown["component"] = row["component"]
-    for name in _NUMBERS:
-        if name in row:
-            shown[name] = row[name]
-        if name in _WITH_INTERVAL and row.get(f"{name}_low") is not None:
-            shown[f"{name} 95 %"] = f"{row[f'{name}_low']:.3g} … {row[f'{name}_high']:.3g}"
-            shown[f"{name} p"] = row[f"{name}_p"]
-    return shown | {n: row[n] for n in ("relative_norm",) if row.get(n) is not None}
-
-
 def _components(found: Importance) -> list[dict[str, Any]]:
     held = found.diff.columns
-    wanted = ("path", "path_share", "slope", "saliency", "relative_norm")
+    wanted: tuple[str, ...] = ("path", "path_share", "slope", "saliency", "relative_norm")
+    wanted = ("saliency",) if found.losses[1] is None else wanted
     names = [name for name in wanted if name in held]
     rows = records(found.diff.by("component", metrics=names))
     places = {name: i for i, name in enumerate(component_order(row["component"] for row in rows))}
