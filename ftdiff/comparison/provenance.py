@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ftdiff.adapters import account
+from ftdiff.adapters.loading.sentences import WOULD_NOT_LOAD
 from ftdiff.comparison.alignment.buffers import BUFFERS
+from ftdiff.comparison.alignment.transformers_names import RENAMED
 from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.reasons import LAYERS
@@ -118,7 +120,8 @@ def about(
         See `made_of`.
     """
     held, beside = beside_weights(base, tuned, _rows(plan), _layers(plan))
-    notes = [*(base.notes if base is not None else ()), *tuned.notes, *plan.notes, *beside]
+    mine = [note for note in tuned.notes if not (_renamed(plan) and _unfounded(note))]
+    notes = [*(base.notes if base is not None else ()), *mine, *plan.notes, *beside]
     shares = plan.sides.shares(unreadable)
     return {
         "base": base.source if base is not None else None,
@@ -264,3 +267,13 @@ def _plain(config: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
         for name, value in given.items()
         if isinstance(value, (str, int, float, bool, list, dict, set, frozenset))
     }
+
+
+def _renamed(plan: Plan) -> bool:
+    """Say whether names met by transformers' renames: the model's are not those of the file."""
+    return any(note.code == RENAMED for note in plan.notes)
+
+
+def _unfounded(note: Note | str) -> bool:
+    """Say whether a note rests on the names in the base's file being those of the model."""
+    return isinstance(note, Note) and note.code == WOULD_NOT_LOAD and bool(note.data["by_name"])

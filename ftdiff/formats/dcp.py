@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -53,6 +54,10 @@ _KNOWN: Globals = {
 _Place: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 #: Blocks of a tensor that are held against all others at a time.
 _AT_ONCE = 256
+#: Bytes at both ends of a block's archive that what is read of it lies in, as torch lays it out.
+_ENDS = 4 << 10
+#: Archives of remote files that are read at a time.
+_AT_A_TIME = 16
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def _open(folder: Place) -> Checkpoint:
     sets, others = _sets(file, held)
     chosen, notes = state.choose(sets, str(folder), others)
     reader = _Blocks(folder, _places(file, held))
+    reader.read_ahead({fqn for fqn, _ in sets[chosen].values()})
     tensors = {name: reader.tensor(fqn, record) for name, (fqn, record) in sets[chosen].items()}
     digest = hashlib.sha256(raw).hexdigest()
     files = [{"name": METADATA, "bytes": len(raw), "header_sha256": digest}]
@@ -155,7 +161,35 @@ class _Blocks:
         self, folder: Place, places: Mapping[tuple[str, tuple[int, ...]], tuple[str, int, int]]
     ) -> None:
         self._folder, self._places = folder, places
+        self._archives: dict[tuple[str, int, int], archive.Archive] = {}
         self.sources: dict[str, Source] = {}
+
+    def read_ahead(self, names: Collection[str]) -> None:
+        """Read the archives of some tensors in remote files together: neighbours in one request."""
+        if self._folder.folder.is_local:
+            return
+        spans: dict[Source, list[tuple[int, int]]] = defaultdict(list)
+        wanted = []
+        for place in sorted({place for (fqn, _), place in self._places.items() if fqn in names}):
+            source, begin, end = self._source(place[0]), place[1], place[1] + place[2]
+            if 0 <= begin <= end <= source.size:
+                wanted.append(place)
+                spans[source] += [(begin, min(begin + _ENDS, end)), (max(begin, end - _ENDS), end)]
+        try:
+            for source, ends in spans.items():
+                source.expect(ends)
+            with ThreadPoolExecutor(_AT_A_TIME) as threads:
+                self._archives.update(zip(wanted, threads.map(self._read, wanted), strict=True))
+        finally:
+            for source in spans:
+                source.expect(())
+
+    def _read(self, place: tuple[str, int, int]) -> archive.Archive:
+        name, begin, size = place
+        source = self._source(name)
+        if source.is_local:
+            return archive.read(source, begin, begin + size)
+        return archive.read(source, begin, begin + size, _ENDS // 4)
 
     def tensor(self, fqn: str, record: Record) -> LazyTensor:
         """Return a tensor that was saved in one block or in several."""
@@ -198,7 +232,7 @@ class _Blocks:
         source = self._source(name)
         if begin < 0 or size < 0 or begin + size > source.size:
             raise BadFile(f"{source.name}: truncated: {fqn} ends after the file does")
-        opened = archive.read(source, begin, begin + size)
+        opened = self._archives.get(place) or self._read(place)
         try:
             record = records.read(opened.pickle)
         except Refused as reason:

@@ -115,7 +115,10 @@ def find(text: str | os.PathLike[str] | Place) -> Place:
     name = os.fspath(text)
     if not name:
         raise BadFile("'': an empty path; this folder is called .")
-    scheme = urlsplit(name).scheme if "://" in name else ""
+    try:
+        scheme = urlsplit(name).scheme if "://" in name else ""
+    except ValueError as error:
+        raise BadFile(f"{name}: no address: {error}") from error
     if scheme == "hf":
         return _of_hub(name, name.removeprefix("hf://"))
     if scheme and scheme != "file":

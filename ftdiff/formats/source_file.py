@@ -7,7 +7,8 @@ from typing import Any
 
 from ftdiff.tensors import Source
 
-_BUFFER = 256 << 10
+#: Bytes that are read at a time.
+BUFFER = 256 << 10
 
 
 class _Part(io.RawIOBase):
@@ -36,6 +37,8 @@ class _Part(io.RawIOBase):
         return count
 
 
-def opened(source: Source, start: int = 0, stop: int | None = None) -> io.BufferedReader:
+def opened(
+    source: Source, start: int = 0, stop: int | None = None, window: int = BUFFER
+) -> io.BufferedReader:
     """Return bytes `start` to `stop` of a source, its end by default, as a file."""
-    return io.BufferedReader(_Part(source, start, source.size if stop is None else stop), _BUFFER)
+    return io.BufferedReader(_Part(source, start, source.size if stop is None else stop), window)

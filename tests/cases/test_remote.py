@@ -171,3 +171,37 @@ def test_files_of_any_file_system_that_fsspec_knows(fixtures: Path) -> None:
     same(ftdiff.compare("memory://models/base/model.safetensors", fixtures / "lora"), here)
     with pytest.raises(ftdiff.FtdiffError, match="memory://models/none: there is no such"):
         ftdiff.compare("memory://models/none", fixtures / "lora")
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_headers_of_torch_files_take_few_requests(web: Web, tmp_path: Path) -> None:
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    names = [f"model.layers.{layer}.mlp.up_proj.weight" for layer in range(12)]
+    state = {name: torch.randn(256, 300) for name in names}
+    for kind in ("zip", "dcp"):
+        (tmp_path / kind).mkdir()
+        web.repositories[f"org/{kind}"] = tmp_path / kind
+    torch.save(state, tmp_path / "zip" / "pytorch_model.bin")
+    dcp.save(state, checkpoint_id=str(tmp_path / "dcp"), no_dist=True)
+    for kind, most in (("zip", 8), ("dcp", 14)):
+        before, sent = len(web.ranges()), web.sent
+        found = inspect(f"org/{kind}")
+        assert found.facts["tensors"] == "12"
+        assert len(web.ranges()) - before <= most and web.sent - sent < 600_000
+        diff = ftdiff.compare(tmp_path / kind, f"org/{kind}")
+        assert set(diff.frame.status) == {"identical"} and diff.about["coverage"] == 1.0
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://a b", "http://[", "https://x:y/z.safetensors"])
+def test_what_is_no_address_is_said(address: str) -> None:
+    with pytest.raises(ftdiff.FtdiffError, match="no address"):
+        ftdiff.compare(address, address)
+
+
+def test_a_server_of_whole_files_is_said(web: Web) -> None:
+    source = place.find(f"{web.hub}/org/base/resolve/main/config.json").source()
+    said = pytest.raises(ftdiff.FtdiffError, match="gives whole files only; download it")
+    with said, source.lend(0, 8):
+        pass

@@ -18,6 +18,10 @@ from urllib.parse import urlsplit
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+#: How files are called that the hub keeps on another host.
+LARGE = (".safetensors", ".bin", ".gguf", ".distcp", ".tar")
+
+
 @dataclass
 class Web:
     """What is served, how it fails, and what was asked.
@@ -117,7 +121,7 @@ class _Hub(_Handler):
             return self.give(404, b"{}", body, X_Error_Code="EntryNotFound")
         raw = at.read_bytes()
         told = {"X_Repo_Commit": COMMIT, "Accept_Ranges": "bytes"}
-        if at.suffix in (".safetensors", ".bin", ".gguf"):
+        if at.suffix in LARGE:
             linked = {"X_Linked_Etag": f'"{_sha(raw)}"', "X_Linked_Size": str(len(raw))}
             place = f"{web.files}/{file[1]}/{file[3]}?signature=secret"
             return self.give(302, b"", body, Location=place, **linked, **told)
@@ -134,7 +138,7 @@ class _Hub(_Handler):
             if at.is_file():
                 raw = at.read_bytes()
                 one = {"rfilename": str(at.relative_to(root)), "size": len(raw), "blobId": "b"}
-                if at.suffix in (".safetensors", ".bin", ".gguf"):
+                if at.suffix in LARGE:
                     one["lfs"] = {"sha256": _sha(raw), "size": len(raw), "pointerSize": 134}
                 siblings.append(one)
         info = {"id": name, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False}

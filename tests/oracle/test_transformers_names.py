@@ -125,3 +125,21 @@ def test_names_that_meet_ask_transformers_nothing(
     with pytest.raises(AssertionError, match="imported"):
         monkeypatch.setattr(transformers_names, "_renames", asked)
         ftdiff.compare(saved, held)
+
+
+def test_an_adapter_under_new_names_is_not_said_to_load_nothing(tmp_path: Path) -> None:
+    import peft
+
+    saved, held = write("vit", tmp_path)
+    name, sizes = MODELS["vit"]
+    made = getattr(transformers, name)(transformers.AutoConfig.for_model("vit", **sizes))
+    targets = [n for n, m in made.named_modules() if isinstance(m, torch.nn.Linear)][:2]
+    model = peft.get_peft_model(made, peft.LoraConfig(r=2, target_modules=targets))
+    for part, value in model.named_parameters():
+        if "lora_B" in part:
+            torch.nn.init.normal_(value)
+    model.save_pretrained(tmp_path / "adapter")
+    for base in (saved, held):
+        diff = ftdiff.compare(base, tmp_path / "adapter")
+        assert (diff.frame["status"] == "changed").sum() == 2
+        assert not any(one["code"] == "would-not-load" for one in diff.about["reasons"])

@@ -24,6 +24,10 @@ _LAYERS_FOR_PATTERN = frozenset(
 )
 
 
+#: How the refusal of a base begins that has none of what is targeted.
+NO_TARGETS = "the base has none of the target modules"
+
+
 def refusal(kind: str, config: Mapping[str, Any], modules: Modules, wanted: Targets) -> str:
     """Return why PEFT refuses; "" where it does not."""
     return (
@@ -58,7 +62,7 @@ def _without_targets(config: Mapping[str, Any], wanted: Targets) -> str:
         return ""
     told = config.get("target_modules")
     shown = told if isinstance(told, str) else ", ".join(texts(told)[:4])
-    return f"the base has none of the target modules ({shown or 'none named'})"
+    return f"{NO_TARGETS} ({shown or 'none named'})"
 
 
 def _unsuited(kind: str, modules: Modules, wanted: Targets) -> str:

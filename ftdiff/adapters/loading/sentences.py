@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ftdiff.adapters.loading.keys import PREFIX, WRAPPERS
 from ftdiff.adapters.loading.outcome import Loading, Misfit
 from ftdiff.adapters.loading.parts import Sides
+from ftdiff.adapters.loading.refusals import NO_TARGETS
 from ftdiff.formats.note import Note
 
 #: The code of a note on modules that would not be filled; its data say which, how many and why.
@@ -15,6 +16,8 @@ WOULD_NOT_LOAD = "would-not-load"
 LEAVES_OUT = "load-leaves-out"
 #: All would be filled once the model has more `rows` of a vocabulary.
 AFTER_RESIZING = "load-resized"
+#: Reasons that rest on names alone.
+_BY_NAME = frozenset({"absent", "astray", "unknown", "unwanted"})
 _FRACTIONS = (2, 4, 8, 16, 32)
 _SHOWN = 3
 
@@ -71,6 +74,7 @@ def _not_loaded(loading: Loading) -> Note:
         lost=lost,
         absent=absent,
         ignored=list(loading.ignored),
+        by_name=_BY_NAME.issuperset(codes) or loading.refused.startswith(NO_TARGETS),
     )
 
 

@@ -124,12 +124,14 @@ def _head(file: RemoteFile) -> bytes:
 def _fetch(file: RemoteFile, start: int, stop: int) -> memoryview:
     for attempt in range(_TRIES):
         try:
-            fetch = _opened(file.location, attempt)
+            turn = _TURNS.get(file.location, 0)
+            fetch = _opened(file.location, turn)
             held = memoryview(_interruptibly(partial(fetch, start, stop)))
         except _failures() as error:
             if attempt + 1 == _TRIES or not _passing(error):
                 raise BadFile(f"{file.name}: {words(error)}") from error
             time.sleep(_WAIT * 2**attempt)
+            _TURNS[file.location] = turn + 1
             continue
         if held.nbytes != stop - start:
             raise BadFile(f"{file.name}: {held.nbytes} bytes came where {stop - start} were asked")
@@ -148,9 +150,13 @@ def _interruptibly(call: Callable[[], Any]) -> Any:
         other.shutdown(wait=False)
 
 
+#: How often what fetches a file was given up for another: a signature is good for a time only.
+_TURNS: dict[Location, int] = {}
+
+
 @lru_cache(maxsize=256)
-def _opened(location: Location, attempt: int) -> Fetch:
-    """Return what fetches; another for each try, since a signed address is good for a time only."""
+def _opened(location: Location, turn: int) -> Fetch:
+    """Return what fetches in a file's turn."""
     return location.fetcher()
 
 
@@ -177,6 +183,8 @@ def _passing(error: Exception) -> bool:
 
 def words(error: Exception) -> str:
     """Return an error of obstore's in one line, without the query of an address: a signature."""
+    if "Range request not supported" in str(error):
+        return "its server gives whole files only; download it, and name the file"
     text = " ".join(str(error).split("\n\nDebug source")[0].split())
     return re.sub(r"(https?://[^\s?]+)\?\S*", r"\1", text)[:300]
 

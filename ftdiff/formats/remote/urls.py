@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -39,8 +39,7 @@ class UrlFile:
         stores = require("obstore.store", "remote", self.name)
         parts = urlsplit(self.url)
         if parts.scheme in WEB:
-            made = stores.HTTPStore(self.url, client_options=options(), retry_config=retries())
-            return made, ""
+            return _made(stores.HTTPStore, self.url), ""
         root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
         return _bucket(stores, root), parts.path.lstrip("/")
 
@@ -163,7 +162,24 @@ def _listed(url: str) -> tuple[tuple[str, int], ...]:
 
 
 def _bucket(stores: Any, root: str) -> Any:
-    return stores.from_url(root, client_options=options(), retry_config=retries())
+    return _made(stores.from_url, root)
+
+
+def _made(make: Callable[..., Any], address: str) -> Any:
+    """Make a store of obstore's.
+
+    Raises
+    ------
+    BadFile
+        The address is none, or keys that it wants are not there.
+    """
+    obstore = require("obstore", "remote", _shown(address))
+    try:
+        return make(address, client_options=options(), retry_config=retries())
+    except (ValueError, obstore.exceptions.BaseError) as error:
+        raise BadFile(
+            f"{_shown(address)}: no address that is understood: {words(error)}"
+        ) from error
 
 
 def _beside(url: str, name: str) -> str:

@@ -7,6 +7,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ftdiff.errors import BadFile
 from ftdiff.formats import source_file
@@ -14,6 +15,11 @@ from ftdiff.formats.pickles import LARGEST
 from ftdiff.tensors import Source
 
 _LOCAL = 30  # bytes of a member's own header before its name
+_ALIGNED = 64  # torch lets each member's bytes begin at a multiple of so many
+#: Bytes of what follows a member, if its flags tell of it: sizes of 32 or 64 bits.
+_DESCRIPTORS, _DESCRIBED = (16, 24), 8
+#: Sizes and places from which on a zip archive writes 64 bits.
+_LARGE = 0xFFFFFFFF
 _MAGIC = b"PK\x03\x04"
 
 
@@ -42,13 +48,17 @@ def is_zip(source: Source) -> bool:
         return bytes(lent) == _MAGIC
 
 
-def read(source: Source, start: int = 0, stop: int | None = None) -> Archive:
+def read(
+    source: Source, start: int = 0, stop: int | None = None, window: int = source_file.BUFFER
+) -> Archive:
     """Read the directory of an archive and its pickle; no tensor.
 
     Parameters
     ----------
     source, start, stop
         The bytes that the archive is; all of them by default.
+    window
+        Bytes that are read at a time.
 
     Raises
     ------
@@ -56,7 +66,7 @@ def read(source: Source, start: int = 0, stop: int | None = None) -> Archive:
         It is no archive of `torch.save`, is truncated, or a member is compressed or encrypted.
     """
     stop = source.size if stop is None else stop
-    file = source_file.opened(source, start, stop)
+    file = source_file.opened(source, start, stop, window)
     try:
         with zipfile.ZipFile(file) as opened:
             members = opened.infolist()
@@ -105,6 +115,7 @@ def _places(
 ) -> dict[str, tuple[int, int]]:
     """Return where the bytes of each member begin: after its own header, which is read."""
     found = {}
+    laid = {} if source.is_local else _laid(members)
     for member in members:
         name = member.filename
         if not name.startswith(prefix):
@@ -114,13 +125,35 @@ def _places(
                 f"{source.name}: {name} is compressed or encrypted, so that it cannot be read in "
                 "part; save it again with torch.save"
             )
-        file.seek(member.header_offset)
-        head = file.read(_LOCAL)
-        if len(head) < _LOCAL or head[:4] != _MAGIC:
-            raise BadFile(f"{source.name}: {name} is not where the archive says it is")
-        lengths = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
-        begin = member.header_offset + _LOCAL + sum(lengths)
+        begin = laid.get(name)
+        if begin is None:
+            file.seek(member.header_offset)
+            head = file.read(_LOCAL)
+            if len(head) < _LOCAL or head[:4] != _MAGIC:
+                raise BadFile(f"{source.name}: {name} is not where the archive says it is")
+            lengths = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
+            begin = member.header_offset + _LOCAL + sum(lengths)
         if begin + member.file_size > size:
             raise BadFile(f"{source.name}: truncated: {name} ends after the file does")
         found[name.removeprefix(prefix)] = begin, member.file_size
+    return found
+
+
+def _laid(members: list[zipfile.ZipInfo]) -> dict[str, int]:
+    """Return where members begin whose place torch's way of laying them out leaves no doubt of.
+
+    A member's own header, which alone says how much torch put in for the alignment, lies before its
+    bytes: a request for each, of a remote file. So a member is believed to be where torch aligns it
+    to, if it then ends just where the next one begins.
+    """
+    found = {}
+    ordered = sorted(members, key=lambda member: member.header_offset)
+    for member, after in pairwise(ordered):
+        size, cursor = member.file_size, member.header_offset
+        wide = (16 if size >= _LARGE else 0) + (8 if cursor >= _LARGE else 0)
+        start = cursor + _LOCAL + len(member.filename.encode()) + 4 + (wide + 4 if wide else 0)
+        begin = -(-start // _ALIGNED) * _ALIGNED
+        ends = _DESCRIPTORS if member.flag_bits & _DESCRIBED else (0,)
+        if after.header_offset - begin - size in ends:
+            found[member.filename] = begin
     return found
