@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from typing import Any
 
-from ftdiff.comparison.plan import Change
 from ftdiff.comparison.threads import pool
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.deltas.recipes.held import stored
@@ -15,22 +16,32 @@ from ftdiff.tensors import FileTensor, Source, nbytes
 
 #: Windows of remote files that are waited for at a time.
 AT_A_TIME = 12
+#: What is imported when the first remote file is opened.
+_REMOTE = "ftdiff.formats.remote.ranges"
+#: Files that were told already what will be read of them.
+_TOLD: set[Source] = set()
 
 
 @contextmanager
-def reading(changes: Iterable[Change], executor: Executor | None) -> Iterator[Executor | None]:
+def reading(things: Iterable[Any], executor: Executor | None) -> Iterator[Executor | None]:
     """Tell remote files what will be read of them, and lend more threads where there are any.
+
+    Inside another such block, files that were told there are left alone.
 
     Parameters
     ----------
-    changes
-        What is going to be measured.
+    things
+        What is going to be measured: changes, and whatever holds them or lazy tensors.
     executor
         Where; None leaves it to this.
     """
-    expected = spans(changes)
+    if _REMOTE not in sys.modules:
+        yield executor
+        return
+    expected = {file: wanted for file, wanted in spans(things).items() if file not in _TOLD}
     for source, wanted in expected.items():
         source.expect(wanted)
+    _TOLD.update(expected)
     try:
         if executor is None and expected:
             with pool(AT_A_TIME) as threads:
@@ -38,18 +49,19 @@ def reading(changes: Iterable[Change], executor: Executor | None) -> Iterator[Ex
         else:
             yield executor
     finally:
+        _TOLD.difference_update(expected)
         for source in expected:
             source.expect(())
 
 
-def spans(changes: Iterable[Change]) -> Mapping[Source, list[tuple[int, int]]]:
+def spans(things: Iterable[Any]) -> Mapping[Source, list[tuple[int, int]]]:
     """Return which bytes of remote files will be read, by file; the same bytes never are."""
     found: dict[Source, list[tuple[int, int]]] = defaultdict(list)
-    for change in changes:
-        recipe = change.recipe
-        if isinstance(recipe, Replaced) and recipe.is_of(change.base):
+    for thing in things:
+        recipe, base = getattr(thing, "recipe", None), getattr(thing, "base", None)
+        if isinstance(recipe, Replaced) and recipe.is_of(base):
             continue
-        for tensor in stored((change.base, recipe)):
+        for tensor in stored(thing):
             if isinstance(tensor, FileTensor) and not tensor.source.is_local:
                 found[tensor.source].append((tensor.offset, tensor.offset + nbytes(tensor)))
     return found

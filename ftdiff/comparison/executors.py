@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from ftdiff.comparison import afar
 from ftdiff.comparison.progress import Progress, Say, phase
 from ftdiff.comparison.threads import cores, pool
 from ftdiff.errors import BadCall, one_line, require
@@ -97,10 +98,21 @@ def run(
     Exception
         What `work.measure` raises.
     """
-    if executor is None:
-        with pool() as threads:
-            return run(work, tasks, threads, progress)
     pieces = [piece for task in tasks for piece in task]
+    with afar.reading(pieces, executor) as lent:
+        if lent is not None:
+            return _run(work, tasks, pieces, lent, progress)
+        with pool() as threads:
+            return _run(work, tasks, pieces, threads, progress)
+
+
+def _run(
+    work: Work[P, R],
+    tasks: Sequence[Sequence[P]],
+    pieces: Sequence[P],
+    executor: Executor,
+    progress: Progress | None,
+) -> list[R | str]:
     gathering = _Gathering(work, pieces, executor, phase(progress, work.phase))
     ends = [*accumulate(map(len, tasks), initial=0)]
     bundles = [range(*ends[i : i + 2]) for i in range(len(tasks))]

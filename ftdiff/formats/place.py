@@ -161,6 +161,8 @@ def _of_hub(name: str, rest: str) -> Place:
     found = re.fullmatch(r"([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?", rest)
     if found is None:
         raise BadFile(f"{name}: a repository is written hf://org/name, hf://org/name@revision")
+    if found[1].partition("/")[0] in ("datasets", "spaces"):
+        raise BadFile(f"{name}: a repository of {found[1].partition('/')[0]}, not of models")
     folder: Folder = hub.open_(hub.Repository(found[1], unquote(found[2] or "")))
     words = [word for word in (found[3] or "").split("/") if word]
     for word in words[:-1]:

@@ -205,3 +205,36 @@ def test_a_server_of_whole_files_is_said(web: Web) -> None:
     said = pytest.raises(ftdiff.FtdiffError, match="gives whole files only; download it")
     with said, source.lend(0, 8):
         pass
+
+
+def test_a_server_that_goes_on_refusing_ends_the_run(
+    web: Web, fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "_WAIT", 0.05)
+    ftdiff.open_checkpoint("org/base"), ftdiff.open_checkpoint("org/full")  # the headers
+    web.answers = [*([200] * 10), *([403] * 2000)]
+    begun = time.monotonic()
+    diff = ftdiff.compare("org/base", "org/full")
+    assert time.monotonic() - begun < 20 and diff.about["unreadable"]
+    assert all("403" in why for why in diff.about["unreadable"].values())
+    ranges._GIVEN_UP.clear()
+
+
+def test_a_file_that_changes_on_its_server_is_named(web: Web, tmp_path: Path) -> None:
+    tensors = load_file(web.repositories["org/base"] / "model.safetensors")
+    web.repositories["org/moving"] = tmp_path / "moving"
+    (tmp_path / "moving").mkdir()
+    save_file(tensors, tmp_path / "moving" / "model.safetensors")
+    opened = ftdiff.open_checkpoint(f"{web.files}/org/moving/model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"] * 2
+    save_file(tensors, tmp_path / "moving" / "model.safetensors")
+    with pytest.raises(ftdiff.FtdiffError, match="changed since it was opened"):
+        opened.tensors["model.layers.20.mlp.up_proj.weight"].read()
+
+
+def test_every_command_fetches_neighbours_together(web: Web, fixtures: Path) -> None:
+    alike = ftdiff.similarity(["org/full", "org/merged"], base="org/base")
+    here = [fixtures / name for name in ("full", "merged")]
+    there = ftdiff.similarity(here, base=fixtures / "base")
+    assert alike.matrix.to_numpy().tolist() == there.matrix.to_numpy().tolist()
+    assert len(web.ranges()) < 400

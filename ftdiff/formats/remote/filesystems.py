@@ -34,7 +34,7 @@ class SystemFile:
         """The URL without a password."""
         return _shown(self.url)
 
-    def fetcher(self) -> Fetch:
+    def fetcher(self, version: str) -> Fetch:
         """Ask the file system."""
         system, path = _system(self.url)
         return lambda start, stop: system.cat_file(path, start=start, end=stop)

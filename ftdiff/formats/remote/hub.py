@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from http.client import responses
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -55,8 +56,8 @@ class HubFile:
         """The repository and the path in it."""
         return f"{self.repository.name}/{self.path}"
 
-    def fetcher(self) -> Fetch:
-        """Ask the place that the hub names, where the token is not sent."""
+    def fetcher(self, version: str) -> Fetch:
+        """Ask the place that the hub names for this commit's file; the token is not sent there."""
         hub = _library(self.name)
         stores = require("obstore.store", "hub", self.name)
         url = hub.hf_hub_url(self.repository.id, self.path, revision=self.commit)
@@ -257,5 +258,5 @@ def _words(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "://" not in line and not line.startswith("(Request ID")]
     status = getattr(getattr(error, "response", None), "status_code", None)
-    text = " ".join(told)[:300] or type(error).__name__
+    text = " ".join(told)[:300] or responses.get(status or 0, type(error).__name__)
     return f"{status}: {text}" if status and str(status) not in text else text

@@ -25,6 +25,8 @@ from ftdiff.formats.remote.blocks import Blocks
 HEAD = 128 << 10
 #: How often a range is asked for again after an answer that may change, and the first wait.
 _TRIES, _WAIT = 5, 0.5
+#: Seconds for which a file is not asked for again, after a range was given up.
+_REST = 60.0
 
 
 #: Returns the bytes from a start to a stop, as anything that a memoryview takes.
@@ -38,8 +40,8 @@ class Location(Hashable, Protocol):
     def name(self) -> str:
         """As the user named it, for people."""
 
-    def fetcher(self) -> Fetch:
-        """Return what fetches a range, with what it needs to be let in."""
+    def fetcher(self, version: str) -> Fetch:
+        """Return what fetches a range of that version, with what it needs to be let in."""
 
 
 @dataclass(frozen=True)
@@ -116,20 +118,29 @@ class RemoteFile:
 _EXPECTED: dict[RemoteFile, Blocks] = {}
 
 
+#: Until when a file is not asked for again, and why.
+_GIVEN_UP: dict[RemoteFile, tuple[float, str]] = {}
+
+
 @lru_cache(maxsize=256)
 def _head(file: RemoteFile) -> bytes:
     return bytes(_fetch(file, 0, min(HEAD, file.size)))
 
 
 def _fetch(file: RemoteFile, start: int, stop: int) -> memoryview:
+    until, why = _GIVEN_UP.get(file, (0.0, ""))
+    if time.monotonic() < until:  # one range has waited for all of them
+        raise BadFile(why)
     for attempt in range(_TRIES):
         try:
             turn = _TURNS.get(file.location, 0)
-            fetch = _opened(file.location, turn)
+            fetch = _opened(file, turn)
             held = memoryview(_interruptibly(partial(fetch, start, stop)))
         except _failures() as error:
             if attempt + 1 == _TRIES or not _passing(error):
-                raise BadFile(f"{file.name}: {words(error)}") from error
+                why = f"{file.name}: {words(error)}"
+                _GIVEN_UP[file] = time.monotonic() + _REST, why
+                raise BadFile(why) from error
             time.sleep(_WAIT * 2**attempt)
             _TURNS[file.location] = turn + 1
             continue
@@ -155,15 +166,22 @@ _TURNS: dict[Location, int] = {}
 
 
 @lru_cache(maxsize=256)
-def _opened(location: Location, turn: int) -> Fetch:
+def _opened(file: RemoteFile, turn: int) -> Fetch:
     """Return what fetches in a file's turn."""
-    return location.fetcher()
+    return file.location.fetcher(file.version)
 
 
-def in_store(store: Any, path: str, name: str) -> Fetch:
-    """Return what fetches ranges of a path in a store of obstore's."""
+def in_store(store: Any, path: str, name: str, version: str = "") -> Fetch:
+    """Return what fetches ranges of a path in a store of obstore's, of that version if named."""
     obstore = require("obstore", "hub", name)
-    return lambda start, stop: obstore.get_range(store, path, start=start, end=stop)
+
+    def fetch(start: int, stop: int) -> Any:
+        found = obstore.get(store, path, options={"range": (start, stop)})
+        if version and found.meta["e_tag"] not in (version, None):
+            raise BadFile(f"{name}: changed since it was opened; compare again")
+        return found.bytes()
+
+    return fetch
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -203,7 +221,7 @@ def options(headers: dict[str, str] | None = None) -> dict[str, Any]:
 def retries() -> dict[str, Any]:
     """Return how often and how long obstore tries again."""
     return {
-        "max_retries": 8,
+        "max_retries": 6,
         "retry_timeout": timedelta(minutes=3),
         "backoff": {"init_backoff": timedelta(milliseconds=200), "base": 2},
     }

@@ -30,9 +30,9 @@ class UrlFile:
         """The address without its query, in which a signature may be."""
         return _shown(self.url)
 
-    def fetcher(self) -> Fetch:
-        """Ask the address itself."""
-        return in_store(*self.store(), self.name)
+    def fetcher(self, version: str) -> Fetch:
+        """Ask the address itself, and hold what the server calls the version against it."""
+        return in_store(*self.store(), self.name, version)
 
     def store(self) -> tuple[Any, str]:
         """Return a store of the file's own address, query and all."""
