@@ -74,12 +74,16 @@ class Place:
 
     def files(self, *endings: str) -> list[Place]:
         """Return the files right in it whose names end so (all if none is named), by name."""
+        if not self.is_dir():
+            return []
         folder = self.folder.within(self.file) if self.file else self.folder
         names = sorted(name for name in folder.files() if not endings or name.endswith(endings))
         return [Place(folder, name) for name in names]
 
     def folders(self) -> list[Place]:
         """Return the folders right in it, by name."""
+        if not self.is_dir():
+            return []
         folder = self.folder.within(self.file) if self.file else self.folder
         return [Place(folder.within(name)) for name in sorted(folder.folders())]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadCall, require
-from ftdiff.formats import model_in
+from ftdiff.formats import FORMATS, model_in
 from ftdiff.formats.place import here
 from ftdiff.integrations import live
 
@@ -92,5 +92,7 @@ def _write(model: Any, folder: Path) -> None:
         kept = live.weights(model).tensors
         state = {n: t.contiguous() for n, t in model.state_dict().items() if n in kept}
         partial.mkdir(parents=True)
-        files.save_file(state, partial / "model.safetensors", metadata={"format": "pt"})
+        files.save_file(
+            state, partial / f"model{FORMATS['safetensors'].suffix}", metadata={"format": "pt"}
+        )
     partial.rename(folder)

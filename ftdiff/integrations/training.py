@@ -64,8 +64,9 @@ class TrainerCallback(Callback):  # type: ignore[misc]
 
     Examples
     --------
-    >>> from ftdiff.integrations import TrainerCallback  # doctest: +SKIP
-    >>> Trainer(model, args, train_dataset=rows, callbacks=[TrainerCallback()])  # doctest: +SKIP
+    ::
+
+        Trainer(model, args, train_dataset=rows, callbacks=[ftdiff.integrations.TrainerCallback()])
     """
 
     def __init__(
