@@ -107,7 +107,7 @@ def find(text: str | os.PathLike[str] | Place) -> Place:
 
     A path comes first. Only `name/name`, which is no path here, whose first part is no folder here
     and which has no suffix of a file, is taken for a repository of the hub; `./`, `../`, `/`, `~`
-    and deeper paths never are.
+    and deeper paths never are, nor is a `pathlib.Path`.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def find(text: str | os.PathLike[str] | Place) -> Place:
             return Place(LocalFolder(path.parent), path.name)
     except (OSError, ValueError, RuntimeError) as error:
         raise BadFile(f"{name}: {getattr(error, 'strerror', None) or error}") from error
-    if is_repository(name):
+    if isinstance(text, str) and is_repository(name):
         return _of_hub(name, name)
     raise BadFile(f"{name}: no such file or folder{_perhaps(name)}")
 

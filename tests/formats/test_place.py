@@ -66,6 +66,12 @@ def test_what_is_never_asked_for(text: str, asked: list[hub.Repository]) -> None
     assert not place.is_repository(text)
 
 
+def test_a_path_of_python_is_never_a_repository(asked: list[hub.Repository]) -> None:
+    with pytest.raises(BadFile, match="no such file or folder"):
+        place.find(Path("org/name"))
+    assert not asked
+
+
 def test_a_name_that_is_neither_is_told_both(asked: list[hub.Repository]) -> None:
     with pytest.raises(BadFile, match="no such file or folder, and no repository is asked for"):
         place.find("runs/b")
