@@ -1,0 +1,126 @@
+"""Least squares of a merged tensor's change on its parents', with standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ftdiff import kernels
+from ftdiff.tensors import Array
+
+#: Variance of a rounding error, in units of the spacing.
+ROUNDING = 1 / 12
+#: Directions of the parents' changes that are this much smaller than the others say nothing.
+_SINGULAR = 1e-10
+#: How often the weights are refined.
+_TURNS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Coefficients of the parents' changes.
+
+    Attributes
+    ----------
+    coefficients, errors
+        float64, n; NaN where the changes do not determine one (there is none, or two are one).
+    chi_sq
+        Σ (residual / spacing)² over what rounding alone would give it: 1 for a merge.
+    """
+
+    coefficients: Array
+    errors: Array
+    chi_sq: float
+
+
+def weighted(D: Array, y: Array, sigma: Array) -> Array:
+    """Return the Gram matrix of changes and the merged one, each entry over its own sigma.
+
+    Parameters
+    ----------
+    D, y, sigma
+        float64: n × entries, entries, entries.
+    """
+    return kernels.gram(np.ascontiguousarray(np.vstack([D, y]) / sigma))
+
+
+def solve(gram: Array, count: int) -> Fit:
+    """Fit the last row of a Gram matrix on the others.
+
+    Parameters
+    ----------
+    gram
+        As `weighted` returns it, or a sum of such.
+    count
+        Entries that any of the changes moves.
+    """
+    G, b, yy = gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
+    n = len(b)
+    scale = np.sqrt(np.diagonal(G))
+    used = scale > 0
+    c, errors = np.full(n, np.nan), np.full(n, np.nan)
+    if not used.any():
+        return Fit(c, errors, float(yy) / max(count, 1) / ROUNDING)
+    s = scale[used]
+    values, vectors = np.linalg.eigh(G[np.ix_(used, used)] / np.outer(s, s))
+    good = values > _SINGULAR * values[-1]
+    inverse = (vectors[:, good] / values[good]) @ vectors[:, good].T
+    own = inverse @ (b[used] / s)
+    left = max(0.0, float(yy - own @ (b[used] / s)))
+    chi_sq = left / max(count - int(good.sum()), 1) / ROUNDING
+    unknown = (vectors[:, ~good] ** 2).sum(axis=1) > 1e-6
+    c[used] = np.where(unknown, np.nan, own / s)
+    spread = np.sqrt(np.diagonal(inverse) * ROUNDING * max(1.0, chi_sq)) / s
+    errors[used] = np.where(unknown, np.nan, spread)
+    return Fit(c, errors, chi_sq)
+
+
+def to_one(gram: Array, count: int) -> Array:
+    """Fit the last row on the others with coefficients that sum to 1."""
+    n = len(gram) - 1
+    turn = np.zeros((n, n + 1))  # from the changes to those of the others against the first
+    turn[:-1, 1:-1] = np.eye(n - 1)
+    turn[-1, -1] = 1.0
+    turn[:, 0] = -1.0
+    own = solve(turn @ gram @ turn.T, count).coefficients
+    return np.asarray(np.r_[1 - own.sum(), own])
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """A fit in which something else than rounding may have moved the entries.
+
+    Attributes
+    ----------
+    fit
+        Coefficients and their errors.
+    left
+        The root mean square of what is left beside rounding, over that of the merged change.
+    """
+
+    fit: Fit
+    left: float
+
+
+def refined(D: Array, y: Array, ulp: Array) -> Refined:
+    """Fit with a variance beside rounding that is the same for every entry, found in turns.
+
+    Where something was trained on top, entries of a fine spacing know the coefficients no better
+    than others: weights of the spacing alone would leave a fit to a few of them.
+    """
+    moved = (D != 0).any(axis=0) | (y != 0)
+    D, y, ulp = D[:, moved], y[moved], ulp[moved]
+    count = len(y)
+    size_sq = float(np.mean(y * y)) if count else 0.0
+    if not size_sq:
+        return Refined(solve(np.zeros((len(D) + 1,) * 2), 0), float("nan"))
+    tau_sq = size_sq
+    for _ in range(_TURNS):
+        sigma = np.sqrt(ulp * ulp * ROUNDING + tau_sq) / np.sqrt(ROUNDING)
+        fit = solve(weighted(D, y, sigma), count)
+        residual = y - np.nan_to_num(fit.coefficients) @ D
+        w = (ROUNDING / sigma**2) ** 2
+        excess = w @ (residual**2 - ulp * ulp * ROUNDING)
+        tau_sq = max(float(excess / w.sum()), 1e-12 * size_sq)
+    return Refined(fit, float(np.sqrt(tau_sq / size_sq)))
