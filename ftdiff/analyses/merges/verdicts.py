@@ -12,6 +12,7 @@ from ftdiff.analyses.finding import counted, listed
 from ftdiff.analyses.merges.intervals import Interval
 from ftdiff.analyses.merges.tensor import CHANGED, PARTLY, ROUNDED
 from ftdiff.analyses.merges.ways import WAYS
+from ftdiff.comparison.statuses import UNREADABLE
 from ftdiff.tensors import Array
 
 Row: TypeAlias = Mapping[str, Any]
@@ -19,7 +20,7 @@ Row: TypeAlias = Mapping[str, Any]
 #: Exit codes: each verdict has its own.
 EXITS = {"exactly": 0, "none": 1, "unreadable": 2, "changed": 3, "partly": 4, "sparse": 5}
 #: What is wrong with a merge that would else be exact.
-_OPEN = ("apart", "unmatched", "unreadable")
+_OPEN = ("apart", "unmatched", UNREADABLE)
 _JUDGED = ("exact", "rounded", "changed", "partly", "sparse", "none", "apart")
 #: A coefficient that is no larger, and no larger than four of its errors, is none.
 _NOTHING = 0.004
@@ -33,7 +34,7 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
     """Return the verdict, its sentences, and numbers of all tensors for `about`."""
     judged = [row for row in rows if row["status"] in _JUDGED]
     if not judged:
-        bad = any(row["status"] == "unreadable" for row in rows)
+        bad = any(row["status"] == UNREADABLE for row in rows)
         said = "nothing can be read" if bad else "no tensor tells: nothing is moved, or by nobody"
         return "unreadable" if bad else "none", (said, *_left_out(rows)), {}
     names = [*about["parents"]]
