@@ -136,6 +136,22 @@ def test_a_parent_itself_is_no_merge() -> None:
         assert found.verdict == "none" and "no merge: it is" in found.sentences[0]
 
 
+def test_a_parent_that_leaves_a_tensor_as_it_is_lets_the_others_be_judged() -> None:
+    A, B = tuned(W, 2, 5e-3)
+    name = next(iter(W))
+    B[name] = W[name]
+    found = ftdiff.merge_of(linear([A, B], [0.6, 0.4]), [A, B], W)
+    assert found.verdict == "exactly"
+    first = found.frame.iloc[0]
+    assert first["coefficients"][1] is None
+    assert first["coefficients"][0] == pytest.approx(0.6, abs=1e-3)
+    moved = planted.trained(linear([A, B], [0.6, 0.4], dtype=torch.float32), 1e-4)
+    found = ftdiff.merge_of({**linear([A, B], [0.6, 0.4]), name: moved[name]}, [A, B], W)
+    assert found.verdict == "changed" and found.frame["status"].iloc[0] == "changed"
+    same = ftdiff.merge_of(linear([A, A], [0.6, 0.4]), [A, dict(A), B], W)
+    assert same.verdict in ("exactly", "none") and (same.frame["status"] == "exact").all()
+
+
 def test_coefficients_that_change_with_depth_are_a_profile() -> None:
     A, B = tuned(W, 2, 5e-3)
     parts = [linear([A, B], [share, 1 - share]) for share in (0.2, 0.8)]

@@ -6,7 +6,7 @@ that bind, to which those are added that its answer does not obey, until none is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,13 +46,16 @@ class _Programme:
     fit: Fit
     rows: list[Array] = field(default_factory=list)
     limits: list[Array] = field(default_factory=list)
+    open: bool = True
 
-    def add(self, entries: Entries, ends: tuple[Array, Array], z: Array) -> bool:
+    def add(self, D: Array, ends: tuple[Array, Array], z: Array) -> bool:
         """Add the entries that z does not obey, and those that it hardly does; say if any."""
-        A = (self.fit.errors[:, None] * entries.D).T
-        start = self.fit.coefficients @ entries.D
+        A = (self.fit.errors[:, None] * D).T
+        start = self.fit.coefficients @ D
         size = np.linalg.norm(A, axis=1)
         on = size > 0
+        if ((start < ends[0]) | (start > ends[1]))[~on].any():
+            self.open = False
         A, start, size = A[on], start[on], size[on]
         room = np.minimum(start + A @ z - ends[0][on], ends[1][on] - start - A @ z) / size
         wrong = bool((room < 0).any())
@@ -91,17 +94,22 @@ class _Programme:
         return np.asarray(done.x) if done.status == 0 else None
 
 
-def feasible(sides: Sides, dtype: str, fit: Fit) -> Feasible | None:
-    """Return coefficients of the changes for which every entry rounds right; None for none."""
+def feasible(sides: Sides, dtype: str, fit: Fit, *, free: bool = False) -> Feasible | None:
+    """Return coefficients of the changes for which every entry rounds right; None for none.
+
+    Where the fit is `free`, its first coefficient is that of the first side.
+    """
+    fit = replace(fit, errors=np.nan_to_num(fit.errors))  # what is not determined stays
     programme, z = _Programme(fit), np.zeros(len(fit.errors))
     for _ in range(_TURNS):
         wrong = False
         for window in sides.windows():
             entries, _ = Entries.of(window, dtype)
             low, high = limits(entries, dtype)
-            if ((low > 0) | (high < 0))[~entries.D.any(axis=0)].any():
-                return None  # nobody moves it, and it is moved
-            wrong |= programme.add(entries, (low, high), z)
+            rows = np.vstack([entries.W, entries.D]) if free else entries.D
+            wrong |= programme.add(rows, (low, high), z)
+        if not programme.open:
+            return None  # an entry that no coefficient moves is elsewhere
         if not wrong:
             own = fit.coefficients + fit.errors * z
             return Feasible(tuple(own.tolist()), programme.ends())

@@ -24,7 +24,8 @@ class Fit:
     Attributes
     ----------
     coefficients, errors
-        float64, n; NaN where the changes do not determine one (there is none, or two are one).
+        float64, n. Where the changes do not determine one, its error is NaN: where there is no
+        change it is 0, where two are one the coefficients are the smallest that do.
     chi_sq
         Σ (residual / spacing)² over what rounding alone would give it: 1 for a merge.
     """
@@ -59,7 +60,7 @@ def solve(gram: Array, count: int) -> Fit:
     n = len(b)
     scale = np.sqrt(np.diagonal(G))
     used = scale > 0
-    c, errors = np.full(n, np.nan), np.full(n, np.nan)
+    c, errors = np.zeros(n), np.full(n, np.nan)
     if not used.any():
         return Fit(c, errors, float(yy) / max(count, 1) / ROUNDING)
     s = scale[used]
@@ -70,7 +71,7 @@ def solve(gram: Array, count: int) -> Fit:
     left = max(0.0, float(yy - own @ (b[used] / s)))
     chi_sq = left / max(count - int(good.sum()), 1) / ROUNDING
     unknown = (vectors[:, ~good] ** 2).sum(axis=1) > 1e-6
-    c[used] = np.where(unknown, np.nan, own / s)
+    c[used] = own / s
     spread = np.sqrt(np.diagonal(inverse) * ROUNDING * max(1.0, chi_sq)) / s
     errors[used] = np.where(unknown, np.nan, spread)
     return Fit(c, errors, chi_sq)
@@ -119,7 +120,7 @@ def refined(D: Array, y: Array, ulp: Array) -> Refined:
     for _ in range(_TURNS):
         sigma = np.sqrt(ulp * ulp * ROUNDING + tau_sq) / np.sqrt(ROUNDING)
         fit = solve(weighted(D, y, sigma), count)
-        residual = y - np.nan_to_num(fit.coefficients) @ D
+        residual = y - fit.coefficients @ D
         w = (ROUNDING / sigma**2) ** 2
         excess = w @ (residual**2 - ulp * ulp * ROUNDING)
         tau_sq = max(float(excess / w.sum()), 1e-12 * size_sq)

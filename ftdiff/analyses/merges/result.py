@@ -50,7 +50,7 @@ class MergeOf:
     frame
         A row per tensor. `status` is exact, rounded (no more than rounding is left, in an order
         that is not replayed), changed, partly, sparse, none; still (the same in every file), apart
-        (changed, and no parent changes it), undetermined, unmatched, unreadable. For each parent
+        (changed, and no parent changes it), unmatched, unreadable. For each parent
         `coefficients` with their standard `errors`, the `weights` that were replayed, `low` and
         `high`, between which every entry rounds right. `chi_sq` is what is left over what rounding
         leaves, `left` its size beside rounding over the change's; `replay` the share of `moved`

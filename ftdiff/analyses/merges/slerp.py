@@ -60,7 +60,7 @@ def slerp(sums: Sums, with_base: bool) -> Slerp | None:
     free = sums.free()
     kappa, c = float(free.coefficients[0]), free.coefficients[1:]
     error = float(free.errors[0])
-    if not np.isfinite(free.coefficients).all() or not kappa > _SURE * error:
+    if not np.isfinite(free.errors).all() or not kappa > _SURE * error:
         return None
     first, second = (c[0], c[1]) if with_base else (1 + kappa - c[0], c[0])
     near = max(_SURE * float(np.hypot(error, np.hypot(*free.errors[-2:]))), 1e-4)

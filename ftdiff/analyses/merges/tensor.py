@@ -110,16 +110,14 @@ class _Judgement:
     def row(self) -> Row:
         own = self.sums.fit()
         coefficients, errors = self._of_parents(own.coefficients, own.errors)
-        if np.isnan(coefficients).all():
+        if not self.sums.gram.diagonal()[1:-1].any():
             return {"status": "apart", "said": "changed, and no parent changes it"}
-        if np.isnan(coefficients).any():
-            return self._undetermined(coefficients, errors, own.chi_sq)
         turned = slerp(self.sums, self.with_base)
         settings = self._settings(coefficients, errors, turned)
         done = replays.replay(
             self.sides, self.dtype, *replays.best(self.sums.sample, self.dtype, settings)
         )
-        facts = _numbers(coefficients, errors, own.chi_sq) | self._replayed(done)
+        facts = _numbers(coefficients, errors) | {"chi_sq": own.chi_sq} | self._replayed(done)
         if turned is not None:
             facts |= {"t": turned.t, "angle": turned.angle}
             facts |= {"coefficients": turned.weights, "errors": turned.errors}
@@ -141,13 +139,14 @@ class _Judgement:
         found = [] if turned is None else [
             Setting(weights, self.with_base, alone=True) for weights in turned.tried()
         ]  # fmt: skip
+        errors = np.nan_to_num(errors)
         *tried, own = written(coefficients.tolist(), errors.tolist())
         apart = abs(float(coefficients.sum()) - 1)
         if self.with_base and len(coefficients) > 1 and apart <= max(_WHOLE, 4 * errors.max()):
             tried.append(tuple(fit.to_one(self.sums.gram[1:, 1:], self.sums.moved).tolist()))
         again = self._of_parents(self.again.fit.coefficients, self.again.fit.errors)
-        if np.isfinite(again).all():  # what was computed in few bits: its fine entries mislead
-            tried += written(*(one.tolist() for one in again))
+        # where sums were rounded, entries of a fine spacing mislead
+        tried += written(again[0].tolist(), np.nan_to_num(again[1]).tolist())
         weights = dict.fromkeys((*tried, own))
         return found + [Setting(one, self.with_base) for one in weights]
 
@@ -177,12 +176,14 @@ class _Judgement:
             if found is not None:
                 return row | _told(found)
         if left <= ROUNDED:
-            proved = feasible(self.sides, self.dtype, own)
+            free = turned is not None
+            fitted = self.sums.free() if free else own
+            proved = feasible(self.sides, self.dtype, fitted, free=free)
             if proved is not None:
-                return {"left": 0.0, **self._proved(proved)}
+                return {"left": 0.0, **self._proved(proved, turned)}
         if turned is None:
             c, e = self._of_parents(again.fit.coefficients, again.fit.errors)
-            row |= {"coefficients": tuple(c.tolist()), "errors": tuple(e.tolist())}
+            row |= _numbers(c, e)
         if left <= ROUNDED:
             said = "no more than rounding is left, in an order that is not replayed"
             return row | {"status": "rounded", "said": said}
@@ -195,19 +196,19 @@ class _Judgement:
             return row | {"status": "partly", "said": f"{left:.0%} of the change is something else"}
         return row | {"status": "none", "said": f"{left:.0%} of the change is something else"}
 
-    def _proved(self, found: Feasible) -> Row:
+    def _proved(self, found: Feasible, turned: Slerp | None) -> Row:
         """Return what is said where every entry rounds right for coefficients as no one writes."""
+        told: Row = {"status": "exact", "right": 1.0, "said": "every entry rounds right"}
+        if turned is not None:
+            return told | {"weights": turned.weights}
         weights, intervals = found.coefficients, found.intervals
         if not self.with_base:
             first = intervals[0].mirrored() if len(intervals) == 1 else Interval()
             weights, intervals = (1 - sum(weights), *weights), (first, *intervals)
-        return {
-            "status": "exact",
+        return told | {
             "weights": weights,
-            "right": 1.0,
             "low": tuple(_end(one.low) for one in intervals),
             "high": tuple(_end(one.high) for one in intervals),
-            "said": "every entry rounds right",
         }
 
     def _sparse(self) -> Sparse | None:
@@ -215,16 +216,14 @@ class _Judgement:
         coarse = spacing(np.maximum(np.abs(one.W + one.y), np.abs(one.W)), self.dtype)
         return sparse(one.D, one.y, one.ulp) or sparse(one.D, one.y, coarse)
 
-    def _undetermined(self, coefficients: Array, errors: Array, chi_sq: float) -> Row:
-        said = "the parents' changes do not tell all coefficients: some are none, or the same"
-        return _numbers(coefficients, errors, chi_sq) | {"status": "undetermined", "said": said}
 
-
-def _numbers(coefficients: Array, errors: Array, chi_sq: float) -> Row:
+def _numbers(coefficients: Array, errors: Array) -> Row:
+    """Return coefficients and their errors; what is not determined is missing."""
+    known = np.isfinite(errors).tolist()
+    pairs = [*zip(coefficients.tolist(), errors.tolist(), known, strict=True)]
     return {
-        "coefficients": tuple(_end(c) for c in coefficients.tolist()),
-        "errors": tuple(_end(e) for e in errors.tolist()),
-        "chi_sq": chi_sq,
+        "coefficients": tuple(c if is_known else None for c, _, is_known in pairs),
+        "errors": tuple(e if is_known else None for _, e, is_known in pairs),
     }
 
 

@@ -113,7 +113,8 @@ def _mix(
     rows: Sequence[Row], names: Sequence[str], means: Array, errors: Array, inside: Sequence[int]
 ) -> str:
     """Name the parents that are in it, with their coefficients."""
-    weights = {tuple(row["weights"]) for row in rows if row["status"] == "exact"}
+    exact = [row for row in rows if row["status"] == "exact"]
+    weights = {tuple(row["weights"]) for row in exact if None not in row["errors"]}
     ts = [row["t"] for row in rows if row.get("t") is not None]
     if ts and len(ts) >= len(rows) / 2:
         first, second = (names[i] for i in inside[:2]) if len(inside) > 1 else names[:2]
@@ -192,7 +193,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _left_out(rows: Sequence[Row]) -> Iterator[str]:
-    for status in ("unmatched", "unreadable", "undetermined"):
+    for status in ("unmatched", UNREADABLE):
         found = [row for row in rows if row["status"] == status]
         if found:
             names = listed([row["tensor"] for row in found])
