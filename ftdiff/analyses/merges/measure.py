@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from ftdiff.adapters import open_model
 from ftdiff.analyses.merges import tensor
 from ftdiff.analyses.merges.result import MergeOf
-from ftdiff.analyses.pairwise import labels, line_up, run
+from ftdiff.analyses.merges.tensor import Found, Hint
+from ftdiff.analyses.merges.verdicts import OPEN
+from ftdiff.analyses.pairwise import Line, labels, line_up, run
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
@@ -64,13 +67,14 @@ def merge_of(
         raise BadCall(f"{len(parents)} given: at least {few} needed")
     if sample is not None and sample < 1:
         raise BadCall(f"a sample of {sample}: one entry of each tensor at least")
-    opened = [_whole(one) for one in (merged, *parents)]
+    opened = [open_model(one) for one in (merged, *parents)]
     if base is None:
         lineup = line_up(opened[1], [opened[0], *opened[2:]])
     else:
         lineup = line_up(open_model(base), opened)
     task = partial(tensor.judge, with_base=base is not None, sample=sample)
     found = run(lineup.lines, task, tensor.lost, executor, progress)
+    found = _again(lineup.lines, found, task, executor)
     names = labels([one.source for one in opened])[1:]
     rows = [one.row for one in found] + _apart(lineup.apart[lineup.names[0]], found)
     about = {
@@ -83,15 +87,41 @@ def merge_of(
     return MergeOf.of_rows(rows, about)
 
 
-def _whole(model: Any) -> Any:
-    """Open a checkpoint; an adapter is refused.
+def _again(
+    lines: Sequence[Line],
+    found: Sequence[Found],
+    task: Callable[..., Found],
+    executor: Executor | None,
+) -> list[Found]:
+    """Judge once more what is not exact, where most that is has one way: it may be too small.
 
-    Raises
-    ------
-    BadCall
-        It is an adapter.
+    So it is where few entries move by one spacing or two, as those of norms do.
     """
-    return open_model(model)
+    hint = _hint([one.row for one in found])
+    open_ = [i for i, one in enumerate(found) if one.row["status"] in OPEN]
+    settled = list(found)
+    if hint is None or not open_:
+        return settled
+    again = run([lines[i] for i in open_], partial(task, hint=hint), tensor.lost, executor)
+    for i, one in zip(open_, again, strict=True):
+        if one.row["status"] not in OPEN:
+            settled[i] = one
+    return settled
+
+
+def _hint(rows: Sequence[tensor.Row]) -> Hint | None:
+    """Return the weights that most of the moved entries have, if they have any."""
+    moved: Counter[Hint] = Counter()
+    for row in rows:
+        if row["status"] == "exact" and None not in row["errors"]:
+            t = row.get("t")
+            own = Hint(row["weights"]) if t is None else Hint(t=round(t, 3))
+            moved[own] += row["moved"]
+    total = sum(row.get("moved", 0) for row in rows)
+    if not moved:
+        return None
+    (hint, most), *_ = moved.most_common(1)
+    return hint if most > total / 2 else None
 
 
 def _apart(apart: Any, found: Sequence[tensor.Found]) -> list[tensor.Row]:

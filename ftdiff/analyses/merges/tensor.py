@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from ftdiff.analyses.merges.intervals import Interval
 from ftdiff.analyses.merges.replays import Replayed, Setting
 from ftdiff.analyses.merges.rounding import FLOATS, spacing
 from ftdiff.analyses.merges.sides import Sides
-from ftdiff.analyses.merges.slerp import Slerp, slerp
+from ftdiff.analyses.merges.slerp import Slerp, at, slerp
 from ftdiff.analyses.merges.sparse import Sparse, sparse
 from ftdiff.analyses.merges.sums import Sums, add_up
 from ftdiff.analyses.merges.ways import WAYS, written
@@ -34,29 +34,38 @@ Row: TypeAlias = dict[str, Any]
 CHANGED, PARTLY = 0.12, 0.3
 #: Coefficients whose sum is as near to 1 may have been made to sum to it.
 _WHOLE = 0.006
+#: What is left over what rounding leaves, where every entry is half a spacing off, and a little.
+_HALF = 4.0
 #: Up to here nothing but rounding need be left.
 ROUNDED = 0.005
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A tensor's row, and what is added up over tensors.
+    """A tensor's row: what is told of it."""
+
+    row: Row
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What other tensors are: a small one does not tell its coefficients by itself.
 
     Attributes
     ----------
-    row
-        What is told of it.
-    gram
-        Weighted products of the changes and the merged change; None where it was not measured.
+    weights
+        Those of a sum.
+    t
+        How far the others lie from the first parent towards the second.
     """
 
-    row: Row
-    gram: Array | None = field(default=None)
+    weights: tuple[float, ...] | None = None
+    t: float | None = None
 
 
-def judge(line: Line, with_base: bool, sample: int | None) -> Found:
+def judge(line: Line, with_base: bool, sample: int | None, hint: Hint | None = None) -> Found:
     """Judge a line whose first recipe is the merged file's, on a worker."""
-    found = attempt(line.address.name, lambda: _judged(line, with_base, sample))
+    found = attempt(line.address.name, lambda: _judged(line, with_base, sample, hint or Hint()))
     return lost(line, found) if isinstance(found, str) else found
 
 
@@ -65,7 +74,7 @@ def lost(line: Line, why: str) -> Found:
     return Found({**place(line), "status": "unreadable", "said": why})
 
 
-def _judged(line: Line, with_base: bool, sample: int | None) -> Found:
+def _judged(line: Line, with_base: bool, sample: int | None, hint: Hint) -> Found:
     facts = place(line)
     tensors = [line.base]
     for recipe in line.recipes:
@@ -82,7 +91,7 @@ def _judged(line: Line, with_base: bool, sample: int | None) -> Found:
     facts |= {"nonfinite": sums.nonfinite}
     if not sums.moved:
         return Found({**facts, "status": "still", "said": "the same in every file"})
-    return Found({**facts, **_Judgement(sides, sums, merged.dtype, with_base).row()}, sums.gram)
+    return Found({**facts, **_Judgement(sides, sums, merged.dtype, with_base, hint).row()})
 
 
 def _unfit(merged: LazyTensor, sides: Sequence[LazyTensor]) -> str:
@@ -98,8 +107,9 @@ def _unfit(merged: LazyTensor, sides: Sequence[LazyTensor]) -> str:
 class _Judgement:
     """What is found of one tensor, step by step."""
 
-    def __init__(self, sides: Sides, sums: Sums, dtype: str, with_base: bool) -> None:
+    def __init__(self, sides: Sides, sums: Sums, dtype: str, with_base: bool, hint: Hint) -> None:
         self.sides, self.sums, self.dtype, self.with_base = sides, sums, dtype, with_base
+        self.hint = hint
 
     @cached_property
     def again(self) -> Refined:
@@ -139,6 +149,11 @@ class _Judgement:
         found = [] if turned is None else [
             Setting(weights, self.with_base, alone=True) for weights in turned.tried()
         ]  # fmt: skip
+        angle = self.sums.angle
+        if self.hint.t is not None and angle > 0:
+            found.append(Setting(at(self.hint.t, angle), self.with_base, alone=True))
+        if self.hint.weights is not None:
+            found.append(Setting(self.hint.weights, self.with_base))
         errors = np.nan_to_num(errors)
         *tried, own = written(coefficients.tolist(), errors.tolist())
         apart = abs(float(coefficients.sum()) - 1)
@@ -175,7 +190,7 @@ class _Judgement:
             found = self._sparse()
             if found is not None:
                 return row | _told(found)
-        if left <= ROUNDED:
+        if left <= ROUNDED or own.chi_sq <= _HALF:
             free = turned is not None
             fitted = self.sums.free() if free else own
             proved = feasible(self.sides, self.dtype, fitted, free=free)

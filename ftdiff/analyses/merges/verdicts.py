@@ -20,7 +20,9 @@ Row: TypeAlias = Mapping[str, Any]
 #: Exit codes: each verdict has its own.
 EXITS = {"exactly": 0, "none": 1, "unreadable": 2, "changed": 3, "partly": 4, "sparse": 5}
 #: What is wrong with a merge that would else be exact.
-_OPEN = ("apart", "unmatched", UNREADABLE)
+_FAULTS = ("apart", "unmatched", UNREADABLE)
+#: Statuses of what the weights of other tensors may explain yet.
+OPEN = ("rounded", "changed", "partly", "none")
 _JUDGED = ("exact", "rounded", "changed", "partly", "sparse", "none", "apart")
 #: A coefficient that is no larger, and no larger than four of its errors, is none.
 _NOTHING = 0.004
@@ -79,7 +81,7 @@ def _left(rows: Sequence[Row]) -> float:
 
 
 def _verdict(rows: Sequence[Row], shares: Mapping[str, float], left: float) -> str:
-    open_ = any(row["status"] in _OPEN or row.get("nonfinite") for row in rows)
+    open_ = any(row["status"] in _FAULTS or row.get("nonfinite") for row in rows)
     if set(shares) == {"exact"} and not open_:
         return "exactly"
     near = sum(shares.get(one, 0.0) for one in ("exact", "rounded", "changed"))
