@@ -78,6 +78,9 @@ class _Programme:
         rows, n = np.concatenate(self.rows), len(self.fit.errors)
         found = []
         for i in range(n):
+            if not self.fit.errors[i]:  # it is not determined
+                found.append(Interval())
+                continue
             goal = np.eye(n)[i]
             low, high = self._solved(goal, rows), self._solved(-goal, rows)
             if low is None or high is None:

@@ -93,20 +93,28 @@ def _again(
     task: Callable[..., Found],
     executor: Executor | None,
 ) -> list[Found]:
-    """Judge once more what is not exact, where most that is has one way: it may be too small.
+    """Judge once more what is not exact, or is by other weights, where most has the same.
 
     So it is where few entries move by one spacing or two, as those of norms do.
     """
     hint = _hint([one.row for one in found])
-    open_ = [i for i, one in enumerate(found) if one.row["status"] in OPEN]
     settled = list(found)
-    if hint is None or not open_:
+    if hint is None:
         return settled
+    open_ = [i for i, one in enumerate(found) if _differs(one.row, hint)]
     again = run([lines[i] for i in open_], partial(task, hint=hint), tensor.lost, executor)
     for i, one in zip(open_, again, strict=True):
         if one.row["status"] not in OPEN:
             settled[i] = one
     return settled
+
+
+def _differs(row: tensor.Row, hint: Hint) -> bool:
+    if row["status"] in OPEN:
+        return True
+    if row["status"] != "exact":
+        return False
+    return bool(row.get("t") is None if hint.t is not None else row["weights"] != hint.weights)
 
 
 def _hint(rows: Sequence[tensor.Row]) -> Hint | None:

@@ -131,8 +131,10 @@ class _Judgement:
         if turned is not None:
             facts |= {"t": turned.t, "angle": turned.angle}
             facts |= {"coefficients": turned.weights, "errors": turned.errors}
+        elif done.setting.alone:
+            facts |= {"t": self.hint.t, "angle": self.sums.angle}
         if self._exact(done):
-            way = "SLERP" if done.setting.alone and turned else WAYS[done.way].said
+            way = "SLERP" if done.setting.alone else WAYS[done.way].said
             said = f"every entry: {way}" if done.equal == self.sums.moved else "every entry"
             facts["left"] = 0.0
             return facts | {"status": "exact", "said": f"{said} rounds right"}
@@ -195,7 +197,7 @@ class _Judgement:
             fitted = self.sums.free() if free else own
             proved = feasible(self.sides, self.dtype, fitted, free=free)
             if proved is not None:
-                return {"left": 0.0, **self._proved(proved, turned)}
+                return {"left": 0.0, **_proved(proved, turned, self.with_base)}
         if turned is None:
             c, e = self._of_parents(again.fit.coefficients, again.fit.errors)
             row |= _numbers(c, e)
@@ -211,25 +213,26 @@ class _Judgement:
             return row | {"status": "partly", "said": f"{left:.0%} of the change is something else"}
         return row | {"status": "none", "said": f"{left:.0%} of the change is something else"}
 
-    def _proved(self, found: Feasible, turned: Slerp | None) -> Row:
-        """Return what is said where every entry rounds right for coefficients as no one writes."""
-        told: Row = {"status": "exact", "right": 1.0, "said": "every entry rounds right"}
-        if turned is not None:
-            return told | {"weights": turned.weights}
-        weights, intervals = found.coefficients, found.intervals
-        if not self.with_base:
-            first = intervals[0].mirrored() if len(intervals) == 1 else Interval()
-            weights, intervals = (1 - sum(weights), *weights), (first, *intervals)
-        return told | {
-            "weights": weights,
-            "low": tuple(_end(one.low) for one in intervals),
-            "high": tuple(_end(one.high) for one in intervals),
-        }
-
     def _sparse(self) -> Sparse | None:
         one = self.sums.sample
         coarse = spacing(np.maximum(np.abs(one.W + one.y), np.abs(one.W)), self.dtype)
         return sparse(one.D, one.y, one.ulp) or sparse(one.D, one.y, coarse)
+
+
+def _proved(found: Feasible, turned: Slerp | None, with_base: bool) -> Row:
+    """Return what is said where every entry rounds right for coefficients as no one writes."""
+    told: Row = {"status": "exact", "right": 1.0, "said": "every entry rounds right"}
+    if turned is not None:
+        return told | {"weights": turned.weights}
+    weights, intervals = found.coefficients, found.intervals
+    if not with_base:
+        first = intervals[0].mirrored() if len(intervals) == 1 else Interval()
+        weights, intervals = (1 - sum(weights), *weights), (first, *intervals)
+    return told | {
+        "weights": weights,
+        "low": tuple(_end(one.low) for one in intervals),
+        "high": tuple(_end(one.high) for one in intervals),
+    }
 
 
 def _numbers(coefficients: Array, errors: Array) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -26,6 +27,8 @@ OPEN = ("rounded", "changed", "partly", "none")
 _JUDGED = ("exact", "rounded", "changed", "partly", "sparse", "none", "apart")
 #: A coefficient that is no larger, and no larger than four of its errors, is none.
 _NOTHING = 0.004
+#: Where the error of all tensors together is larger, siblings of the parents fit as well.
+_UNSURE = 0.01
 #: One that is as near to 1, where no other is in it, is the parent itself.
 _ITSELF = 0.02
 #: How far a tensor's coefficient may lie from that of all: in float32, in sums of few bits.
@@ -56,10 +59,18 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
     if len(inside) == 1 and abs(means[inside[0]] - 1) <= _ITSELF and verdict != "none":
         more = "" if verdict == "exactly" else f", changed: {left:.2g} of it is something else"
         return "none", (f"no merge: it is {names[inside[0]]}{more}", *_left_out(rows)), numbers
-    if not inside:
+    weak = max((errors[i] for i in inside), default=0.0) > _UNSURE
+    if not inside or (weak and left > ROUNDED):
         verdict = "none"
+    elif weak and verdict == "exactly":
+        verdict = "changed"
     told = _mix(fitted, names, means, errors, inside)
     sentences = [_first(verdict, told, left, about)]
+    if weak and verdict == "none":
+        said = "too few entries are moved to tell: siblings of the parents would fit as well"
+        return verdict, (said, *_parts(judged), *_left_out(rows)), numbers
+    if weak:
+        sentences.append("so few entries tell the coefficients that other mixes would do as well")
     sentences += [] if verdict == "none" else _evidence(fitted, names, inside)
     return verdict, (*sentences, *_parts(judged), *_left_out(rows)), numbers
 
@@ -103,6 +114,8 @@ def _pooled(rows: Sequence[Row]) -> tuple[Array, Array]:
 def _one(rows: Sequence[Row], means: Array) -> bool:
     """Say whether all tensors have one coefficient."""
     for row in rows:
+        if row["status"] == "exact" and np.allclose(row["weights"], means, atol=_ONE_LOW):
+            continue
         low = row.get("way") is not None and WAYS[row["way"]].low
         room = _ONE_LOW if low else _ONE
         for c, e, mean in zip(row["coefficients"], row["errors"], means, strict=True):
@@ -160,12 +173,15 @@ def _evidence(rows: Sequence[Row], names: Sequence[str], inside: Sequence[int]) 
     if outside and inside:
         yield f"not in it: {listed(outside, 6)}"
     exact = [row for row in rows if row["status"] == "exact"]
-    ways = [row["way"] for row in exact if row["replay"] == 1.0]
-    if ways:
-        common = max(dict.fromkeys(ways), key=ways.count)
-        many = counted(len(rows), "tensor")
-        yield f"replayed to the bit: {len(ways)} of {many}, as {WAYS[common].said}"
-    for i in inside:
+    replayed = [row for row in exact if row["replay"] == 1.0]
+    if replayed:
+        moved: Counter[str] = Counter()
+        for row in replayed:
+            moved[row["way"]] += row["moved"]
+        way, many = moved.most_common(1)[0][0], counted(len(rows), "tensor")
+        yield f"replayed to the bit: {len(replayed)} of {many}, most as {WAYS[way].said}"
+    turned = any(row.get("t") is not None for row in exact)
+    for i in () if turned else inside:
         both = _common(exact, i)
         if both is not None:
             yield f"every entry rounds right for {names[i]} from {both.low:.7g} to {both.high:.7g}"
@@ -216,4 +232,6 @@ def _sparse(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     alone = ", ".join(f"{s:.4g} × {name}" for name, s in zip(names, strengths, strict=True))
     auroc = np.median([row["auroc"] for row in found])
     yield f"where one is in alone it is {alone}; size tells what is in by AUROC {auroc:.2f}"
-    yield f"{len(found)} of {counted(len(rows), 'tensor')} that moved are such"
+    share = sum(row["moved"] for row in found) / sum(row["moved"] for row in rows)
+    many = counted(len(rows), "tensor")
+    yield f"{len(found)} of {many} are such, with {share:.1%} of the entries that moved"
