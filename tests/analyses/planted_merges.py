@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 State = dict[str, torch.Tensor]
-SIZE, LAYERS = 128, 2
+SIZE, LAYERS = 96, 2
 NAMES = [
     f"model.layers.{i}.{name}.weight"
     for i in range(LAYERS)

@@ -13,12 +13,12 @@ import numpy as np
 from ftdiff.analyses.merges.fit import Fit
 from ftdiff.analyses.merges.intervals import Interval
 from ftdiff.analyses.merges.rounding import bounds
-from ftdiff.analyses.merges.sides import Sides
+from ftdiff.analyses.merges.sides import PART, Sides
 from ftdiff.analyses.merges.sums import FLOAT32, Entries
 from ftdiff.tensors import Array
 
-#: Entries of a window that are added at a time, and how often the tensor is gone through.
-_ADDED, _TURNS = 256, 12
+#: Entries that are added each time the tensor is gone through, and how often it is.
+_ADDED, _TURNS = 1024, 12
 #: How many standard errors from the fit the coefficients may lie.
 _ROOM = 50.0
 
@@ -44,6 +44,7 @@ class _Programme:
     """What binds so far: rows · z ≤ limits, z the distance from the fit in standard errors."""
 
     fit: Fit
+    each: int
     rows: list[Array] = field(default_factory=list)
     limits: list[Array] = field(default_factory=list)
     open: bool = True
@@ -59,7 +60,7 @@ class _Programme:
         A, start, size = A[on], start[on], size[on]
         room = np.minimum(start + A @ z - ends[0][on], ends[1][on] - start - A @ z) / size
         wrong = bool((room < 0).any())
-        least = np.argsort(room, kind="stable")[:_ADDED]
+        least = np.argsort(room, kind="stable")[: self.each]
         unit = A[least] / size[least, None]
         self.rows += [unit, -unit]
         self.limits.append((ends[1][on] - start)[least] / size[least])
@@ -103,7 +104,8 @@ def feasible(sides: Sides, dtype: str, fit: Fit, *, free: bool = False) -> Feasi
     Where the fit is `free`, its first coefficient is that of the first side.
     """
     fit = replace(fit, errors=np.nan_to_num(fit.errors))  # what is not determined stays
-    programme, z = _Programme(fit), np.zeros(len(fit.errors))
+    each = max(8, _ADDED * PART // max(sides.entries, 1))
+    programme, z = _Programme(fit, each), np.zeros(len(fit.errors))
     for _ in range(_TURNS):
         wrong = False
         for window in sides.windows():

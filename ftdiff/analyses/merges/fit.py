@@ -13,8 +13,9 @@ from ftdiff.tensors import Array
 ROUNDING = 1 / 12
 #: Directions of the parents' changes that are this much smaller than the others say nothing.
 _SINGULAR = 1e-10
-#: How often the weights are refined.
-_TURNS = 8
+#: Shares that may be left beside rounding: half decades, and steps between these.
+_COARSE = tuple(10.0 ** (i / 2) for i in range(-12, 1))
+_FINE = tuple(10.0 ** (i / 12) for i in range(-3, 4))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,10 @@ def weighted(D: Array, y: Array, sigma: Array) -> Array:
     D, y, sigma
         float64: n × entries, entries, entries.
     """
-    return kernels.gram(np.ascontiguousarray(np.vstack([D, y]) / sigma))
+    rows = np.empty((len(D) + 1, len(y)))
+    np.divide(D, sigma, out=rows[:-1])
+    np.divide(y, sigma, out=rows[-1])
+    return kernels.gram(rows)
 
 
 def solve(gram: Array, count: int) -> Fit:
@@ -105,23 +109,35 @@ class Refined:
 
 
 def refined(D: Array, y: Array, ulp: Array) -> Refined:
-    """Fit with a variance beside rounding that is the same for every entry, found in turns.
+    """Fit with a variance beside rounding that is the same for every entry, the likeliest one.
 
     Where something was trained on top, entries of a fine spacing know the coefficients no better
     than others: weights of the spacing alone would leave a fit to a few of them.
     """
     moved = (D != 0).any(axis=0) | (y != 0)
     D, y, ulp = D[:, moved], y[moved], ulp[moved]
-    count = len(y)
-    size_sq = float(np.mean(y * y)) if count else 0.0
-    if not size_sq:
+    size = float(np.sqrt(np.mean(y * y))) if len(y) else 0.0
+    if not size:
         return Refined(solve(np.zeros((len(D) + 1,) * 2), 0), float("nan"))
-    tau_sq = size_sq
-    for _ in range(_TURNS):
-        sigma = np.sqrt(ulp * ulp * ROUNDING + tau_sq) / np.sqrt(ROUNDING)
-        fit = solve(weighted(D, y, sigma), count)
-        residual = y - fit.coefficients @ D
-        w = (ROUNDING / sigma**2) ** 2
-        excess = w @ (residual**2 - ulp * ulp * ROUNDING)
-        tau_sq = max(float(excess / w.sum()), 1e-12 * size_sq)
-    return Refined(fit, float(np.sqrt(tau_sq / size_sq)))
+    tried = _Tried(D, y, ulp, size)
+    coarse = max(_COARSE, key=tried.likelihood)
+    left = max((coarse * step for step in _FINE), key=tried.likelihood)
+    return Refined(tried.fit(left), left)
+
+
+class _Tried:
+    """Fits with so much left beside rounding, over the size of the merged change."""
+
+    def __init__(self, D: Array, y: Array, ulp: Array, size: float) -> None:
+        self.D, self.y, self.size = D, y, size
+        self.rounding = ulp * ulp * ROUNDING
+
+    def fit(self, left: float) -> Fit:
+        sigma = np.sqrt((self.rounding + (left * self.size) ** 2) / ROUNDING)
+        return solve(weighted(self.D, self.y, sigma), len(self.y))
+
+    def likelihood(self, left: float) -> float:
+        """Return the logarithm of the likelihood of normal errors, a constant left out."""
+        residual = self.y - self.fit(left).coefficients @ self.D
+        variance = self.rounding + (left * self.size) ** 2
+        return -0.5 * float(np.sum(np.log(variance) + residual**2 / variance))

@@ -52,13 +52,9 @@ def along(start: Array, direction: Array, low: Array, high: Array, slack: Array)
     >>> along(np.array([0.0]), np.array([2.0]), *ends, np.array([0.0]))
     Interval(low=0.25, high=0.375)
     """
-    on = direction != 0
-    off = ~on
-    if ((start < low - slack) | (start > high + slack))[off].any():
-        return Interval(float("inf"), float("-inf"))
-    if not on.any():
-        return Interval()
-    d = direction[on]
-    first = (low[on] - slack[on] - start[on]) / d
-    last = (high[on] + slack[on] - start[on]) / d
-    return Interval(float(np.minimum(first, last).max()), float(np.maximum(first, last).min()))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # of no direction: open inside its bounds, empty outside, and no number on one of them
+        first = (low - slack - start) / direction
+        last = (high + slack - start) / direction
+    least = float(np.fmax.reduce(np.minimum(first, last), initial=-np.inf))
+    return Interval(least, float(np.fmin.reduce(np.maximum(first, last), initial=np.inf)))

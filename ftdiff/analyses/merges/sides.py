@@ -10,7 +10,9 @@ import numpy as np
 
 from ftdiff.tensors import DTYPES, Array, LazyTensor, numel
 
-#: Entries of a window; bytes of a tensor's sides that are held, so that nothing is read twice.
+#: Entries that are worked on at a time.
+PART = 1 << 14
+#: Entries of a window that is read; bytes of a tensor that are held, so that none is read twice.
 WINDOW, _HELD = 1 << 18, 256 << 20
 #: Runs that a sample of a tensor is made of.
 _RUNS = 16
@@ -30,6 +32,12 @@ class Window:
 
     merged: Array
     sides: tuple[Array, ...]
+
+    def parts(self) -> Iterator[Window]:
+        """Cut it into parts that are worked on in a processor's cache."""
+        for start in range(0, len(self.merged), PART):
+            at = slice(start, start + PART)
+            yield Window(self.merged[at], tuple(side[at] for side in self.sides))
 
 
 class Sides:
@@ -57,13 +65,14 @@ class Sides:
     def windows(self) -> Iterator[Window]:
         """Yield every window; what is small is read once and kept."""
         if self._whole and self._kept is not None:
-            yield from self._kept
+            for window in self._kept:
+                yield from window.parts()
             return
         for start, stop in self._runs:
             window = self._read(start, stop)
             if self._kept is not None:
                 self._kept.append(window)
-            yield window
+            yield from window.parts()
         self._whole = True
 
     def _read(self, start: int, stop: int) -> Window:
