@@ -75,7 +75,7 @@ def merge_of(
     task = partial(tensor.judge, with_base=base is not None, sample=sample)
     found = run(lineup.lines, task, tensor.lost, executor, progress)
     found = _again(lineup.lines, found, task, executor)
-    names = labels([one.source for one in opened])[1:]
+    names = labels([one.source for one in opened[1:]])
     rows = [one.row for one in found] + _apart(lineup.apart[lineup.names[0]], found)
     about = {
         "merged": opened[0].source,
