@@ -154,6 +154,24 @@ def test_a_parent_that_leaves_a_tensor_as_it_is_lets_the_others_be_judged() -> N
     assert same.verdict in ("exactly", "none") and (same.frame["status"] == "exact").all()
 
 
+def test_a_small_tensor_is_held_against_the_weights_of_the_others() -> None:
+    draw = torch.Generator().manual_seed(3)
+    norm = {
+        f"model.layers.{i}.input_layernorm.weight": torch.ones(1, 64).bfloat16() for i in range(2)
+    }
+    whole = {**W, **norm}
+    parents = []
+    for one in tuned(W, 2, 5e-3):
+        steps = {
+            name: torch.randint(-1, 2, ones.shape, generator=draw) / 128
+            for name, ones in norm.items()
+        }
+        parents.append({**one, **{name: norm[name] + steps[name].bfloat16() for name in norm}})
+    found = ftdiff.merge_of(planted.task(whole, parents, [0.7, 0.5]), parents, whole)
+    assert found.verdict == "exactly"
+    assert {*map(tuple, found.frame["weights"])} == {(0.7, 0.5)}
+
+
 def test_coefficients_that_change_with_depth_are_a_profile() -> None:
     A, B = tuned(W, 2, 5e-3)
     parts = [linear([A, B], [share, 1 - share]) for share in (0.2, 0.8)]
