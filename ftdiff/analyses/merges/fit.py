@@ -102,10 +102,13 @@ class Refined:
         Coefficients and their errors.
     left
         The root mean square of what is left beside rounding, over that of the merged change.
+    sibling
+        What would be left of one more fine-tune that is as like the parents as they are alike.
     """
 
     fit: Fit
     left: float
+    sibling: float = 1.0
 
 
 def refined(D: Array, y: Array, ulp: Array) -> Refined:
@@ -122,7 +125,7 @@ def refined(D: Array, y: Array, ulp: Array) -> Refined:
     tried = _Tried(D, y, ulp, size)
     coarse = max(_COARSE, key=tried.likelihood)
     left = max((coarse * step for step in _FINE), key=tried.likelihood)
-    return Refined(tried.fit(left), left)
+    return Refined(tried.fit(left), left, tried.sibling(left))
 
 
 class _Tried:
@@ -133,8 +136,23 @@ class _Tried:
         self.rounding = ulp * ulp * ROUNDING
 
     def fit(self, left: float) -> Fit:
+        return solve(self.gram(left), len(self.y))
+
+    def gram(self, left: float) -> Array:
         sigma = np.sqrt((self.rounding + (left * self.size) ** 2) / ROUNDING)
-        return solve(weighted(self.D, self.y, sigma), len(self.y))
+        return weighted(self.D, self.y, sigma)
+
+    def sibling(self, left: float) -> float:
+        """Return √(1 − n·ρ² / (1 + (n − 1)·ρ)), ρ the mean cosine of n parents' changes."""
+        G = self.gram(left)[:-1, :-1]
+        norms = np.sqrt(np.diagonal(G))
+        used = norms > 0
+        n = int(used.sum())
+        if n < 2:
+            return 1.0
+        cosines = (G / np.outer(norms, norms).clip(1e-300))[np.ix_(used, used)]
+        rho = max(0.0, float((cosines.sum() - n) / (n * (n - 1))))
+        return float(np.sqrt(max(0.0, 1 - n * rho * rho / (1 + (n - 1) * rho))))
 
     def likelihood(self, left: float) -> float:
         """Return the logarithm of the likelihood of normal errors, a constant left out."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ftdiff.analyses.finding import counted, listed
 from ftdiff.analyses.merges.intervals import Interval
-from ftdiff.analyses.merges.tensor import CHANGED, PARTLY, ROUNDED
+from ftdiff.analyses.merges.tensor import ROUNDED
 from ftdiff.analyses.merges.ways import WAYS
 from ftdiff.comparison.statuses import UNREADABLE
 from ftdiff.tensors import Array
@@ -55,11 +55,15 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
     left = _left(judged)
     least = max(_NOTHING, left / 10)
     inside = [i for i in range(len(names)) if abs(means[i]) > max(least, 4 * errors[i])]
-    verdict = _verdict(rows, shares, left)
+    verdict = _verdict(rows, shares)
     if len(inside) == 1 and abs(means[inside[0]] - 1) <= _ITSELF and verdict != "none":
         more = "" if verdict == "exactly" else f", changed: {left:.2g} of it is something else"
         return "none", (f"no merge: it is {names[inside[0]]}{more}", *_left_out(rows)), numbers
     weak = max((errors[i] for i in inside), default=0.0) > _UNSURE
+    if not inside and verdict == "exactly":
+        said = "no merge: none of these is in it, it is the base itself"
+        return "none", (said, *_left_out(rows)), numbers
+    weak = weak and verdict != "none"
     if not inside or (weak and left > ROUNDED):
         verdict = "none"
     elif weak and verdict == "exactly":
@@ -91,14 +95,14 @@ def _left(rows: Sequence[Row]) -> float:
     return math.sqrt(sum(moved * left**2 for moved, left in pairs) / total) if total else 0.0
 
 
-def _verdict(rows: Sequence[Row], shares: Mapping[str, float], left: float) -> str:
+def _verdict(rows: Sequence[Row], shares: Mapping[str, float]) -> str:
     open_ = any(row["status"] in _FAULTS or row.get("nonfinite") for row in rows)
     if set(shares) == {"exact"} and not open_:
         return "exactly"
     near = sum(shares.get(one, 0.0) for one in ("exact", "rounded", "changed"))
-    if near >= 0.5 and (left <= CHANGED or near >= 0.9):
+    if near >= 0.5:
         return "changed"
-    return "partly" if left <= PARTLY or near + shares.get("partly", 0.0) >= 0.5 else "none"
+    return "partly" if near + shares.get("partly", 0.0) >= 0.5 else "none"
 
 
 def _pooled(rows: Sequence[Row]) -> tuple[Array, Array]:
