@@ -29,11 +29,12 @@ from ftdiff.tensors import Array, LazyTensor, is_quantised, stored_as
 Row: TypeAlias = dict[str, Any]
 
 #: What is left of the merged change beside rounding, over its size: up to here it is a merge that
-#: was changed since, and up to the other something is missing.
-CHANGED, PARTLY = 0.12, 0.5
-#: Something is missing only where less is left than of one more fine-tune of the same base: where
-#: their changes agree by .9 that leaves a third, where they agree by .3 nine tenths.
-_SIBLING = 0.7
+#: was changed since.
+CHANGED = 0.12
+#: Up to here something is missing, where one more fine-tune of the same base would leave less than
+#: `_STRANGE`, and where it would leave more: of changes that agree by .9 it leaves a third, of such
+#: that agree by .3 nine tenths.
+_PARTLY, _PARTLY_STRANGE, _STRANGE = 0.3, 0.5, 0.9
 #: Coefficients whose sum is as near to 1 may have been made to sum to it.
 _WHOLE = 0.006
 #: What is left over what rounding leaves, where every entry is half a spacing off, and a little.
@@ -211,7 +212,7 @@ class _Judgement:
                 "status": "changed",
                 "said": f"{left:.1%} of the change is something else",
             }
-        if left <= min(PARTLY, _SIBLING * again.sibling):
+        if left <= (_PARTLY_STRANGE if again.sibling >= _STRANGE else _PARTLY):
             return row | {"status": "partly", "said": f"{left:.0%} of the change is something else"}
         return row | {"status": "none", "said": f"{left:.0%} of the change is something else"}
 
