@@ -205,6 +205,15 @@ def test_one_tensor_that_is_no_mix_forbids_exactly() -> None:
     assert found.verdict == "changed" and "unmatched" in {*found.frame["status"]}
 
 
+def test_a_buffer_of_whole_numbers_must_be_the_same() -> None:
+    name, own = "model.layers.0.mlp.counts", torch.arange(8)
+    A, B = ({**one, name: own} for one in tuned(W, 2, 5e-3))
+    M = {**linear(tuned(W, 2, 5e-3), [0.6, 0.4]), name: own}
+    assert ftdiff.merge_of(M, [A, B], {**W, name: own}).verdict == "exactly"
+    found = ftdiff.merge_of({**M, name: own + 1}, [A, B], {**W, name: own})
+    assert found.verdict == "changed" and "unreadable" in {*found.frame["status"]}
+
+
 def test_what_is_not_finite_is_left_out_and_said() -> None:
     A, B = tuned(W, 2, 5e-3)
     M = linear([A, B], [0.6, 0.4])

@@ -24,7 +24,7 @@ from ftdiff.analyses.merges.ways import WAYS, written
 from ftdiff.analyses.pairwise import Line, place
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import attempt
-from ftdiff.tensors import Array, LazyTensor, is_quantised, stored_as
+from ftdiff.tensors import DTYPES, Array, LazyTensor, is_quantised, stored_as
 
 Row: TypeAlias = dict[str, Any]
 
@@ -86,6 +86,8 @@ def _judged(line: Line, with_base: bool, sample: int | None, hint: Hint) -> Foun
         return Found({**facts, "status": "unmatched", "said": "one of the files does not have it"})
     first, merged, *parents = (tensor for tensor in tensors if tensor is not None)
     why = _unfit(merged, [first, *parents])
+    if why and _same(merged, [first, *parents]):
+        return Found({**facts, "status": "still", "said": "the same in every file"})
     if why:
         return Found({**facts, "status": "unreadable", "said": why})
     sides = Sides(merged, [first, *parents], sample)
@@ -105,6 +107,18 @@ def _unfit(merged: LazyTensor, sides: Sequence[LazyTensor]) -> str:
         if tensor.dtype not in FLOATS:
             return f"stored as {tensor.dtype}: no weights of a merge"
     return ""
+
+
+def _same(merged: LazyTensor, sides: Sequence[LazyTensor]) -> bool:
+    """Say whether a tensor of whole numbers, as buffers are, is one and the same everywhere."""
+    every = (merged, *sides)
+    if any(is_quantised(one) or one.dtype not in DTYPES or one.dtype in FLOATS for one in every):
+        return False
+    return all(
+        np.array_equal(window.merged, side)
+        for window in Sides(merged, sides).windows()
+        for side in window.sides
+    )
 
 
 class _Judgement:
