@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ftdiff.analyses.importance import Importance, importance
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.merges import MergeOf, merge_of
     from ftdiff.analyses.probing import Probe, probe
     from ftdiff.analyses.saved import load
     from ftdiff.analyses.similarity import Similarity, similarity
@@ -35,6 +36,7 @@ __all__ = [
     "FtdiffError",
     "Importance",
     "Lineage",
+    "MergeOf",
     "Probe",
     "Similarity",
     "Trajectory",
@@ -48,6 +50,7 @@ __all__ = [
     "integrations",
     "lineage",
     "load",
+    "merge_of",
     "metric",
     "open_checkpoint",
     "open_tuned",
@@ -69,6 +72,7 @@ _HOMES = {
     "FtdiffError": "errors",
     "Importance": "analyses.importance",
     "Lineage": "analyses.lineage_result",
+    "MergeOf": "analyses.merges",
     "Probe": "analyses.probing",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
@@ -81,6 +85,7 @@ _HOMES = {
     "importance": "analyses.importance",
     "lineage": "analyses.lineage",
     "load": "analyses.saved",
+    "merge_of": "analyses.merges",
     "metric": "metrics",
     "open_checkpoint": "formats",
     "open_tuned": "adapters",

@@ -1,1 +1,1 @@
-"""What a comparison shows: findings, audit, similarity, trajectory, verification, lineage."""
+"""What comparisons show: findings, audit, similarity, trajectory, verification, lineage, merges."""

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
     from ftdiff.analyses.drift import Drift
     from ftdiff.analyses.lineage_result import Lineage
+    from ftdiff.analyses.merges import MergeOf
     from ftdiff.analyses.probing import Probe
     from ftdiff.analyses.similarity import Similarity
     from ftdiff.analyses.trajectory import Trajectory
     from ftdiff.analyses.verification import Verification
     from ftdiff.comparison.result import Diff
 
-    Result: TypeAlias = Diff | Similarity | Trajectory | Verification | Lineage | Probe | Drift
+    Measured: TypeAlias = Diff | Similarity | Trajectory | Probe | Drift
+    Result: TypeAlias = Measured | Verification | Lineage | MergeOf
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
     "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
+    "merge": Kind("analyses.merges", "MergeOf", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),
     "drift": Kind("analyses.drift", "Drift", _DRAWN),
 }
@@ -66,7 +69,7 @@ MATRICES = ("findings", "plot")
 
 def load(path: str | Path) -> Result:
     """Open a file that ftdiff wrote: a diff (of tensors or of parts), a similarity, a trajectory,
-    a verification, a lineage, a probe or a drift.
+    a verification, a lineage, a merge, a probe or a drift.
 
     Parameters
     ----------

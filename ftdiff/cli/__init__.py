@@ -13,7 +13,8 @@ import click
 
 #: The commands in the order of a first visit; each is in the module of its name.
 COMMANDS = (
-    *("compare", "inspect", "similarity", "trajectory", "verify", "lineage", "parts"),
+    *("compare", "inspect", "similarity", "trajectory", "verify", "lineage", "merge-of"),
+    "parts",
     *("importance", "probe", "drift"),
     *("findings", "audit", "plot", "report", "card", "metrics"),
 )
@@ -30,7 +31,8 @@ class Teaching(click.Group):
         """Return a command of that name, imported when it is asked for."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"ftdiff.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"ftdiff.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -31,6 +31,7 @@ COMMANDS: Sequence[Sequence[str | Path]] = [
     ("trajectory", BASE, RUN / "checkpoint-80", RUN / "checkpoint-160"),
     ("verify", BASE, LORA, MERGED),
     ("lineage", FULL, BASE, MERGED),
+    ("merge-of", FULL, BASE, MERGED),
     ("parts", BASE, FULL),
     ("parts", BASE, FULL, "--by", "token"),
     ("parts", BASE, FULL, UP, "--by", "row"),
@@ -96,7 +97,8 @@ def test_every_command_that_reads_weights_takes_workers() -> None:
     reading = {str(command[0]) for command in COMMANDS}
     taking = set()
     for name in COMMAND_NAMES:
-        command = importlib.import_module(f"ftdiff.cli.{name}").__dict__[name]
+        module = name.replace("-", "_")
+        command = importlib.import_module(f"ftdiff.cli.{module}").__dict__[module]
         options = {option.name for option in command.params}
         assert ("jobs" in options) == ("dask" in options)
         if "jobs" in options:

@@ -1,0 +1,148 @@
+"""Say what a model is of others: open, line up, judge every tensor over all files at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+from ftdiff.adapters import open_model
+from ftdiff.analyses.merges import tensor
+from ftdiff.analyses.merges.result import MergeOf
+from ftdiff.analyses.merges.tensor import Found, Hint
+from ftdiff.analyses.merges.verdicts import OPEN
+from ftdiff.analyses.pairwise import Line, labels, line_up, run
+from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.provenance import made_of
+from ftdiff.errors import BadCall
+
+
+def merge_of(
+    merged: Any,
+    parents: Sequence[Any],
+    base: Any | None = None,
+    *,
+    sample: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> MergeOf:
+    """Say whether a model is a merge of others: with which coefficients, and how exactly.
+
+    Parameters
+    ----------
+    merged
+        A whole checkpoint: a path, or what `open_checkpoint` takes.
+    parents
+        What it may be made of, whole checkpoints too; those that are not in it have coefficient 0.
+    base
+        What the parents were tuned from: M − W0 is then fitted on their changes, and task vectors,
+        TIES and DARE can be told. Without it M is fitted on the parents, which are two at least.
+    sample
+        How many entries of each tensor are read; all if not given.
+    executor
+        Where to measure; threads of this process by default, one for each core.
+    progress
+        Called with the bytes read so far and in all.
+
+    Raises
+    ------
+    BadCall
+        There are too few parents, `sample` is not positive, or one of them is an adapter.
+    BadFile, Mismatch
+        One of them cannot be opened, or has no tensor that the others have. A tensor that cannot
+        be read is a row of status "unreadable" instead.
+
+    Notes
+    -----
+    Least squares are weighted by 1/ulp² of the merged dtype. Plain ones are biased where a change
+    is about as large as the spacing of the numbers: rounding is then no noise that is independent
+    of it.
+
+    Not told: sparse merges of other than two parents, or of changes below about 3e-3 of the weights
+    in bfloat16, which are called "partly" or "none"; without a base, sums whose weights do not add
+    to 1, but for SLERP; weights of tensors that are stored quantised. Where signs are elected after
+    entries were dropped by chance, the density is that of what is left. A parent that is missing
+    and is nearly like the others leaves as little as training on top, and is called "changed".
+    """
+    parents = list(parents)
+    least = 1 if base is not None else 2
+    if len(parents) < least:
+        few = "a parent is" if least == 1 else "without a base, two parents are"
+        raise BadCall(f"{len(parents)} given: at least {few} needed")
+    if sample is not None and sample < 1:
+        raise BadCall(f"a sample of {sample}: one entry of each tensor at least")
+    opened = [open_model(one) for one in (merged, *parents)]
+    if base is None:
+        lineup = line_up(opened[1], [opened[0], *opened[2:]])
+    else:
+        lineup = line_up(open_model(base), opened)
+    task = partial(tensor.judge, with_base=base is not None, sample=sample)
+    found = run(lineup.lines, task, tensor.lost, executor, progress)
+    found = _again(lineup.lines, found, task, executor)
+    names = labels([one.source for one in opened[1:]])
+    rows = [one.row for one in found] + _apart(lineup.apart[lineup.names[0]], found)
+    about = {
+        "merged": opened[0].source,
+        "parents": {name: one.source for name, one in zip(names, opened[1:], strict=True)},
+        "base": lineup.base if base is not None else None,
+        "sample": sample,
+        **made_of(base=[lineup.opened] if base is not None else [], tuned=opened),
+    }
+    return MergeOf.of_rows(rows, about)
+
+
+def _again(
+    lines: Sequence[Line],
+    found: Sequence[Found],
+    task: Callable[..., Found],
+    executor: Executor | None,
+) -> list[Found]:
+    """Judge once more what is not exact, or is by other weights, where most has the same.
+
+    So it is where few entries move by one spacing or two, as those of norms do.
+    """
+    hint = _hint([one.row for one in found])
+    settled = list(found)
+    if hint is None:
+        return settled
+    open_ = [i for i, one in enumerate(found) if _differs(one.row, hint)]
+    again = run([lines[i] for i in open_], partial(task, hint=hint), tensor.lost, executor)
+    for i, one in zip(open_, again, strict=True):
+        if one.row["status"] == "exact":
+            settled[i] = one
+    return settled
+
+
+def _differs(row: tensor.Row, hint: Hint) -> bool:
+    if row["status"] in OPEN:
+        return True
+    if row["status"] != "exact":
+        return False
+    return bool(row.get("t") is None if hint.t is not None else row["weights"] != hint.weights)
+
+
+def _hint(rows: Sequence[tensor.Row]) -> Hint | None:
+    """Return the weights that most of the moved entries have, if they have any."""
+    moved: Counter[Hint] = Counter()
+    for row in rows:
+        if row["status"] == "exact" and None not in row["errors"]:
+            t = row.get("t")
+            own = Hint(row["weights"]) if t is None else Hint(t=round(t, 3))
+            moved[own] += row["moved"]
+    total = sum(row.get("moved", 0) for row in rows)
+    if not moved:
+        return None
+    (hint, most), *_ = moved.most_common(1)
+    return hint if most > total / 2 else None
+
+
+def _apart(apart: Any, found: Sequence[tensor.Found]) -> list[tensor.Row]:
+    """Return rows of the merged file's tensors that were not lined up."""
+    known = {one.row["tensor"] for one in found}
+    return [
+        {"tensor": name, "status": "unmatched", "said": why}
+        for name, why in apart.items()
+        if name not in known
+    ]
