@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ftdiff.analyses.lineage import lineage
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.probing import Probe, probe
+    from ftdiff.analyses.recovery import Recovery, recover
     from ftdiff.analyses.saved import load
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
@@ -36,6 +37,7 @@ __all__ = [
     "Importance",
     "Lineage",
     "Probe",
+    "Recovery",
     "Similarity",
     "Trajectory",
     "Verification",
@@ -54,6 +56,7 @@ __all__ = [
     "parts",
     "plots",
     "probe",
+    "recover",
     "reports",
     "similarity",
     "trajectory",
@@ -70,6 +73,7 @@ _HOMES = {
     "Importance": "analyses.importance",
     "Lineage": "analyses.lineage_result",
     "Probe": "analyses.probing",
+    "Recovery": "analyses.recovery",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",
@@ -85,6 +89,7 @@ _HOMES = {
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
     "probe": "analyses.probing",
+    "recover": "analyses.recovery",
     "similarity": "analyses.similarity",
     "trajectory": "analyses.trajectory",
     "verify": "analyses.verification",

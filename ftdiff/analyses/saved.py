@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from ftdiff.analyses.drift import Drift
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.probing import Probe
+    from ftdiff.analyses.recovery import Recovery
     from ftdiff.analyses.similarity import Similarity
     from ftdiff.analyses.trajectory import Trajectory
     from ftdiff.analyses.verification import Verification
     from ftdiff.comparison.result import Diff
 
-    Result: TypeAlias = Diff | Similarity | Trajectory | Verification | Lineage | Probe | Drift
+    Result: TypeAlias = (
+        Diff | Similarity | Trajectory | Verification | Lineage | Probe | Drift | Recovery
+    )
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "similarity": Kind("analyses.similarity", "Similarity", _DRAWN),
     "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
+    "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
     "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),
     "drift": Kind("analyses.drift", "Drift", _DRAWN),
@@ -66,7 +70,7 @@ MATRICES = ("findings", "plot")
 
 def load(path: str | Path) -> Result:
     """Open a file that ftdiff wrote: a diff (of tensors or of parts), a similarity, a trajectory,
-    a verification, a lineage, a probe or a drift.
+    a verification, a recovery, a lineage, a probe or a drift.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import click
 
 #: The commands in the order of a first visit; each is in the module of its name.
 COMMANDS = (
-    *("compare", "inspect", "similarity", "trajectory", "verify", "lineage", "parts"),
+    *("compare", "inspect", "similarity", "trajectory", "verify", "recover", "lineage", "parts"),
     *("importance", "probe", "drift"),
     *("findings", "audit", "plot", "report", "card", "metrics"),
 )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from ftdiff.analyses.lineage_result import Lineage
+from ftdiff.analyses.recovery import Recovery
 from ftdiff.analyses.verification import Verification
 from ftdiff.reports.terminal.tables import (
     escape,
@@ -21,6 +22,6 @@ def show_verdict(verdict: str, sentences: Iterable[str]) -> None:
         console.print(f"  {escape(sentence)}", soft_wrap=True)
 
 
-def show_whole(found: Verification | Lineage, format_: str) -> None:
+def show_whole(found: Verification | Lineage | Recovery, format_: str) -> None:
     """Print all of a result as JSON or CSV."""
     sys.stdout.write(found.json() + "\n" if format_ == "json" else found.frame.to_csv(index=False))
