@@ -22,7 +22,7 @@ from ftdiff.tensors import Array
 #: Rounds of least squares at most, and the relative fall of the sum at which they end.
 _ROUNDS, _SETTLED = 60, 1e-5
 #: Rounds towards the intervals, and how many without progress end them.
-_NARROWING, _PATIENCE = 80, 15
+_NARROWING, _PATIENCE = 200, 40
 #: What an entry weighs that rounds right already, and the share of its interval that is aimed at.
 _HELD_DOWN, _INSIDE = 0.01, 0.98
 _BLOCK = 1 << 24  # entries of normal matrices that are solved at a time

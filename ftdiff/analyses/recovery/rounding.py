@@ -11,7 +11,7 @@ from ftdiff.tensors import DTYPES, Array
 
 #: Intervals narrower than this share of the median one are taken to be as wide: an entry near zero
 #: would otherwise outweigh its whole row.
-_NARROWEST = 1e-4
+_NARROWEST = 1e-2
 #: Grids coarser than a file's dtype on which its values may lie, the coarsest first.
 _COARSER = {"F64": ("BF16", "F16", "F32"), "F32": ("BF16", "F16")}
 _BLOCK = 1 << 12
