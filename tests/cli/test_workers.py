@@ -30,6 +30,7 @@ COMMANDS: Sequence[Sequence[str | Path]] = [
     ("similarity", "--base", BASE, LORA, MERGED),
     ("trajectory", BASE, RUN / "checkpoint-80", RUN / "checkpoint-160"),
     ("verify", BASE, LORA, MERGED),
+    ("recover", BASE, FULL),
     ("lineage", FULL, BASE, MERGED),
     ("parts", BASE, FULL),
     ("parts", BASE, FULL, "--by", "token"),
@@ -89,7 +90,14 @@ def test_all_that_a_command_measures_is_where_it_is_told_to_and_watched(
     monkeypatch.setattr(progress, "bars", lambda: nullcontext(Watcher()))
     printed(command, "-j", "3")
     assert where and set(where) == {(3, Watcher)}
-    assert phases and set(phases) <= {"sums", "few bits", "spectra", "reading", "sampling"}
+    assert phases and set(phases) <= {
+        "sums",
+        "few bits",
+        "spectra",
+        "scales",
+        "reading",
+        "sampling",
+    }
 
 
 def test_every_command_that_reads_weights_takes_workers() -> None:

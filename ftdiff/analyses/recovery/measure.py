@@ -29,8 +29,10 @@ from ftdiff.tensors import LazyTensor, is_quantised, precision
 P = TypeVar("P")
 R = TypeVar("R")
 
-#: Matrices on which a scale of each row is tried before it is tried on all.
-_TRIED = 8
+#: Matrices on which a scale of each row is tried first, and then, before it is tried on all.
+_FIRST, _TRIED = 3, 8
+#: The share of them that it must explain.
+_SHARE = 0.8
 
 
 def recover(
@@ -157,13 +159,17 @@ def _scaled(
     moved.sort(key=lambda one: one.pair.size)
     step = max(1, len(moved) // _TRIED)
     sample = [one.pair for one in moved[::step]][:_TRIED]
-    tried = [rank for rank in run("scales", matrix.scaled_rank, sample) if isinstance(rank, int)]
-    if len(tried) < 0.8 * len(sample) or not tried:
+    tried: list[int] = []
+    for some in (sample[:_FIRST], sample[_FIRST:]):
+        tried += [rank for rank in run("scales", matrix.scaled_rank, some) if isinstance(rank, int)]
+        if not tried:
+            return None
+    if len(tried) < _SHARE * len(sample):
         return None
     rank = max({*tried}, key=tried.count)
     held = run("scales", matrix.scaled_at, [Wanted(one.pair, rank, True) for one in moved])
     ranks = {one.pair.name: rank for one, fits in zip(moved, held, strict=True) if fits is True}
-    if len(ranks) < 0.8 * len(moved):
+    if len(ranks) < _SHARE * len(moved):
         return None
     return replace(found, verdict="dora", rank=rank, ranks=ranks, low=len(ranks))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ftdiff.analyses.recovery.factors import scales_leave
 from ftdiff.analyses.recovery.rounding import Rounded
+from ftdiff.metrics.linalg.noise_spectrum import edge
 from ftdiff.metrics.linalg.row_matrices import Held
 from ftdiff.metrics.linalg.svd import singular_values
 from ftdiff.metrics.linalg.uneven_noise import Unevenness
@@ -16,6 +17,8 @@ from ftdiff.tensors import Array
 #: A stored change with fewer times the squares of the floor is blurred by it: roundings are then
 #: of the size of ΔW's entries and depend on them. In bfloat16 it is a change under 3e-3.
 BLURRED = 3.1
+#: Beyond so many times the floor a change is clearly not blurred.
+_CLEAR = 4.0
 #: Standard deviations of the floor that a tail may lie above it.
 _ERRORS = 3.0
 #: Times the floor that a tail may have at a rank on which others agree.
@@ -23,6 +26,9 @@ _AGREED = 2.0
 #: Of the squares that rounding leaves where each row is scaled: the sum is rounded, and its
 #: product with the scale, by a norm that was rounded too.
 _SCALED = 4.0
+#: Times what may be left that a change must have: of a smaller one, factors of a quarter of the
+#: ranks take enough for the rest to pass as rounding, however dense it is.
+_LARGE = 10.0
 #: Ranks that are tried where rows may be scaled.
 _TRIED = 64
 
@@ -38,7 +44,8 @@ class Tail:
     rank
         The least rank beyond which no more is left than rounding leaves, in sum and in the largest.
     above
-        How many singular values lie above all that rounding has.
+        How many singular values lie above all that even rounding has; of a blurred change, above
+        all that rounding as uneven as this has: its rank is no less.
     squares
         Σσ² of those from the i-th on, i from 0; the last is 0.
     floor
@@ -58,6 +65,19 @@ class Tail:
     def low(self) -> bool:
         """Whether factors of this rank have no more than half the numbers that the matrix has."""
         return 0 < self.rank <= most(self.shape)
+
+    @property
+    def gap(self) -> float:
+        """σ² of the last value that counts over that of the next.
+
+        Planted factors of one size have 2.9 and more, down to changes of 3e-3 in bfloat16; dense
+        changes whose rows differ 1.2, since their spectrum goes on.
+        """
+        last = self.squares[max(0, self.rank - 1) : self.rank + 2]
+        if len(last) < 3:
+            return 1.0
+        value, beyond = -np.diff(last)
+        return float(value / beyond) if beyond > 0 else float("inf")
 
     def allows(self, rank: int) -> bool:
         """Whether the matrix can have this rank, where others agree on it."""
@@ -86,15 +106,16 @@ def tail(stored: Rounded) -> Tail:
     """
     rows, columns = stored.shape
     values = singular_values(Held(stored.change))[0]
-    above = int((values > _edge(stored)).sum())
     squares = np.append(np.cumsum(np.square(values)[::-1])[::-1], 0.0)
     k = np.arange(len(squares))
     free = (1 - k / rows) * (1 - k / columns)
     beyond = squares > free * stored.floor + _ERRORS * stored.floor_error * np.sqrt(free)
+    rank = int(np.argmin(beyond))
+    above = _above(values, stored, rank)
     own = float(np.square(stored.high - stored.low).sum()) / 12
     return Tail(
         (rows, columns),
-        rank=max(int(np.argmin(beyond)), above),
+        rank=max(rank, above),
         above=above,
         squares=squares,
         floor=stored.floor,
@@ -118,12 +139,22 @@ def scaled_rank(stored: Rounded, base: Array) -> int | None:
 
 def scaled_at(stored: Rounded, base: Array, rank: int) -> bool:
     """Say whether a scale of each row and factors of this rank leave no more than rounding does."""
-    left = _SCALED * stored.floor + _ERRORS * _SCALED * stored.floor_error
+    left = _SCALED * (stored.floor + _ERRORS * stored.floor_error)
+    if float(np.square(stored.change).sum()) < _LARGE * left:
+        return False
     return scales_leave(stored, rank, base) <= left
 
 
-def _edge(stored: Rounded) -> float:
-    """Return what a singular value of rounding does not exceed."""
-    rows, columns = stored.variance.mean(axis=1), stored.variance.mean(axis=0)
+def _above(values: Array, stored: Rounded, rank: int) -> int:
+    """Count the singular values beyond what rounding has, as uneven as its rows and columns are.
+
+    Unevenness only raises the edge, and is left out where that would not change the rank.
+    """
     mean = float(stored.variance.mean())
-    return float(np.sqrt(mean)) * Unevenness(rows / mean, columns / mean).edge
+    above = int((values > np.sqrt(mean) * edge(*stored.shape)).sum())
+    blurred = float(np.square(values).sum()) < _CLEAR * stored.floor
+    if above <= rank and not blurred:
+        return above
+    rows, columns = stored.variance.mean(axis=1), stored.variance.mean(axis=0)
+    uneven = np.sqrt(mean) * Unevenness(rows / mean, columns / mean).edge
+    return int((values > uneven).sum())

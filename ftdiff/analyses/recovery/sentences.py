@@ -58,8 +58,9 @@ def _ranks(found: Agreement) -> list[str]:
 def _blurred(found: Agreement, seen: Sequence[Seen]) -> str:
     tails = [one.tail for one in seen if one.tail is not None and one.tail.floor > 0]
     times = median(tail.squares[0] / tail.floor for tail in tails) ** 0.5
+    least = f"rank at least {found.rank}" if found.rank else "no rank can be told"
     return (
-        f"rank at least {found.rank}: the stored change is {times:.2g} times the rounding of the "
+        f"{least}: the stored change is {times:.2g} times the rounding of the "
         "file in the median matrix, so that whether it is low cannot be told"
     )
 
