@@ -182,7 +182,35 @@ def test_a_change_that_rounding_blurs_is_of_a_rank_at_least() -> None:
 
 def test_what_did_not_move_is_said_to_be_so() -> None:
     found = ftdiff.recover(situations.state(), situations.state())
-    assert (found.verdict, found.sentences[0], found.exit_code) == ("unmoved", "no matrix moved", 1)
+    assert (found.verdict, found.exit_code) == ("unmoved", 1)
+    assert found.sentences == ("no matrix moved that an adapter of low rank changes",)
+
+
+def test_rows_that_were_scaled_alone_are_no_adapter() -> None:
+    at = torch.Generator().manual_seed(1)
+    base = {f"layers.{i}.q_proj.weight": torch.randn(32, 48, generator=at) for i in range(4)}
+    tuned = {n: W * (1 + 0.1 * torch.rand(32, 1, generator=at)) for n, W in base.items()}
+    found = ftdiff.recover(base, tuned)
+    assert found.verdict == "not_low_rank"
+    assert "rows of the base were scaled, and nothing was added" in found.sentences[0]
+
+
+def test_a_merge_onto_weights_that_the_base_has_rounded_is_said_to_be_one(tmp_path: Path) -> None:
+    base = {n: W.half() for n, W in situations.state().items()}
+    tuned = {n: W.half() for n, W in situations.merged().items()}
+    found = ftdiff.recover(base, tuned, tmp_path / "a")
+    assert (found.verdict, found.about["rank"]) == ("lora", 4)
+    assert any("two roundings" in one for one in found.sentences)
+
+
+def test_what_cannot_be_read_as_numbers_is_named() -> None:
+    tuned = situations.merged()
+    name = "model.layers.0.self_attn.q_proj.weight"
+    tuned[name][0, 0] = float("nan")
+    found = ftdiff.recover(situations.state(), tuned)
+    row = found.frame.set_index("tensor").loc[name]
+    assert (row["change"], row["said"]) == ("apart", "it has entries that are not finite")
+    assert found.verdict == "lora" and any(name in one for one in found.sentences)
 
 
 def test_ranks_that_differ_and_what_moved_beside_are_said(tmp_path: Path) -> None:

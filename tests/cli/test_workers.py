@@ -22,6 +22,7 @@ BASE, LORA, FULL, MERGED, RUN = (
     FIXTURES / name for name in ("base", "lora", "full", "merged", "run")
 )
 UP = "model.layers.3.mlp.up_proj.weight"
+PHASES = {"sums", "few bits", "spectra", "scales", "factors", "reading", "sampling"}
 #: Every command that reads weights.
 COMMANDS: Sequence[Sequence[str | Path]] = [
     ("compare", BASE, FULL),
@@ -90,14 +91,7 @@ def test_all_that_a_command_measures_is_where_it_is_told_to_and_watched(
     monkeypatch.setattr(progress, "bars", lambda: nullcontext(Watcher()))
     printed(command, "-j", "3")
     assert where and set(where) == {(3, Watcher)}
-    assert phases and set(phases) <= {
-        "sums",
-        "few bits",
-        "spectra",
-        "scales",
-        "reading",
-        "sampling",
-    }
+    assert phases and set(phases) <= PHASES
 
 
 def test_every_command_that_reads_weights_takes_workers() -> None:

@@ -28,6 +28,10 @@ class Agreement:
         Of most matrices; of a blurred change, what it is at least.
     ranks
         Of every matrix that an adapter would hold, by its name.
+    roundings
+        1, or 2 where most matrices are of low rank against two roundings alone.
+    scaled
+        Each row of the base was scaled, and nothing was added.
     low, count
         How many matrices are of low rank, of how many that moved by more than rounding.
     """
@@ -37,6 +41,8 @@ class Agreement:
     ranks: Mapping[str, int] = field(default_factory=dict)
     low: int = 0
     count: int = 0
+    roundings: int = 1
+    scaled: bool = False
 
 
 def agreed(seen: Sequence[Seen]) -> Agreement:
@@ -63,7 +69,9 @@ def agreed(seen: Sequence[Seen]) -> Agreement:
     if low < _SHARE * len(evidence) or few < _SHARE * len(ranks):
         return Agreement("not_low_rank", low=low, count=len(evidence))
     most = Counter(ranks.values()).most_common(1)[0][0]
-    return Agreement("lora", most, ranks, low, len(evidence))
+    twice = sum(one.tail.roundings > 1 for one in evidence if one.tail is not None)
+    roundings = 2 if 2 * twice > len(evidence) else 1
+    return Agreement("lora", most, ranks, low, len(evidence), roundings)
 
 
 def _rank(one: Seen, candidates: Iterable[int]) -> int:

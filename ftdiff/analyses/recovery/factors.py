@@ -120,7 +120,9 @@ def _least_squares(
 def scales_leave(stored: Rounded, rank: int, base: Array) -> float:
     """Return the squares left by a scale of each row of the base and factors of this rank."""
     extra, A = _start(stored, rank, base)
-    B, extra, A = _settled(stored.change, np.ones_like(base), A, base, extra)
+    B = np.zeros((len(base), 0))
+    if rank:
+        B, extra, A = _settled(stored.change, np.ones_like(base), A, base, extra)
     return float(np.square(stored.change - _sum(B, A, base, extra)).sum())
 
 

@@ -104,6 +104,7 @@ def recover(
         "merged": whole.source,
         "rank": found.rank,
         "beside": [*plan.added, *plan.removed],
+        "reshaped": [*plan.reshaped],
         "unreadable": lost,
         "notes": [*opened.notes, *whole.notes, *plan.notes],
         "version": version(),
@@ -168,6 +169,8 @@ def _scaled(
         return None
     rank = max({*tried}, key=tried.count)
     held = run("scales", matrix.scaled_at, [Wanted(one.pair, rank, True) for one in moved])
+    if not rank:
+        return replace(found, scaled=True)
     ranks = {one.pair.name: rank for one, fits in zip(moved, held, strict=True) if fits is True}
     if len(ranks) < _SHARE * len(moved):
         return None
@@ -181,6 +184,8 @@ def _run(
     executor: Executor | None,
     progress: Progress | None,
 ) -> list[R | str]:
+    if not tasks:
+        return []
     size = attrgetter("size")
     task = Work(phase, _Attempted(work), name=attrgetter("name"), cost=size, priority=size)
     return executors.run(task, [[one] for one in tasks], executor, progress)

@@ -52,6 +52,9 @@ class Tail:
         Σσ² of rounding.
     blurred
         The stored change is not much larger than its rounding: the rank is a lower bound.
+    roundings
+        1; or 2 where the rank is low against twice the rounding alone: the merge began from
+        weights that the base has rounded.
     """
 
     shape: tuple[int, int]
@@ -60,6 +63,7 @@ class Tail:
     squares: Array
     floor: float
     blurred: bool
+    roundings: int = 1
 
     @property
     def low(self) -> bool:
@@ -104,31 +108,41 @@ def tail(stored: Rounded) -> Tail:
     change that its rounding blurs has less, so that the tail alone counts too few; the values
     above all that rounding has are counted too.
     """
-    rows, columns = stored.shape
     values = singular_values(Held(stored.change))[0]
+    one = _against(values, stored, 1)
+    if one.low or one.blurred or not one.rank:
+        return one
+    two = _against(values, stored, 2)
+    return two if two.low and not two.blurred else one
+
+
+def _against(values: Array, stored: Rounded, roundings: int) -> Tail:
+    rows, columns = stored.shape
     squares = np.append(np.cumsum(np.square(values)[::-1])[::-1], 0.0)
     k = np.arange(len(squares))
     free = (1 - k / rows) * (1 - k / columns)
-    beyond = squares > free * stored.floor + _ERRORS * stored.floor_error * np.sqrt(free)
-    rank = int(np.argmin(beyond))
-    above = _above(values, stored, rank)
-    own = float(np.square(stored.high - stored.low).sum()) / 12
+    floor, spread = roundings * stored.floor, roundings * stored.floor_error
+    rank = int(np.argmin(squares > free * floor + _ERRORS * spread * np.sqrt(free)))
+    above = _above(values / np.sqrt(roundings), stored, rank)
+    own = roundings * float(np.square(stored.high - stored.low).sum()) / 12
     return Tail(
         (rows, columns),
         rank=max(rank, above),
         above=above,
         squares=squares,
-        floor=stored.floor,
+        floor=floor,
         blurred=bool(squares[0] < BLURRED * own),
+        roundings=roundings,
     )
 
 
 def scaled_rank(stored: Rounded, base: Array) -> int | None:
-    """Return the least rank that explains a change beside a scale of each row; None if it is none.
+    """Return the least rank that explains a change beside a scale of each row; None if none does.
 
-    With a larger rank, rows' scales are not determined: each row more could have any.
+    With a larger rank, rows' scales are not determined: each row more could have any. Where the
+    scales are all, it is 0.
     """
-    low, high = 0, min(most(stored.shape), _TRIED)
+    low, high = -1, min(most(stored.shape), _TRIED)
     if high < 1 or not scaled_at(stored, base, high):
         return None
     while high - low > 1:

@@ -19,9 +19,11 @@ def sentences(
 ) -> tuple[str, ...]:
     """Return the verdict, its numbers, and what is not of it."""
     if found.verdict == "unmoved":
-        return ("no matrix moved", *_others(found, seen, about))
+        return ("no matrix moved that an adapter of low rank changes", *_others(found, seen, about))
     if found.verdict == "blurred":
         return (_blurred(found, seen),)
+    if found.scaled:
+        return ("no adapter of low rank: rows of the base were scaled, and nothing was added",)
     if found.verdict == "not_low_rank":
         told = f"{found.low} of {found.count} moved matrices are of low rank, rows scaled or not"
         return (f"no adapter of low rank: {told}",)
@@ -31,6 +33,7 @@ def sentences(
     return (
         first,
         *_ranks(found),
+        *_roundings(found),
         f"of the median matrix {replay:.2%} of the entries round to what is stored, and ΔW is off "
         f"by {error:.2g} of its norm, as others show that are merged and recovered alike",
         *_others(found, seen, about),
@@ -53,6 +56,14 @@ def _ranks(found: Agreement) -> list[str]:
         return []
     told = ", ".join(f"{rank} in {many}" for rank, many in sorted(counts.items()))
     return [f"ranks differ: {told}"]
+
+
+def _roundings(found: Agreement) -> list[str]:
+    if found.roundings == 1:
+        return []
+    return [
+        "what is left is two roundings: the merge began from weights that this base has rounded"
+    ]
 
 
 def _blurred(found: Agreement, seen: Sequence[Seen]) -> str:
@@ -81,6 +92,9 @@ def _others(found: Agreement, seen: Sequence[Seen], about: Mapping[str, Any]) ->
     if about["beside"]:
         names = [*about["beside"]]
         said.append(f"{counted(len(names), 'tensor')} of one side alone ({listed(names)})")
+    if about["reshaped"]:
+        names = [*about["reshaped"]]
+        said.append(f"{counted(len(names), 'tensor')} of other shapes ({listed(names)})")
     for name, why in about["unreadable"].items():
         said.append(f"{name}: {why}")
     return said
@@ -90,4 +104,5 @@ def _verified(about: Mapping[str, Any]) -> list[str]:
     if "verified" not in about:
         return []
     word = "accepts it" if about["accepted"] else "does not accept it"
-    return [f"verify {word}: {about['verification'][0]}"]
+    first, *rest = about["verification"]
+    return [f"verify {word}: {first}", *([] if about["accepted"] else rest)]
