@@ -23,6 +23,9 @@ from ftdiff.tensors import Array
 _ROUNDS, _SETTLED = 60, 1e-5
 #: Rounds towards the intervals, and how many without progress end them.
 _NARROWING, _PATIENCE = 200, 40
+#: Products that all rounds of a kind may take, and how many rounds there are whatever they take:
+#: large matrices have so many more entries for each number that few rounds do.
+_PRODUCTS, _FEWEST = 1 << 32, 12
 #: What an entry weighs that rounds right already, and the share of its interval that is aimed at.
 _HELD_DOWN, _INSIDE = 0.01, 0.98
 _BLOCK = 1 << 24  # entries of normal matrices that are solved at a time
@@ -129,7 +132,7 @@ def scales_leave(stored: Rounded, rank: int, base: Array) -> float:
 def _settled(D: Array, weights: Array, A: Array, base: Array | None, extra: Array | None) -> Fit:
     """Alternate until the sum of squares hardly falls."""
     before = np.inf
-    for _ in range(_ROUNDS):
+    for _ in range(_affordable(_ROUNDS, D, A)):
         B, extra, A = _round(D, weights, A, base, extra)
         now = float((weights * np.square(D - _sum(B, A, base, extra))).sum())
         if not now < before * (1 - _SETTLED):
@@ -175,7 +178,7 @@ def _narrowed(
     middle = (stored.low + stored.high) / 2
     half = (stored.high - stored.low) / 2 * _INSIDE
     best, most, since = (B, extra, A), -1, 0
-    for _ in range(_NARROWING):
+    for _ in range(_affordable(_NARROWING, weights, A)):
         L = _sum(B, A, base, extra)
         inside = int(stored.holds(L).sum())
         best, most, since = ((B, extra, A), inside, 0) if inside > most else (best, most, since + 1)
@@ -185,6 +188,12 @@ def _narrowed(
         now = np.where(target == L, weights * _HELD_DOWN, weights)
         B, extra, A = _round(target, now, A, base, extra)
     return best
+
+
+def _affordable(rounds: int, D: Array, A: Array) -> int:
+    """Return how many rounds are gone through with a matrix of this size, at this rank."""
+    each = D.size * max(1, len(A) * (len(A) + 1))
+    return max(_FEWEST, min(rounds, _PRODUCTS // each))
 
 
 def _sum(B: Array, A: Array, base: Array | None, extra: Array | None) -> Array:
