@@ -26,6 +26,8 @@ _NARROWING, _PATIENCE = 200, 40
 #: Products that all rounds of a kind may take, and how many rounds there are whatever they take:
 #: large matrices have so many more entries for each number that few rounds do.
 _PRODUCTS, _FEWEST = 1 << 32, 12
+#: Turns of the rows and columns that are left, where under half of them are.
+_LAST = 200
 #: What an entry weighs that rounds right already, and the share of its interval that is aimed at.
 _HELD_DOWN, _INSIDE = 0.01, 0.98
 _BLOCK = 1 << 24  # entries of normal matrices that are solved at a time
@@ -110,6 +112,7 @@ def _least_squares(
     B, extra, A = _settled(D, weights, A, base, extra)
     if narrow:
         B, extra, A = _narrowed(stored, weights, B, A, base, extra)
+        B, A = _finished(stored, weights, B, A, base, extra)
     L = _sum(B, A, base, extra)
     rows, columns = D.shape
     free = max(1, (rows - rank) * (columns - rank))
@@ -187,6 +190,37 @@ def _narrowed(
         target = np.clip(L, middle - half, middle + half)
         now = np.where(target == L, weights * _HELD_DOWN, weights)
         B, extra, A = _round(target, now, A, base, extra)
+    return best
+
+
+def _finished(
+    stored: Rounded, weights: Array, B: Array, A: Array, base: Array | None, extra: Array | None
+) -> tuple[Array, Array]:
+    """Move only the rows and columns that have entries outside their intervals yet."""
+    scaled = 0.0 if base is None or extra is None else extra[:, None] * base
+    low, high = stored.low - scaled, stored.high - scaled
+    middle, half = (low + high) / 2, (high - low) / 2 * _INSIDE
+    best, most, since = (B, A), -1, 0
+    for turn in range(_LAST):
+        L = B @ A
+        within = (low <= L) & (high >= L)
+        inside = int(within.sum())
+        best, most, since = ((B, A), inside, 0) if inside > most else (best, most, since + 1)
+        if inside == L.size or since > _PATIENCE:
+            break
+        side = turn % 2
+        some = np.flatnonzero(~within.all(axis=1 - side))
+        if 2 * len(some) > within.shape[side]:
+            break
+        at = (some, slice(None)) if side == 0 else (slice(None), some)
+        target = np.clip(L[at], (middle - half)[at], (middle + half)[at])
+        now = np.where(target == L[at], weights[at] * _HELD_DOWN, weights[at])
+        if side == 0:
+            B = B.copy()
+            B[some] = _rows(target, now, A)
+        else:
+            A = A.copy()
+            A[:, some] = _rows(target.T, now.T, B.T).T
     return best
 
 
