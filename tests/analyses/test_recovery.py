@@ -134,6 +134,27 @@ def test_a_dense_change_of_any_size_is_never_of_low_rank() -> None:
     assert verdicts == {"blurred", "not_low_rank"}
 
 
+def test_a_dense_change_in_few_rows_has_no_gap_and_is_no_adapter() -> None:
+    rng = np.random.default_rng(3)
+    base, tuned = {}, {}
+    for j in range(5):
+        W, L = draw(64, 64, rng), rng.normal(size=(64, 64))
+        L *= np.exp(rng.normal(size=(64, 1)))
+        L *= 3.6e-3 * np.linalg.norm(W) / np.linalg.norm(L)
+        base[f"layers.{j}.q_proj.weight"] = torch.tensor(W).bfloat16()
+        tuned[f"layers.{j}.q_proj.weight"] = torch.tensor(W + L).bfloat16()
+    found = ftdiff.recover(base, tuned)
+    assert (found.frame["change"] == "low").sum() >= 4  # by their ranks alone
+    assert found.verdict == "not_low_rank"
+
+
+def test_an_entry_weighs_by_its_spacing() -> None:
+    W = np.array([[0.75, 1.5], [3.0, 6.0]])
+    M = (W + 0.125).astype(BF16)
+    weights = rounded(W, M, "BF16").weights()
+    assert (weights[0, 1] / weights).tolist() == [[0.25, 1.0], [4.0, 16.0]]
+
+
 def dora(W: torch.Tensor, rank: int, seed: int) -> torch.Tensor:
     """Return what a DoRA of this rank makes of a weight, its magnitudes trained too."""
     at = torch.Generator().manual_seed(seed)
