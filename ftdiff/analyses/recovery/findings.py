@@ -1,4 +1,4 @@
-"""What a recovery shows, as findings: its verdict, then what is not in the adapter."""
+"""What a recovery shows, as a finding: its verdict."""
 
 from __future__ import annotations
 

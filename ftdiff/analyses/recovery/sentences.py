@@ -35,7 +35,7 @@ def sentences(
         *_ranks(found),
         *_roundings(found),
         f"of the median matrix {replay:.2%} of the entries round to what is stored, and ΔW is off "
-        f"by {error:.2g} of its norm, as others show that are merged and recovered alike",
+        f"by {error:.2g} of its norm, judged by known factors as large",
         *_others(found, seen, about),
         *_verified(about),
     )
