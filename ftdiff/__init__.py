@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.merges import MergeOf, merge_of
     from ftdiff.analyses.probing import Probe, probe
+    from ftdiff.analyses.recovery import Recovery, recover
     from ftdiff.analyses.saved import load
     from ftdiff.analyses.similarity import Similarity, similarity
     from ftdiff.analyses.trajectory import Trajectory, trajectory
@@ -38,6 +39,7 @@ __all__ = [
     "Lineage",
     "MergeOf",
     "Probe",
+    "Recovery",
     "Similarity",
     "Trajectory",
     "Verification",
@@ -57,6 +59,7 @@ __all__ = [
     "parts",
     "plots",
     "probe",
+    "recover",
     "reports",
     "similarity",
     "trajectory",
@@ -74,6 +77,7 @@ _HOMES = {
     "Lineage": "analyses.lineage_result",
     "MergeOf": "analyses.merges",
     "Probe": "analyses.probing",
+    "Recovery": "analyses.recovery",
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",
@@ -90,6 +94,7 @@ _HOMES = {
     "open_checkpoint": "formats",
     "open_tuned": "adapters",
     "probe": "analyses.probing",
+    "recover": "analyses.recovery",
     "similarity": "analyses.similarity",
     "trajectory": "analyses.trajectory",
     "verify": "analyses.verification",

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.merges import MergeOf
     from ftdiff.analyses.probing import Probe
+    from ftdiff.analyses.recovery import Recovery
     from ftdiff.analyses.similarity import Similarity
     from ftdiff.analyses.trajectory import Trajectory
     from ftdiff.analyses.verification import Verification
     from ftdiff.comparison.result import Diff
 
     Measured: TypeAlias = Diff | Similarity | Trajectory | Probe | Drift
-    Result: TypeAlias = Measured | Verification | Lineage | MergeOf
+    Result: TypeAlias = Measured | Verification | Recovery | Lineage | MergeOf
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "similarity": Kind("analyses.similarity", "Similarity", _DRAWN),
     "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
+    "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
     "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
     "merge": Kind("analyses.merges", "MergeOf", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),
@@ -69,7 +71,7 @@ MATRICES = ("findings", "plot")
 
 def load(path: str | Path) -> Result:
     """Open a file that ftdiff wrote: a diff (of tensors or of parts), a similarity, a trajectory,
-    a verification, a lineage, a merge, a probe or a drift.
+    a verification, a recovery, a lineage, a merge, a probe or a drift.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import click
 #: The commands in the order of a first visit; each is in the module of its name.
 COMMANDS = (
     *("compare", "inspect", "similarity", "trajectory", "verify", "lineage", "merge-of"),
-    "parts",
+    *("recover", "parts"),
     *("importance", "probe", "drift"),
     *("findings", "audit", "plot", "report", "card", "metrics"),
 )

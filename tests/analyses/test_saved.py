@@ -15,6 +15,8 @@ from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
 from tests.analyses.planted_merges import merged_of_two
 from tests.analyses.probed_models import labelled, written_model, written_rows
+from tests.cases.situations import merged as plus_lora
+from tests.cases.situations import state
 from tests.conftest import FIXTURES
 
 #: Files that an early release wrote, of pairs in memory.
@@ -33,6 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "similarity": ftdiff.similarity([lora, merged], base).save(folder / "s.json"),
         "trajectory": ftdiff.Trajectory.load(SAVED / "trajectory.json").save(folder / "t.json"),
         "verification": ftdiff.verify(base, lora, merged).save(folder / "v.json"),
+        "recovery": ftdiff.recover(state(), plus_lora()).save(folder / "r.json"),
         "lineage": ftdiff.lineage(merged, [base]).save(folder / "l.json"),
         "merge": ftdiff.merge_of(*merged_of_two()).save(folder / "m.json"),
         "probe": probed.save(folder / "p.json"),
@@ -149,7 +152,7 @@ def test_a_file_of_no_result_is_one_line(text: str, tmp_path: Path) -> None:
         ftdiff.load(tmp_path / "y.json")
 
 
-@pytest.mark.parametrize("kind", ["verification", "lineage", "merge"])
+@pytest.mark.parametrize("kind", ["verification", "recovery", "lineage", "merge"])
 @pytest.mark.parametrize("key", ["verdict", "sentences", "tensors", "candidates", "parent"])
 def test_a_damaged_verdict_is_one_line(
     kind: str, key: str, files: dict[str, Path], tmp_path: Path

@@ -22,6 +22,7 @@ BASE, LORA, FULL, MERGED, RUN = (
     FIXTURES / name for name in ("base", "lora", "full", "merged", "run")
 )
 UP = "model.layers.3.mlp.up_proj.weight"
+PHASES = {"sums", "few bits", "spectra", "scales", "factors", "reading", "sampling"}
 #: Every command that reads weights.
 COMMANDS: Sequence[Sequence[str | Path]] = [
     ("compare", BASE, FULL),
@@ -30,6 +31,7 @@ COMMANDS: Sequence[Sequence[str | Path]] = [
     ("similarity", "--base", BASE, LORA, MERGED),
     ("trajectory", BASE, RUN / "checkpoint-80", RUN / "checkpoint-160"),
     ("verify", BASE, LORA, MERGED),
+    ("recover", BASE, FULL),
     ("lineage", FULL, BASE, MERGED),
     ("merge-of", FULL, BASE, MERGED),
     ("parts", BASE, FULL),
@@ -90,7 +92,7 @@ def test_all_that_a_command_measures_is_where_it_is_told_to_and_watched(
     monkeypatch.setattr(progress, "bars", lambda: nullcontext(Watcher()))
     printed(command, "-j", "3")
     assert where and set(where) == {(3, Watcher)}
-    assert phases and set(phases) <= {"sums", "few bits", "spectra", "reading", "sampling"}
+    assert phases and set(phases) <= PHASES
 
 
 def test_every_command_that_reads_weights_takes_workers() -> None:

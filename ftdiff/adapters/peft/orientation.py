@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ftdiff.adapters.family import Module
 from ftdiff.tensors import numel
 
@@ -51,7 +54,12 @@ def turned(module: Module) -> bool:
     The base's model type is asked first: the flag in the adapter is that of the last module
     which PEFT wrapped.
     """
-    family = module.target.config.get("model_type")
-    if isinstance(family, str):
-        return family in _CONV1D and module.path.rpartition(".")[2] in ("c_attn", "c_proj", "c_fc")
+    if isinstance(module.target.config.get("model_type"), str):
+        return in_by_out(module.target.config, module.path)
     return bool(module.config.get("fan_in_fan_out"))
+
+
+def in_by_out(config: Mapping[str, Any], path: str) -> bool:
+    """Say whether a model of this configuration stores a module's weight in × out."""
+    last = path.rpartition(".")[2]
+    return config.get("model_type") in _CONV1D and last in ("c_attn", "c_proj", "c_fc")

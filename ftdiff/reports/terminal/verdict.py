@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ftdiff.analyses.lineage_result import Lineage
 from ftdiff.analyses.merges import MergeOf
+from ftdiff.analyses.recovery import Recovery
 from ftdiff.analyses.verification import Verification
 from ftdiff.reports.terminal.tables import (
     escape,
@@ -22,6 +23,6 @@ def show_verdict(verdict: str, sentences: Iterable[str]) -> None:
         console.print(f"  {escape(sentence)}", soft_wrap=True)
 
 
-def show_whole(found: Verification | Lineage | MergeOf, format_: str) -> None:
+def show_whole(found: Verification | Lineage | MergeOf | Recovery, format_: str) -> None:
     """Print all of a result as JSON or CSV."""
     sys.stdout.write(found.json() + "\n" if format_ == "json" else found.frame.to_csv(index=False))

@@ -1,0 +1,181 @@
+"""One tensor of base and merged: what its change is, and the factors of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ftdiff.analyses.recovery import rank as ranks
+from ftdiff.analyses.recovery.factors import error, fitted
+from ftdiff.analyses.recovery.rank import Tail
+from ftdiff.analyses.recovery.rounding import Rounded, rounded
+from ftdiff.naming import Address
+from ftdiff.tensors import Array, LazyTensor, nbytes
+
+#: What became of a tensor: the same values; less moved than rounding moves; not much more than
+#: that; of low rank; of another; or no matrix that an adapter of this kind changes.
+SAME, ROUNDED, BLURRED, LOW, FULL, APART = "same", "rounded", "blurred", "low", "full", "apart"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A tensor of both sides; frozen, picklable.
+
+    Attributes
+    ----------
+    address
+        Which it is.
+    base, merged
+        Both sides.
+    turned
+        They are stored in × out.
+    apart
+        Why it is not looked at as a matrix; "" where it is.
+    """
+
+    address: Address
+    base: LazyTensor
+    merged: LazyTensor
+    turned: bool = False
+    apart: str = ""
+
+    @property
+    def name(self) -> str:
+        """The base's name of it."""
+        return self.address.name
+
+    @property
+    def size(self) -> int:
+        """The bytes that are read."""
+        return nbytes(self.base) + nbytes(self.merged)
+
+    def read(self) -> tuple[Array, Array]:
+        """Return W0 in float64 and M as stored, out × in."""
+        W, M = self.base.read().astype(np.float64), self.merged.read()
+        return (W.T.copy(), M.T.copy()) if self.turned else (W, M)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a tensor's change is.
+
+    Attributes
+    ----------
+    pair
+        The tensor.
+    kind
+        As above.
+    tail
+        Of a matrix that moved.
+    relative
+        ‖ΔW‖/‖W0‖ as stored; None where it was not looked at.
+    said
+        Why it is apart.
+    """
+
+    pair: Pair
+    kind: str
+    tail: Tail | None = None
+    relative: float | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What an adapter holds of one matrix.
+
+    Attributes
+    ----------
+    pair
+        The tensor.
+    B, A
+        out × rank and rank × in, float32.
+    magnitude
+        DoRA's norm of each row, None for a plain LoRA.
+    replay, error
+        As in `factors`.
+    """
+
+    pair: Pair
+    B: Array
+    A: Array
+    magnitude: Array | None
+    replay: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A matrix, and the rank that is asked of it; with a scale of each row, or without."""
+
+    pair: Pair
+    rank: int
+    scaled: bool = False
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+        return self.pair.name
+
+    @property
+    def size(self) -> int:
+        """The bytes that are read."""
+        return self.pair.size
+
+
+def look(pair: Pair) -> Seen:
+    """Read a tensor of both sides, and say what its change is."""
+    if pair.apart:
+        return Seen(pair, APART if _moved(*pair.read()) else SAME, said=pair.apart)
+    W, M = pair.read()
+    if not _moved(W, M):
+        return Seen(pair, SAME)
+    if not (np.isfinite(W).all() and np.isfinite(M.astype(np.float64)).all()):
+        return Seen(pair, APART, said="it has entries that are not finite")
+    stored = rounded(W, M, pair.merged.dtype)
+    tail = ranks.tail(stored)
+    low = LOW if tail.low else FULL
+    kind = ROUNDED if not tail.rank else BLURRED if tail.blurred else low
+    norm = float(np.linalg.norm(W))
+    return Seen(pair, kind, tail, float(np.linalg.norm(stored.change)) / norm if norm else None)
+
+
+def scaled_rank(pair: Pair) -> int | None:
+    """Return the rank beside a scale of each row of the base; None where it is not low."""
+    stored, W = _stored(pair)
+    return ranks.scaled_rank(stored, W)
+
+
+def scaled_at(wanted: Wanted) -> bool:
+    """Say whether a scale of each row and factors of this rank explain a change."""
+    stored, W = _stored(wanted.pair)
+    return ranks.scaled_at(stored, W, min(wanted.rank, *stored.shape))
+
+
+def part(wanted: Wanted) -> Part:
+    """Return the factors of one matrix, singular vectors times the roots of singular values."""
+    stored, W = _stored(wanted.pair)
+    rank = min(wanted.rank, *stored.shape)
+    found = fitted(stored, rank, W if wanted.scaled else None)
+    off = error(stored, W, found)
+    B, A, magnitude = found.B, found.A, None
+    if found.scale is not None:
+        B = B / found.scale[:, None]
+        magnitude = (found.scale * np.linalg.norm(W + B @ A, axis=1)).astype(np.float32)
+    Q, R = np.linalg.qr(B)
+    U, values, V = np.linalg.svd(R @ A, full_matrices=False)
+    root = np.sqrt(values)
+    B, A = (Q @ U) * root, root[:, None] * V
+    return Part(
+        wanted.pair, B.astype(np.float32), A.astype(np.float32), magnitude, found.replay, off
+    )
+
+
+def _stored(pair: Pair) -> tuple[Rounded, Array]:
+    W, M = pair.read()
+    return rounded(W, M, pair.merged.dtype), W
+
+
+def _moved(W: Array, M: Array) -> bool:
+    return W.shape != M.shape or not np.array_equal(W, M.astype(np.float64), equal_nan=True)

@@ -1,0 +1,64 @@
+"""A recovered adapter is loaded by peft, and gives the merged model's logits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch import nn
+
+import ftdiff
+from tests.oracle import models
+
+
+def trained(model: nn.Module, size: float, **options: Any) -> Any:
+    """Return the model with a LoRA whose factors are drawn at random."""
+    config = peft.LoraConfig(r=2, lora_alpha=3, task_type="CAUSAL_LM", **options)
+    tuned = peft.get_peft_model(copy.deepcopy(model), config)
+    draw = torch.Generator().manual_seed(3)
+    for name, W in tuned.named_parameters():
+        if "lora_" in name and "magnitude" not in name:
+            W.data = size * torch.randn(W.shape, generator=draw)
+        elif "magnitude" in name:
+            W.data *= 1 + 0.05 * torch.randn(W.shape, generator=draw)
+    return tuned.eval()
+
+
+def logits(model: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    tokens = torch.arange(24).reshape(2, 12) % 40
+    with torch.no_grad():
+        return copy.deepcopy(model).to(dtype)(tokens).logits.double()
+
+
+LINEAR = {"target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}
+CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
+    "lora": (models.llama, LINEAR),
+    "rank pattern": (models.llama, {**LINEAR, "rank_pattern": {"up_proj": 3}}),
+    "dora": (models.llama, {**LINEAR, "use_dora": True}),
+    "in × out": (models.gpt2, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_peft_loads_what_was_recovered(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    build, options = CASES[name]
+    model = build().to(dtype)
+    tuned = trained(model.float(), 0.3, **options)
+    model = model.to(dtype)
+    merged = copy.deepcopy(tuned).merge_and_unload().to(dtype)
+    for one, where in ((model, "base"), (merged, "merged")):
+        one.save_pretrained(tmp_path / where)
+    found = ftdiff.recover(tmp_path / "base", tmp_path / "merged", tmp_path / "a")
+    assert (found.verdict, found.about["rank"]) == ("dora" if name == "dora" else "lora", 2)
+    assert found.about["accepted"], found.sentences
+    loaded = peft.PeftModel.from_pretrained(copy.deepcopy(model).float(), tmp_path / "a").eval()
+    true, stored = logits(tuned), logits(merged)
+    rounding = (stored - true).abs().max() + 1e-5 * true.abs().max()
+    assert (logits(loaded) - true).abs().max() <= 2 * rounding
+    assert (true - logits(model)).abs().max() > 5 * rounding
