@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import ftdiff
-from ftdiff.analyses.recovery.factors import error, fitted
-from ftdiff.analyses.recovery.rank import tail
-from ftdiff.analyses.recovery.rounding import Rounded, rounded
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall
+from ftdiff.metrics.linalg.factors import error, fitted
+from ftdiff.metrics.linalg.stored_change import Rounded, rounded
+from ftdiff.metrics.linalg.tail import tail
 from tests.cases import situations
 from tests.conftest import FIXTURES, write_model
 

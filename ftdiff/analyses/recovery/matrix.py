@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftdiff.analyses.recovery import rank as ranks
-from ftdiff.analyses.recovery.factors import error, fitted
-from ftdiff.analyses.recovery.rank import Tail
-from ftdiff.analyses.recovery.rounding import Rounded, rounded
+from ftdiff.metrics.linalg import tail as ranks
+from ftdiff.metrics.linalg.factors import error, fitted
+from ftdiff.metrics.linalg.stored_change import Rounded, rounded
+from ftdiff.metrics.linalg.tail import Tail
 from ftdiff.naming import Address
 from ftdiff.tensors import Array, LazyTensor, nbytes
 

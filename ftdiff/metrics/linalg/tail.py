@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftdiff.analyses.recovery.factors import scales_leave
-from ftdiff.analyses.recovery.rounding import Rounded
+from ftdiff.metrics.linalg.factors import scales_leave
 from ftdiff.metrics.linalg.noise_spectrum import edge
 from ftdiff.metrics.linalg.row_matrices import Held
+from ftdiff.metrics.linalg.stored_change import Rounded
 from ftdiff.metrics.linalg.svd import singular_values
 from ftdiff.metrics.linalg.uneven_noise import Unevenness
 from ftdiff.tensors import Array

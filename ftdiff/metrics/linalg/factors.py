@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ftdiff.analyses.recovery.rounding import Rounded, again
 from ftdiff.metrics.linalg.lanczos import leading
 from ftdiff.metrics.linalg.row_matrices import Held
+from ftdiff.metrics.linalg.stored_change import Rounded, again
 from ftdiff.metrics.linalg.svd import SMALL_SIDE
 from ftdiff.tensors import Array
 
