@@ -422,6 +422,7 @@ def test_rounding_turns_steps_back_which_is_not_said() -> None:
     rules = {one.rule: one for one in found.findings()}
     assert "turned-back" not in rules
     floor = rules["under-the-floor"]
+    assert "cosine_final is biased: rounding pulls it towards 0" in floor.message
     assert "5 of 6 steps" in floor.message and "checkpoints (" not in floor.message
     assert floor.evidence["checkpoints"] == [] and len(floor.evidence["steps"]) == 5
 

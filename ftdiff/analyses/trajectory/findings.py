@@ -55,7 +55,8 @@ def _floor(found: Trajectory, whole: pd.DataFrame) -> Iterator[Finding]:
         "caution",
         f"{listed([part for part in parts if part])} moved too little for the storage dtype: "
         f"squared size under {TRUSTED_SNR:g} times the squared rounding error. Of those no "
-        "efficiency, turn or growth is told",
+        "efficiency, turn or growth is told, and their cosine_final is biased: rounding pulls "
+        "it towards 0, or, where the base has a wider dtype, towards 1",
         {
             "checkpoints": under,
             "steps": steps,
