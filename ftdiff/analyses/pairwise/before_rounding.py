@@ -29,7 +29,7 @@ from ftdiff.errors import attempt
 from ftdiff.tensors import DTYPES, Array, numel, precision
 
 #: Entries of a tensor that are looked at, of all fine-tunes together, and in how long runs.
-_SAMPLE, _HELD, _RUN = 1 << 18, 1 << 23, 1 << 12
+_SAMPLE, _HELD, _RUN = 1 << 17, 1 << 23, 1 << 12
 #: Entries by which a file of a fine dtype shows that its values lie on a coarser grid.
 _GLANCE = 1 << 10
 #: The change over the widest spacing that is fine enough, and over the widest that is asked.
@@ -93,7 +93,7 @@ def before_rounding(line: Line, stored: Array) -> Unrounded:
     coarse = eps > 0
     if not coarse.any():
         return as_stored
-    powers = np.frexp(np.abs(W))[1] - 1
+    powers = (np.frexp(W)[1] - 1).astype(np.int16)
     noise = np.square(eps) * np.square(np.ldexp(1.0, powers)).sum() / 12
     with np.errstate(all="ignore"):
         eps[np.square(D).sum(axis=1) > _CLEAR * noise] = 0.0

@@ -46,7 +46,7 @@ def cosines(sums: Sums) -> Numbers:
         The cosine before the two were rounded to their storage dtypes, and its standard error:
         from the entries in which the spacing of the dtype's numbers is at most half of the change
         (a weight of 0 or 1 for 1/spacing²), less spacing²/12 for each square; a sample of up to
-        262,144 entries of each tensor. They are small weights: the change is taken not to depend
+        131,072 entries of each tensor. They are small weights: the change is taken not to depend
         on its weight's size. `cosine` itself, and 0, of changes that were not rounded or are far
         larger; NaN where the grid is too coarse to say, and in files that do not hold it.
     """
