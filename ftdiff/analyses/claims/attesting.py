@@ -74,6 +74,10 @@ def attest(
         raise BadCall(f"{where}: a diff of parts of tensors: attest that of whole ones")
     if not held.about.get("base"):
         raise BadCall(f"{where}: a diff without a base says nothing that others can recompute")
+    for side, given in zip(SIDES, (base, tuned), strict=True):
+        if given is None and not (held.about.get("files") or {}).get(side):
+            told = f"its {side} was {held.about[side]}, and no file"
+            raise BadCall(f"{where}: {told}: a path is needed, for others to have the same")
     one, two = base or held.about["base"], tuned or held.about["tuned"]
     files = Files.open_(one, two, executor, progress, tuned_is_delta=is_delta(held))
     _held_to(where, held.about, files)

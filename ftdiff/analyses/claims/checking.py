@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftdiff.analyses.claims import envelope, keys
-from ftdiff.analyses.claims.envelope import Damaged, Line
+from ftdiff.analyses.claims import keys
+from ftdiff.analyses.claims.envelope import Line
 from ftdiff.analyses.claims.files import SIDES, Files, headers_at
 from ftdiff.analyses.claims.held import Held, said_of
+from ftdiff.analyses.claims.reading import Asked, Refuted, trusted, where
 from ftdiff.analyses.claims.result import DIFFERS, EQUAL, NOT_DRAWN, ClaimCheck, Fault
 from ftdiff.analyses.claims.values import shown
 from ftdiff.analyses.finding import counted
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
 from ftdiff.errors import BadCall, FtdiffError
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of a check; see `verify_claim`."""
-
-    claims: str
-    key: str | None
-    public: Any
-    sample: int | None
-    seed: int
-    files: bool
 
 
 def verify_claim(
@@ -89,66 +77,12 @@ def verify_claim(
     asked = Asked(str(claims), None if key is None else str(key), public, sample, drawn, files)
     about: dict[str, Any] = {"claims": asked.claims, **made_of(base=[], tuned=[])}
     try:
-        lines = [(one, _statement(asked, one)) for one in envelope.lines(Path(claims))]
-        trusted = _trusted(asked, lines)
-        opened = _opened(asked, trusted, base, tuned, executor, progress)
-    except Damaged as error:
-        superseded = "older type" in str(error)
-        return ClaimCheck.of("superseded" if superseded else "damaged", [str(error)], [], about)
-    except _Refuted as error:
+        lines = trusted(asked)
+        opened = _opened(asked, lines, base, tuned, executor, progress)
+    except Refuted as error:
         return ClaimCheck.of(error.fault.verdict, [error.fault.said], [], about)
     about |= made_of(base=[opened.sides.base], tuned=[opened.sides.tuned])
-    return _checked(asked, trusted, opened, about)
-
-
-class _Refuted(Exception):
-    """A fault that ends the check before weights are read."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.said)
-        self.fault = fault
-
-
-def _where(asked: Asked, line: Line) -> str:
-    return f"{asked.claims} line {line.number}"
-
-
-def _statement(asked: Asked, line: Line) -> Mapping[str, Any]:
-    """Return the statement of a line; what was signed and changed since need not be one."""
-    try:
-        return envelope.statement_of(line, _where(asked, line))
-    except Damaged:
-        if asked.public is None or envelope.is_signed(line, asked.public):
-            raise
-        return {}
-
-
-def _trusted(
-    asked: Asked, lines: Sequence[tuple[Line, Mapping[str, Any]]]
-) -> list[tuple[Line, Held]]:
-    """Return the lines that are signed with the key that was named, or all without one.
-
-    Raises
-    ------
-    _Refuted
-        There is none, or one says that it is, and is not.
-    """
-    found = []
-    others = []
-    for line, statement in lines:
-        if asked.public is None or envelope.is_signed(line, asked.public):
-            found.append((line, Held.of(statement, _where(asked, line))))
-        elif asked.public.keyid in envelope.keyids(line):
-            said = f"{_where(asked, line)}: changed since it was signed with {asked.key}"
-            raise _Refuted(Fault("unsigned", said))
-        else:
-            others.append(line)
-    if not found:
-        ids = sorted({one[:12] for line in others for one in envelope.keyids(line)})
-        told = f"{asked.key} (keyid {asked.public.keyid[:12]})"
-        by = f"signed with another key (keyid {', '.join(ids)})" if ids else "not signed"
-        raise _Refuted(Fault("unsigned", f"{_where(asked, others[-1])}: {by}, not with {told}"))
-    return found
+    return _checked(asked, lines, opened, about)
 
 
 def _opened(
@@ -166,8 +100,8 @@ def _opened(
         return Files.open_(base, tuned, executor, progress, tuned_is_delta=delta)
     except FtdiffError:
         if _are_swapped(held, base, tuned):
-            said = f"{_where(asked, line)}: BASE and TUNED are swapped"
-            raise _Refuted(Fault("other_tensors", said)) from None
+            said = f"{where(asked, line)}: BASE and TUNED are swapped"
+            raise Refuted(Fault("other_tensors", said)) from None
         raise
 
 
@@ -225,7 +159,7 @@ def _refuted(
     drawn: Sequence[str] | None,
     about: dict[str, Any],
 ) -> ClaimCheck:
-    said = f"{_where(asked, line)}: {fault.said}"
+    said = f"{where(asked, line)}: {fault.said}"
     if fault.verdict == "other_numbers" and held.version != version():
         said += f" (claimed by ftdiff {shown(held.version)}, this is {version()})"
     about |= {"line": line.number, "key": asked.key}
@@ -260,7 +194,7 @@ def _rows(held: Held, drawn: Sequence[str] | None, fault: Fault | None) -> list[
 
 
 def _verdict(asked: Asked, lines: Sequence[Line], count: int, drawn: Sequence[str] | None) -> str:
-    where = f"{asked.claims} line {', '.join(str(line.number) for line in lines)}"
+    at = f"{asked.claims} line {', '.join(str(line.number) for line in lines)}"
     if asked.public is None:
         by = "unsigned by anyone you named (--key PUB says by whom)"
     else:
@@ -272,4 +206,4 @@ def _verdict(asked: Asked, lines: Sequence[Line], count: int, drawn: Sequence[st
             f"{counted(len(drawn), 'tensor')} of a sample with seed {asked.seed} recomputed, each "
             "number equal to the bit"
         )
-    return f"{where}: {by}; {what}."
+    return f"{at}: {by}; {what}."

@@ -25,7 +25,11 @@ _LARGEST = 4 << 30
 
 
 class Damaged(Exception):
-    """A line that is not what was written: cut short, doubled, or of a version not taken."""
+    """A line that is not what was written: cut short, or doubled."""
+
+
+class Superseded(Damaged):
+    """A line of an older version, which is not taken any more."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,10 @@ def statement_of(line: Line, where: str) -> dict[str, Any]:
     ------
     BadFile
         It is no statement, or its predicate is none of ours, or of a later version.
-    Damaged
+    Superseded
         Its predicate is of an older version.
+    Damaged
+        It is no JSON.
     """
     try:
         found = parse_json(line.payload.decode("utf-8"))
@@ -160,7 +166,7 @@ def statement_of(line: Line, where: str) -> dict[str, Any]:
         raise BadFile(f"{where}: a predicate of type {str(kind)[:80]!r}, this is {PREDICATE}")
     if int(ours[1]) < VERSION or kind != PREDICATE:
         old = f"a claim of the older type {kind!r}, which is not taken any more"
-        raise Damaged(f"{where}: {old}: attest again")
+        raise Superseded(f"{where}: {old}: attest again")
     return found
 
 

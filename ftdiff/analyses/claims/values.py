@@ -50,7 +50,9 @@ def plain_of(value: Any) -> Any:
 def alike(claimed: Any, found: Any) -> bool:
     """Say whether two values are the same, and their numbers as near as functions round."""
     if is_number(claimed) and is_number(found):
-        return math.isclose(decoded(claimed), decoded(found), rel_tol=_NEAR, abs_tol=1e-300)
+        claimed, found = decoded(claimed), decoded(found)
+    if isinstance(claimed, float) and isinstance(found, float):
+        return math.isclose(claimed, found, rel_tol=_NEAR, abs_tol=1e-300)
     if isinstance(claimed, Mapping) and isinstance(found, Mapping):
         same = claimed.keys() == found.keys()
         return same and all(alike(one, found[key]) for key, one in claimed.items())
