@@ -17,6 +17,7 @@ from ftdiff.errors import BadCall, BadFile
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ftdiff.analyses.claims import ClaimCheck
     from ftdiff.analyses.drift import Drift
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.merges import MergeOf
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ftdiff.comparison.result import Diff
 
     Measured: TypeAlias = Diff | Similarity | Trajectory | Probe | Drift
-    Result: TypeAlias = Measured | Verification | Recovery | Lineage | MergeOf
+    Result: TypeAlias = Measured | Verification | Recovery | Lineage | MergeOf | ClaimCheck
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ KINDS: Mapping[str, Kind] = {
     "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
     "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
     "merge": Kind("analyses.merges", "MergeOf", ("findings",)),
+    "claim": Kind("analyses.claims", "ClaimCheck", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),
     "drift": Kind("analyses.drift", "Drift", _DRAWN),
 }
@@ -71,7 +73,7 @@ MATRICES = ("findings", "plot")
 
 def load(path: str | Path) -> Result:
     """Open a file that ftdiff wrote: a diff (of tensors or of parts), a similarity, a trajectory,
-    a verification, a recovery, a lineage, a merge, a probe or a drift.
+    a verification, a recovery, a lineage, a merge, a check of a claim, a probe or a drift.
 
     Parameters
     ----------

@@ -110,19 +110,52 @@ def compare(
     wanted = resolve(metrics)
     measurable(wanted)
     see(device, executor)
+    sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
+    plan = sides.plan
+    with afar.reading(plan.changes, executor) as executor:
+        diff = summed(sides, executor, progress, hash=hash)
+        diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
+    return diff.keeping([metric.name for metric in wanted])
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A base and a fine-tune that are opened and paired; no weight of them has been measured."""
+
+    base: Checkpoint | None
+    tuned: Tuned
+    plan: Plan
+
+
+def paired(
+    base: Any | None,
+    tuned: Any,
+    say: Say | None = None,
+    *,
+    tuned_is_delta: bool = False,
+    strict: bool = False,
+) -> Sides:
+    """Open both sides and pair them; arguments and errors are those of `compare`."""
     opened = open_base(base)
     fine = open_tuned(tuned, opened)
     if tuned_is_delta:
         fine = as_delta(fine)
     plan = foretold(pair(opened, fine), say)
     plan = refuse(plan) if strict else plan
-    fine = applied_twice.measured(opened, plan.tuned or fine, plan)
-    with afar.reading(plan.changes, executor) as executor:
-        found = run(plan, executor, progress)
-        grids = few_bits.on_grids(plan.changes, found, executor, progress)
-        diff = gathered(opened, fine, plan, found, grids, hash=hash)
-        diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
-    return diff.keeping([metric.name for metric in wanted])
+    return Sides(opened, applied_twice.measured(opened, plan.tuned or fine, plan), plan)
+
+
+def summed(
+    sides: Sides,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    *,
+    hash: bool = False,
+) -> Diff:
+    """Measure the sums of two sides, and every metric that comes from sums."""
+    found = run(sides.plan, executor, progress)
+    grids = few_bits.on_grids(sides.plan.changes, found, executor, progress)
+    return gathered(sides.base, sides.tuned, sides.plan, found, grids, hash=hash)
 
 
 def see(device: str | None, executor: Executor | None) -> None:

@@ -13,6 +13,7 @@ import ftdiff
 from ftdiff.analyses.saved import KINDS, load_for
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
+from tests.analyses.claimed import checked
 from tests.analyses.planted_merges import merged_of_two
 from tests.analyses.probed_models import labelled, written_model, written_rows
 from tests.cases.situations import merged as plus_lora
@@ -37,6 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "verification": ftdiff.verify(base, lora, merged).save(folder / "v.json"),
         "recovery": ftdiff.recover(state(), plus_lora()).save(folder / "r.json"),
         "lineage": ftdiff.lineage(merged, [base]).save(folder / "l.json"),
+        "claim": checked(folder).save(folder / "c.json"),
         "merge": ftdiff.merge_of(*merged_of_two()).save(folder / "m.json"),
         "probe": probed.save(folder / "p.json"),
         "drift": drifted.save(folder / "dr.json"),
@@ -152,7 +154,7 @@ def test_a_file_of_no_result_is_one_line(text: str, tmp_path: Path) -> None:
         ftdiff.load(tmp_path / "y.json")
 
 
-@pytest.mark.parametrize("kind", ["verification", "recovery", "lineage", "merge"])
+@pytest.mark.parametrize("kind", ["verification", "recovery", "lineage", "merge", "claim"])
 @pytest.mark.parametrize("key", ["verdict", "sentences", "tensors", "candidates", "parent"])
 def test_a_damaged_verdict_is_one_line(
     kind: str, key: str, files: dict[str, Path], tmp_path: Path
