@@ -25,6 +25,7 @@ from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
 from ftdiff.deltas.recipes.held import stored
@@ -121,7 +122,8 @@ def compare(
         found = run(plan, executor, progress)
         grids = few_bits.on_grids(plan.changes, found, executor, progress)
         diff = gathered(opened, fine, plan, found, grids, hash=hash)
-        diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
+        at = Workplace(executor, progress, say, device)
+        diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     return diff.keeping([metric.name for metric in wanted])
 
 
