@@ -21,7 +21,7 @@ FORM = Form("diff", version=2, indent=1, read=(1,))
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
     **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
-    **dict.fromkeys(("shares", "beside", "importance"), dict),
+    **dict.fromkeys(("shares", "beside", "importance", "structure"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),

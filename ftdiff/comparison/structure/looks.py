@@ -30,6 +30,9 @@ _SCALED_ROWS, _SCALED_COLUMNS = 48, 384
 #: What is left of ΔW beyond the ranks that are tried, each row's part along its base's taken out,
 #: is less than this share where rows are scaled and little else: dense changes have .3 and more.
 _BEYOND = 0.15
+#: What the rank leaves without the scales, in times the floor: with them it leaves four at most. A
+#: change whose spectrum decays needs none, and one of scales alone is no DoRA.
+_GAIN = 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +162,11 @@ def _scaled(matrix: Matrix) -> int:
     part = StoredRows(rows.W[few], rows.M[few], rows.dtype, rows.shape)
     if not _rows_may_be_scaled(part):
         return -1
-    found = ranks.scaled_rank(part.stored, part.W)
-    return -1 if found is None else found
+    rank = ranks.scaled_rank(part.stored, part.W)
+    if not rank:
+        return -1
+    left = ranks.tail(part.stored, uneven=False).squares[rank]
+    return rank if left >= _GAIN * (part.stored.floor + part.stored.floor_error) else -1
 
 
 def _rows_may_be_scaled(rows: StoredRows) -> bool:

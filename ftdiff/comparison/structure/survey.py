@@ -66,12 +66,13 @@ def _survey(matrices: Sequence[Matrix], at: Workplace) -> dict[str, Any]:
     ranks, many = _ranks(matrices, seen, slope.rounding if slope else None, at)
     if ranks is not None:
         found["low_rank"] = {**ranks.record(), "scaled": False, "looked": many}
-    elif (rank := _scaled(matrices, seen, at)) is not None:
+    elif (rank := _scaled(seen, at)) is not None:
         found["low_rank"] = rank
     if edited.worth_a_look(first):
-        some = spread([one for one in matrices if len(one.change.recipe.shape) == 2], _ALL)
-        edits = edited.edited(looks.edits(some, at))
-        if edits:
+        flat = [one for one in matrices if len(one.change.recipe.shape) == 2]
+        if edited.edited(looks.edits(spread(flat, _FIRST), at)):
+            some = spread(flat, _ALL)
+            edits = edited.edited(looks.edits(some, at))
             found["edits"] = edited.record(edits, len(some))
     if lines := few_lines(matrices, first, at):
         found["lines"] = [one.record() for one in lines]
@@ -97,17 +98,15 @@ def _ranks(
     return agreed(seen), len(seen)
 
 
-def _scaled(
-    matrices: Sequence[Matrix], seen: Sequence[Seen], at: Workplace
-) -> dict[str, Any] | None:
+def _scaled(seen: Sequence[Seen], at: Workplace) -> dict[str, Any] | None:
     """Return the rank of factors beside a scale of each output row, where that explains most."""
     sound = [one.matrix for one in seen if one.sound]
-    if 2 * len(sound) < len(seen):
-        return None
+    if 2 * len(sound) < len(seen) or 2 * sum(one.low for one in seen) > len(seen):
+        return None  # rows that are scaled have all ranks
     tried: list[int] = []
     for count in _SCALED:
         tried = looks.scaled(spread(sound, count), at)
-        fit = [rank for rank in tried if rank >= 0]
+        fit = [rank for rank in tried if rank > 0]
         if not fit or len(fit) < _EXPLAINED * len(tried):
             return None
     rank = max({*fit}, key=fit.count)

@@ -19,6 +19,8 @@ from ftdiff.tensors import Array, LazyTensor
 
 #: The share of a sample's rows that a rank may have: with more, no rows are left to show it.
 _SHARE = 0.6
+#: So near its floor, times, rounding takes from the tail of a change, and it is looked at closer.
+_NEAR = 10.0
 #: Half steps are none: a change of this many spacings counts as one, or as two.
 _ONE, _TWO = 1.5, 2.5
 #: From this share of a row's entries on, it moved as a whole.
@@ -50,7 +52,11 @@ class Structure:
     @cached_property
     def tail(self) -> Tail | None:
         """What the sample's singular values say of the rank; None where nothing moved."""
-        return tail(self.rows.stored, uneven=False) if self.rows is not None and self.moved else None
+        if self.rows is None or not self.moved:
+            return None
+        found = tail(self.rows.stored, uneven=False)
+        near = 0 < found.rank and found.squares[0] < _NEAR * found.floor
+        return tail(self.rows.stored) if near and not found.blurred else found
 
     @property
     def rank(self) -> int | None:
