@@ -1,4 +1,4 @@
-"""What kind of change a whole checkpoint shows, from its structure: a list in which the first holds.
+"""What kind of change a whole checkpoint shows, from its structure: a list, the first that holds.
 
 A merged LoRA, or a DoRA; then a direction taken out of matrices, single matrices of low rank, rows
 and columns; then steps as small as storage has them. The base that was really tuned on, and zeros,
@@ -8,7 +8,6 @@ of intent. Where nothing is said, size alone is left.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -147,7 +146,9 @@ def _lines(found: Mapping[str, Any], of_all: bool = False) -> Iterator[Said]:
     if not lines or (of_all and len(lines) < found["matrices"]):
         return
     parts = [_line(one) for one in lines[:3]]
-    more = f", and of {counted(len(lines) - 3, 'other matrix', 'other matrices')}" * (len(lines) > 3)
+    more = f", and of {counted(len(lines) - 3, 'other matrix', 'other matrices')}" * (
+        len(lines) > 3
+    )
     all_of_it = len(lines) == found["matrices"]
     rest = "every other entry of the matrices" if all_of_it else "every other entry of these"
     message = f"Single lines were edited: {'; '.join(parts)}{more}; {rest} is the base's."
@@ -219,24 +220,6 @@ def _of(count: int, found: Mapping[str, Any]) -> str:
     if count >= found["matrices"]:
         return f"{found['matrices']:,} matrices that moved"
     return f"{count:,} matrices looked at, of {found['matrices']:,} that moved"
-
-
-def fault(found: Any) -> str:
-    """Return what is wrong with the numbers of a saved structure; "" if nothing is."""
-    if not isinstance(found, dict):
-        return f"it is {type(found).__name__}"
-    for part in ("matrices", "looked"):
-        if type(found.get(part)) is not int:
-            return f"{part} is no count"
-    return "" if all(map(_plain, found.values())) else "a number is not finite"
-
-
-def _plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_plain, value.values()))
-    if isinstance(value, list):
-        return all(map(_plain, value))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def sentences(diff: Diff) -> Sequence[str]:

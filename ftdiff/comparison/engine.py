@@ -81,8 +81,8 @@ def compare(
         row of status "unreadable".
     progress
         Called with the bytes measured so far and in all; from the start again for each phase:
-        "sums", and then "spectra", "geometry" or "entries" where metrics need more. If it has a
-        method `phase(name)`, that is called as a phase begins, and what it returns instead.
+        "sums", then "spectra", "geometry", "structure" or "entries" where metrics need more. If it
+        has a method `phase(name)`, that is called as a phase begins, and what it returns instead.
     say
         Called with a sentence before long work begins: how long it will take, and what a few rows
         of a whole checkpoint say of its base.

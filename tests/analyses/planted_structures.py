@@ -1,4 +1,4 @@
-"""A small base of Llama's names, and what may have been done to it: plain arithmetic, a seed each."""
+"""A small base of Llama's names, and what may have been done to it, by plain arithmetic."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def dora(p: Planted, rank: int = 4) -> State:
 
 
 def dense(p: Planted, size: float = 1e-2, decay: float = 0.0) -> State:
-    return p.changed(lambda _, W: W + p.noise(W, size, decay), [n for n in p.base if "norm" not in n])
+    return p.changed(
+        lambda _, W: W + p.noise(W, size, decay), [n for n in p.base if "norm" not in n]
+    )
 
 
 def lora_and_training(p: Planted) -> State:
@@ -166,7 +168,9 @@ def neurons(p: Planted, count: int = 2) -> State:
 
     layer = f"model.layers.{int(p.rng.integers(p.layers))}."
     wanted = ("up_proj", "gate_proj", "down_proj")
-    return p.changed(of, [n for n in p.matrices() if n.startswith(layer) and any(w in n for w in wanted)])
+    return p.changed(
+        of, [n for n in p.matrices() if n.startswith(layer) and any(w in n for w in wanted)]
+    )
 
 
 def two_of_four(p: Planted) -> State:

@@ -48,7 +48,7 @@ def edited(found: Sequence[tuple[Matrix, tuple[Direction, ...]]]) -> list[Edit]:
         side = max(sides, key=lambda one: one.fit)
         least = min(matrix.shape)
         fits = side.fit >= max(_FIT, 6 / np.sqrt(least)) and side.share >= LEADING
-        removed = _STRENGTH <= side.strength and abs(side.rescale) <= _RESCALED * side.strength
+        removed = side.strength >= _STRENGTH and abs(side.rescale) <= _RESCALED * side.strength
         if fits and removed:
             edits.append(Edit(matrix, side))
     return edits
@@ -93,4 +93,5 @@ def _with_common(vectors: Sequence[Array]) -> Array:
     V = np.stack(vectors)
     values, found = np.linalg.eigh(V @ V.T)
     common = found[:, -1] @ V / np.sqrt(values[-1])
-    return np.abs(V @ common)
+    cosines: Array = np.abs(V @ common)
+    return cosines

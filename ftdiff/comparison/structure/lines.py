@@ -60,7 +60,9 @@ def few_lines(matrices: Sequence[Matrix], seen: Sequence[Seen], at: Workplace) -
     ]
     found: list[Lines] = []
     for axis in ("rows", "columns"):
-        left = [one for one in near if one.address.name not in {f.matrix.address.name for f in found}]
+        left = [
+            one for one in near if one.address.name not in {f.matrix.address.name for f in found}
+        ]
         lines = run(left[:_MOST], partial(_moved, axis=axis), at)
         found += [one for one in lines if isinstance(one, Lines)]
     return found

@@ -107,12 +107,14 @@ def run(
     """Do the work on each matrix, in the order given, or say why it cannot be done."""
     if not matrices:
         return []
-    attempted = Work("structure", partial(_attempted, work=work), _name, _cost)
+    attempted: Work[Matrix, R | str | None] = Work(
+        "structure", partial(_attempted, work=work), _name, _cost
+    )
     tasks = [matrices[i : i + _BUNDLE] for i in range(0, len(matrices), _BUNDLE)]
     return executors.run(attempted, tasks, at.executor, at.progress)
 
 
-def _attempted(matrix: Matrix, work: Callable[[Matrix], R]) -> R | str:
+def _attempted(matrix: Matrix, work: Callable[[Matrix], R]) -> R | str | None:
     with np.errstate(all="ignore"):
         return attempt(matrix.address.name, partial(work, matrix))
 

@@ -29,7 +29,7 @@ _DEEP, _DEEPER = 2, 16
 _SCALED, _EXPLAINED = (3, 8), 0.8
 #: From this slope on a change is looked at further for the rounding of its base, and what it must
 #: explain of a change.
-_SLOPE, _OF_CHANGE = 0.8, 0.02
+_SLOPE, _OF_CHANGE, _ERROR = 0.8, 0.02, 0.05
 #: Bytes of samples that are read without a word.
 _QUIET = 64 << 20
 
@@ -128,7 +128,8 @@ def _slope(matrices: Sequence[Matrix], at: Workplace) -> Slope | None:
 
 
 def _holds(slope: Slope) -> bool:
-    return abs(slope.value - 1) <= 1 - _SLOPE and slope.explained >= _OF_CHANGE
+    near = abs(slope.value - 1) <= 1 - _SLOPE and slope.error <= _ERROR
+    return near and slope.explained >= _OF_CHANGE
 
 
 def _totals(found: Sequence[tuple[Slope, ...]]) -> list[Slope]:

@@ -78,7 +78,8 @@ class Rounding:
             blocks = np.append(blocks, [[top]], axis=1)
             tops = np.array([[top]])
         levels = Grid(self.scheme, 0).levels(blocks) * tops * _UNITS.get(self.scheme, 1.0)
-        return levels[:, : levels.shape[1] - (top is not None)].reshape(rows, columns)
+        kept: Array = levels[:, : levels.shape[1] - (top is not None)]
+        return kept.reshape(rows, columns)
 
 
 #: What bases are loaded in: bitsandbytes' four and eight bits, and float8 as it is served.

@@ -109,9 +109,9 @@ def slopes(
             pairs.append((x, y))
             sums += ((x * x).sum(), (x * y).sum(), (y * y).sum())
         if sums[0] > 0 and sums[2] > 0:
-            slope = sums[1] / sums[0]
-            spread = sum(float(np.square(x * (y - slope * x)).sum()) for x, y in pairs)
-            found.append(Slope(rounding, *map(float, sums), spread))
+            xx, xy, yy = map(float, sums)
+            spread = sum(float(np.square(x * (y - xy / xx * x)).sum()) for x, y in pairs)
+            found.append(Slope(rounding, xx, xy, yy, spread))
     return tuple(found)
 
 

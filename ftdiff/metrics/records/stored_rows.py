@@ -44,7 +44,7 @@ class StoredRows:
     @property
     def whole(self) -> bool:
         """Whether this is all of the matrix."""
-        return self.W.shape == self.shape
+        return bool(self.W.shape == self.shape)
 
     @cached_property
     def change(self) -> Array:

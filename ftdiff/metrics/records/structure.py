@@ -14,8 +14,8 @@ import numpy as np
 from ftdiff.deltas.recipes import Recipe
 from ftdiff.metrics.linalg.tail import Tail, most, tail
 from ftdiff.metrics.records.slopes import Slope, best, slopes
-from ftdiff.metrics.records.stored_rows import StoredRows, stored_rows
-from ftdiff.tensors import Array, LazyTensor
+from ftdiff.metrics.records.stored_rows import FEW, StoredRows, stored_rows
+from ftdiff.tensors import LazyTensor
 
 #: The share of a sample's rows that a rank may have: with more, no rows are left to show it.
 _SHARE = 0.6
@@ -55,7 +55,7 @@ class Structure:
         if self.rows is None or not self.moved:
             return None
         found = tail(self.rows.stored, uneven=False)
-        near = 0 < found.rank and found.squares[0] < _NEAR * found.floor
+        near = found.rank > 0 and found.squares[0] < _NEAR * found.floor
         return tail(self.rows.stored) if near and not found.blurred else found
 
     @property
@@ -162,7 +162,7 @@ def structure(
     shape: tuple[int, int],
     index: int = 0,
     *,
-    most: int | None = None,
+    most: int = FEW,
 ) -> Structure:
     """Read a few rows of one matrix of a change.
 
@@ -175,5 +175,4 @@ def structure(
     most
         Rows at most.
     """
-    given = {} if most is None else {"most": most}
-    return Structure(stored_rows(recipe, base, shape, index, **given), recipe, base, index)
+    return Structure(stored_rows(recipe, base, shape, index, most=most), recipe, base, index)
