@@ -25,6 +25,7 @@ from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
 from ftdiff.deltas.recipes.held import stored
@@ -80,8 +81,8 @@ def compare(
         row of status "unreadable".
     progress
         Called with the bytes measured so far and in all; from the start again for each phase:
-        "sums", and then "spectra", "geometry" or "entries" where metrics need more. If it has a
-        method `phase(name)`, that is called as a phase begins, and what it returns instead.
+        "sums", then "spectra", "geometry", "structure" or "entries" where metrics need more. If it
+        has a method `phase(name)`, that is called as a phase begins, and what it returns instead.
     say
         Called with a sentence before long work begins: how long it will take, and what a few rows
         of a whole checkpoint say of its base.
@@ -114,7 +115,8 @@ def compare(
     plan = sides.plan
     with afar.reading(plan.changes, executor) as executor:
         diff = summed(sides, executor, progress, hash=hash)
-        diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
+        at = Workplace(executor, progress, say, device)
+        diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     return diff.keeping([metric.name for metric in wanted])
 
 

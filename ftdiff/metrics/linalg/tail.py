@@ -99,8 +99,17 @@ def most(shape: tuple[int, int]) -> int:
     return rows * columns // 2 // max(1, rows + columns)
 
 
-def tail(stored: Rounded) -> Tail:
+def tail(stored: Rounded, *, uneven: bool = True) -> Tail:
     """Return what a change's spectrum says, against the rounding of its file.
+
+    Parameters
+    ----------
+    stored
+        The change.
+    uneven
+        Whether its rounding is taken to be as uneven as it is, which takes most of the time; else
+        `above` is 0, and the rank is that of the tail alone. Of a change that is not blurred it is
+        the same.
 
     Notes
     -----
@@ -109,21 +118,21 @@ def tail(stored: Rounded) -> Tail:
     above all that rounding has are counted too.
     """
     values = singular_values(Held(stored.change))[0]
-    one = _against(values, stored, 1)
+    one = _against(values, stored, 1, uneven)
     if one.low or one.blurred or not one.rank:
         return one
-    two = _against(values, stored, 2)
+    two = _against(values, stored, 2, uneven)
     return two if two.low and not two.blurred else one
 
 
-def _against(values: Array, stored: Rounded, roundings: int) -> Tail:
+def _against(values: Array, stored: Rounded, roundings: int, uneven: bool) -> Tail:
     rows, columns = stored.shape
     squares = np.append(np.cumsum(np.square(values)[::-1])[::-1], 0.0)
     k = np.arange(len(squares))
     free = (1 - k / rows) * (1 - k / columns)
     floor, spread = roundings * stored.floor, roundings * stored.floor_error
     rank = int(np.argmin(squares > free * floor + _ERRORS * spread * np.sqrt(free)))
-    above = _above(values / np.sqrt(roundings), stored, rank)
+    above = _above(values / np.sqrt(roundings), stored, rank) if uneven else 0
     own = roundings * float(np.square(stored.high - stored.low).sum()) / 12
     return Tail(
         (rows, columns),
