@@ -60,7 +60,7 @@ KINDS: Mapping[str, Kind] = {
     "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
     "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
-    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
+    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings", "plot")),
     "merge": Kind("analyses.merges", "MergeOf", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),
     "drift": Kind("analyses.drift", "Drift", _DRAWN),

@@ -17,6 +17,9 @@ _LEAST = 50
 #: A class has at least this share, and all of them together this one; of those entries that are
 #: not as the base has them at least the last.
 _CLASS, _ALL, _MOVED = 0.02, 0.95, 0.9
+#: Entries that took both changes have so much of each beside those of one: a mean or the sum. Else
+#: they were taken from another base.
+_SHARE = (0.1, 1.1)
 #: From this AUROC of size for "is in" on, the largest were taken; up to the other, any.
 _BY_SIZE, _BY_CHANCE = 0.7, 0.6
 #: From this share on every change of a parent is in: nothing was dropped.
@@ -151,6 +154,10 @@ def _sparse(D: Array, y: Array, ulp: Array, step: float) -> Sparse | None:
     shares = np.bincount(distance.argmin(axis=0)[fits & told], minlength=4) / count
     if fits[told].mean() < _ALL or fits[moved].mean() < _MOVED or max(shares[1:3]) < _CLASS:
         return None
+    if len(D) > 1 and shares[3] >= _CLASS:
+        each = both / alone
+        if each.min() < _SHARE[0] or each.max() > _SHARE[1]:
+            return None
     kept = _Kept(D, classes, near, distance)
     if not (kept.dropped or kept.every):
         return None
