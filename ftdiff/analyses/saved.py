@@ -61,7 +61,7 @@ KINDS: Mapping[str, Kind] = {
     "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
     "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
-    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
+    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings", "plot")),
     "merge": Kind("analyses.merges", "MergeOf", ("findings",)),
     "claim": Kind("analyses.claims", "ClaimCheck", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),

@@ -18,13 +18,13 @@ from ftdiff.analyses.merges.replays import Replayed, Setting
 from ftdiff.analyses.merges.rounding import FLOATS, spacing
 from ftdiff.analyses.merges.sides import Sides
 from ftdiff.analyses.merges.slerp import Slerp, at, slerp
-from ftdiff.analyses.merges.sparse import Sparse, sparse
+from ftdiff.analyses.merges.sparse import SAID, Sparse, sparse
 from ftdiff.analyses.merges.sums import Sums, add_up
 from ftdiff.analyses.merges.ways import WAYS, written
 from ftdiff.analyses.pairwise import Line, place
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import attempt
-from ftdiff.tensors import DTYPES, Array, LazyTensor, is_quantised, stored_as
+from ftdiff.tensors import DTYPES, Array, LazyTensor, is_quantised, precision, stored_as
 
 Row: TypeAlias = dict[str, Any]
 
@@ -233,7 +233,9 @@ class _Judgement:
     def _sparse(self) -> Sparse | None:
         one = self.sums.sample
         coarse = spacing(np.maximum(np.abs(one.W + one.y), np.abs(one.W)), self.dtype)
-        return sparse(one.D, one.y, one.ulp) or sparse(one.D, one.y, coarse)
+        facts = precision(self.dtype)
+        assert facts is not None
+        return sparse(one.D, one.y, np.maximum(coarse, one.ulp), facts[0])
 
 
 def _proved(found: Feasible, turned: Slerp | None, with_base: bool) -> Row:
@@ -267,13 +269,19 @@ def _end(value: float) -> float | None:
 
 
 def _told(found: Sparse) -> Row:
-    like = f"{found.like}-like" if found.like else "TIES- or DARE-like"
-    densities = ", ".join(f"{one:.2f}" for one in found.density)
+    density, strengths = (
+        tuple(None if math.isnan(one) else one for one in each)
+        for each in (found.density, found.strengths)
+    )
+    shown = ", ".join("any" if one is None else f"{one:.2f}" for one in density)
     return {
         "status": "sparse",
         "like": found.like or None,
-        "density": found.density,
-        "strengths": found.strengths,
+        "density": density,
+        "strengths": strengths,
         "auroc": found.auroc,
-        "said": f"{like}: entries took one change, both or none; density {densities}",
+        "by_size": found.by_size,
+        "asked": found.asked,
+        "both": found.both,
+        "said": f"{SAID[found.like]}: entries took one change, both or none; density {shown}",
     }

@@ -11,6 +11,7 @@ import numpy as np
 
 from ftdiff.analyses.finding import counted, listed
 from ftdiff.analyses.merges.intervals import Interval
+from ftdiff.analyses.merges.sparse import SAID, like
 from ftdiff.analyses.merges.tensor import ROUNDED
 from ftdiff.analyses.merges.ways import WAYS
 from ftdiff.comparison.statuses import UNREADABLE
@@ -70,6 +71,8 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
         verdict = "changed"
     told = _mix(fitted, names, means, errors, inside)
     sentences = [_first(verdict, told, left, about)]
+    if verdict in ("partly", "none") and about.get("base") is None:
+        sentences.append("without the base that they were tuned from, TIES and DARE are not told")
     if weak and verdict == "none":
         said = "too few entries are moved to tell: siblings of the parents would fit as well"
         return verdict, (said, *_parts(judged), *_left_out(rows)), numbers
@@ -139,9 +142,7 @@ def _mix(
         first, second = (names[i] for i in inside[:2]) if len(inside) > 1 else names[:2]
         return f"SLERP from {first} to {second}, t = {np.median(ts):.4g}"
     if not _one(rows, means):
-        c = np.array([row["coefficients"] for row in rows], dtype=float)
-        spans = [(names[i], np.nanmin(c[:, i]), np.nanmax(c[:, i])) for i in inside]
-        return " + ".join(f"{low:.3f} to {high:.3f} of {name}" for name, low, high in spans)
+        return _stacked(rows, names) or _spans(rows, names, inside)
     own = np.array(next(iter(weights))) if len(weights) == 1 else means
     if len(weights) > 1:
         both = [_common(rows, i) for i in range(len(names))]
@@ -153,6 +154,49 @@ def _mix(
     return " + ".join(
         f"{own[i]:.{max(3, d)}f} of {names[i]}" for i, d in zip(inside, digits, strict=True)
     )
+
+
+def _spans(rows: Sequence[Row], names: Sequence[str], inside: Sequence[int]) -> str:
+    """Name the least and the greatest coefficient of each parent, of tensors that tell it."""
+    c = np.array([row["coefficients"] for row in rows], dtype=float)
+    e = np.array([row["errors"] for row in rows], dtype=float)
+    found = []
+    for i in inside:
+        sharp = c[e[:, i] <= _UNSURE, i]
+        own = sharp if len(sharp) else c[:, i]
+        low, high = np.nanmin(own), np.nanmax(own)
+        found.append(f"{low:z.3f} to {high:z.3f} of {names[i]}")
+    return " + ".join(found)
+
+
+def _stacked(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Say which layers are whose, where every tensor is one parent's alone; else nothing."""
+    layers: dict[int, set[int]] = {}
+    for row in rows:
+        own = [i for i, w in enumerate(row.get("weights") or ()) if w is not None and abs(w) > 1e-6]
+        if not own and row["status"] == "exact":
+            continue  # as the base has it, and so may a parent
+        if row["status"] != "exact" or len(own) != 1 or abs(row["weights"][own[0]] - 1) > 1e-6:
+            return ""
+        if row["layer"] is not None:
+            layers.setdefault(row["layer"], set()).add(own[0])
+    if not layers or any(len(own) > 1 for own in layers.values()):
+        return ""
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and layers[layer] == layers[runs[-1][0]]:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    said = [
+        f"{counted(len(run), 'layer')} of {names[min(layers[run[0]])]} ({_span(run)})"
+        for run in runs
+    ]
+    return "stacked of " + listed(said, 8)
+
+
+def _span(run: Sequence[int]) -> str:
+    return str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}"
 
 
 def _first(verdict: str, told: str, left: float, about: Mapping[str, Any]) -> str:
@@ -227,15 +271,36 @@ def _left_out(rows: Sequence[Row]) -> Iterator[str]:
 
 def _sparse(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     found = [row for row in rows if row["status"] == "sparse"]
-    density = np.median([row["density"] for row in found], axis=0)
-    strengths = np.median([row["strengths"] for row in found], axis=0)
-    likes = [row["like"] for row in found]
-    like = max(dict.fromkeys(likes), key=likes.count) or "TIES- or DARE"
-    each = ", ".join(f"{d:.2f} of {name}" for name, d in zip(names, density, strict=True))
-    yield f"a sparse merge ({like}-like), density {np.mean(density):.2f}: {each}"
-    alone = ", ".join(f"{s:.4g} × {name}" for name, s in zip(names, strengths, strict=True))
+    votes: Counter[bool | None] = Counter()
+    for row in found:
+        votes[row["by_size"]] += row["moved"]
+    by_size = votes.most_common(1)[0][0]
+    own = [row for row in found if row["by_size"] == by_size]
+    asked, both = (sum(row[name] for row in own) for name in ("asked", "both"))
+    density, strengths = _weighed(own, "density"), _weighed(own, "strengths")
+    way = SAID[like(by_size, asked, both)]
+    known = [one for one in density if one is not None]
+    mean = f", density {np.mean(known):.2f}" if known else ""
+    each = ", ".join(
+        f"every change of {name} that shows" if d is None else f"{d:.2f} of {name}"
+        for name, d in zip(names, density, strict=True)
+    )
+    yield f"a sparse merge ({way}){mean}: {each}"
+    alone = ", ".join(
+        f"{s:.4g} × {name}" for name, s in zip(names, strengths, strict=True) if s is not None
+    )
     auroc = np.median([row["auroc"] for row in found])
     yield f"where one is in alone it is {alone}; size tells what is in by AUROC {auroc:.2f}"
     share = sum(row["moved"] for row in found) / sum(row["moved"] for row in rows)
     many = counted(len(rows), "tensor")
     yield f"{len(found)} of {many} are such, with {share:.1%} of the entries that moved"
+
+
+def _weighed(rows: Sequence[Row], name: str) -> list[float | None]:
+    """Return the mean of a number of each parent, weighed by the entries that are moved."""
+    means: list[float | None] = []
+    for values in zip(*(row[name] for row in rows), strict=True):
+        known = [(v, row["moved"]) for v, row in zip(values, rows, strict=True) if v is not None]
+        total = sum(moved for _, moved in known)
+        means.append(sum(v * moved for v, moved in known) / total if total else None)
+    return means
