@@ -17,6 +17,10 @@ from ftdiff.analyses.pairwise import Line, labels, line_up, run
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
+from ftdiff.tensors import numel
+
+#: Tensors of which a sample is looked at before all are read, and its entries.
+_PILOTS, _LOOKED_AT = 4, 1 << 13
 
 
 def merge_of(
@@ -79,7 +83,9 @@ def merge_of(
     else:
         lineup = line_up(open_model(base), opened)
     task = partial(tensor.judge, with_base=base is not None, sample=sample)
-    found = run(lineup.lines, task, tensor.lost, executor, progress)
+    known = _pilots(lineup.lines, base is not None, sample, executor)
+    first = partial(task, known=known)
+    found = run(lineup.lines, first, tensor.lost, executor, progress)
     found = _again(lineup.lines, found, task, executor)
     names = labels([one.source for one in opened[1:]])
     rows = [one.row for one in found] + _apart(lineup.apart[lineup.names[0]], found)
@@ -91,6 +97,22 @@ def merge_of(
         **made_of(base=[lineup.opened] if base is not None else [], tuned=opened),
     }
     return MergeOf.of_rows(rows, about)
+
+
+def _pilots(
+    lines: Sequence[Line], with_base: bool, sample: int | None, executor: Executor | None
+) -> tuple[Hint, ...]:
+    """Return what a sample says of a few tensors, what most are at the beginning.
+
+    Where it is right for the others, each is gone through but once.
+    """
+    large = sorted(range(len(lines)), key=lambda i: -numel(lines[i].shape))
+    large = sorted(large[: max(_PILOTS, len(lines) // 2)])
+    chosen = [lines[i] for i in large[:: max(1, len(large) // _PILOTS)][:_PILOTS]]
+    least = _LOOKED_AT if sample is None else min(sample, _LOOKED_AT)
+    task = partial(tensor.judge, with_base=with_base, sample=least)
+    moved = _told([one.row for one in run(chosen, task, tensor.lost, executor)])
+    return tuple(hint for hint, _ in moved.most_common())
 
 
 def _again(
@@ -108,7 +130,7 @@ def _again(
     if hint is None:
         return settled
     open_ = [i for i, one in enumerate(found) if _differs(one.row, hint)]
-    again = run([lines[i] for i in open_], partial(task, hint=hint), tensor.lost, executor)
+    again = run([lines[i] for i in open_], partial(task, known=(hint,)), tensor.lost, executor)
     for i, one in zip(open_, again, strict=True):
         if one.row["status"] == "exact":
             settled[i] = one
@@ -125,17 +147,23 @@ def _differs(row: tensor.Row, hint: Hint) -> bool:
 
 def _hint(rows: Sequence[tensor.Row]) -> Hint | None:
     """Return the weights that most of the moved entries have, if they have any."""
-    moved: Counter[Hint] = Counter()
-    for row in rows:
-        if row["status"] == "exact" and None not in row["errors"]:
-            t = row.get("t")
-            own = Hint(row["weights"]) if t is None else Hint(t=round(t, 3))
-            moved[own] += row["moved"]
+    moved = _told(rows)
     total = sum(row.get("moved", 0) for row in rows)
     if not moved:
         return None
     (hint, most), *_ = moved.most_common(1)
     return hint if most > total / 2 else None
+
+
+def _told(rows: Sequence[tensor.Row]) -> Counter[Hint]:
+    """Count the moved entries by the weights that they have, and the arithmetic."""
+    moved: Counter[Hint] = Counter()
+    for row in rows:
+        if row["status"] == "exact" and None not in row["errors"]:
+            t = row.get("t")
+            own = Hint(row["weights"], way=row["way"]) if t is None else Hint(t=round(t, 3))
+            moved[own] += row["moved"]
+    return moved
 
 
 def _apart(apart: Any, found: Sequence[tensor.Found]) -> list[tensor.Row]:
