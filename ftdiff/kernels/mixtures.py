@@ -1,8 +1,8 @@
 """What a merged tensor is of others, in one reading: products, a replay, and a coefficient's ends.
 
-An arithmetic is traced: called once with values that write down what is done with them. All else is
-computed in float64, in eight lanes that are added in their order, products rounded before they are
-added: the bits depend on nothing but the entries and where a run of them begins.
+An arithmetic is traced: called once with values that write down what is done with them. Sums are
+of exact products, in eight lanes of float64 that are added in their order: the bits depend on
+nothing but the entries and where a run of them begins.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ftdiff.kernels.arithmetic import Arithmetic, Traced, traced
 from ftdiff.kernels.jit import Target, function, host
 from ftdiff.kernels.lanes import LANES
-from ftdiff.kernels.mixture_code import Arithmetic, Mixing, Traced, assembly, traced
+from ftdiff.kernels.mixture_code import MOST, assembly
+from ftdiff.kernels.mixture_limits import Mixing
 from ftdiff.tensors import Array
 
 _POINTER = ctypes.c_void_p
-_ARGUMENTS = (_POINTER, ctypes.c_int64, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER)
+_ARGUMENTS = (
+    *(_POINTER, ctypes.c_int64, _POINTER, _POINTER),
+    *(ctypes.c_double, ctypes.c_double, _POINTER, _POINTER, _POINTER),
+)
 
 Way: TypeAlias = Callable[[Arithmetic], Traced]
 
@@ -39,7 +44,7 @@ class Mixed:
         ⟨A, A⟩, ⟨B, B⟩ and ‖A − B‖² of the last two sides.
     moved, equal, right
         Entries that any side moves; of these, those that the arithmetic gives, and those whose
-        change by `change` is rounded to what is stored.
+        change by `change` is rounded to what is stored, if that is judged.
     low, high
         Between which multiples of the line every entry is rounded to what is stored.
     """
@@ -66,7 +71,12 @@ class Mixture:
         Coefficients of the first side and of the others' changes: the merged change, exactly.
     line
         The sides between which it is looked for: from the first side towards another (0, 1), from
-        one towards another (1, 2), or nowhere.
+        one towards another (1, 2), or nowhere. The change lies on it, as far as its last
+        coefficient.
+    all_
+        Whether the first side's products are summed, and the plain ones; they stay zero if not.
+    judged
+        Whether what the weights round right is counted, and the line's ends are sought.
     target
         The processor to compile for, this one if not given; no bit depends on it.
     """
@@ -77,18 +87,25 @@ class Mixture:
         way: Way,
         change: Sequence[float],
         line: tuple[int, int] | None,
+        *,
+        all_: bool = True,
+        judged: bool = True,
         target: Target | None = None,
     ) -> None:
         target = target or host()
         code, numbers = traced(way, dtypes[0], len(dtypes) - 1)
-        mixing = Mixing(tuple(dtypes), code, line, target.half)
+        mixing = Mixing(tuple(dtypes), code, line, all_, judged, target.half, target.fused)
         self._run = function(mixing, target, "mixture", _ARGUMENTS, lambda: assembly(mixing, way))
         self._numbers = np.array([*numbers, 0.0], np.float32)
         self._change = np.array(change, np.float64)
         self._n = len(dtypes)
         self._sums = np.zeros(self._n * (self._n + 1) // 2 + 3)
         self._counts = np.zeros(3, np.int64)
-        self._ends = np.array([-np.inf, np.inf])
+        # without a line there are no ends that go with what is trusted
+        self._ends = np.array([-np.inf, np.inf] if line is not None else [0.0, 0.0])
+        self._weight = change[-1] if line is not None else 0.0
+        self._open = line is None or not judged
+        self._most = MOST if np.abs(self._change).max() <= MOST else -1.0
 
     @staticmethod
     def knows(dtypes: Sequence[str], target: Target | None = None) -> bool:
@@ -121,13 +138,19 @@ class Mixture:
     def _add(self, arrays: Sequence[Array], steps: int) -> None:
         kept = [np.ascontiguousarray(array) for array in arrays]
         places = (_POINTER * len(kept))(*(array.ctypes.data for array in kept))
-        given = (self._numbers, self._change, self._sums, self._counts, self._ends)
-        self._run(ctypes.addressof(places), steps, *(array.ctypes.data for array in given))
+        numbers, change, *totals = (
+            array.ctypes.data
+            for array in (self._numbers, self._change, self._sums, self._counts, self._ends)
+        )
+        self._run(
+            ctypes.addressof(places), steps, numbers, change, self._most, self._weight, *totals
+        )
 
     def done(self) -> Mixed:
         """Return what was added up."""
         gram = np.zeros((self._n, self._n))
         rows, columns = np.triu_indices(self._n)
         gram[rows, columns] = gram[columns, rows] = self._sums[:-3]
-        low, high = self._ends.tolist()
-        return Mixed(gram, self._sums[-3:].copy(), *self._counts.tolist(), low, high)
+        moved, equal, right = self._counts.tolist()
+        low, high = (-np.inf, np.inf) if self._open else self._ends.tolist()
+        return Mixed(gram, self._sums[-3:].copy(), moved, equal, right, low, high)

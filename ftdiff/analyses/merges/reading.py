@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ftdiff.analyses.merges import fit
 from ftdiff.analyses.merges.feasible import limits
 from ftdiff.analyses.merges.intervals import Interval, along
 from ftdiff.analyses.merges.replays import Guess, Replayed, Setting
-from ftdiff.analyses.merges.sides import FIRST, Sides, Window, joined
+from ftdiff.analyses.merges.sides import SAMPLE, Sides, Window, joined
 from ftdiff.analyses.merges.sums import Entries, Sums
 from ftdiff.analyses.merges.ways import WAYS
 from ftdiff.kernels import Mixture
 from ftdiff.tensors import Array
 
 
-def read(sides: Sides, guess: Guess, sample: Entries | None) -> tuple[Sums, Replayed]:
+def read(sides: Sides, guess: Guess, *, trusted: bool = False) -> tuple[Sums, Replayed]:
     """Add up every entry and replay it by a guess.
 
-    Parameters
-    ----------
-    sides
-        The tensor of all files.
-    guess
-        Weights and arithmetic.
-    sample
-        Entries of it; None to take them on the way.
+    If the guess is trusted, what only another one would need is not added up: products of the first
+    side, and where sums are rounded on the way what the weights alone would give. Where the replay
+    is not the whole then, it is to be read again.
+
+    Of files on another machine the tensor's sample is taken on the way.
     """
     setting, way, dtypes = guess.setting, guess.way, sides.dtypes
+    judged = not (trusted and WAYS[way].low)
     slow = _Slowly(setting, way, dtypes[0], len(dtypes))
     fast = None
     if Mixture.knows(dtypes):
-        fast = Mixture(dtypes, lambda to: setting.written(way, to), setting.mix, setting.line)
-    kept, step = [], -(-sides.entries // FIRST)
+        fast = Mixture(
+            dtypes,
+            lambda to: setting.written(way, to),
+            setting.mix,
+            setting.line,
+            all_=not trusted,
+            judged=judged,
+        )
+    kept, step = [], -(-sides.entries // SAMPLE)
+    sampling = sides.far and "sample" not in vars(sides)
     for window in sides.windows():
         if fast is None or not fast.add(window.merged, window.sides):
             for part in window.parts():
                 slow.add(part)
-        if sample is None:
+        if sampling:
             kept.append(window.every(step))
-    if sample is None:
-        sample, _ = Entries.of(joined(kept), dtypes[0])
-    return slow.done(fast, sides.entries, sample)
+    if sampling:
+        sides.sample = joined(kept)
+    sums, done = slow.done(fast, sides)
+    return sums, done if judged else replace(done, right=None)
 
 
 class _Slowly:
@@ -79,7 +88,7 @@ class _Slowly:
         start = entries.D[first - 1] if first else none
         return along(start, entries.D[second - 1] - start, low, high, none)
 
-    def done(self, fast: Mixture | None, entries: int, sample: Entries) -> tuple[Sums, Replayed]:
+    def done(self, fast: Mixture | None, sides: Sides) -> tuple[Sums, Replayed]:
         """Return these and what was added up fast."""
         gram, plain, interval = self.gram, self.plain, self.along
         moved, equal, right = self.moved, self.equal, self.right
@@ -88,6 +97,7 @@ class _Slowly:
             gram, plain = gram + own.gram, plain + own.plain
             moved, equal, right = moved + own.moved, equal + own.equal, right + own.right
             interval = interval & Interval(own.low, own.high)
-        sums = Sums(gram, plain, entries - self.nonfinite, moved, self.nonfinite, sample)
+        entries = sides.entries - self.nonfinite
+        sums = Sums(gram, plain, entries, moved, self.nonfinite, sides)
         intervals = self.setting.intervals(interval)
         return sums, Replayed(self.setting, self.way, equal, right, intervals)

@@ -63,7 +63,7 @@ class Setting:
         """The sides between which one coefficient decides: where there is one parent, or two."""
         if len(self.weights) == 2 and abs(sum(self.weights) - 1) < 1e-9:
             return (1, 2) if self.with_base else (0, 1)
-        return (0, 1) if len(self.weights) == 1 and self.with_base else None
+        return (0, 1) if len(self.weights) == 1 and self.with_base and not self.alone else None
 
     def change(self, entries: Entries) -> Array:
         """Return the merged change that the weights give, exactly."""
@@ -86,7 +86,8 @@ class Replayed:
     setting, way
         The weights, and the name of the arithmetic.
     equal, right
-        Moved entries that are the replay's to the bit; and that the weights round right.
+        Moved entries that are the replay's to the bit; and that the weights round right, None where
+        that was not looked at.
     intervals
         By parent, the coefficients for which every entry rounds right, of one parent, and of two
         that share the whole; of others they are open.
@@ -95,17 +96,28 @@ class Replayed:
     setting: Setting
     way: str
     equal: int
-    right: int
+    right: int | None
     intervals: tuple[Interval, ...]
 
 
 @dataclass(frozen=True)
 class Guess:
-    """Weights, an arithmetic, and how many of a sample's moved entries they give."""
+    """What a replay is made with, before it is made.
+
+    Attributes
+    ----------
+    setting, way
+        The weights, and the name of the arithmetic.
+    equal
+        How many of a sample's moved entries they give.
+    trusted
+        They are right for other tensors, and for a glance at this one.
+    """
 
     setting: Setting
     way: str
     equal: int = -1
+    trusted: bool = False
 
 
 def best(sample: Entries, dtype: str, settings: Sequence[Setting]) -> Guess:

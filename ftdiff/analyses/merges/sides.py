@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ftdiff.deltas.recipes.held import is_far
-from ftdiff.tensors import DTYPES, Array, LazyTensor, numel
+from ftdiff.tensors import Array, LazyTensor, numel
 
 #: Entries that are worked on at a time, where arrays of float64 are made of them.
 PART = 1 << 14
 #: Entries of a window that is read.
 WINDOW = 1 << 20
-#: Entries that are looked at before a tensor is gone through, in so many runs.
-FIRST, _FIRST_RUNS = 1 << 14, 64
+#: Entries of a tensor's sample, and the runs that it lies in; and of a glance at it.
+SAMPLE, _SAMPLE_RUNS = 1 << 14, 16
+_GLANCE, _GLANCE_RUNS = 1 << 11, 4
 #: Runs that a sample of a tensor is made of: of a far file each is a request.
 _RUNS = 4
 
@@ -69,7 +71,8 @@ class Sides:
         self._size = numel(merged.shape)
         self._runs = sampled(self._size, sample)
         self.entries = sum(stop - start for start, stop in self._runs)
-        self._kept = [] if sample is not None and sample < self._size else None
+        few = sample is not None and sample < self._size
+        self._kept: list[Window] | None = [] if few else None
         self._whole = False
 
     @property
@@ -101,12 +104,21 @@ class Sides:
         for window in self.windows():
             yield from window.parts()
 
-    def first(self) -> Window:
-        """Return entries from all over what is read, in runs: a copy."""
+    @cached_property
+    def sample(self) -> Window:
+        """Entries from all over what is read, in runs."""
+        return self._some(SAMPLE, _SAMPLE_RUNS)
+
+    @cached_property
+    def glance(self) -> Window:
+        """Fewer of them."""
+        return self._some(_GLANCE, _GLANCE_RUNS)
+
+    def _some(self, entries: int, runs: int) -> Window:
         if self._kept is not None:
             return joined([*self.windows()])
         found = []
-        for run in _spread(self._size, FIRST, _FIRST_RUNS):
+        for run in _spread(self._size, entries, runs):
             with self._lent(*run) as window:
                 found.append(window.copy())
         return joined(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ftdiff.analyses.merges import fit
 from ftdiff.analyses.merges.fit import Fit
 from ftdiff.analyses.merges.rounding import spacing
-from ftdiff.analyses.merges.sides import Window
+from ftdiff.analyses.merges.sides import Sides, Window
 from ftdiff.tensors import Array
 
 #: What float32 leaves of a sum, over its largest term.
@@ -78,8 +79,8 @@ class Sums:
         ⟨A, A⟩, ⟨B, B⟩ and ‖A − B‖² of the last two sides.
     entries, moved, nonfinite
         Counts.
-    sample
-        Entries from all over the tensor.
+    sides
+        What was gone through.
     """
 
     gram: Array
@@ -87,7 +88,12 @@ class Sums:
     entries: int
     moved: int
     nonfinite: int
-    sample: Entries
+    sides: Sides
+
+    @cached_property
+    def sample(self) -> Entries:
+        """Entries from all over the tensor."""
+        return Entries.of(self.sides.sample, self.sides.dtypes[0])[0]
 
     def fit(self) -> Fit:
         """Fit the merged change on the changes alone."""

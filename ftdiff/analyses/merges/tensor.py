@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -70,9 +70,7 @@ class Hint:
     way: str = "linear"
 
 
-def judge(
-    line: Line, with_base: bool, sample: int | None, known: Sequence[Hint] = ()
-) -> Found:
+def judge(line: Line, with_base: bool, sample: int | None, known: Sequence[Hint] = ()) -> Found:
     """Judge a line whose first recipe is the merged file's, on a worker.
 
     What is `known` of other tensors is tried first, the likeliest at the beginning.
@@ -86,9 +84,7 @@ def lost(line: Line, why: str) -> Found:
     return Found({**place(line), "status": "unreadable", "said": why})
 
 
-def _judged(
-    line: Line, with_base: bool, sample: int | None, known: Sequence[Hint]
-) -> Found:
+def _judged(line: Line, with_base: bool, sample: int | None, known: Sequence[Hint]) -> Found:
     facts = place(line)
     tensors = [line.base]
     for recipe in line.recipes:
@@ -102,9 +98,10 @@ def _judged(
     if why:
         return Found({**facts, "status": "unreadable", "said": why})
     sides = Sides(merged, [first, *parents], sample)
-    start = None if sides.far and sample is None else Entries.of(sides.first(), merged.dtype)[0]
-    guess = _guess(start, merged.dtype, len(parents) + (not with_base), with_base, known)
-    sums, done = read(sides, guess, start)
+    guess = _guess(sides, with_base, known)
+    sums, done = read(sides, guess, trusted=guess.trusted)
+    if guess.trusted and done.equal < sums.moved:
+        sums, done = read(sides, guess)
     facts |= {"merged_dtype": merged.dtype, "entries": sums.entries, "moved": sums.moved}
     facts |= {"nonfinite": sums.nonfinite}
     if not sums.moved:
@@ -134,24 +131,28 @@ def _same(merged: LazyTensor, sides: Sequence[LazyTensor]) -> bool:
     )
 
 
-def _guess(
-    sample: Entries | None, dtype: str, parents: int, with_base: bool, known: Sequence[Hint]
-) -> Guess:
+def _guess(sides: Sides, with_base: bool, known: Sequence[Hint]) -> Guess:
     """Guess weights and arithmetic, by what others are if a sample does not speak against it."""
     likely = [
         Guess(Setting(one.weights, with_base), one.way) for one in known if one.weights is not None
     ]
-    plain = Guess(Setting((1 / parents,) * parents, with_base), "linear")
-    if sample is None:
-        return likely[0] if likely else plain
+    dtype, *others = sides.dtypes
+    parents = len(others) - with_base
+    plain = likely[0] if likely else Guess(Setting((1 / parents,) * parents, with_base), "linear")
+    if sides.far:
+        return plain
+    if likely:
+        glance, _ = Entries.of(sides.glance, dtype)
+        moved = int(glance.moved.sum())
+        for one in likely:
+            if equal(glance, dtype, one).equal == moved:
+                return replace(one, trusted=True)
+    sample, _ = Entries.of(sides.sample, dtype)
     moved = int(sample.moved.sum())
-    for one in likely:
-        if equal(sample, dtype, one).equal == moved:
-            return one
     rows = np.vstack([sample.W, sample.D])
     own = fit.solve(fit.weighted(rows, sample.y, sample.ulp)[1:, 1:], moved)
     if not moved or not np.isfinite(own.errors).any():
-        return likely[0] if likely else plain
+        return plain
     c, errors = own.coefficients, np.nan_to_num(own.errors)
     if not with_base:
         c, errors = np.r_[1 - c.sum(), c], np.r_[errors.max(), errors]
@@ -217,8 +218,8 @@ class _Judgement:
         guess = best(self.sums.sample, self.dtype, settings)
         if (guess.setting, guess.way) == (done.setting, done.way):
             return done
-        again = read(self.sides, guess, self.sums.sample)[1]
-        better = (again.equal, again.right) > (done.equal, done.right)
+        again = read(self.sides, guess)[1]
+        better = (again.equal, again.right or 0) > (done.equal, done.right or 0)
         return again if better or (sphere and again.equal >= done.equal) else done
 
     def _settings(self, coefficients: Array, errors: Array, turned: Slerp | None) -> list[Setting]:
@@ -247,7 +248,7 @@ class _Judgement:
             "weights": done.setting.weights,
             "way": done.way,
             "replay": done.equal / moved,
-            "right": done.right / moved,
+            "right": None if done.right is None else done.right / moved,
             "low": tuple(_end(one.low) for one in done.intervals),
             "high": tuple(_end(one.high) for one in done.intervals),
         }
