@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any
 
 from ftdiff.adapters import open_model
 from ftdiff.analyses.merges import tensor
+from ftdiff.analyses.merges.pieces import Piece, judged
 from ftdiff.analyses.merges.result import MergeOf
 from ftdiff.analyses.merges.tensor import Found, Hint
 from ftdiff.analyses.merges.verdicts import OPEN
-from ftdiff.analyses.pairwise import Line, labels, line_up, run
+from ftdiff.analyses.pairwise import labels, line_up
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
@@ -44,7 +44,9 @@ def merge_of(
         What the parents were tuned from: M − W0 is then fitted on their changes, and task vectors,
         TIES and DARE can be told. Without it M is fitted on the parents, which are two at least.
     sample
-        How many entries of each tensor are read; all if not given.
+        How many entries of each tensor are read, in four runs from its beginning to its end; all if
+        not given. Nothing else is asked of far files, but for their headers. Entries of a run are
+        as good as scattered ones: what is told of an entry hangs on its own rounding.
     executor
         Where to measure; threads of this process by default, one for each core.
     progress
@@ -82,11 +84,10 @@ def merge_of(
         lineup = line_up(opened[1], [opened[0], *opened[2:]])
     else:
         lineup = line_up(open_model(base), opened)
-    task = partial(tensor.judge, with_base=base is not None, sample=sample)
-    known = _pilots(lineup.lines, base is not None, sample, executor)
-    first = partial(task, known=known)
-    found = run(lineup.lines, first, tensor.lost, executor, progress)
-    found = _again(lineup.lines, found, task, executor)
+    pieces = [Piece(line, sample) for line in lineup.lines]
+    known = _pilots(pieces, base is not None, executor)
+    found = judged(pieces, base is not None, known, executor, progress)
+    found = _again(pieces, found, base is not None, executor)
     names = labels([one.source for one in opened[1:]])
     rows = [one.row for one in found] + _apart(lineup.apart[lineup.names[0]], found)
     about = {
@@ -100,26 +101,22 @@ def merge_of(
 
 
 def _pilots(
-    lines: Sequence[Line], with_base: bool, sample: int | None, executor: Executor | None
+    pieces: Sequence[Piece], with_base: bool, executor: Executor | None
 ) -> tuple[Hint, ...]:
     """Return what a sample says of a few tensors, what most are at the beginning.
 
     Where it is right for the others, each is gone through but once.
     """
-    large = sorted(range(len(lines)), key=lambda i: -numel(lines[i].shape))
-    large = sorted(large[: max(_PILOTS, len(lines) // 2)])
-    chosen = [lines[i] for i in large[:: max(1, len(large) // _PILOTS)][:_PILOTS]]
-    least = _LOOKED_AT if sample is None else min(sample, _LOOKED_AT)
-    task = partial(tensor.judge, with_base=with_base, sample=least)
-    moved = _told([one.row for one in run(chosen, task, tensor.lost, executor)])
+    large = sorted(range(len(pieces)), key=lambda i: -numel(pieces[i].line.shape))
+    large = sorted(large[: max(_PILOTS, len(pieces) // 2)])
+    chosen = [pieces[i] for i in large[:: max(1, len(large) // _PILOTS)][:_PILOTS]]
+    few = [Piece(one.line, min(one.sample or _LOOKED_AT, _LOOKED_AT)) for one in chosen]
+    moved = _told([one.row for one in judged(few, with_base, (), executor)])
     return tuple(hint for hint, _ in moved.most_common())
 
 
 def _again(
-    lines: Sequence[Line],
-    found: Sequence[Found],
-    task: Callable[..., Found],
-    executor: Executor | None,
+    pieces: Sequence[Piece], found: Sequence[Found], with_base: bool, executor: Executor | None
 ) -> list[Found]:
     """Judge once more what is not exact, or is by other weights, where most has the same.
 
@@ -130,7 +127,7 @@ def _again(
     if hint is None:
         return settled
     open_ = [i for i, one in enumerate(found) if _differs(one.row, hint)]
-    again = run([lines[i] for i in open_], partial(task, known=(hint,)), tensor.lost, executor)
+    again = judged([pieces[i] for i in open_], with_base, (hint,), executor)
     for i, one in zip(open_, again, strict=True):
         if one.row["status"] == "exact":
             settled[i] = one

@@ -82,8 +82,8 @@ class Sides:
 
     @property
     def far(self) -> bool:
-        """Whether one of them is on another machine: no entry is to be read twice."""
-        return any(map(is_far, self._tensors))
+        """Whether all of a file of another machine is read: no entry is to be read twice."""
+        return self._kept is None and any(map(is_far, self._tensors))
 
     def windows(self) -> Iterator[Window]:
         """Lend every window, not to be kept; a sample is read once and kept."""
