@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from ftdiff.adapters import open_model
 from ftdiff.analyses.merges import tensor
+from ftdiff.analyses.merges.models import Models
 from ftdiff.analyses.merges.pieces import Piece, judged
 from ftdiff.analyses.merges.result import MergeOf
 from ftdiff.analyses.merges.tensor import Found, Hint
 from ftdiff.analyses.merges.verdicts import OPEN
-from ftdiff.analyses.pairwise import labels, line_up
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
@@ -73,31 +72,28 @@ def merge_of(
     and is nearly like the others leaves as little as training on top, and is called "changed".
     """
     parents = list(parents)
-    least = 1 if base is not None else 2
-    if len(parents) < least:
-        few = "a parent is" if least == 1 else "without a base, two parents are"
-        raise BadCall(f"{len(parents)} given: at least {few} needed")
     if sample is not None and sample < 1:
         raise BadCall(f"a sample of {sample}: one entry of each tensor at least")
-    opened = [open_model(one) for one in (merged, *parents)]
-    if base is None:
-        lineup = line_up(opened[1], [opened[0], *opened[2:]])
-    else:
-        lineup = line_up(open_model(base), opened)
+    models = Models.opened(merged, parents, base)
+    lineup = models.lineup
     pieces = [Piece(line, sample) for line in lineup.lines]
     known = _pilots(pieces, base is not None, executor)
     found = judged(pieces, base is not None, known, executor, progress)
     found = _again(pieces, found, base is not None, executor)
-    names = labels([one.source for one in opened[1:]])
     rows = [one.row for one in found] + _apart(lineup.apart[lineup.names[0]], found)
     about = {
-        "merged": opened[0].source,
-        "parents": {name: one.source for name, one in zip(names, opened[1:], strict=True)},
+        "merged": models.merged.source,
+        "parents": {
+            name: one.source for name, one in zip(models.names, models.parents, strict=True)
+        },
         "base": lineup.base if base is not None else None,
         "sample": sample,
-        **made_of(base=[lineup.opened] if base is not None else [], tuned=opened),
+        **made_of(
+            base=[lineup.opened] if base is not None else [],
+            tuned=[models.merged, *models.parents],
+        ),
     }
-    return MergeOf.of_rows(rows, about)
+    return MergeOf.of_rows(rows, about, models)
 
 
 def _pilots(
