@@ -1,9 +1,23 @@
 """Loops compiled when first needed: sums of two tensors in one reading, products, Gram matrices."""
 
+from ftdiff.kernels.arithmetic import Arithmetic, Traced
 from ftdiff.kernels.blocks import BLOCK
 from ftdiff.kernels.fused import sums
 from ftdiff.kernels.jit import Target, host
 from ftdiff.kernels.matrices import gram, product
+from ftdiff.kernels.mixtures import Mixed, Mixture
 from ftdiff.kernels.storage import LEAST_EXPONENT
 
-__all__ = ["BLOCK", "LEAST_EXPONENT", "Target", "gram", "host", "product", "sums"]
+__all__ = [
+    "BLOCK",
+    "LEAST_EXPONENT",
+    "Arithmetic",
+    "Mixed",
+    "Mixture",
+    "Target",
+    "Traced",
+    "gram",
+    "host",
+    "product",
+    "sums",
+]

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftdiff.analyses import judgement
-from ftdiff.analyses.finding import Finding, Severity, gravest_first, speaks_for
+from ftdiff.analyses.finding import Finding, Severity, gravest_first, listed, speaks_for
+from ftdiff.analyses.merges.models import Models
+from ftdiff.analyses.merges.residual import residual
 from ftdiff.analyses.merges.verdicts import EXITS, reach
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
+from ftdiff.comparison.result import Diff
+from ftdiff.errors import BadCall
 from ftdiff.naming import PLACE
 
 if TYPE_CHECKING:
@@ -58,12 +62,15 @@ class MergeOf:
         right; `t` and `angle` are a SLERP's; `density`, `strengths` and `auroc` a sparse merge's.
     about
         Sources, `parents` by name, `coefficients` of all with their errors, versions and when.
+    models
+        What was opened; of a result that was loaded None: `residual` opens the paths again.
     """
 
     verdict: str
     sentences: tuple[str, ...]
     frame: pd.DataFrame
     about: Mapping[str, Any] = field(default_factory=dict)
+    models: Models | None = field(default=None, repr=False)
 
     @property
     def exit_code(self) -> int:
@@ -91,10 +98,46 @@ class MergeOf:
         return pd.DataFrame.from_dict(found, orient="index", columns=names).rename_axis("layer")
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> MergeOf:
+    def of_rows(
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        about: Mapping[str, Any],
+        models: Models | None = None,
+    ) -> MergeOf:
         """Reach the verdict from the rows."""
         verdict, sentences, numbers = reach(rows, about)
-        return cls(verdict, sentences, judgement.typed(rows, COLUMNS), {**about, **numbers})
+        return cls(verdict, sentences, judgement.typed(rows, COLUMNS), {**about, **numbers}, models)
+
+    def residual(self, metrics: Sequence[str] = (), **options: Any) -> Diff:
+        """Compare the merged model with the replay of its merge: what was done beside merging.
+
+        Its files are read once more. Every tensor is replayed with the weights and the arithmetic
+        that the frame says; what was judged by none is named in the diff.
+
+        Parameters
+        ----------
+        metrics, **options
+            As for `ftdiff.compare`.
+
+        Raises
+        ------
+        BadCall
+            No tensor was replayed, or the result was loaded and its models were in memory.
+        BadFile, Mismatch
+            They cannot be opened any more.
+        """
+        models = self.models or self._opened()
+        rows = {str(row["tensor"]): row for row in judgement.plain(self.frame)}
+        said = f"the merge of {listed([*self.about['parents']], 6)}"
+        return residual(models, rows, said, metrics=metrics, **options)
+
+    def _opened(self) -> Models:
+        about = self.about
+        sources = [about["merged"], *about["parents"].values(), about.get("base")]
+        for source in sources:
+            if source is not None and source.endswith(" in memory"):
+                raise BadCall(f"{source}: it is not kept with the result; measure again")
+        return Models.opened(sources[0], sources[1:-1], sources[-1])
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: the verdict in words, and the coefficients by layer."""

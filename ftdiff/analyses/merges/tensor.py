@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ftdiff.analyses.merges import fit, replays
+from ftdiff.analyses.merges import fit
 from ftdiff.analyses.merges.feasible import Feasible, feasible
 from ftdiff.analyses.merges.fit import Fit, Refined
 from ftdiff.analyses.merges.intervals import Interval
-from ftdiff.analyses.merges.replays import Replayed, Setting
+from ftdiff.analyses.merges.reading import read
+from ftdiff.analyses.merges.replays import Guess, Replayed, Setting, best, equal
 from ftdiff.analyses.merges.rounding import FLOATS, spacing
 from ftdiff.analyses.merges.sides import Sides
 from ftdiff.analyses.merges.slerp import Slerp, at, slerp
 from ftdiff.analyses.merges.sparse import SAID, Sparse, sparse
-from ftdiff.analyses.merges.sums import Sums, add_up
+from ftdiff.analyses.merges.sums import Entries, Sums
 from ftdiff.analyses.merges.ways import WAYS, written
 from ftdiff.analyses.pairwise import Line, place
 from ftdiff.deltas.recipes import Replaced
@@ -60,15 +61,21 @@ class Hint:
         Those of a sum.
     t
         How far the others lie from the first parent towards the second.
+    way
+        The arithmetic.
     """
 
     weights: tuple[float, ...] | None = None
     t: float | None = None
+    way: str = "linear"
 
 
-def judge(line: Line, with_base: bool, sample: int | None, hint: Hint | None = None) -> Found:
-    """Judge a line whose first recipe is the merged file's, on a worker."""
-    found = attempt(line.address.name, lambda: _judged(line, with_base, sample, hint or Hint()))
+def judge(line: Line, with_base: bool, sample: int | None, known: Sequence[Hint] = ()) -> Found:
+    """Judge a line whose first recipe is the merged file's, on a worker.
+
+    What is `known` of other tensors is tried first, the likeliest at the beginning.
+    """
+    found = attempt(line.address.name, lambda: _judged(line, with_base, sample, known))
     return lost(line, found) if isinstance(found, str) else found
 
 
@@ -77,7 +84,7 @@ def lost(line: Line, why: str) -> Found:
     return Found({**place(line), "status": "unreadable", "said": why})
 
 
-def _judged(line: Line, with_base: bool, sample: int | None, hint: Hint) -> Found:
+def _judged(line: Line, with_base: bool, sample: int | None, known: Sequence[Hint]) -> Found:
     facts = place(line)
     tensors = [line.base]
     for recipe in line.recipes:
@@ -91,12 +98,15 @@ def _judged(line: Line, with_base: bool, sample: int | None, hint: Hint) -> Foun
     if why:
         return Found({**facts, "status": "unreadable", "said": why})
     sides = Sides(merged, [first, *parents], sample)
-    sums = add_up(sides, merged.dtype)
+    guess = _guess(sides, with_base, known)
+    sums, done = read(sides, guess, trusted=guess.trusted)
+    if guess.trusted and done.equal < sums.moved:
+        sums, done = read(sides, guess)
     facts |= {"merged_dtype": merged.dtype, "entries": sums.entries, "moved": sums.moved}
     facts |= {"nonfinite": sums.nonfinite}
     if not sums.moved:
         return Found({**facts, "status": "still", "said": "the same in every file"})
-    return Found({**facts, **_Judgement(sides, sums, merged.dtype, with_base, hint).row()})
+    return Found({**facts, **_Judgement(sides, sums, done, merged.dtype, with_base, known).row()})
 
 
 def _unfit(merged: LazyTensor, sides: Sequence[LazyTensor]) -> str:
@@ -116,17 +126,54 @@ def _same(merged: LazyTensor, sides: Sequence[LazyTensor]) -> bool:
         return False
     return all(
         np.array_equal(window.merged, side)
-        for window in Sides(merged, sides).windows()
+        for window in Sides(merged, sides).parts()
         for side in window.sides
     )
+
+
+def _guess(sides: Sides, with_base: bool, known: Sequence[Hint]) -> Guess:
+    """Guess weights and arithmetic, by what others are if a sample does not speak against it."""
+    likely = [
+        Guess(Setting(one.weights, with_base), one.way) for one in known if one.weights is not None
+    ]
+    dtype, *others = sides.dtypes
+    parents = len(others) - with_base
+    plain = likely[0] if likely else Guess(Setting((1 / parents,) * parents, with_base), "linear")
+    if sides.far:
+        return plain
+    if likely:
+        glance, _ = Entries.of(sides.glance, dtype)
+        moved = int(glance.moved.sum())
+        for one in likely:
+            if equal(glance, dtype, one).equal == moved:
+                return replace(one, trusted=True)
+    sample, _ = Entries.of(sides.sample, dtype)
+    moved = int(sample.moved.sum())
+    rows = np.vstack([sample.W, sample.D])
+    own = fit.solve(fit.weighted(rows, sample.y, sample.ulp)[1:, 1:], moved)
+    if not moved or not np.isfinite(own.errors).any():
+        return plain
+    c, errors = own.coefficients, np.nan_to_num(own.errors)
+    if not with_base:
+        c, errors = np.r_[1 - c.sum(), c], np.r_[errors.max(), errors]
+    tried = dict.fromkeys(written(c.tolist(), errors.tolist()))
+    return best(sample, dtype, [Setting(one, with_base) for one in tried])
 
 
 class _Judgement:
     """What is found of one tensor, step by step."""
 
-    def __init__(self, sides: Sides, sums: Sums, dtype: str, with_base: bool, hint: Hint) -> None:
+    def __init__(
+        self,
+        sides: Sides,
+        sums: Sums,
+        done: Replayed,
+        dtype: str,
+        with_base: bool,
+        known: Sequence[Hint],
+    ) -> None:
         self.sides, self.sums, self.dtype, self.with_base = sides, sums, dtype, with_base
-        self.hint = hint
+        self.done, self.hint = done, known[0] if known else Hint()
 
     @cached_property
     def again(self) -> Refined:
@@ -140,10 +187,7 @@ class _Judgement:
         if not self.sums.gram.diagonal()[1:-1].any():
             return {"status": "apart", "said": "changed, and no parent changes it"}
         turned = slerp(self.sums, self.with_base)
-        settings = self._settings(coefficients, errors, turned)
-        done = replays.replay(
-            self.sides, self.dtype, *replays.best(self.sums.sample, self.dtype, settings)
-        )
+        done = self._replay(coefficients, errors, turned)
         facts = _numbers(coefficients, errors) | {"chi_sq": own.chi_sq} | self._replayed(done)
         if turned is not None:
             facts |= {"t": turned.t, "angle": turned.angle}
@@ -163,6 +207,20 @@ class _Judgement:
             return c, errors
         first = math.sqrt(float(np.square(errors).sum()))
         return np.r_[1 - c.sum(), c], np.r_[first, errors]
+
+    def _replay(self, coefficients: Array, errors: Array, turned: Slerp | None) -> Replayed:
+        """Return the replay that gives most: the first one, or a second where that is not whole."""
+        done = self.done
+        sphere = turned is not None and not done.setting.alone
+        if done.equal == self.sums.moved and not sphere:
+            return done
+        settings = self._settings(coefficients, errors, turned)
+        guess = best(self.sums.sample, self.dtype, settings)
+        if (guess.setting, guess.way) == (done.setting, done.way):
+            return done
+        again = read(self.sides, guess)[1]
+        better = (again.equal, again.right or 0) > (done.equal, done.right or 0)
+        return again if better or (sphere and again.equal >= done.equal) else done
 
     def _settings(self, coefficients: Array, errors: Array, turned: Slerp | None) -> list[Setting]:
         found = [] if turned is None else [
@@ -190,7 +248,7 @@ class _Judgement:
             "weights": done.setting.weights,
             "way": done.way,
             "replay": done.equal / moved,
-            "right": done.right / moved,
+            "right": None if done.right is None else done.right / moved,
             "low": tuple(_end(one.low) for one in done.intervals),
             "high": tuple(_end(one.high) for one in done.intervals),
         }
