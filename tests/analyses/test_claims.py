@@ -202,6 +202,23 @@ def test_a_sample_reads_no_more_than_it_draws(full: Pair, monkeypatch: pytest.Mo
     assert _check(full, sample=1000, seed=1).verdict == "verified"
 
 
+def test_numbers_can_be_recomputed_whole_with_few_digests(
+    full: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    taken = claims.digests.of_tensors
+    monkeypatch.setattr(
+        claims.digests, "of_tensors", lambda held, *more: read.extend(held) or taken(held, *more)
+    )
+    found = _check(full, digests=2, seed=5)
+    assert found.verdict == "verified" and {*found.frame["check"]} == {"equal"}
+    assert len(read) == 4 and "digests of 2 tensors a side, drawn with seed 5" in found.sentences[0]
+    other = _same_tensors(full, tmp_path / "other", _bits(Q))
+    for seed in range(3):  # drawn or not, its numbers are others
+        found = ftdiff.verify_claim(full.claims, full.base, other, digests=1, seed=seed)
+        assert not found.ok and Q in found.sentences[0]
+
+
 def test_a_sample_of_an_adapter_hashes_its_factors(lora: Pair) -> None:
     assert _check(lora, sample=2, seed=1).verdict == "verified"
 
@@ -514,8 +531,10 @@ def test_what_cannot_be_attested_is_said(full: Pair, lora: Pair, tmp_path: Path)
             ftdiff.attest(far, full.key, tuned=address)
         with pytest.raises(BadCall, match="download it"):
             ftdiff.verify_claim(full.claims, address, full.tuned)
-    with pytest.raises(BadCall, match="a seed draws a sample"):
-        _check(full, seed=1)
+    for asked, said in (({"seed": 1}, "a seed draws"), ({"sample": 0}, "at least one"),
+                        ({"sample": 1, "digests": 1}, "either a sample")):  # fmt: skip
+        with pytest.raises(BadCall, match=said):
+            _check(full, **asked)
     with pytest.raises(Mismatch):
         ftdiff.verify_claim(full.claims, lora.tuned, lora.tuned)
 
