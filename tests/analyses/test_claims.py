@@ -34,7 +34,7 @@ from tests.analyses.claimed import (
     reshard,
     written_pair,
 )
-from tests.cases.situations import state, write_base, write_lora
+from tests.cases.situations import factors, state, write_base, write_lora
 
 Q = "model.layers.1.self_attn.q_proj.weight"
 K = "model.layers.1.self_attn.k_proj.weight"
@@ -221,6 +221,18 @@ def test_numbers_can_be_recomputed_whole_with_few_digests(
 
 def test_a_sample_of_an_adapter_hashes_its_factors(lora: Pair) -> None:
     assert _check(lora, sample=2, seed=1).verdict == "verified"
+
+
+@pytest.mark.parametrize("kind", ["delta", "grown"])
+def test_other_kinds_of_change_are_claimed_too(kind: str, full: Pair, tmp_path: Path) -> None:
+    tuned, options = full.tuned, {"tuned_is_delta": kind == "delta"}
+    if kind == "grown":  # an adapter that saves a longer embedding beside its factors
+        rows = torch.cat([state()["model.embed_tokens.weight"], torch.ones(3, 32)])
+        saved = {"base_model.model.model.embed_tokens.weight": rows}
+        tuned = write_lora(tmp_path / "lora", {**factors(), **saved})
+    path = claimed(full.base, tuned, full.key, tmp_path / "claims.jsonl", **options)
+    for some in ({}, {"sample": 1, "seed": 3}, {"digests": 1}):
+        assert ftdiff.verify_claim(path, full.base, tuned, full.public, **some).ok
 
 
 def _bits(name: str) -> Callable[[dict[str, Any]], Any]:

@@ -30,8 +30,8 @@ from ftdiff.deltas.moments import COLUMNS
 from ftdiff.errors import BadFile
 
 #: Of what a claim says beside its rows, what headers tell, and what measuring does.
-_FROM_HEADERS = ("kind", "coverage", "shares", "parts", "renamed", "unmatched", "adapter")
-_FROM_WEIGHTS = ("counts", "unreadable")
+_FROM_HEADERS = ("kind", "coverage", "shares", "renamed", "unmatched", "adapter")
+_FROM_WEIGHTS = ("parts", "counts", "unreadable")
 #: The same, where the folders are the same too.
 _FROM_FOLDERS = ("notes", "reasons", "kinship", "config")
 #: Forms of a change whose sums are formed in one order on every machine.
