@@ -56,6 +56,8 @@ def attest(
     """
     from ftdiff.analyses import claims
     from ftdiff.analyses.claims import keys
+    from ftdiff.analyses.saved import load_for
+    from ftdiff.comparison.result import Diff
 
     if new_key is not None:
         out.wrote(keys.new_key(new_key))
@@ -66,9 +68,11 @@ def attest(
         return
     if key is None:
         raise BadCall("attest needs --key KEY; ftdiff attest --new-key KEY makes one")
+    held = load_for("attest", diff)
+    assert isinstance(held, Diff)
     with workers.lent() as (executor, progress):
         claim = claims.attest(
-            diff, key, executor, progress, base=base, tuned=tuned, ignored=[output.name]
+            held, key, executor, progress, base=base, tuned=tuned, ignored=[output.name]
         )
     if claim.append(output):
         out.wrote([output])

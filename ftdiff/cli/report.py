@@ -18,7 +18,8 @@ from ftdiff.cli import options
 @click.option(
     "-m",
     "--metric",
-    help="The metric to draw; the relative norm by default, of a similarity the cosine.",
+    help="The metric to draw; the relative norm by default, of an importance and of a "
+    "similarity its own.",
 )
 def report(result: Path, output: Path, metric: str | None) -> None:
     """Make a page of a saved diff: heatmaps that answer, every tensor, how it was made.

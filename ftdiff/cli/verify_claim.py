@@ -16,6 +16,7 @@ class Sample:
     """How much is recomputed."""
 
     sample: int | None
+    digests: int | None
     seed: int | None
     files: bool
 
@@ -25,6 +26,12 @@ SAMPLE = options.decided(
     "how_much",
     click.option(
         "--sample", type=click.IntRange(1), metavar="N", help="Recompute N tensors, not all."
+    ),
+    click.option(
+        "--digests",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Recompute every number, and hash N tensors a side, not all: hashing takes longest.",
     ),
     click.option(
         "--seed", type=int, help="What draws the sample; another each time, which is printed."
@@ -77,7 +84,8 @@ def verify_claim(
     with workers.lent() as (executor, progress):
         found = package.verify_claim(
             claims, base, tuned, key, executor, progress,
-            sample=how_much.sample, seed=how_much.seed, files=how_much.files,
+            sample=how_much.sample, digests=how_much.digests, seed=how_much.seed,
+            files=how_much.files,
         )  # fmt: skip
     show_check(found, format_)
     sys.exit(found.exit_code)

@@ -34,7 +34,7 @@ from tests.analyses.claimed import (
     reshard,
     written_pair,
 )
-from tests.cases.situations import state, write_base, write_lora
+from tests.cases.situations import factors, state, write_base, write_lora
 
 Q = "model.layers.1.self_attn.q_proj.weight"
 K = "model.layers.1.self_attn.k_proj.weight"
@@ -202,8 +202,37 @@ def test_a_sample_reads_no_more_than_it_draws(full: Pair, monkeypatch: pytest.Mo
     assert _check(full, sample=1000, seed=1).verdict == "verified"
 
 
+def test_numbers_can_be_recomputed_whole_with_few_digests(
+    full: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    taken = claims.digests.of_tensors
+    monkeypatch.setattr(
+        claims.digests, "of_tensors", lambda held, *more: read.extend(held) or taken(held, *more)
+    )
+    found = _check(full, digests=2, seed=5)
+    assert found.verdict == "verified" and {*found.frame["check"]} == {"equal"}
+    assert len(read) == 4 and "digests of 2 tensors a side, drawn with seed 5" in found.sentences[0]
+    other = _same_tensors(full, tmp_path / "other", _bits(Q))
+    for seed in range(3):  # drawn or not, its numbers are others
+        found = ftdiff.verify_claim(full.claims, full.base, other, digests=1, seed=seed)
+        assert not found.ok and Q in found.sentences[0]
+
+
 def test_a_sample_of_an_adapter_hashes_its_factors(lora: Pair) -> None:
     assert _check(lora, sample=2, seed=1).verdict == "verified"
+
+
+@pytest.mark.parametrize("kind", ["delta", "grown"])
+def test_other_kinds_of_change_are_claimed_too(kind: str, full: Pair, tmp_path: Path) -> None:
+    tuned, options = full.tuned, {"tuned_is_delta": kind == "delta"}
+    if kind == "grown":  # an adapter that saves a longer embedding beside its factors
+        rows = torch.cat([state()["model.embed_tokens.weight"], torch.ones(3, 32)])
+        saved = {"base_model.model.model.embed_tokens.weight": rows}
+        tuned = write_lora(tmp_path / "lora", {**factors(), **saved})
+    path = claimed(full.base, tuned, full.key, tmp_path / "claims.jsonl", **options)
+    for some in ({}, {"sample": 1, "seed": 3}, {"digests": 1}):
+        assert ftdiff.verify_claim(path, full.base, tuned, full.public, **some).ok
 
 
 def _bits(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -514,8 +543,10 @@ def test_what_cannot_be_attested_is_said(full: Pair, lora: Pair, tmp_path: Path)
             ftdiff.attest(far, full.key, tuned=address)
         with pytest.raises(BadCall, match="download it"):
             ftdiff.verify_claim(full.claims, address, full.tuned)
-    with pytest.raises(BadCall, match="a seed draws a sample"):
-        _check(full, seed=1)
+    for asked, said in (({"seed": 1}, "a seed draws"), ({"sample": 0}, "at least one"),
+                        ({"sample": 1, "digests": 1}, "either a sample")):  # fmt: skip
+        with pytest.raises(BadCall, match=said):
+            _check(full, **asked)
     with pytest.raises(Mismatch):
         ftdiff.verify_claim(full.claims, lora.tuned, lora.tuned)
 

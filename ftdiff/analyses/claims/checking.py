@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -15,6 +14,7 @@ from ftdiff.analyses.claims.files import SIDES, Files, headers_at
 from ftdiff.analyses.claims.held import Held, said_of
 from ftdiff.analyses.claims.reading import Asked, Refuted, trusted, where
 from ftdiff.analyses.claims.result import DIFFERS, EQUAL, NOT_DRAWN, ClaimCheck, Fault
+from ftdiff.analyses.claims.sampling import Drawn, draw
 from ftdiff.analyses.claims.values import shown
 from ftdiff.analyses.finding import counted
 from ftdiff.comparison.progress import Progress
@@ -31,6 +31,7 @@ def verify_claim(
     progress: Progress | None = None,
     *,
     sample: int | None = None,
+    digests: int | None = None,
     seed: int | None = None,
     files: bool = False,
 ) -> ClaimCheck:
@@ -49,8 +50,11 @@ def verify_claim(
     executor, progress
         As in `ftdiff.compare`.
     sample
-        Recompute so many tensors that moved or may have moved, and not all of them. What headers
-        tell is held of all.
+        Recompute so many tensors that moved or may have moved, and not all of them, and hash what
+        is stored of these. What headers tell is held of all.
+    digests
+        Recompute every number, and hash only so many tensors of each side: most of the time of a
+        check goes into digests.
     seed
         What draws the sample; by default another each time, which the result tells.
     files
@@ -68,13 +72,16 @@ def verify_claim(
     BadCall
         A side is in memory or on another machine; a sample of nothing.
     """
-    if sample is not None and sample < 1:
-        raise BadCall(f"a sample of {sample} tensors: at least one")
-    if seed is not None and sample is None:
+    if any(count is not None and count < 1 for count in (sample, digests)):
+        raise BadCall("a sample has at least one tensor")
+    if sample is not None and digests is not None:
+        raise BadCall("either a sample, or all numbers and a few digests")
+    if seed is not None and sample is None and digests is None:
         raise BadCall("a seed draws a sample: say of how many tensors")
     public = keys.public_key(key) if key is not None else None
-    drawn = secrets.randbits(32) if seed is None else seed
-    asked = Asked(str(claims), None if key is None else str(key), public, sample, drawn, files)
+    lots = secrets.randbits(32) if seed is None else seed
+    by = None if key is None else str(key)
+    asked = Asked(str(claims), by, public, sample, digests, lots, files)
     about: dict[str, Any] = {"claims": asked.claims, **made_of(base=[], tuned=[])}
     try:
         lines = trusted(asked)
@@ -93,7 +100,7 @@ def _opened(
     executor: Executor | None,
     progress: Progress | None,
 ) -> Files:
-    """Open both sides as the last line had them."""
+    """Open both sides as the last line has them; those of other options are about other files."""
     line, held = lines[-1]
     try:
         delta = held.tuned_is_delta
@@ -125,20 +132,19 @@ def _checked(
     holding: list[Line] = []
     elsewhere: list[Fault] = []
     words: list[str] = []
-    drawn: list[str] | None = None
+    drawn = draw(files, asked.seed, asked.sample, asked.digests)
     for line, held in lines:
-        drawn = _drawn(asked, files)
         fault = held.fault(files, drawn, whole_folders=asked.files, besides=Path(asked.claims).name)
         if fault is None:
             holding.append(line)
             rows, words = _rows(held, drawn, None), said_of(held, files)
-        elif fault.verdict == "other_tensors":
+        elif fault.verdict == "other_tensors" or held.tuned_is_delta != lines[-1][1].tuned_is_delta:
             elsewhere.append(fault)
         else:
             return _refuted(asked, line, held, fault, drawn, about)
     about |= {"key": asked.key, "files": {side: held.others(files, side) for side in SIDES}}
-    if drawn is not None:
-        about |= {"sample": len(drawn), "seed": asked.seed}
+    if drawn.hashed is not None:
+        about |= {"sample": asked.sample, "digests": asked.digests, "seed": asked.seed}
     if not holding:
         line, held = lines[-1]
         return _refuted(asked, line, held, elsewhere[-1], drawn, about)
@@ -156,7 +162,7 @@ def _refuted(
     line: Line,
     held: Held,
     fault: Fault,
-    drawn: Sequence[str] | None,
+    drawn: Drawn,
     about: dict[str, Any],
 ) -> ClaimCheck:
     said = f"{where(asked, line)}: {fault.said}"
@@ -166,19 +172,7 @@ def _refuted(
     return ClaimCheck.of(fault.verdict, [said], _rows(held, drawn, fault), about)
 
 
-def _drawn(asked: Asked, files: Files) -> list[str] | None:
-    """Draw the sample: tensors by SHA-256 of the seed, a colon and their names, the least first."""
-    if asked.sample is None:
-        return None
-    names = files.changed()
-
-    def lot(name: str) -> bytes:
-        return hashlib.sha256(f"{asked.seed}:{name}".encode()).digest()
-
-    return sorted(names, key=lot)[: asked.sample]
-
-
-def _rows(held: Held, drawn: Sequence[str] | None, fault: Fault | None) -> list[dict[str, Any]]:
+def _rows(held: Held, drawn: Drawn, fault: Fault | None) -> list[dict[str, Any]]:
     """Return a row for each tensor of the claim; nothing is said of what was not come to."""
     wrong = dict(fault.row) if fault is not None and fault.row is not None else {}
     rows = []
@@ -186,24 +180,27 @@ def _rows(held: Held, drawn: Sequence[str] | None, fault: Fault | None) -> list[
         if name == wrong.get("tensor"):
             rows.append({**wrong, "check": DIFFERS})
         elif fault is None:
-            chosen = drawn is None or name in drawn
+            chosen = drawn.rows is None or name in drawn.rows
             rows.append({"tensor": name, "check": EQUAL if chosen else NOT_DRAWN})
     if wrong and not any(row["tensor"] == wrong["tensor"] for row in rows):
         rows.append({**wrong, "check": DIFFERS})
     return rows
 
 
-def _verdict(asked: Asked, lines: Sequence[Line], count: int, drawn: Sequence[str] | None) -> str:
+def _verdict(asked: Asked, lines: Sequence[Line], count: int, drawn: Drawn) -> str:
     at = f"{asked.claims} line {', '.join(str(line.number) for line in lines)}"
     if asked.public is None:
         by = "unsigned by anyone you named (--key PUB says by whom)"
     else:
         by = f"signed with {asked.key} (keyid {asked.public.keyid[:12]})"
-    if drawn is None:
+    if drawn.rows is None:
         what = f"all of {counted(count, 'row')} recomputed, each number equal to the bit"
     else:
         what = (
-            f"{counted(len(drawn), 'tensor')} of a sample with seed {asked.seed} recomputed, each "
-            "number equal to the bit"
+            f"{counted(len(drawn.rows), 'tensor')} of a sample with seed {asked.seed} recomputed, "
+            "each number equal to the bit"
         )
+    if asked.digests is not None:
+        what += f"; digests of {counted(asked.digests, 'tensor')} a side, drawn with seed "
+        what += str(asked.seed)
     return f"{at}: {by}; {what}."

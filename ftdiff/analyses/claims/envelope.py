@@ -179,8 +179,11 @@ def is_signed(line: Line, key: Any) -> bool:
     """Say whether a line is signed with a key."""
     dsse = require("securesystemslib.dsse", "sign", "a claim's signature")
     wrong = require("securesystemslib.exceptions", "sign", "a claim's signature")
+    signatures = line.envelope["signatures"]
     try:
-        copied = {**line.envelope, "signatures": [dict(s) for s in line.envelope["signatures"]]}
+        # a signer's name is a hint, which others leave empty
+        named = [{**one, "keyid": one.get("keyid") or key.keyid} for one in signatures]
+        copied = {**line.envelope, "signatures": named}
         dsse.Envelope.from_dict(copied).verify([key], 1)
     except (wrong.Error, ValueError, KeyError, TypeError, AttributeError):
         return False

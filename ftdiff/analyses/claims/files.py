@@ -39,6 +39,7 @@ class Files:
     tensors: Mapping[str, Mapping[str, LazyTensor]]
     executor: Executor | None = None
     progress: Progress | None = None
+    _whole: Diff | None = None
     _digests: dict[str, dict[str, str]] = field(default_factory=lambda: {s: {} for s in SIDES})
 
     @classmethod
@@ -84,9 +85,11 @@ class Files:
     def measured(self, names: Collection[str] | None = None) -> Diff:
         """Return the diff of both sides, or what it says of some of its tensors."""
         sides = self.sides
-        if names is not None:
-            chosen = tuple(one for one in sides.plan.changes if one.address.name in names)
-            sides = replace(sides, plan=replace(sides.plan, changes=chosen))
+        if names is None:
+            self._whole = self._whole or engine.summed(sides, self.executor, self.progress)
+            return self._whole
+        chosen = tuple(one for one in sides.plan.changes if one.address.name in names)
+        sides = replace(sides, plan=replace(sides.plan, changes=chosen))
         return engine.summed(sides, self.executor, self.progress)
 
     def changed(self) -> list[str]:

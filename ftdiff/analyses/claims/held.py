@@ -21,6 +21,7 @@ from ftdiff.analyses.claims.predicate import (
     totals,
 )
 from ftdiff.analyses.claims.result import Fault
+from ftdiff.analyses.claims.sampling import Drawn
 from ftdiff.analyses.claims.sentences import differences, rows_of
 from ftdiff.analyses.claims.values import alike, first_difference, plain_of, shown, two, value
 from ftdiff.analyses.findings import findings
@@ -29,8 +30,8 @@ from ftdiff.deltas.moments import COLUMNS
 from ftdiff.errors import BadFile
 
 #: Of what a claim says beside its rows, what headers tell, and what measuring does.
-_FROM_HEADERS = ("kind", "coverage", "shares", "parts", "renamed", "unmatched", "adapter")
-_FROM_WEIGHTS = ("counts", "unreadable")
+_FROM_HEADERS = ("kind", "coverage", "shares", "renamed", "unmatched", "adapter")
+_FROM_WEIGHTS = ("parts", "counts", "unreadable")
 #: The same, where the folders are the same too.
 _FROM_FOLDERS = ("notes", "reasons", "kinship", "config")
 #: Forms of a change whose sums are formed in one order on every machine.
@@ -101,7 +102,7 @@ class Held:
     def fault(
         self,
         files: Files,
-        drawn: Sequence[str] | None = None,
+        drawn: Drawn,
         *,
         whole_folders: bool = False,
         besides: str = "",
@@ -113,7 +114,7 @@ class Held:
         files
             Both sides as they lie here.
         drawn
-            The tensors whose weights are read; all by default.
+            The tensors whose weights are read.
         whole_folders
             Every file has to be the claim's.
         besides
@@ -123,9 +124,9 @@ class Held:
             self._doubled(),
             self._headers(files),
             self._bytes(files, drawn),
-            self._numbers(files, drawn),
+            self._numbers(files, drawn.rows),
             self._itself(),
-            self._told(files, drawn),
+            self._told(),
             self._folders(files, besides) if whole_folders else iter(()),
         )
         return next((fault for faults in every for fault in faults), None)
@@ -156,10 +157,9 @@ class Held:
             for name in (name for name in found if name not in claimed):
                 yield _of_tensor(side, name, "name", None, name, "in the file, not in the claim")
 
-    def _bytes(self, files: Files, drawn: Sequence[str] | None) -> Iterator[Fault]:
-        names = None if drawn is None else files.behind({*drawn})
+    def _bytes(self, files: Files, drawn: Drawn) -> Iterator[Fault]:
         for side in SIDES:
-            taken = files.digests(side, None if names is None else names[side])
+            taken = files.digests(side, None if drawn.hashed is None else drawn.hashed[side])
             for name, (_, _, sha256) in self.lists[side].items():
                 if name in taken and taken[name] != sha256:
                     if self._is_swapped(files, name):
@@ -225,7 +225,7 @@ class Held:
             if subject.get("name") != said.get("name"):
                 yield Fault("other_numbers", f"subject {side}: its name is not that of the side")
 
-    def _told(self, files: Files, drawn: Sequence[str] | None) -> Iterator[Fault]:
+    def _told(self) -> Iterator[Fault]:
         """Hold what follows from the rows: metrics over everything, and findings."""
         overall = encoded(self.diff.overall)
         spoken_of = [plain_of(spoken(one)) for one in findings(self.diff)]

@@ -126,8 +126,7 @@ def only_sums(diff: Diff, about: Mapping[str, Any]) -> Diff:
 
 def is_delta(diff: Diff) -> bool:
     """Say whether the fine-tune was given as differences to its base."""
-    forms = diff.columns["form"].tolist()
-    return diff.about.get("kind") == "full" and "stored" in forms
+    return diff.about.get("kind") == "delta"
 
 
 def for_others(told: Any, names: Mapping[str, str]) -> Any:

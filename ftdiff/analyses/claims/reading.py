@@ -21,9 +21,10 @@ class Asked:
     claims: str
     key: str | None
     public: Any
-    sample: int | None
-    seed: int
-    files: bool
+    sample: int | None = None
+    digests: int | None = None
+    seed: int = 0
+    files: bool = False
 
 
 class Refuted(Exception):
@@ -47,7 +48,7 @@ def claimed(claims: str | Path, key: str | Path | None = None) -> list[Diff]:
         As in `verify_claim`.
     """
     public = keys.public_key(key) if key is not None else None
-    asked = Asked(str(claims), None if key is None else str(key), public, None, 0, False)
+    asked = Asked(str(claims), None if key is None else str(key), public)
     return [held.diff for _, held in trusted(asked)]
 
 
