@@ -8,8 +8,8 @@ from typing import Any
 
 from ftdiff.adapters import open_model
 from ftdiff.analyses.pairwise import Lineup, labels, line_up
-from ftdiff.formats import Checkpoint
 from ftdiff.errors import BadCall
+from ftdiff.formats import Checkpoint
 
 
 @dataclass(frozen=True)

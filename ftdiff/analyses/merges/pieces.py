@@ -9,8 +9,9 @@ from functools import partial
 from operator import attrgetter
 
 from ftdiff.analyses.merges import tensor
+from ftdiff.analyses.merges.guesses import Hint
 from ftdiff.analyses.merges.sides import sampled
-from ftdiff.analyses.merges.tensor import Found, Hint
+from ftdiff.analyses.merges.tensor import Found
 from ftdiff.analyses.pairwise import Line
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work
