@@ -16,7 +16,7 @@ from ftdiff.analyses.merges.fit import Fit, Refined
 from ftdiff.analyses.merges.guesses import Hint, guess_of
 from ftdiff.analyses.merges.intervals import Interval
 from ftdiff.analyses.merges.reading import read
-from ftdiff.analyses.merges.replays import Replayed, Setting, best
+from ftdiff.analyses.merges.replays import Guess, Replayed, Setting, best, equal
 from ftdiff.analyses.merges.rounding import spacing
 from ftdiff.analyses.merges.scaled import scaled
 from ftdiff.analyses.merges.sides import Sides
@@ -41,6 +41,8 @@ CHANGED = 0.12
 _PARTLY, _PARTLY_STRANGE, _STRANGE = 0.3, 0.5, 0.9
 #: Coefficients whose sum is as near to 1 may have been made to sum to it.
 _WHOLE = 0.006
+#: By how much a guess must be better than the last one for a tensor to be gone through again.
+_BETTER = 1.01
 #: What is left over what rounding leaves, where every entry is half a spacing off, and a little.
 _HALF = 4.0
 #: Up to here nothing but rounding need be left.
@@ -166,7 +168,11 @@ class _Judgement:
         if done.equal == self.sums.moved and not sphere:
             return done
         settings = self._settings(coefficients, errors, turned)
-        guess = best(self.sums.sample, self.dtype, settings)
+        sample = self.sums.sample
+        guess = best(sample, self.dtype, settings)
+        before = equal(sample, self.dtype, Guess(done.setting, done.way)).equal
+        if guess.equal < sample.moved.sum() and guess.equal <= before * _BETTER:
+            return done  # it is not the whole either, nor worth another reading
         if (guess.setting, guess.way) == (done.setting, done.way):
             return done
         again = read(self.sides, guess)[1]
