@@ -12,6 +12,7 @@ anonymous size seen.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -90,15 +91,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--gigabytes", type=float, default=0.6, help="of each model")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="cases whose names hold this text")
     options = parser.parse_args()
     each = 2 * sum(int(np.prod(shape)) for shape in SHAPES.values())
     with tempfile.TemporaryDirectory() as folder:
         small = make(Path(folder) / "small", 1, rows=16)
         whole = make(Path(folder) / "whole", max(1, round(options.gigabytes * 1e9 / each)))
-        print("Written by `tests/bench/merge_rate.py`; two cores, warm files.\n")
+        load = ", ".join(f"{one:.0f}" for one in os.getloadavg())
+        print(f"Written by `tests/bench/merge_rate.py`; two cores, warm files, load {load}.\n")
         print("| M is | GB | | seconds | × cat | CPU s | private MB | verdict |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
         for case, (merged, base) in CASES.items():
+            if options.only not in case:
+                continue
             _case(case, small, whole, merged, base, options.rounds)
 
 
