@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ftdiff.analyses.verification import Verification
     from ftdiff.comparison.result import Diff
 
-    Measured: TypeAlias = Diff | Similarity | Trajectory | Probe | Drift
-    Result: TypeAlias = Measured | Verification | Recovery | Lineage | MergeOf | ClaimCheck
+    Measured: TypeAlias = Diff | Similarity | Trajectory | Probe | Drift | MergeOf
+    Result: TypeAlias = Measured | Verification | Recovery | Lineage | ClaimCheck
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ KINDS: Mapping[str, Kind] = {
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
     "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
     "lineage": Kind("analyses.lineage_result", "Lineage", ("findings", "plot")),
-    "merge": Kind("analyses.merges", "MergeOf", ("findings",)),
+    "merge": Kind("analyses.merges", "MergeOf", _DRAWN),
     "claim": Kind("analyses.claims", "ClaimCheck", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),
     "drift": Kind("analyses.drift", "Drift", _DRAWN),

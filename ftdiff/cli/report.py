@@ -24,8 +24,8 @@ from ftdiff.cli import options
 def report(result: Path, output: Path, metric: str | None) -> None:
     """Make a page of a saved diff: heatmaps that answer, every tensor, how it was made.
 
-    Of a saved similarity, trajectory, probe or drift: its figures, findings and tables. No weight
-    is read.
+    Of a saved similarity, trajectory, probe, drift or merge: its figures, findings and tables. No
+    weight is read.
 
     \b
     ftdiff report out/diff.json -o report.html

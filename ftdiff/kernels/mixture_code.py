@@ -66,7 +66,11 @@ class _Code:
             self._prefetch(k, dtype, at)
             values.append(read(body, dtype, f"%p{k}", at, FLOAT, self.mixing.half).value)
         merged, *sides = values
-        given = Arithmetic(body, dtypes[0], [Traced(body, side) for side in sides])
+        named = [
+            Traced(body, side, dtype == dtypes[0])
+            for side, dtype in zip(sides, dtypes[1:], strict=True)
+        ]
+        given = Arithmetic(body, dtypes[0], named)
         made = given.low(way(given)).name
         moved = body.put(f"fcmp une {SINGLE} {merged}, {sides[0]}")
         for side in sides[1:]:

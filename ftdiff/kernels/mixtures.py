@@ -93,7 +93,7 @@ class Mixture:
         target: Target | None = None,
     ) -> None:
         target = target or host()
-        code, numbers = traced(way, dtypes[0], len(dtypes) - 1)
+        code, numbers = traced(way, dtypes[0], dtypes[1:])
         mixing = Mixing(tuple(dtypes), code, line, all_, judged, target.half, target.fused)
         self._run = function(mixing, target, "mixture", _ARGUMENTS, lambda: assembly(mixing, way))
         self._numbers = np.array([*numbers, 0.0], np.float32)

@@ -15,7 +15,7 @@ from tests.conftest import write_model
 from tests.formats.web_server import Web, serving
 
 NAMES = [
-    f"model.layers.{i}.{name}.weight" for i in range(4) for name in ("mlp.up_proj", "mlp.down_proj")
+    f"model.layers.{i}.{name}.weight" for i in range(2) for name in ("mlp.up_proj", "mlp.down_proj")
 ]
 
 

@@ -128,3 +128,15 @@ def test_few_sums_are_the_same_as_all() -> None:
     assert few.gram[1:, 1:].tobytes() == all_.gram[1:, 1:].tobytes()
     assert not few.gram[0].any() and not few.plain.any()
     assert (few.low, few.high, few.right) == (all_.low, all_.high, all_.right)
+
+
+@pytest.mark.parametrize(
+    ("value", "right"), [(0.997, 0), (0.999, 16), (1.003, 16), (1.005, 0), (-1.003, 0)]
+)
+def test_below_a_power_of_two_there_is_half_the_room(value: float, right: int) -> None:
+    W, A, B = (np.full(16, one, np.float32) for one in (0.5, value, value))
+    M = np.ones(16, np.float32).astype(DTYPES["BF16"])
+    for sign in (1, -1):
+        mixture = Mixture(["BF16", *["F32"] * 3], weighted_sum, [0.0, 0.6, 0.4], None)
+        assert mixture.add(sign * M, [sign * one for one in (W, A, B)])
+        assert (mixture.done().moved, mixture.done().right) == (16, right)

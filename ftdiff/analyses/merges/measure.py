@@ -8,10 +8,11 @@ from concurrent.futures import Executor
 from typing import Any
 
 from ftdiff.analyses.merges import tensor
+from ftdiff.analyses.merges.guesses import Hint
 from ftdiff.analyses.merges.models import Models
 from ftdiff.analyses.merges.pieces import Piece, judged
 from ftdiff.analyses.merges.result import MergeOf
-from ftdiff.analyses.merges.tensor import Found, Hint
+from ftdiff.analyses.merges.tensor import Found
 from ftdiff.analyses.merges.verdicts import OPEN
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
@@ -66,10 +67,10 @@ def merge_of(
     of it.
 
     Not told: sparse merges of other than two parents, or of changes below about 3e-3 of the weights
-    in bfloat16, which are called "partly" or "none"; without a base, sums whose weights do not add
-    to 1, but for SLERP; weights of tensors that are stored quantised. Where signs are elected after
-    entries were dropped by chance, the density is that of what is left. A parent that is missing
-    and is nearly like the others leaves as little as training on top, and is called "changed".
+    in bfloat16, which are called "partly" or "none"; weights of tensors that are stored quantised.
+    Where signs are elected after entries were dropped by chance, the density is that of what is
+    left. A parent that is missing and is nearly like the others leaves as little as training on
+    top, and is called "changed". Without a base, weights that add up to 1 within .002 do so.
     """
     parents = list(parents)
     if sample is not None and sample < 1:

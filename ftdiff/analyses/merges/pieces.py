@@ -9,8 +9,9 @@ from functools import partial
 from operator import attrgetter
 
 from ftdiff.analyses.merges import tensor
+from ftdiff.analyses.merges.guesses import Hint
 from ftdiff.analyses.merges.sides import sampled
-from ftdiff.analyses.merges.tensor import Found, Hint
+from ftdiff.analyses.merges.tensor import Found
 from ftdiff.analyses.pairwise import Line
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work
@@ -40,7 +41,7 @@ class Piece:
         held = (one for one in stored(self.line) if isinstance(one, FileTensor))
         return sum(nbytes(one) * entries // max(size, 1) for one in held)
 
-    def spans(self) -> Iterator[tuple[Source, tuple[int, int]]]:
+    def far_spans(self) -> Iterator[tuple[Source, tuple[int, int]]]:
         """Yield which bytes of remote files are read: what else lies in them is never asked for."""
         for one in stored(self.line):
             if not isinstance(one, FileTensor) or one.source.is_local:

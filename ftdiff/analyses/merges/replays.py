@@ -13,9 +13,9 @@ from ftdiff.analyses.merges.ways import WAYS, Given, Values, Written, ways
 from ftdiff.kernels import Arithmetic
 from ftdiff.tensors import Array
 
-#: Entries of a sample on which everything is tried at first; how many of them the best may be
-#: ahead of what is tried on all.
-_FEW, _BEHIND = 1024, 16
+#: Entries of a sample on which everything is tried at first, and how many of what is tried are held
+#: against all of it.
+_FEW, _BEST = 1024, 6
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Setting:
         first, *others = to.sides
         base = first if self.with_base and not self.alone else None
         parents = others if self.with_base else [first, *others]
-        return WAYS[way].make(Written(base, parents, self.weights, to.stored, to))
+        return WAYS[way].made(Written(base, parents, self.weights, to.stored, to))
 
     @property
     def mix(self) -> tuple[float, ...]:
@@ -127,9 +127,8 @@ def best(sample: Entries, dtype: str, settings: Sequence[Setting]) -> Guess:
     tried = [*_tried(few, dtype, settings)]
     if len(few.y) == len(sample.y):
         return max(tried, key=lambda one: one.equal)
-    most = max(one.equal for one in tried)
-    near = [one for one in tried if one.equal >= most - _BEHIND]
-    again = [equal(sample, dtype, one) for one in near]
+    near = sorted(tried, key=lambda one: -one.equal)[:_BEST]
+    again = [equal(sample, dtype, one) for one in tried if one in near]
     return max(again, key=lambda one: one.equal)
 
 

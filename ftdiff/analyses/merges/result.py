@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ftdiff.analyses import judgement
 from ftdiff.analyses.finding import Finding, Severity, gravest_first, listed, speaks_for
 from ftdiff.analyses.merges.models import Models
+from ftdiff.analyses.merges.profile import curves, differs, varies
 from ftdiff.analyses.merges.residual import residual
 from ftdiff.analyses.merges.verdicts import EXITS, reach
 from ftdiff.comparison import notebook_html as notebook
@@ -80,22 +79,34 @@ class MergeOf:
     @property
     def profile(self) -> pd.DataFrame:
         """The coefficients layer by layer, weighed by the entries that are moved."""
-        import pandas as pd
+        table = self.curves().pivot(index="layer", columns="parent", values="coefficient")
+        return table.reindex(columns=[*self.about["parents"]]).rename_axis(None, axis=1)
 
-        names = [*self.about["parents"]]
-        rows = self.frame[self.frame["coefficients"].notna() & self.frame["layer"].notna()]
-        found = {}
-        for layer in sorted({*rows["layer"]}):
-            group = rows[rows["layer"] == layer]
-            values = np.array([[*c] for c in group["coefficients"]], dtype=float)
-            weights = group["moved"].to_numpy(float)
-            known = np.isfinite(values)
-            total = (known * weights[:, None]).sum(axis=0)
-            sums = (np.where(known, values, 0) * weights[:, None]).sum(axis=0)
-            found[int(layer)] = np.divide(
-                sums, total, out=np.full(len(names), np.nan), where=total > 0
-            )
-        return pd.DataFrame.from_dict(found, orient="index", columns=names).rename_axis("layer")
+    def curves(self, *, components: bool = False) -> pd.DataFrame:
+        """Return each parent's coefficient in each layer, or component of it, with its ends.
+
+        Parameters
+        ----------
+        components
+            Whether each component of a layer has a row of its own.
+
+        Returns
+        -------
+        frame
+            Columns layer, component (if asked for), parent, coefficient, low, high, tensors: where
+            every entry rounds right; of what is not exact, two standard errors about it.
+        """
+        return curves(self.frame, [*self.about["parents"]], components=components)
+
+    @property
+    def one(self) -> bool:
+        """Whether all layers have the same coefficients, and all their components."""
+        return not (varies(self.curves()) or self.components_differ)
+
+    @property
+    def components_differ(self) -> bool:
+        """Whether components of one layer have other coefficients than its others."""
+        return differs(self.curves(components=True))
 
     @classmethod
     def of_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -13,19 +13,22 @@ import numpy as np
 from ftdiff.analyses.merges import fit
 from ftdiff.analyses.merges.feasible import Feasible, feasible
 from ftdiff.analyses.merges.fit import Fit, Refined
+from ftdiff.analyses.merges.guesses import Hint, guess_of
 from ftdiff.analyses.merges.intervals import Interval
 from ftdiff.analyses.merges.reading import read
 from ftdiff.analyses.merges.replays import Guess, Replayed, Setting, best, equal
-from ftdiff.analyses.merges.rounding import FLOATS, spacing
+from ftdiff.analyses.merges.rounding import spacing
+from ftdiff.analyses.merges.scaled import scaled
 from ftdiff.analyses.merges.sides import Sides
 from ftdiff.analyses.merges.slerp import Slerp, at, slerp
 from ftdiff.analyses.merges.sparse import SAID, Sparse, sparse
-from ftdiff.analyses.merges.sums import Entries, Sums
+from ftdiff.analyses.merges.sums import Sums
+from ftdiff.analyses.merges.unjudged import same, unfit
 from ftdiff.analyses.merges.ways import WAYS, written
 from ftdiff.analyses.pairwise import Line, place
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import attempt
-from ftdiff.tensors import DTYPES, Array, LazyTensor, is_quantised, precision, stored_as
+from ftdiff.tensors import Array, precision
 
 Row: TypeAlias = dict[str, Any]
 
@@ -38,6 +41,8 @@ CHANGED = 0.12
 _PARTLY, _PARTLY_STRANGE, _STRANGE = 0.3, 0.5, 0.9
 #: Coefficients whose sum is as near to 1 may have been made to sum to it.
 _WHOLE = 0.006
+#: By how much a guess must be better than the last one for a tensor to be gone through again.
+_BETTER = 1.01
 #: What is left over what rounding leaves, where every entry is half a spacing off, and a little.
 _HALF = 4.0
 #: Up to here nothing but rounding need be left.
@@ -49,25 +54,6 @@ class Found:
     """A tensor's row: what is told of it."""
 
     row: Row
-
-
-@dataclass(frozen=True)
-class Hint:
-    """What other tensors are: a small one does not tell its coefficients by itself.
-
-    Attributes
-    ----------
-    weights
-        Those of a sum.
-    t
-        How far the others lie from the first parent towards the second.
-    way
-        The arithmetic.
-    """
-
-    weights: tuple[float, ...] | None = None
-    t: float | None = None
-    way: str = "linear"
 
 
 def judge(line: Line, with_base: bool, sample: int | None, known: Sequence[Hint] = ()) -> Found:
@@ -92,13 +78,13 @@ def _judged(line: Line, with_base: bool, sample: int | None, known: Sequence[Hin
     if any(tensor is None for tensor in tensors):
         return Found({**facts, "status": "unmatched", "said": "one of the files does not have it"})
     first, merged, *parents = (tensor for tensor in tensors if tensor is not None)
-    why = _unfit(merged, [first, *parents])
-    if why and _same(merged, [first, *parents]):
+    why = unfit(merged, [first, *parents])
+    if why and same(merged, [first, *parents]):
         return Found({**facts, "status": "still", "said": "the same in every file"})
     if why:
         return Found({**facts, "status": "unreadable", "said": why})
     sides = Sides(merged, [first, *parents], sample)
-    guess = _guess(sides, with_base, known)
+    guess = guess_of(sides, with_base, known)
     sums, done = read(sides, guess, trusted=guess.trusted)
     if guess.trusted and done.equal < sums.moved:
         sums, done = read(sides, guess)
@@ -107,57 +93,6 @@ def _judged(line: Line, with_base: bool, sample: int | None, known: Sequence[Hin
     if not sums.moved:
         return Found({**facts, "status": "still", "said": "the same in every file"})
     return Found({**facts, **_Judgement(sides, sums, done, merged.dtype, with_base, known).row()})
-
-
-def _unfit(merged: LazyTensor, sides: Sequence[LazyTensor]) -> str:
-    """Say why a tensor is not judged; nothing where it is."""
-    for tensor in (merged, *sides):
-        if is_quantised(tensor):
-            return f"stored as {stored_as(tensor)}: its grid is none of a merge"
-        if tensor.dtype not in FLOATS:
-            return f"stored as {tensor.dtype}: no weights of a merge"
-    return ""
-
-
-def _same(merged: LazyTensor, sides: Sequence[LazyTensor]) -> bool:
-    """Say whether a tensor of whole numbers, as buffers are, is one and the same everywhere."""
-    every = (merged, *sides)
-    if any(is_quantised(one) or one.dtype not in DTYPES or one.dtype in FLOATS for one in every):
-        return False
-    return all(
-        np.array_equal(window.merged, side)
-        for window in Sides(merged, sides).parts()
-        for side in window.sides
-    )
-
-
-def _guess(sides: Sides, with_base: bool, known: Sequence[Hint]) -> Guess:
-    """Guess weights and arithmetic, by what others are if a sample does not speak against it."""
-    likely = [
-        Guess(Setting(one.weights, with_base), one.way) for one in known if one.weights is not None
-    ]
-    dtype, *others = sides.dtypes
-    parents = len(others) - with_base
-    plain = likely[0] if likely else Guess(Setting((1 / parents,) * parents, with_base), "linear")
-    if sides.far:
-        return plain
-    if likely:
-        glance, _ = Entries.of(sides.glance, dtype)
-        moved = int(glance.moved.sum())
-        for one in likely:
-            if equal(glance, dtype, one).equal == moved:
-                return replace(one, trusted=True)
-    sample, _ = Entries.of(sides.sample, dtype)
-    moved = int(sample.moved.sum())
-    rows = np.vstack([sample.W, sample.D])
-    own = fit.solve(fit.weighted(rows, sample.y, sample.ulp)[1:, 1:], moved)
-    if not moved or not np.isfinite(own.errors).any():
-        return plain
-    c, errors = own.coefficients, np.nan_to_num(own.errors)
-    if not with_base:
-        c, errors = np.r_[1 - c.sum(), c], np.r_[errors.max(), errors]
-    tried = dict.fromkeys(written(c.tolist(), errors.tolist()))
-    return best(sample, dtype, [Setting(one, with_base) for one in tried])
 
 
 class _Judgement:
@@ -179,14 +114,29 @@ class _Judgement:
     def again(self) -> Refined:
         """The fit that allows for something beside rounding."""
         sample = self.sums.sample
-        return fit.refined(sample.D, sample.y, sample.ulp)
+        rows = sample.D if self.free is None else np.vstack([sample.W, sample.D])
+        return fit.refined(rows, sample.y, sample.ulp)
+
+    @cached_property
+    def turned(self) -> Slerp | None:
+        """Where between two parents it lies on a sphere."""
+        return slerp(self.sums, self.with_base)
+
+    @cached_property
+    def free(self) -> Fit | None:
+        """The fit of weights that do not add up to 1, where there is no base and it asks for it."""
+        if self.with_base or self.turned is not None:
+            return None
+        return scaled(self.sums.gram, self.sums.moved, self.sums.fit())
 
     def row(self) -> Row:
-        own = self.sums.fit()
-        coefficients, errors = self._of_parents(own.coefficients, own.errors)
+        own = self.free or self.sums.fit()
+        coefficients, errors = own.coefficients, own.errors
+        if self.free is None:
+            coefficients, errors = self._of_parents(coefficients, errors)
         if not self.sums.gram.diagonal()[1:-1].any():
             return {"status": "apart", "said": "changed, and no parent changes it"}
-        turned = slerp(self.sums, self.with_base)
+        turned = self.turned
         done = self._replay(coefficients, errors, turned)
         facts = _numbers(coefficients, errors) | {"chi_sq": own.chi_sq} | self._replayed(done)
         if turned is not None:
@@ -205,8 +155,11 @@ class _Judgement:
         """Add the first parent's share where there is no base."""
         if self.with_base:
             return c, errors
+        beyond = 0.0
+        if self.free is not None:
+            beyond, c, errors = float(c[0]), c[1:], errors[1:]
         first = math.sqrt(float(np.square(errors).sum()))
-        return np.r_[1 - c.sum(), c], np.r_[first, errors]
+        return np.r_[1 + beyond - c.sum(), c], np.r_[first, errors]
 
     def _replay(self, coefficients: Array, errors: Array, turned: Slerp | None) -> Replayed:
         """Return the replay that gives most: the first one, or a second where that is not whole."""
@@ -215,7 +168,11 @@ class _Judgement:
         if done.equal == self.sums.moved and not sphere:
             return done
         settings = self._settings(coefficients, errors, turned)
-        guess = best(self.sums.sample, self.dtype, settings)
+        sample = self.sums.sample
+        guess = best(sample, self.dtype, settings)
+        before = equal(sample, self.dtype, Guess(done.setting, done.way)).equal
+        if guess.equal < sample.moved.sum() and guess.equal <= before * _BETTER:
+            return done  # it is not the whole either, nor worth another reading
         if (guess.setting, guess.way) == (done.setting, done.way):
             return done
         again = read(self.sides, guess)[1]
@@ -268,11 +225,11 @@ class _Judgement:
             if found is not None:
                 return row | _told(found)
         if left <= ROUNDED or own.chi_sq <= _HALF:
-            free = turned is not None
+            free = turned is not None or self.free is not None
             fitted = self.sums.free() if free else own
             proved = feasible(self.sides, self.dtype, fitted, free=free)
             if proved is not None:
-                return {"left": 0.0, **_proved(proved, turned, self.with_base)}
+                return {"left": 0.0, **self._proved(proved)}
         if turned is None:
             c, e = self._of_parents(again.fit.coefficients, again.fit.errors)
             row |= _numbers(c, e)
@@ -288,28 +245,30 @@ class _Judgement:
             return row | {"status": "partly", "said": f"{left:.0%} of the change is something else"}
         return row | {"status": "none", "said": f"{left:.0%} of the change is something else"}
 
+    def _proved(self, found: Feasible) -> Row:
+        """Return what is said where every entry rounds right for coefficients as no one writes."""
+        told: Row = {"status": "exact", "right": 1.0, "said": "every entry rounds right"}
+        if self.turned is not None:
+            return told | {"weights": self.turned.weights}
+        weights, intervals = found.coefficients, found.intervals
+        if not self.with_base:
+            own, _ = self._of_parents(np.array(weights), np.zeros(len(weights)))
+            lone = len(intervals) == 1 and self.free is None
+            first = intervals[0].mirrored() if lone else Interval()
+            intervals = (first, *intervals[0 if self.free is None else 1 :])
+            weights = tuple(own.tolist())
+        return told | {
+            "weights": weights,
+            "low": tuple(_end(one.low) for one in intervals),
+            "high": tuple(_end(one.high) for one in intervals),
+        }
+
     def _sparse(self) -> Sparse | None:
         one = self.sums.sample
         coarse = spacing(np.maximum(np.abs(one.W + one.y), np.abs(one.W)), self.dtype)
         facts = precision(self.dtype)
         assert facts is not None
         return sparse(one.D, one.y, np.maximum(coarse, one.ulp), facts[0])
-
-
-def _proved(found: Feasible, turned: Slerp | None, with_base: bool) -> Row:
-    """Return what is said where every entry rounds right for coefficients as no one writes."""
-    told: Row = {"status": "exact", "right": 1.0, "said": "every entry rounds right"}
-    if turned is not None:
-        return told | {"weights": turned.weights}
-    weights, intervals = found.coefficients, found.intervals
-    if not with_base:
-        first = intervals[0].mirrored() if len(intervals) == 1 else Interval()
-        weights, intervals = (1 - sum(weights), *weights), (first, *intervals)
-    return told | {
-        "weights": weights,
-        "low": tuple(_end(one.low) for one in intervals),
-        "high": tuple(_end(one.high) for one in intervals),
-    }
 
 
 def _numbers(coefficients: Array, errors: Array) -> Row:

@@ -6,11 +6,11 @@ To add one: its line in `WAYS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
 from operator import add
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class Given:
     def low(self, values: Values) -> Values:
         """Round to the stored dtype."""
         return rounded(values, self.stored)
+
+    def narrowed(self) -> Self:
+        """Return all models rounded to the stored dtype, as tools load them into it."""
+        base = None if self.base is None else self.low(self.base)
+        return replace(self, base=base, parents=[self.low(one) for one in self.parents])
 
 
 def _linear(given: Given) -> Values:
@@ -158,10 +163,14 @@ class Way:
     low: bool = False
     tasks: bool = False
 
+    def made(self, given: Given) -> Values:
+        """Return the merged values before they are stored; of few bits are the models too."""
+        return self.make(given.narrowed() if self.low else given)
+
     def stored(self, given: Given) -> Array:
         """Return the merged values, stored."""
         with np.errstate(all="ignore"):  # beyond the largest number of the dtype: an infinity
-            return np.asarray(self.make(given)).astype(DTYPES[given.stored])
+            return np.asarray(self.made(given)).astype(DTYPES[given.stored])
 
 
 #: By name, likeliest first.
