@@ -8,6 +8,7 @@ merge is on no tree: both are seen in quartets of models (`deltas`).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -68,8 +69,8 @@ class Tree:
     def lines(self, notes: Mapping[int, str]) -> list[str]:
         """Draw it in text from the leaf whose own branch is shortest, lengths not squared.
 
-        >>> tree = Tree(("base", "a", "b"), ((0, 3, 0.0), (1, 3, 0.04), (2, 3, 0.01)), (0,) * 3)
-        >>> print("\\n".join(tree.lines({2: "this one"})))
+        >>> tree = Tree(("b", "base", "a"), ((0, 3, 0.01), (1, 3, 0.0), (2, 3, 0.04)), (0,) * 3)
+        >>> print("\\n".join(tree.lines({0: "this one"})))
         base
         └─ 0
            ├─ 0.1 b (this one)
@@ -194,5 +195,4 @@ def deltas(distances: Array) -> tuple[float, ...]:
 
 
 def _quoted(name: str) -> str:
-    plain = name and not any(one in "()[]{}:;,'\"\\ \t\n" for one in name)
-    return name if plain else "'" + name.replace("'", "''") + "'"
+    return name if re.fullmatch(r"[\w./+-]+", name) else "'" + name.replace("'", "''") + "'"

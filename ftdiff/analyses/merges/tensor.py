@@ -14,11 +14,12 @@ from ftdiff.analyses.merges import fit, replays
 from ftdiff.analyses.merges.feasible import Feasible, feasible
 from ftdiff.analyses.merges.fit import Fit, Refined
 from ftdiff.analyses.merges.intervals import Interval
+from ftdiff.analyses.merges.kept import SAID
 from ftdiff.analyses.merges.replays import Replayed, Setting
 from ftdiff.analyses.merges.rounding import FLOATS, spacing
 from ftdiff.analyses.merges.sides import Sides
 from ftdiff.analyses.merges.slerp import Slerp, at, slerp
-from ftdiff.analyses.merges.sparse import SAID, Sparse, sparse
+from ftdiff.analyses.merges.sparse import Sparse, sparse
 from ftdiff.analyses.merges.sums import Sums, add_up
 from ftdiff.analyses.merges.ways import WAYS, written
 from ftdiff.analyses.pairwise import Line, place
