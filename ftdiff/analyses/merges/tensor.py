@@ -218,7 +218,7 @@ class _Judgement:
                 return {"left": 0.0, **_proved(proved, turned, self.with_base)}
         if turned is None:
             c, e = self._of_parents(again.fit.coefficients, again.fit.errors)
-            row |= _numbers(c, e)
+            row |= _numbers(c, e) | {"sibling": again.sibling}
         if left <= ROUNDED:
             said = "no more than rounding is left, in an order that is not replayed"
             return row | {"status": "rounded", "said": said}

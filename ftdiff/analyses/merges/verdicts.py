@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ftdiff.analyses.finding import counted, listed
+from ftdiff.analyses.merges.missing import Rest, rest
 from ftdiff.analyses.merges.mixes import UNSURE, Row, common, mix, of_sparse
 from ftdiff.analyses.merges.tensor import ROUNDED
 from ftdiff.analyses.merges.ways import WAYS
@@ -27,6 +28,9 @@ _JUDGED = ("exact", "rounded", "changed", "partly", "sparse", "none", "apart")
 _NOTHING = 0.004
 #: One that is as near to 1, where no other is in it, is the parent itself.
 _ITSELF = 0.02
+#: What may be left where the shares sum to 1, and a parent's share that may be missing: with more
+#: of either it is another model. A smaller share than the last is not said where it is a guess.
+_TRAINED, _HALF, _HINTED = 0.6, 0.5, 0.02
 
 
 def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str, ...], Row]:
@@ -62,8 +66,11 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
         verdict = "none"
     elif weak and verdict == "exactly":
         verdict = "changed"
+    loose = left > ROUNDED and about.get("base") is not None and len(inside) > 1 and not weak
+    what = rest(judged, left) if loose else Rest("", math.nan)
+    verdict = _settled(verdict, what, left)
     told = mix(fitted, names, means, errors, inside)
-    sentences = [_first(verdict, told, left, about)]
+    sentences = [_first(verdict, told, left, about, what)]
     if verdict in ("partly", "none") and about.get("base") is None:
         sentences.append("without the base that they were tuned from, TIES and DARE are not told")
     if weak and verdict == "none":
@@ -101,6 +108,13 @@ def _verdict(rows: Sequence[Row], shares: Mapping[str, float]) -> str:
     return "partly" if near + shares.get("partly", 0.0) >= 0.5 else "none"
 
 
+def _settled(verdict: str, what: Rest, left: float) -> str:
+    """Return the verdict, where it is known what is left: training on top, or another parent."""
+    if what.kind == "trained" and left <= _TRAINED:
+        return "changed"
+    return "partly" if what.kind == "missing" and what.share <= _HALF else verdict
+
+
 def _pooled(rows: Sequence[Row]) -> tuple[Array, Array]:
     """Return the coefficients of all, each tensor weighed by its errors, and their errors."""
     c = np.array([row["coefficients"] for row in rows], dtype=float)
@@ -111,7 +125,7 @@ def _pooled(rows: Sequence[Row]) -> tuple[Array, Array]:
     return (np.where(known, c, 0.0) * w).sum(axis=0) / total, 1 / np.sqrt(total)
 
 
-def _first(verdict: str, told: str, left: float, about: Mapping[str, Any]) -> str:
+def _first(verdict: str, told: str, left: float, about: Mapping[str, Any], what: Rest) -> str:
     among = f" in a sample of {about['sample']:,} entries a tensor" if about.get("sample") else ""
     if verdict == "exactly":
         return (
@@ -121,11 +135,24 @@ def _first(verdict: str, told: str, left: float, about: Mapping[str, Any]) -> st
         said = "no arithmetic that is tried replays every entry, and no more than rounding is left"
         return f"a merge, not proved exact{among}: {told}; {said}"
     if verdict == "changed":
-        return f"a merge, then changed{among}: {told}; {left:.2g} of its change is something else"
+        said = f"{left:.2g} of its change is something else"
+        return f"a merge, then changed{among}: {told}; {said}{_or_missing(what)}"
     if verdict == "partly":
-        said = f"{left:.2g} of its change is something else: a parent is missing, or it was trained"
-        return f"partly from these{among}: {told}; {said} on"
+        said = f"{left:.2g} of its change is something else"
+        why = ": a parent is missing, or it was trained on"
+        if what.kind == "missing":
+            why = f": a parent is missing, whose share is about {what.share:.2g}"
+        return f"partly from these{among}: {told}; {said}{why}"
     return f"no merge of these: {left:.2g} of its change is something else"
+
+
+def _or_missing(what: Rest) -> str:
+    """Say which parent may be missing too, where the sum of the shares does not tell."""
+    if what.kind == "trained":
+        return ", and the shares sum to 1: it was trained on"
+    if math.isnan(what.share) or what.share < _HINTED:
+        return ""
+    return f": it was trained on, or a parent like these of a share of {what.share:.2g} is missing"
 
 
 def _evidence(rows: Sequence[Row], names: Sequence[str], inside: Sequence[int]) -> Iterator[str]:
