@@ -126,7 +126,7 @@ def of_sparse(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     by_size = votes.most_common(1)[0][0]
     own = [row for row in found if row["by_size"] == by_size]
     asked, both = (sum(row[name] for row in own) for name in ("asked", "both"))
-    density, strengths = _weighed(own, "density"), _weighed(own, "strengths")
+    density, strengths = _weighed(own, "density"), _middle(own, "strengths")
     way = SAID[like(by_size, asked, both)]
     known = [one for one in density if one is not None]
     mean = f", density {np.mean(known):.2f}" if known else ""
@@ -153,3 +153,12 @@ def _weighed(rows: Sequence[Row], name: str) -> list[float | None]:
         total = sum(moved for _, moved in known)
         means.append(sum(v * moved for v, moved in known) / total if total else None)
     return means
+
+
+def _middle(rows: Sequence[Row], name: str) -> list[float | None]:
+    """Return the median of a number of each parent: a small tensor may have found another."""
+    known = [
+        [v for v in values if v is not None]
+        for values in zip(*(row[name] for row in rows), strict=True)
+    ]
+    return [float(np.median(values)) if values else None for values in known]

@@ -124,7 +124,9 @@ def _sparse(D: Array, y: Array, ulp: Array, step: float) -> Sparse | None:
     kept = Kept(D, classes, near, distance)
     if not (kept.dropped or kept.every):
         return None
-    strengths = [_sharper(d, y, ulp, s) for d, s in zip(D, alone, strict=True)]
+    strengths = [
+        _sharper(D[i], y, ulp, told & fits & (kept.which == 1 + i), alone[i]) for i in range(len(D))
+    ]
     return Sparse(
         tuple(s if own else float("nan") for s, own in zip(strengths, kept.inside, strict=True)),
         tuple(kept.density(i) for i in range(len(D))),
@@ -153,11 +155,11 @@ def _strength(d: Array, y: Array, ulp: Array) -> float | None:
     return float((ends[order][best] + ends[order][min(best + 1, len(ends) - 1)]) / 2)
 
 
-def _sharper(d: Array, y: Array, ulp: Array, strength: float) -> float:
-    """Return the mean strength of the entries of one, weighed by what each tells of it."""
-    own = (np.abs(d) > _TELLING * ulp) & (np.abs(y - strength * d) <= _NEAR * ulp)
-    weights = (d[own] / ulp[own]) ** 2
-    return float(np.average(y[own] / d[own], weights=weights)) if own.any() else strength
+def _sharper(d: Array, y: Array, ulp: Array, own: Array, strength: float) -> float:
+    """Return the mean strength of the entries of one alone, weighed by what each tells of it."""
+    weights = np.where(own, (d / ulp) ** 2, 0.0)
+    total = float(weights.sum())
+    return float(weights[own] @ (y[own] / d[own])) / total if total else strength
 
 
 def _both(D: Array, y: Array, near: Array, alone: Array) -> Array:
