@@ -20,7 +20,7 @@ _LEAST = 50
 _ALL, _MOVED = 0.95, 0.9
 #: Entries that took both changes have so much of each beside those of one: a mean or the sum. Else
 #: they were taken from another base.
-_SHARE = (0.1, 1.1)
+_SHARE = (0.03, 1.1)
 #: How near an entry is to its class: in spacings, and in steps of the dtype at the class itself,
 #: whose terms may have been rounded on the way.
 _NEAR, _STEPS = 0.75, 0.75
