@@ -66,7 +66,7 @@ class Tree:
 
         return written(self.edges[-1][1]) + ";"
 
-    def lines(self, notes: Mapping[int, str]) -> list[str]:
+    def lines(self, marks: Mapping[int, str]) -> list[str]:
         """Draw it in text from the leaf whose own branch is shortest, lengths not squared.
 
         >>> tree = Tree(("b", "base", "a"), ((0, 3, 0.01), (1, 3, 0.0), (2, 3, 0.04)), (0,) * 3)
@@ -78,13 +78,13 @@ class Tree:
         """
         root = self.root
         near = self.neighbours
-        found = [self._named(root, notes)]
+        found = [self._named(root, marks)]
 
         def draw(node: int, before: int, indent: str) -> None:
             nexts = [(one, length) for one, length in near[node] if one != before]
             for i, (one, length) in enumerate(nexts):
                 last = i == len(nexts) - 1
-                name = f" {self._named(one, notes)}" if one < len(self.models) else ""
+                name = f" {self._named(one, marks)}" if one < len(self.models) else ""
                 size = f"{math.sqrt(max(length, 0.0)):.3g}"
                 found.append(f"{indent}{'└' if last else '├'}─ {size}{name}")
                 draw(one, node, indent + ("   " if last else "│  "))
@@ -107,8 +107,8 @@ class Tree:
             near.setdefault(parent, []).append((node, length))
         return near
 
-    def _named(self, node: int, notes: Mapping[int, str]) -> str:
-        return self.models[node] + (f" ({notes[node]})" if node in notes else "")
+    def _named(self, node: int, marks: Mapping[int, str]) -> str:
+        return self.models[node] + (f" ({marks[node]})" if node in marks else "")
 
     def document(self) -> dict[str, Any]:
         """Return it as plain values."""
