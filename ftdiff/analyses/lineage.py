@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 from ftdiff.adapters import open_model, open_tuned
@@ -86,8 +87,7 @@ def lineage(
     ]
     held = sorted(final, key=lambda x: key(x[0])) + ranked[len(final) :]
     rows = [row for row, _ in held]
-    kin = [one for row, one in held if related(row)]
-    model = open_model(tuned)
+    model, *kin = _told_apart([open_model(tuned), *(one for row, one in held if related(row))])
     merge = None if rows[0]["relative_norm"] == 0 else merged_of(model, kin, executor)
     verdict, sentences = reach(fine, rows, merge)
     parent = rows[0]["candidate"] if verdict in FOUND and verdict != MERGE else None
@@ -95,6 +95,14 @@ def lineage(
     frame = judgement.typed(rows, COLUMNS)
     about = made_of(tuned=[fine], candidates=opened)
     return Lineage(verdict, parent, (*sentences, *said), frame, about, summary(merge), tree)
+
+
+def _told_apart(models: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return them with sources that are all different, as those in memory are not."""
+    sources = [one.source for one in models]
+    if len({*sources}) == len(sources):
+        return [*models]
+    return [replace(one, source=name) for one, name in zip(models, labels(sources), strict=True)]
 
 
 def _tree(

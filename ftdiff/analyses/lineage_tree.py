@@ -8,6 +8,7 @@ merge is on no tree: both are seen in quartets of models (`deltas`).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -65,11 +66,11 @@ class Tree:
 
         return written(self.edges[-1][1]) + ";"
 
-    def lines(self, notes: Mapping[int, str]) -> list[str]:
+    def lines(self, marks: Mapping[int, str]) -> list[str]:
         """Draw it in text from the leaf whose own branch is shortest, lengths not squared.
 
-        >>> tree = Tree(("base", "a", "b"), ((0, 3, 0.0), (1, 3, 0.04), (2, 3, 0.01)), (0,) * 3)
-        >>> print("\\n".join(tree.lines({2: "this one"})))
+        >>> tree = Tree(("b", "base", "a"), ((0, 3, 0.01), (1, 3, 0.0), (2, 3, 0.04)), (0,) * 3)
+        >>> print("\\n".join(tree.lines({0: "this one"})))
         base
         └─ 0
            ├─ 0.1 b (this one)
@@ -77,13 +78,13 @@ class Tree:
         """
         root = self.root
         near = self.neighbours
-        found = [self._named(root, notes)]
+        found = [self._named(root, marks)]
 
         def draw(node: int, before: int, indent: str) -> None:
             nexts = [(one, length) for one, length in near[node] if one != before]
             for i, (one, length) in enumerate(nexts):
                 last = i == len(nexts) - 1
-                name = f" {self._named(one, notes)}" if one < len(self.models) else ""
+                name = f" {self._named(one, marks)}" if one < len(self.models) else ""
                 size = f"{math.sqrt(max(length, 0.0)):.3g}"
                 found.append(f"{indent}{'└' if last else '├'}─ {size}{name}")
                 draw(one, node, indent + ("   " if last else "│  "))
@@ -106,8 +107,8 @@ class Tree:
             near.setdefault(parent, []).append((node, length))
         return near
 
-    def _named(self, node: int, notes: Mapping[int, str]) -> str:
-        return self.models[node] + (f" ({notes[node]})" if node in notes else "")
+    def _named(self, node: int, marks: Mapping[int, str]) -> str:
+        return self.models[node] + (f" ({marks[node]})" if node in marks else "")
 
     def document(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -194,5 +195,4 @@ def deltas(distances: Array) -> tuple[float, ...]:
 
 
 def _quoted(name: str) -> str:
-    plain = name and not any(one in "()[]{}:;,'\"\\ \t\n" for one in name)
-    return name if plain else "'" + name.replace("'", "''") + "'"
+    return name if re.fullmatch(r"[\w./+-]+", name) else "'" + name.replace("'", "''") + "'"

@@ -76,7 +76,8 @@ def _merged(source: str, merge: MergeOf) -> str:
     if len(ts) >= len(merge.frame) / 2:
         at = f" by SLERP, t = {ts.astype(float).median():.4g}"
     elif len(profile) < 2 or bool((profile.max() - profile.min()).max() <= _SPREAD):
-        at = " at " + "/".join(f"{shares[name]:.3g}" for name in names)
+        digits = 3 if merge.verdict == "exactly" else 2
+        at = " at " + "/".join(f"{shares[name]:.{digits}g}" for name in names)
     else:
         at = ", at shares that change with depth"
     how = " (exactly)" if merge.verdict == "exactly" else ", then changed"

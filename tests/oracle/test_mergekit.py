@@ -136,6 +136,16 @@ def test_without_the_base_sparse_merges_are_not_told_and_that_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["linear", "linear_bf16", "slerp", "task_arithmetic", "dare_ties"])
+def test_a_lineage_never_calls_one_of_them_the_parent(name: str) -> None:
+    merged = load_file(MERGES / f"{name}.safetensors")
+    candidates = [cut(one, RECIPES[name]["layers"]) for one in ("base", "full", "merged")]
+    result = ftdiff.lineage(merged, candidates)
+    assert (result.verdict, result.parent, result.exit_code) == ("merge", None, 0)
+    assert result.merge is not None
+    assert result.merge["verdict"] == ("sparse" if name == "dare_ties" else "exactly")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_mergekit_makes_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mergekit")

@@ -66,11 +66,11 @@ def merge_of(
     is about as large as the spacing of the numbers: rounding is then no noise that is independent
     of it.
 
-    Not told: sparse merges of other than two parents, or of changes below about 3e-3 of the weights
+    Not told: sparse merges of three parents or more, or of changes below about 1e-3 of the weights
     in bfloat16, which are called "partly" or "none"; weights of tensors that are stored quantised.
-    Where signs are elected after entries were dropped by chance, the density is that of what is
-    left. A parent that is missing and is nearly like the others leaves as little as training on
-    top, and is called "changed". Without a base, weights that add up to 1 within .002 do so.
+    What is left of a mean was trained on top if its shares sum to 1 all the same, and is a parent
+    that is missing if they do not; where neither can be told, both are said. Without a base,
+    weights that add up to 1 within .002 do so.
     """
     parents = list(parents)
     if sample is not None and sample < 1:

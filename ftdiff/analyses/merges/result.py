@@ -58,7 +58,9 @@ class MergeOf:
         `high`, between which every entry rounds right. `chi_sq` is what is left over what rounding
         leaves, `left` its size beside rounding over the change's; `replay` the share of `moved`
         entries that the arithmetic `way` gives to the bit, `right` the share that the weights round
-        right; `t` and `angle` are a SLERP's; `density`, `strengths` and `auroc` a sparse merge's.
+        right; `t` and `angle` are a SLERP's; `density`, `strengths` and `auroc` a sparse merge's,
+        and `like` its way of choosing: TIES, DARE, DARE-TIES, or pruned (the largest changes of
+        each, no sign elected). A density is missing where every change is in that shows.
     about
         Sources, `parents` by name, `coefficients` of all with their errors, versions and when.
     models
@@ -207,7 +209,8 @@ _SEVERITIES: Mapping[str, Severity] = {"exactly": "note", "unreadable": "alarm"}
 @speaks_for(MergeOf)
 def findings(result: MergeOf) -> list[Finding]:
     """Return the verdict and what it rests on."""
-    evidence = {"verdict": result.verdict, "coefficients": result.about.get("coefficients")}
+    names = ("parents", "base", "coefficients", "errors", "sample")
+    evidence = {"verdict": result.verdict, **{name: result.about.get(name) for name in names}}
     severity = _SEVERITIES.get(result.verdict, "caution")
     first = Finding("verdict", severity, result.sentences[0], evidence)
     rest = [Finding("evidence", "note", said) for said in result.sentences[1:]]

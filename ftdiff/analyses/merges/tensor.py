@@ -15,13 +15,14 @@ from ftdiff.analyses.merges.feasible import Feasible, feasible
 from ftdiff.analyses.merges.fit import Fit, Refined
 from ftdiff.analyses.merges.guesses import Hint, guess_of
 from ftdiff.analyses.merges.intervals import Interval
+from ftdiff.analyses.merges.kept import SAID
 from ftdiff.analyses.merges.reading import read
 from ftdiff.analyses.merges.replays import Guess, Replayed, Setting, best, equal
 from ftdiff.analyses.merges.rounding import spacing
 from ftdiff.analyses.merges.scaled import scaled
 from ftdiff.analyses.merges.sides import Sides
 from ftdiff.analyses.merges.slerp import Slerp, at, slerp
-from ftdiff.analyses.merges.sparse import SAID, Sparse, sparse
+from ftdiff.analyses.merges.sparse import Sparse, sparse
 from ftdiff.analyses.merges.sums import Sums
 from ftdiff.analyses.merges.unjudged import same, unfit
 from ftdiff.analyses.merges.ways import WAYS, written
@@ -232,7 +233,7 @@ class _Judgement:
                 return {"left": 0.0, **self._proved(proved)}
         if turned is None:
             c, e = self._of_parents(again.fit.coefficients, again.fit.errors)
-            row |= _numbers(c, e)
+            row |= _numbers(c, e) | {"sibling": again.sibling}
         if left <= ROUNDED:
             said = "no more than rounding is left, in an order that is not replayed"
             return row | {"status": "rounded", "said": said}
