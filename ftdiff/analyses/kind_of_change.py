@@ -55,7 +55,7 @@ def kind_of_change(diff: Diff) -> tuple[Said, ...]:
         return ()
     deciding = [
         next(said, None)
-        for said in (_edits(found), _lines(found, of_all=True), _single(diff, found),
+        for said in (_lines(found, of_all=True), _edits(found), _single(diff, found),
                      _low_rank(found), _lines(found), _steps(diff, found))
     ]  # fmt: skip
     first = [one for one in deciding if one is not None][:1]
@@ -109,6 +109,9 @@ def _edits(found: Mapping[str, Any]) -> Iterator[Said]:
             f"; the directions have |cos| {edits['cosine']:.3f} with their common one, and by "
             f"chance {edits['chance']:.2g}"
         )
+    if (rest := edits["of"] - count) > 0:
+        others = counted(rest, "other matrix", "other matrices")
+        message += f"; {others} moved otherwise"
     if edits["share"] < _GONE:
         message += f"; {1 - edits['share']:.0%} of the squared change beside is something else"
     yield Said("edited-direction", f"{message}.", edits)
