@@ -24,7 +24,7 @@ from ftdiff.metrics.records.stored_rows import MANY
 #: Matrices that are looked at first, of which slopes are measured, and that are looked at in all.
 _FIRST, _SLOPES, _ALL = 20, 4, 256
 #: Matrices of which many rows are read: to see whether there is a rank, and then which.
-_DEEP, _DEEPER = 2, 16
+_DEEP, _DEEPER = 2, 8
 #: Matrices on which a scale of each row is tried, and the share that it must explain.
 _SCALED, _EXPLAINED = (3, 8), 0.8
 #: From this slope on a change is looked at further for the rounding of its base, and what it must

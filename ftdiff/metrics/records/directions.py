@@ -37,7 +37,7 @@ class Direction:
     share
         σ₁² over Σσ² of what was read.
     rescale
-        The multiple of the base that the rest of the change is.
+        The multiple of the rest of the base that the rest of the change is.
     """
 
     side: str
@@ -120,8 +120,10 @@ def _direction(
     if not norm or not whole:
         return None
     strength = -float(changed @ held) / whole
-    rest = D + strength * np.outer(vector, held)
-    rescale = float((rest * W).sum() / (W * W).sum())
+    along = np.outer(vector, held)
+    other = W - along
+    others = float((other * other).sum())
+    rescale = float(((D + strength * along) * other).sum()) / others if others else 0.0
     fit = abs(float(changed @ held)) / norm
     share = float(squares[-1] / np.abs(squares).sum())
     return Direction(side, vector, fit, strength, share, rescale)
