@@ -81,9 +81,11 @@ def _low_rank(found: Mapping[str, Any]) -> Iterator[Said]:
         return
     others = {name: r for name, r in ranks["by_component"].items() if r != rank}
     beside = f" ({', '.join(f'{name} {r}' for name, r in others.items())})" if others else ""
+    base = found.get("base")
+    what = f"the change from the base, rounded to {_rounding(base)}," if base else "ΔW"
     message = (
-        f"This looks like a merged LoRA of rank {rank}{beside}: beyond rounding, ΔW has no more "
-        f"than that rank in {ranks['low']:,} of {of}."
+        f"This looks like a merged LoRA of rank {rank}{beside}: beyond rounding, {what} has no "
+        f"more than that rank in {ranks['low']:,} of {of}."
     )
     yield Said("low-rank", message, {**ranks, "kind": "lora"})
 
@@ -188,14 +190,17 @@ def _rounded_base(found: Mapping[str, Any]) -> Iterator[Said]:
     base = found.get("base")
     if not base:
         return
-    said = Rounding(base["scheme"], base["scale"]).said
     message = (
-        f"It was tuned on the base rounded to {said}: the slope of ΔW on that rounding is "
+        f"It was tuned on the base rounded to {_rounding(base)}: the slope of ΔW on that rounding is "
         f"{base['slope']:.3f} ± {max(base['error'], 0.001):.3f} in "
         f"{counted(base['matrices'], 'matrix', 'matrices')} (1 there, 0 where the base itself was "
         f"tuned), and it is {base['explained']:.0%} of the squared change."
     )
     yield Said("tuned-on-rounded", message, base)
+
+
+def _rounding(base: Mapping[str, Any]) -> str:
+    return Rounding(base["scheme"], base["scale"]).said
 
 
 def _zeros(diff: Diff, found: Mapping[str, Any]) -> Iterator[Said]:

@@ -13,7 +13,7 @@ from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.structure.looks import Seen, run
 from ftdiff.comparison.structure.matrices import Matrix, tuned_of
 from ftdiff.metrics.records.stored_rows import runs_of
-from ftdiff.tensors import Array, LazyTensor, strip
+from ftdiff.tensors import Array, LazyTensor, numel, strip
 
 #: The share of a matrix' rows, or columns, that may have moved for these to be an edit: a language
 #: model's tokens that no text has stay where they are in any fine-tune.
@@ -56,7 +56,9 @@ def few_lines(matrices: Sequence[Matrix], seen: Sequence[Seen], at: Workplace) -
     near = [
         one
         for one in matrices
-        if 0 < one.changed <= _FEW and (one.address.name in apart or one.address.name not in known)
+        if 0 < one.changed <= _FEW
+        and one.shape[0] * one.shape[1] == numel(one.change.recipe.shape)
+        and (one.address.name in apart or one.address.name not in known)
     ]
     found: list[Lines] = []
     for axis in ("rows", "columns"):
@@ -80,8 +82,7 @@ def _moved(matrix: Matrix, axis: str) -> Lines | None:
         moved = _unequal(base, tuned, columns, runs_of(rows, _ACROSS), range(columns)).T
     share = moved.mean(axis=1)
     places = np.flatnonzero(share > 0)
-    many = len(places) * matrix.changed * rows * columns
-    if not len(places) or len(places) > max(1, _FEW * len(share)) or not many:
+    if not len(places) or len(places) > max(1, _FEW * len(share)):
         return None
     if (share[places] < _WHOLE).any():
         return None

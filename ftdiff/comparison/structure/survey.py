@@ -30,6 +30,8 @@ _SCALED, _EXPLAINED = (3, 8), 0.8
 #: From this slope on a change is looked at further for the rounding of its base, and what it must
 #: explain of a change.
 _SLOPE, _OF_CHANGE, _ERROR = 0.8, 0.02, 0.05
+#: Times which a slope of few matrices may be off, for more to be measured.
+_DOUBT = 3.0
 #: Bytes of samples that are read without a word.
 _QUIET = 64 << 20
 
@@ -130,15 +132,15 @@ def _slope(matrices: Sequence[Matrix], at: Workplace) -> Slope | None:
     layers = [one for one in matrices if one.address.layer is not None] or [*matrices]
     small = sorted(spread(layers, _FIRST), key=lambda one: one.shape[0] * one.shape[1])
     few = _totals(looks.slopes(small[:_SLOPES], at))
-    near = best(one for one in few if _holds(one))
+    near = best(one for one in few if _holds(one, _DOUBT))
     if near is None:
         return None
     many = _totals(looks.slopes(spread(layers, _FIRST), at))
     return best(one for one in many if _holds(one))
 
 
-def _holds(slope: Slope) -> bool:
-    near = abs(slope.value - 1) <= 1 - _SLOPE and slope.error <= _ERROR
+def _holds(slope: Slope, doubt: float = 1.0) -> bool:
+    near = abs(slope.value - 1) <= doubt * (1 - _SLOPE) and slope.error <= doubt * _ERROR
     return near and slope.explained >= _OF_CHANGE
 
 
