@@ -191,8 +191,8 @@ def _rounded_base(found: Mapping[str, Any]) -> Iterator[Said]:
     if not base:
         return
     message = (
-        f"It was tuned on the base rounded to {_rounding(base)}: the slope of ΔW on that rounding is "
-        f"{base['slope']:.3f} ± {max(base['error'], 0.001):.3f} in "
+        f"It was tuned on the base rounded to {_rounding(base)}: the slope of ΔW on that rounding "
+        f"is {base['slope']:.3f} ± {max(base['error'], 0.001):.3f} in "
         f"{counted(base['matrices'], 'matrix', 'matrices')} (1 there, 0 where the base itself was "
         f"tuned), and it is {base['explained']:.0%} of the squared change."
     )

@@ -179,6 +179,12 @@ def test_factors_hidden_by_rounding_have_no_rank() -> None:
     assert "low-rank" not in {one.rule for one in kind_of_change(diff)}
 
 
+def test_factors_of_rank_one_are_no_edit() -> None:
+    planted = Planted(7)
+    (said,) = kind_of_change(ftdiff.compare(planted.base, lora(planted, 2e-2, 1)))
+    assert said.rule == "low-rank" and said.evidence["rank"] == 1
+
+
 def test_an_edit_of_a_model_in_float32_is_said_too() -> None:
     planted = Planted(6)
     base = {name: W.astype("float32") for name, W in planted.base.items()}
