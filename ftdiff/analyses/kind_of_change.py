@@ -140,7 +140,7 @@ def _single(diff: Diff, found: Mapping[str, Any]) -> Iterator[Said]:
     one = len(layers) == 1
     message = (
         f"Only {name} of layer{'' if one else 's'} {layer_spans(layers)} was "
-        f"edited, by a change of rank {rank}; all else is the base's."
+        f"changed, by rank {rank}; all else is the base's."
     )
     evidence = {"component": name, "layers": layers, "rank": rank}
     yield Said("edited-matrices", message, evidence)
@@ -156,7 +156,7 @@ def _lines(found: Mapping[str, Any], of_all: bool = False) -> Iterator[Said]:
     )
     all_of_it = len(lines) == found["matrices"]
     rest = "every other entry of the matrices" if all_of_it else "every other entry of these"
-    message = f"Single lines were edited: {'; '.join(parts)}{more}; {rest} is the base's."
+    message = f"Only single lines were changed: {'; '.join(parts)}{more}; {rest} is the base's."
     yield Said("edited-lines", message, {"lines": lines, "all": all_of_it})
 
 
@@ -180,8 +180,8 @@ def _steps(diff: Diff, found: Mapping[str, Any]) -> Iterator[Said]:
     message = (
         f"{steps['changed']:.0%} of the entries moved, in {found['matrices']:,} of "
         f"{counted(matrices, 'matrix', 'matrices')} ({steps['least']:.0%} to {steps['most']:.0%} "
-        f"of each), {steps['two']:.0%} of them by one or two steps of the file's dtype: as much is "
-        "left of reinforcement learning, and of any training whose steps are that small."
+        f"of each), {steps['two']:.0%} of them by one or two steps of the file's dtype: so sparse "
+        "a change is left by reinforcement learning, and by any training of steps as small."
     )
     yield Said("small-steps", message, {**steps, "matrices": found["matrices"], "of": matrices})
 

@@ -26,7 +26,7 @@ _FIRST, _SLOPES, _ALL = 20, 4, 256
 #: Matrices of which many rows are read: to see whether there is a rank, and then which.
 _DEEP, _DEEPER = 2, 8
 #: Matrices on which a scale of each row is tried, and the share that it must explain.
-_SCALED, _EXPLAINED = (3, 8), 0.8
+_SCALED, _EXPLAINED = (2, 6), 0.8
 #: From this slope on a change is looked at further for the rounding of its base, and what it must
 #: explain of a change.
 _SLOPE, _OF_CHANGE, _ERROR = 0.8, 0.02, 0.05
