@@ -55,7 +55,7 @@ def kind_of_change(diff: Diff) -> tuple[Said, ...]:
         return ()
     deciding = [
         next(said, None)
-        for said in (_edits(found), _lines(found, of_all=True), _single(diff, found),
+        for said in (_lines(found, of_all=True), _edits(found), _single(diff, found),
                      _low_rank(found), _lines(found), _steps(diff, found))
     ]  # fmt: skip
     first = [one for one in deciding if one is not None][:1]
@@ -81,9 +81,11 @@ def _low_rank(found: Mapping[str, Any]) -> Iterator[Said]:
         return
     others = {name: r for name, r in ranks["by_component"].items() if r != rank}
     beside = f" ({', '.join(f'{name} {r}' for name, r in others.items())})" if others else ""
+    base = found.get("base")
+    what = f"the change from the base, rounded to {_rounding(base)}," if base else "ΔW"
     message = (
-        f"This looks like a merged LoRA of rank {rank}{beside}: beyond rounding, ΔW has no more "
-        f"than that rank in {ranks['low']:,} of {of}."
+        f"This looks like a merged LoRA of rank {rank}{beside}: beyond rounding, {what} has no "
+        f"more than that rank in {ranks['low']:,} of {of}."
     )
     yield Said("low-rank", message, {**ranks, "kind": "lora"})
 
@@ -109,6 +111,9 @@ def _edits(found: Mapping[str, Any]) -> Iterator[Said]:
             f"; the directions have |cos| {edits['cosine']:.3f} with their common one, and by "
             f"chance {edits['chance']:.2g}"
         )
+    if (rest := edits["of"] - count) > 0:
+        others = counted(rest, "other matrix", "other matrices")
+        message += f"; {others} moved otherwise"
     if edits["share"] < _GONE:
         message += f"; {1 - edits['share']:.0%} of the squared change beside is something else"
     yield Said("edited-direction", f"{message}.", edits)
@@ -135,7 +140,7 @@ def _single(diff: Diff, found: Mapping[str, Any]) -> Iterator[Said]:
     one = len(layers) == 1
     message = (
         f"Only {name} of layer{'' if one else 's'} {layer_spans(layers)} was "
-        f"edited, by a change of rank {rank}; all else is the base's."
+        f"changed, by rank {rank}; all else is the base's."
     )
     evidence = {"component": name, "layers": layers, "rank": rank}
     yield Said("edited-matrices", message, evidence)
@@ -151,7 +156,7 @@ def _lines(found: Mapping[str, Any], of_all: bool = False) -> Iterator[Said]:
     )
     all_of_it = len(lines) == found["matrices"]
     rest = "every other entry of the matrices" if all_of_it else "every other entry of these"
-    message = f"Single lines were edited: {'; '.join(parts)}{more}; {rest} is the base's."
+    message = f"Only single lines were changed: {'; '.join(parts)}{more}; {rest} is the base's."
     yield Said("edited-lines", message, {"lines": lines, "all": all_of_it})
 
 
@@ -175,8 +180,8 @@ def _steps(diff: Diff, found: Mapping[str, Any]) -> Iterator[Said]:
     message = (
         f"{steps['changed']:.0%} of the entries moved, in {found['matrices']:,} of "
         f"{counted(matrices, 'matrix', 'matrices')} ({steps['least']:.0%} to {steps['most']:.0%} "
-        f"of each), {steps['two']:.0%} of them by one or two steps of the file's dtype: as much is "
-        "left of reinforcement learning, and of any training whose steps are that small."
+        f"of each), {steps['two']:.0%} of them by one or two steps of the file's dtype: so sparse "
+        "a change is left by reinforcement learning, and by any training of steps as small."
     )
     yield Said("small-steps", message, {**steps, "matrices": found["matrices"], "of": matrices})
 
@@ -185,14 +190,17 @@ def _rounded_base(found: Mapping[str, Any]) -> Iterator[Said]:
     base = found.get("base")
     if not base:
         return
-    said = Rounding(base["scheme"], base["scale"]).said
     message = (
-        f"It was tuned on the base rounded to {said}: the slope of ΔW on that rounding is "
-        f"{base['slope']:.3f} ± {max(base['error'], 0.001):.3f} in "
+        f"It was tuned on the base rounded to {_rounding(base)}: the slope of ΔW on that rounding "
+        f"is {base['slope']:.3f} ± {max(base['error'], 0.001):.3f} in "
         f"{counted(base['matrices'], 'matrix', 'matrices')} (1 there, 0 where the base itself was "
         f"tuned), and it is {base['explained']:.0%} of the squared change."
     )
     yield Said("tuned-on-rounded", message, base)
+
+
+def _rounding(base: Mapping[str, Any]) -> str:
+    return Rounding(base["scheme"], base["scale"]).said
 
 
 def _zeros(diff: Diff, found: Mapping[str, Any]) -> Iterator[Said]:

@@ -247,6 +247,7 @@ def _unit(v: Array) -> Array:
 #: By name: how it is planted, and the rules that are right to speak of it; "" where none is.
 KINDS: dict[str, tuple[Callable[[Planted], State], str]] = {
     "LoRA, rank 4": (lora, "low-rank"),
+    "LoRA, rank 1": (lambda p: lora(p, rank=1), "low-rank"),
     "LoRA, rank 16": (lambda p: lora(p, rank=16), "low-rank"),
     "LoRA, rank 8, change 5e-3": (lambda p: lora(p, 5e-3, 8), "low-rank"),
     "LoRA, ranks 2 and 8": (rank_pattern, "low-rank"),
@@ -279,6 +280,8 @@ KINDS: dict[str, tuple[Callable[[Planted], State], str]] = {
     "dense, 1e-1": (lambda p: dense(p, 0.1), ""),
     "dense, decaying": (lambda p: dense(p, 2e-2, 0.7), ""),
     "dense, decaying fast": (lambda p: dense(p, 2e-2, 1.5), ""),
+    "dense, 1e-2, as i⁻²": (lambda p: dense(p, 1e-2, 2.0), ""),
+    "dense, 5e-3, as i⁻¹·⁵": (lambda p: dense(p, 5e-3, 1.5), ""),
     "dense, 3e-3": (lambda p: dense(p, 3e-3), ""),
     "dense, 1e-3": (lambda p: dense(p, 1e-3), "small-steps"),
     "rescaled, and training": (rescaled, ""),

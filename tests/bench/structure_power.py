@@ -1,9 +1,10 @@
 """What `ftdiff compare` says of planted kinds of change: a confusion table.
 
-    python tests/bench/structure_power.py [--seeds 20] [--width 96] [DIFF.json …]
+    python tests/bench/structure_power.py [--seeds 20] [--width 96] [BASE:TUNED …]
 
-writes `structure_power.txt` beside itself, in two minutes of one core: a row for each planted kind,
-and in how many of the seeds each rule spoke. Pairs of models given as BASE:TUNED have a row each.
+writes `structure_power.txt` beside itself, in five minutes of one core: a row for each planted
+kind, and in how many of the seeds each rule spoke; then the models in `fixtures`. Where pairs of
+other models are given, they have a row each, and nothing is written.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("pairs", nargs="*")
     options = parser.parse_args()
-    lines = ["planted".ljust(34) + "".join(rule.rjust(18) for rule in RULES)]
+    short = (rule.removeprefix("edited-").removeprefix("tuned-on-") for rule in RULES)
+    lines = ["planted".ljust(34) + "".join(rule.rjust(12) for rule in short)]
     for kind, _, told in rows(options.seeds, options.width, options.pairs):
-        lines.append(kind.ljust(34) + "".join(f"{told[rule] or '·'}".rjust(18) for rule in RULES))
+        lines.append(kind.ljust(34) + "".join(f"{told[rule] or '·'}".rjust(12) for rule in RULES))
     if not options.pairs:
         OUT.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -18,9 +18,9 @@ from ftdiff.tensors import Array
 #: it is worth another look: noise of 96 × 512 has .02 and 1.2.
 LEADING, APART = 0.2, 3.0
 #: The cosine of the other side with what the base makes of a direction, from which on it is taken
-#: out of the base: planted edits have .98 and more, also where training followed; factors and
-#: fine-tunes 1/√n, .25 at most on 36 × 96.
-_FIT = 0.9
+#: out of the base, and the least side of a matrix: planted edits have .98 and more, also where
+#: training followed; of independent directions 16 entries have .9 once in 400,000.
+_FIT, _LEAST = 0.9, 16
 #: The least λ; and the share of it that the rest may be a multiple of the base: a rescaled matrix
 #: whose base has one leading direction is no edit.
 _STRENGTH, _RESCALED = 0.05, 0.3
@@ -46,10 +46,9 @@ def edited(found: Sequence[tuple[Matrix, tuple[Direction, ...]]]) -> list[Edit]:
     edits = []
     for matrix, sides in found:
         side = max(sides, key=lambda one: one.fit)
-        least = min(matrix.shape)
-        fits = side.fit >= max(_FIT, 6 / np.sqrt(least)) and side.share >= LEADING
+        told = min(matrix.shape) >= _LEAST and side.share >= LEADING
         removed = side.strength >= _STRENGTH and abs(side.rescale) <= _RESCALED * side.strength
-        if fits and removed:
+        if told and removed and side.fit >= _FIT:
             edits.append(Edit(matrix, side))
     return edits
 

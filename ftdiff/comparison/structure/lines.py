@@ -13,17 +13,19 @@ from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.structure.looks import Seen, run
 from ftdiff.comparison.structure.matrices import Matrix, tuned_of
 from ftdiff.metrics.records.stored_rows import runs_of
-from ftdiff.tensors import Array, LazyTensor, strip
+from ftdiff.tensors import Array, LazyTensor, numel, strip
 
 #: The share of a matrix' rows, or columns, that may have moved for these to be an edit: a language
 #: model's tokens that no text has stay where they are in any fine-tune.
 _FEW = 0.05
+#: The same of a matrix of layers that was not looked at: sparse training moves some entries of all.
+_FEWEST = 0.002
 #: Entries of a row, or a column, that moved, from which on it moved as a whole.
 _WHOLE = 0.5
 #: Entries across that are read of each row or column; lines that are named.
 _ACROSS, _NAMED = 64, 16
 #: Matrices that are passed over at most.
-_MOST = 64
+_MOST = 32
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ def few_lines(matrices: Sequence[Matrix], seen: Sequence[Seen], at: Workplace) -
     near = [
         one
         for one in matrices
-        if 0 < one.changed <= _FEW and (one.address.name in apart or one.address.name not in known)
+        if 0 < one.changed <= _FEW
+        and one.shape[0] * one.shape[1] == numel(one.change.recipe.shape)
+        and (one.address.name in apart or (one.address.name not in known and _tells(one)))
     ]
     found: list[Lines] = []
     for axis in ("rows", "columns"):
@@ -66,6 +70,11 @@ def few_lines(matrices: Sequence[Matrix], seen: Sequence[Seen], at: Workplace) -
         lines = run(left[:_MOST], partial(_moved, axis=axis), at)
         found += [one for one in lines if isinstance(one, Lines)]
     return found
+
+
+def _tells(matrix: Matrix) -> bool:
+    """Say whether it is worth to pass over a matrix that was not looked at."""
+    return matrix.changed <= _FEWEST or matrix.address.block in ("embed", "head")
 
 
 def _moved(matrix: Matrix, axis: str) -> Lines | None:
@@ -80,8 +89,7 @@ def _moved(matrix: Matrix, axis: str) -> Lines | None:
         moved = _unequal(base, tuned, columns, runs_of(rows, _ACROSS), range(columns)).T
     share = moved.mean(axis=1)
     places = np.flatnonzero(share > 0)
-    many = len(places) * matrix.changed * rows * columns
-    if not len(places) or len(places) > max(1, _FEW * len(share)) or not many:
+    if not len(places) or len(places) > max(1, _FEW * len(share)):
         return None
     if (share[places] < _WHOLE).any():
         return None

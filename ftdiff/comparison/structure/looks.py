@@ -25,6 +25,8 @@ R = TypeVar("R")
 
 #: Matrices that one task looks at.
 _BUNDLE = 8
+#: Roles of matrices that write to the residual stream, and of those that read it.
+_WRITES, _READS = {"o", "down"}, {"q", "k", "v", "qkv", "up", "gate", "gate_up"}
 #: Of a matrix whose rows may be scaled, what is read of it: the search is long.
 _SCALED_ROWS, _SCALED_COLUMNS = 48, 384
 #: What is left of ΔW beyond the ranks that are tried, each row's part along its base's taken out,
@@ -42,14 +44,12 @@ class Seen:
     matrix: Matrix
     tail: Tail | None
     low: bool
-    lead: tuple[float, float]
-    relative: float
-    steps: tuple[int, int, int]
-    zeros: tuple[int, int, int]
-    rows_apart: tuple[int, int]
-    columns_apart: tuple[int, int]
     entries: int
-    whole: bool
+    lead: tuple[float, float] = (0.0, 0.0)
+    steps: tuple[int, int, int] = (0, 0, 0)
+    zeros: tuple[int, int, int] = (0, 0, 0)
+    rows_apart: tuple[int, int] = (0, 0)
+    columns_apart: tuple[int, int] = (0, 0)
 
     @property
     def blurred(self) -> bool:
@@ -68,6 +68,7 @@ def look(
     *,
     most: int = FEW,
     onto: Rounding | None = None,
+    ranks_only: bool = False,
 ) -> list[Seen]:
     """Look at a few rows of each; what cannot be read is left out.
 
@@ -79,8 +80,10 @@ def look(
         Rows of each.
     onto
         Changes are against the base, rounded to this.
+    ranks_only
+        Nothing else is looked for: directions, steps, zeros and lines are 0.
     """
-    found = run(matrices, partial(_seen, most=most, onto=onto), at)
+    found = run(matrices, partial(_seen, most=most, onto=onto, ranks_only=ranks_only), at)
     return [one for one in found if isinstance(one, Seen)]
 
 
@@ -119,7 +122,7 @@ def _attempted(matrix: Matrix, work: Callable[[Matrix], R]) -> R | str | None:
         return attempt(matrix.address.name, partial(work, matrix))
 
 
-def _seen(matrix: Matrix, most: int, onto: Rounding | None) -> Seen | None:
+def _seen(matrix: Matrix, most: int, onto: Rounding | None, ranks_only: bool) -> Seen | None:
     change = matrix.change
     if onto is None:
         found = structure(change.recipe, change.base, matrix.shape, matrix.index, most=most)
@@ -131,18 +134,21 @@ def _seen(matrix: Matrix, most: int, onto: Rounding | None) -> Seen | None:
     if found.rows is None:
         return None
     tail = found.tail
-    return Seen(
+    seen = Seen(
         matrix,
         tail=None if tail is None else replace(tail, squares=tail.squares.astype(np.float32)),
         low=tail is not None and found.is_low(tail.rank),
+        entries=found.rows.W.size,
+    )
+    if ranks_only:
+        return seen
+    return replace(
+        seen,
         lead=found.lead,
-        relative=found.relative,
         steps=found.steps,
         zeros=found.zeros,
         rows_apart=found.rows_apart,
         columns_apart=found.columns_apart,
-        entries=found.rows.W.size,
-        whole=found.rows.whole,
     )
 
 
@@ -152,7 +158,10 @@ def _slopes(matrix: Matrix) -> tuple[Slope, ...]:
 
 
 def _directions(matrix: Matrix) -> tuple[Direction, ...]:
-    return directions(tuned_of(matrix), matrix.change.base, matrix.shape)
+    at = matrix.address
+    reads = at.role in _READS or at.block in ("embed", "head")
+    sides = ("writes",) if at.role in _WRITES else ("reads",) if reads else ("writes", "reads")
+    return directions(tuned_of(matrix), matrix.change.base, matrix.shape, sides)
 
 
 def _scaled(matrix: Matrix) -> int:

@@ -22,14 +22,16 @@ from ftdiff.metrics.records.slopes import Slope, best, total
 from ftdiff.metrics.records.stored_rows import MANY
 
 #: Matrices that are looked at first, of which slopes are measured, and that are looked at in all.
-_FIRST, _SLOPES, _ALL = 24, 4, 512
+_FIRST, _SLOPES, _ALL = 20, 4, 256
 #: Matrices of which many rows are read: to see whether there is a rank, and then which.
-_DEEP, _DEEPER = 2, 16
+_DEEP, _DEEPER = 2, 8
 #: Matrices on which a scale of each row is tried, and the share that it must explain.
-_SCALED, _EXPLAINED = (3, 8), 0.8
+_SCALED, _EXPLAINED = (2, 6), 0.8
 #: From this slope on a change is looked at further for the rounding of its base, and what it must
 #: explain of a change.
 _SLOPE, _OF_CHANGE, _ERROR = 0.8, 0.02, 0.05
+#: Times which a slope of few matrices may be off, for more to be measured.
+_DOUBT = 3.0
 #: Bytes of samples that are read without a word.
 _QUIET = 64 << 20
 
@@ -66,14 +68,16 @@ def _survey(matrices: Sequence[Matrix], at: Workplace) -> dict[str, Any]:
     ranks, many = _ranks(matrices, seen, slope.rounding if slope else None, at)
     if ranks is not None:
         found["low_rank"] = {**ranks.record(), "scaled": False, "looked": many}
-    elif (rank := _scaled(seen, at)) is not None:
-        found["low_rank"] = rank
     if edited.worth_a_look(first):
         flat = [one for one in matrices if len(one.change.recipe.shape) == 2]
-        if edited.edited(looks.edits(spread(flat, _FIRST), at)):
-            some = spread(flat, _ALL)
-            edits = edited.edited(looks.edits(some, at))
+        some = spread(flat, _FIRST)
+        if edits := edited.edited(looks.edits(some, at)):
+            if len(flat) > len(some):
+                some = spread(flat, _ALL)
+                edits = edited.edited(looks.edits(some, at))
             found["edits"] = edited.record(edits, len(some))
+    if not found.keys() & {"low_rank", "edits"} and (rank := _scaled(seen, at)) is not None:
+        found["low_rank"] = rank
     if lines := few_lines(matrices, first, at):
         found["lines"] = [one.record() for one in lines]
     return found
@@ -86,16 +90,23 @@ def _ranks(
     if agreed(first) is not None:
         if len(first) == len(matrices):
             return agreed(first), len(first)
-        seen = looks.look(spread(matrices, _ALL), at, onto=onto)
+        seen = looks.look(spread(matrices, _ALL), at, onto=onto, ranks_only=True)
         return agreed(seen), len(seen)
     large = [one for one in matrices if min(one.shape) > MANY]
     dense = [one for one in first if one.sound and not one.low]
     if not large or 2 * len(dense) < len(first):
         return None, 0
-    if agreed(looks.look(spread(large, _DEEP), at, most=MANY, onto=onto)) is None:
+    if agreed(_deep(large, _DEEP, onto, at)) is None:
         return None, 0
-    seen = looks.look(spread(large, _DEEPER), at, most=MANY, onto=onto)
+    seen = _deep(large, _DEEPER, onto, at)
     return agreed(seen), len(seen)
+
+
+def _deep(
+    matrices: Sequence[Matrix], count: int, onto: Rounding | None, at: Workplace
+) -> list[Seen]:
+    """Look at many rows of a few matrices."""
+    return looks.look(spread(matrices, count), at, most=MANY, onto=onto, ranks_only=True)
 
 
 def _scaled(seen: Sequence[Seen], at: Workplace) -> dict[str, Any] | None:
@@ -119,16 +130,17 @@ def _scaled(seen: Sequence[Seen], at: Workplace) -> dict[str, Any] | None:
 def _slope(matrices: Sequence[Matrix], at: Workplace) -> Slope | None:
     """Return the slope on a rounding of the base, where it is near 1."""
     layers = [one for one in matrices if one.address.layer is not None] or [*matrices]
-    few = _totals(looks.slopes(spread(layers, _SLOPES), at))
-    near = best(one for one in few if _holds(one))
+    small = sorted(spread(layers, _FIRST), key=lambda one: one.shape[0] * one.shape[1])
+    few = _totals(looks.slopes(small[:_SLOPES], at))
+    near = best(one for one in few if _holds(one, _DOUBT))
     if near is None:
         return None
     many = _totals(looks.slopes(spread(layers, _FIRST), at))
     return best(one for one in many if _holds(one))
 
 
-def _holds(slope: Slope) -> bool:
-    near = abs(slope.value - 1) <= 1 - _SLOPE and slope.error <= _ERROR
+def _holds(slope: Slope, doubt: float = 1.0) -> bool:
+    near = abs(slope.value - 1) <= doubt * (1 - _SLOPE) and slope.error <= doubt * _ERROR
     return near and slope.explained >= _OF_CHANGE
 
 

@@ -7,6 +7,7 @@ v ∝ Wᵀu, or u ∝ W·v. Of independent directions that cosine is 0 ± 1/√n
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from ftdiff.metrics.records.stored_rows import is_stored, runs_of
 from ftdiff.tensors import Array, LazyTensor, strip
 
 #: Columns of all rows that are read, and rows of all columns.
-_COLUMNS, _ROWS = 128, 96
+_COLUMNS, _ROWS = 96, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class Direction:
     share
         σ₁² over Σσ² of what was read.
     rescale
-        The multiple of the base that the rest of the change is.
+        The multiple of the rest of the base that the rest of the change is.
     """
 
     side: str
@@ -48,17 +49,26 @@ class Direction:
 
 
 def directions(
-    recipe: Recipe, base: LazyTensor | None, shape: tuple[int, int]
+    recipe: Recipe,
+    base: LazyTensor | None,
+    shape: tuple[int, int],
+    sides: Collection[str] = ("writes", "reads"),
 ) -> tuple[Direction, ...]:
-    """Measure both sides; all rows of a few columns are read, and all columns of a few rows."""
+    """Measure a side, or both.
+
+    Of what is written all rows of a few columns are read, else all columns of a few rows.
+    """
     if base is None or not isinstance(recipe, Replaced) or not is_stored(recipe, base):
         return ()
     rows, columns = shape
-    start = max(0, (columns - _COLUMNS) // 2)
-    across = range(start, min(columns, start + _COLUMNS))
-    tall = _pair(base, recipe.tensor, columns, [range(rows)], across)
-    wide = _pair(base, recipe.tensor, columns, runs_of(rows, _ROWS), range(columns))
-    found = _writes(*tall), _reads(*wide)
+    found = []
+    if "writes" in sides:
+        start = max(0, (columns - _COLUMNS) // 2)
+        across = range(start, min(columns, start + _COLUMNS))
+        found.append(_writes(*_pair(base, recipe.tensor, columns, [range(rows)], across)))
+    if "reads" in sides:
+        runs = runs_of(rows, _ROWS)
+        found.append(_reads(*_pair(base, recipe.tensor, columns, runs, range(columns))))
     return tuple(one for one in found if one is not None)
 
 
@@ -110,8 +120,10 @@ def _direction(
     if not norm or not whole:
         return None
     strength = -float(changed @ held) / whole
-    rest = D + strength * np.outer(vector, held)
-    rescale = float((rest * W).sum() / (W * W).sum())
+    along = np.outer(vector, held)
+    other = W - along
+    others = float((other * other).sum())
+    rescale = float(((D + strength * along) * other).sum()) / others if others else 0.0
     fit = abs(float(changed @ held)) / norm
     share = float(squares[-1] / np.abs(squares).sum())
     return Direction(side, vector, fit, strength, share, rescale)

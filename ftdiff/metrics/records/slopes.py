@@ -18,6 +18,8 @@ from ftdiff.tensors import Array, LazyTensor
 
 #: Entries that are read of a matrix, in so many places; the side of a tile.
 _ENTRIES, _PLACES, _SIDE = 1 << 14, 4, 128
+#: Entries of a matrix that is read whole for its largest one, at most.
+_WHOLE = 1 << 24
 #: A change that holds a rounding is at least so much of it.
 _LEAST = 0.7
 
@@ -99,6 +101,8 @@ def slopes(
     found = []
     for rounding in ROUNDINGS:
         if relative < _LEAST * rounding.floor or not rounding.fits(shape):
+            continue
+        if rounding.scale == "tensor" and shape[0] * shape[1] > _WHOLE:
             continue
         sums = np.zeros(3)
         pairs = []

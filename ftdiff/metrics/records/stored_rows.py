@@ -15,7 +15,7 @@ from ftdiff.tensors.turned import costs_a_matrix
 
 #: Rows and columns that are read of a large matrix, and rows where a rank is looked for that so
 #: few do not show.
-FEW, COLUMNS, MANY = 96, 512, 448
+FEW, COLUMNS, MANY = 64, 384, 384
 #: Rows that lie side by side: a multiple of these begins a block of any rounding to few bits.
 _RUN = 16
 #: Matrices with less on a side have no structure to speak of.
@@ -94,7 +94,7 @@ def stored_rows(
     assert base is not None and isinstance(recipe, Replaced)
     if costs_a_matrix(base) or costs_a_matrix(recipe.tensor):
         return None
-    columns = middle(shape[1])
+    columns = middle(shape[1], COLUMNS if most <= FEW else 2 * COLUMNS)
     W = _read(base, shape, index, most, columns, onto)
     M = _read(recipe.tensor, shape, index, most, columns)
     there = M.astype(np.float64)
@@ -106,8 +106,8 @@ def stored_rows(
 def runs_of(rows: int, most: int = FEW) -> list[range]:
     """Return the rows that are read of so many: all, or runs that are spread.
 
-    >>> runs_of(100), [run.start for run in runs_of(4096)]
-    ([range(0, 100)], [0, 816, 1632, 2448, 3264, 4080])
+    >>> runs_of(96), [run.start for run in runs_of(4096)]
+    ([range(0, 96)], [0, 1360, 2720, 4080])
     """
     if rows <= most + _RUN * 2:
         return [range(rows)]
@@ -116,12 +116,16 @@ def runs_of(rows: int, most: int = FEW) -> list[range]:
     return [range(start, start + _RUN) for start in starts]
 
 
-def middle(columns: int) -> range:
-    """Return the columns that are read of so many: all, or a run that begins a block of 128."""
-    if columns <= COLUMNS + COLUMNS // 2:
+def middle(columns: int, most: int = COLUMNS) -> range:
+    """Return the columns that are read of so many: all, or a run that begins a block of 128.
+
+    >>> middle(96), middle(4096)
+    (range(0, 96), range(1792, 2176))
+    """
+    if columns <= most + most // 2:
         return range(columns)
-    start = (columns - COLUMNS) // 2 // 128 * 128
-    return range(start, start + COLUMNS)
+    start = (columns - most) // 2 // 128 * 128
+    return range(start, start + most)
 
 
 def _read(

@@ -55,7 +55,7 @@ class Structure:
         if self.rows is None or not self.moved:
             return None
         found = tail(self.rows.stored, uneven=False)
-        near = found.rank > 0 and found.squares[0] < _NEAR * found.floor
+        near = self.is_low(found.rank) and found.squares[0] < _NEAR * found.floor
         return tail(self.rows.stored) if near and not found.blurred else found
 
     @property
