@@ -22,7 +22,9 @@ def trained(model: nn.Module, size: float, **options: Any) -> Any:
     tuned = peft.get_peft_model(copy.deepcopy(model), config)
     draw = torch.Generator().manual_seed(3)
     for name, W in tuned.named_parameters():
-        if "lora_" in name and "magnitude" not in name:
+        if "modules_to_save" in name:
+            W.data += 0.1 * torch.randn(W.shape, generator=draw)
+        elif "lora_" in name and "magnitude" not in name:
             W.data = size * torch.randn(W.shape, generator=draw)
         elif "magnitude" in name:
             W.data *= 1 + 0.05 * torch.randn(W.shape, generator=draw)
@@ -40,6 +42,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "lora": (models.llama, LINEAR),
     "rank pattern": (models.llama, {**LINEAR, "rank_pattern": {"up_proj": 3}}),
     "dora": (models.llama, {**LINEAR, "use_dora": True}),
+    "embedding": (models.llama, {"target_modules": ["embed_tokens", "q_proj", "up_proj"]}),
+    "norms beside": (models.llama, {**LINEAR, "modules_to_save": ["norm", "input_layernorm"]}),
+    "a head beside": (models.llama, {**LINEAR, "modules_to_save": ["lm_head"]}),
     "in × out": (models.gpt2, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
 }
 

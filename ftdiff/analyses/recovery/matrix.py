@@ -47,6 +47,11 @@ class Pair:
         return self.address.name
 
     @property
+    def is_embedding(self) -> bool:
+        """Whether its module looks rows up."""
+        return self.address.component.startswith("embed.")
+
+    @property
     def size(self) -> int:
         """The bytes that are read."""
         return nbytes(self.base) + nbytes(self.merged)
@@ -54,6 +59,8 @@ class Pair:
     def read(self) -> tuple[Array, Array]:
         """Return both as they are stored, out × in; a small W0 in float64."""
         W, M = self.base.read(), self.merged.read()
+        if len(W.shape) > 2 and not self.apart:  # a kernel: out × all it is multiplied by
+            W, M = W.reshape(len(W), -1), M.reshape(len(M), -1)
         if W.size <= LARGE or "F64" in (self.base.dtype, self.merged.dtype):
             W = W.astype(np.float64)
         return (W.T.copy(), M.T.copy()) if self.turned else (W, M)

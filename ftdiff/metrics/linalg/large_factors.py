@@ -15,9 +15,10 @@ from ftdiff.metrics.linalg.range_finder import runs, top
 from ftdiff.metrics.linalg.stored_change import Rounded, overwrite
 from ftdiff.tensors import Array
 
-#: Products of float32 that are spent on each entry, and rounds at most: beyond a rank of 99 there
-#: are none, and the factors are singular vectors, all entries alike.
-_PRODUCTS, _MOST = 20_000, 6
+#: Products of float32 that are spent on a matrix, entries that all rounds together pass by, and
+#: rounds at most. Of 4096² that is eight rounds up to a rank of 34, two of 64, and none beyond 99:
+#: the factors are singular vectors then, all entries alike.
+_PRODUCTS, _ENTRIES, _MOST = 20_000 << 24, 1 << 27, 14
 #: The share of the rounds that go towards the intervals.
 _LAST = 0.4
 #: What an entry weighs that rounds right already, and the share of its interval that is aimed at.
@@ -59,7 +60,7 @@ def fitted(
     """
     B, A, extra = _start(stored, rank, base)
     if rounds is None:
-        rounds = min(_MOST, _PRODUCTS // (2 * rank * (rank + 1)))
+        rounds = _affordable(stored, rank)
     across, turned = stored.turned, None if base is None else base.T
     for turn in range(rounds):
         narrow = turn >= rounds - round(_LAST * rounds)
@@ -70,6 +71,11 @@ def fitted(
         right, _ = _solved(_Side(across, turned, extra, False, twice, narrow), right, U.T)
         B, A = _balanced(U, right.T)
     return Fit(B, A, extra, *_judged(stored, base, B, A, extra))
+
+
+def _affordable(stored: Rounded, rank: int) -> int:
+    size = stored.change.size
+    return min(_MOST, _ENTRIES // size, _PRODUCTS // (2 * rank * (rank + 1) * size))
 
 
 def error(stored: Rounded, W: Array, B: Array, A: Array, extra: Array | None) -> float:
