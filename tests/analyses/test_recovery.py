@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ftdiff.metrics.linalg.stored_change import Rounded, rounded
 from ftdiff.metrics.linalg.tail import most, scaled_rank, tail
 from tests.cases import situations
 from tests.conftest import FIXTURES, write_model
+from tests.formats.quantised_models import four_bits
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 #: The share of real matrices whose rank is right by themselves, before they agree on it.
@@ -315,6 +317,34 @@ def test_a_large_matrix_tells_its_rank_and_the_error_of_its_factors(rank: int, s
     plain = np.linalg.norm((U[:, :rank] * values[:rank]) @ V[:rank] - L) / np.linalg.norm(L)
     assert off < 0.75 * plain and found.replay > 0.8
     assert error(stored, W, found) == pytest.approx(off, rel=0.3)
+
+
+def test_a_large_matrix_takes_four_times_its_size_in_float32_and_what_a_run_takes() -> None:
+    rng = np.random.default_rng(1)
+    W = rng.standard_normal((1024, 2048), dtype=np.float32).astype(BF16)
+    b, a = (rng.standard_normal(shape, dtype=np.float32) for shape in ((1024, 2), (2, 2048)))
+    M = (W.astype(np.float32) + 0.02 * b @ a).astype(BF16)
+    tracemalloc.start()
+    stored = rounded(W, M, "BF16")
+    assert tail(stored).rank == 2
+    assert fitted(stored, 2).replay > 0.9
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 4 * W.size + (24 << 20)
+
+
+def test_a_base_that_is_stored_quantised_is_dequantised(tmp_path: Path) -> None:
+    at = torch.Generator().manual_seed(0)
+    base, tuned = {}, {}
+    for i in range(2):
+        name = f"model.layers.{i}.self_attn.q_proj.weight"
+        parts, values = four_bits("nf4")(name, torch.randn(64, 128, generator=at) / 50)
+        L = torch.randn(64, 2, generator=at) @ torch.randn(2, 128, generator=at) / 2000
+        base |= dict(parts)
+        tuned[name] = (values.bfloat16().float() + L).bfloat16()
+    found = ftdiff.recover(base, tuned, tmp_path / "a")
+    assert (found.verdict, found.about["rank"], found.about["accepted"]) == ("lora", 2, True)
+    assert "NF4" in found.sentences[-1]
 
 
 def test_a_large_dense_change_is_not_low_and_a_corner_says_so() -> None:

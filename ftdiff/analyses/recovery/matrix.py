@@ -12,7 +12,7 @@ from ftdiff.metrics.linalg.factors import error, fitted
 from ftdiff.metrics.linalg.stored_change import LARGE, Rounded, rounded
 from ftdiff.metrics.linalg.tail import Tail
 from ftdiff.naming import Address
-from ftdiff.tensors import Array, LazyTensor, nbytes
+from ftdiff.tensors import Array, LazyTensor, is_quantised, nbytes
 
 #: What became of a tensor: the same values; less moved than rounding moves; not much more than
 #: that; of low rank; of another; or no matrix that an adapter of this kind changes.
@@ -59,6 +59,8 @@ class Pair:
     def read(self) -> tuple[Array, Array]:
         """Return both as they are stored, out × in; a small W0 in float64."""
         W, M = self.base.read(), self.merged.read()
+        if is_quantised(self.base) and M.dtype != W.dtype:  # as merged: in the file's dtype
+            W = W.astype(M.dtype)
         if len(W.shape) > 2 and not self.apart:  # a kernel: out × all it is multiplied by
             W, M = W.reshape(len(W), -1), M.reshape(len(M), -1)
         if W.size <= LARGE or "F64" in (self.base.dtype, self.merged.dtype):

@@ -118,7 +118,8 @@ def recover(
     with folder.whole(where) as beside:
         read = {name: one.merged.read() for name, one in copies.items()}
         folder.write(beside, parts, opened.tensors, opened.source, read)
-        checked = verify(base, str(beside), merged, executor, progress)
+        coarse = any(is_quantised(part.pair.base) for part in parts)
+        checked = verify(base, str(beside), merged, executor, progress, quantised=coarse)
         about |= {"output": str(where), "verified": checked.verdict, "accepted": checked.ok}
         about["verification"] = [one.replace(str(beside), str(where)) for one in checked.sentences]
         result = Recovery.of(found, seen, parts, about)
@@ -151,7 +152,7 @@ def _apart(base: LazyTensor, merged: LazyTensor) -> str:
         return "it is no matrix"
     if base.shape != merged.shape:
         return "its shapes differ"
-    if is_quantised(base) or is_quantised(merged):
+    if is_quantised(merged):
         return "it is stored quantised"
     known = {"BF16", "F16", "F32", "F64"}
     if not {base.dtype, merged.dtype} <= known or precision(merged.dtype) is None:
