@@ -278,7 +278,7 @@ def test_what_moved_and_is_in_no_adapter_is_named(tmp_path: Path) -> None:
 def test_an_interrupted_folder_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ftdiff.analyses.recovery.measure.verify", interrupted)
