@@ -55,12 +55,14 @@ def _one(held: Mapping[Any, Sequence[Any]], i: int) -> dict[str, float]:
         _numbers(held[name], i) for name in ("coefficients", "errors", "low", "high")
     )
     moved = np.array(held["moved"], dtype=float)
+    exact = np.array([one == "exact" for one in held["status"]])
+    settled = _numbers(held["weights"], i)  # those of a replay: a small tensor tells no others
+    c = np.where(exact & np.isfinite(settled), settled, c)
     known = np.isfinite(c)
     if not moved[known].sum():
         return dict.fromkeys(("coefficient", "low", "high"), float("nan"))
     mean = float((c[known] * moved[known]).sum() / moved[known].sum())
-    ends = np.array([held["status"][k] == "exact" for k in range(len(c))])
-    ends &= np.isfinite(low) & np.isfinite(high) & (low <= high)
+    ends = exact & np.isfinite(low) & np.isfinite(high) & (low <= high)
     if ends.any() and low[ends].max() <= high[ends].min():
         least, most = float(low[ends].max()), float(high[ends].min())
         return {"coefficient": min(max(mean, least), most), "low": least, "high": most}
@@ -76,11 +78,17 @@ def _numbers(values: Sequence[Any], i: int) -> Array:
 
 def varies(table: pd.DataFrame) -> bool:
     """Say whether some parent's coefficient is not the same in all rows."""
-    spans = table.groupby("parent")["coefficient"].agg(["min", "max"])
-    return bool(((spans["max"] - spans["min"]) > SPREAD).any())
+    return _apart(table, ["parent"])
 
 
 def differs(table: pd.DataFrame) -> bool:
     """Say whether components of one layer have other coefficients than its others have."""
-    spans = table.groupby(["layer", "parent"])["coefficient"].agg(["min", "max"])
-    return bool(((spans["max"] - spans["min"]) > SPREAD).any())
+    return _apart(table, ["layer", "parent"])
+
+
+def _apart(table: pd.DataFrame, keys: list[str]) -> bool:
+    """Say whether coefficients of one group lie apart by more than they are open."""
+    spans = table.groupby(keys).agg(low=("low", "max"), high=("high", "min"))
+    means = table.groupby(keys)["coefficient"].agg(["min", "max"])
+    gap = np.minimum(spans["low"] - spans["high"], means["max"] - means["min"])
+    return bool((gap > SPREAD).any())

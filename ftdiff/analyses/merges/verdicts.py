@@ -70,7 +70,8 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
     what = rest(judged, left) if loose else Rest("", math.nan)
     verdict = _settled(verdict, what, left)
     told = mix(fitted, names, means, errors, inside)
-    sentences = [_first(verdict, told, left, about, what)]
+    whole = set(shares) == {"exact"}
+    sentences = [_first(verdict, told, left, about, what, whole=whole)]
     if verdict in ("partly", "none") and about.get("base") is None:
         sentences.append("without the base that they were tuned from, TIES and DARE are not told")
     if weak and verdict == "none":
@@ -125,11 +126,17 @@ def _pooled(rows: Sequence[Row]) -> tuple[Array, Array]:
     return (np.where(known, c, 0.0) * w).sum(axis=0) / total, 1 / np.sqrt(total)
 
 
-def _first(verdict: str, told: str, left: float, about: Mapping[str, Any], what: Rest) -> str:
+def _first(
+    verdict: str, told: str, left: float, about: Mapping[str, Any], what: Rest, *, whole: bool
+) -> str:
     among = f" in a sample of {about['sample']:,} entries a tensor" if about.get("sample") else ""
     if verdict == "exactly":
         return (
             f"a merge, exactly{among}: {told}; every entry rounds right, nothing was trained on top"
+        )
+    if verdict == "changed" and whole:
+        return (
+            f"a merge of what was held against it{among}: {told}; every entry of that rounds right"
         )
     if verdict == "changed" and left <= ROUNDED:
         said = "no arithmetic that is tried replays every entry, and no more than rounding is left"
@@ -164,9 +171,9 @@ def _evidence(rows: Sequence[Row], names: Sequence[str], inside: Sequence[int]) 
     if replayed:
         moved: Counter[str] = Counter()
         for row in replayed:
-            moved[row["way"]] += row["moved"]
+            moved["SLERP" if row.get("t") is not None else WAYS[row["way"]].said] += row["moved"]
         way, many = moved.most_common(1)[0][0], counted(len(rows), "tensor")
-        yield f"replayed to the bit: {len(replayed)} of {many}, most as {WAYS[way].said}"
+        yield f"replayed to the bit: {len(replayed)} of {many}, most as {way}"
     turned = any(row.get("t") is not None for row in exact)
     for i in () if turned else inside:
         both = common(exact, i)
