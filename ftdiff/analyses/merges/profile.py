@@ -57,7 +57,8 @@ def _one(held: Mapping[Any, Sequence[Any]], i: int) -> dict[str, float]:
     moved = np.array(held["moved"], dtype=float)
     exact = np.array([one == "exact" for one in held["status"]])
     settled = _numbers(held["weights"], i)  # those of a replay: a small tensor tells no others
-    c = np.where(exact & np.isfinite(settled), settled, c)
+    straight = np.array([t is None or t != t for t in held["t"]])
+    c = np.where(exact & straight & np.isfinite(c) & np.isfinite(settled), settled, c)
     known = np.isfinite(c)
     if not moved[known].sum():
         return dict.fromkeys(("coefficient", "low", "high"), float("nan"))
@@ -79,6 +80,13 @@ def _numbers(values: Sequence[Any], i: int) -> Array:
 def varies(table: pd.DataFrame) -> bool:
     """Say whether some parent's coefficient is not the same in all rows."""
     return _apart(table, ["parent"])
+
+
+def turns_alike(frame: pd.DataFrame) -> bool:
+    """Say whether most tensors lie on a circle from one parent to another, all at one angle."""
+    t = frame["t"].dropna().astype(float)
+    judged = int(frame["coefficients"].notna().sum())
+    return bool(2 * len(t) >= judged > 0 and t.max() - t.min() <= SPREAD)
 
 
 def differs(table: pd.DataFrame) -> bool:

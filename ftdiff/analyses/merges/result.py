@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftdiff.analyses import judgement
 from ftdiff.analyses.finding import Finding, Severity, gravest_first, listed, speaks_for
 from ftdiff.analyses.merges.models import Models
-from ftdiff.analyses.merges.profile import curves, differs, varies
+from ftdiff.analyses.merges.profile import curves, differs, turns_alike, varies
 from ftdiff.analyses.merges.residual import residual
 from ftdiff.analyses.merges.verdicts import EXITS, reach
 from ftdiff.comparison import notebook_html as notebook
@@ -102,8 +102,8 @@ class MergeOf:
 
     @property
     def one(self) -> bool:
-        """Whether all layers have the same coefficients, and all their components."""
-        return not (varies(self.curves()) or self.components_differ)
+        """Whether all layers have the same coefficients, and all their components; or one angle."""
+        return turns_alike(self.frame) or not (varies(self.curves()) or self.components_differ)
 
     @property
     def components_differ(self) -> bool:

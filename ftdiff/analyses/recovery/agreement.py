@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ftdiff.analyses.recovery.matrix import BLURRED, FULL, LOW, ROUNDED, Seen
+from ftdiff.metrics.linalg.tail import CLIFF
 
 #: The share of moved matrices that must be of low rank, and that must have one of few ranks.
 _SHARE, _RANKS = 0.8, 4
-#: The median matrix must have a gap of so much after its last singular value.
-_GAP = 1.8
 #: A matrix keeps its own rank where it is under this share of what the others have.
 _OWN = 0.75
 
@@ -54,9 +53,9 @@ def agreed(seen: Sequence[Seen]) -> Agreement:
     if len(blurred) > len(evidence):
         least = max((one.tail.above for one in blurred if one.tail is not None), default=0)
         return Agreement("blurred", least, count=len(evidence) + len(blurred))
-    clear = [one.tail.gap > _GAP for one in evidence if one.kind == LOW and one.tail is not None]
-    if sum(clear) * 2 < len(clear):
-        return Agreement("not_low_rank", low=sum(clear), count=len(evidence))
+    ends = [one.tail.cliff > CLIFF for one in evidence if one.kind == LOW and one.tail is not None]
+    if sum(ends) * 2 < len(ends):
+        return Agreement("not_low_rank", low=sum(ends), count=len(evidence))
     common = _common(one for one in evidence if one.kind == LOW)
     of_module = _by_module(evidence)
     ranks = {}

@@ -15,11 +15,14 @@ import numpy as np
 from ftdiff.analyses.recovery.matrix import Part
 from ftdiff.comparison.storage import written
 from ftdiff.errors import BadCall, BadFile
+from ftdiff.formats import FORMATS
+from ftdiff.formats.container import ADAPTER
 from ftdiff.tensors import Array
 
 _ROOT = "base_model.model."
 #: The files of a folder.
-CONFIG, WEIGHTS, README = "adapter_config.json", "adapter_model.safetensors", "README.md"
+CONFIG, README = "adapter_config.json", "README.md"
+WEIGHTS = ADAPTER + FORMATS["safetensors"].suffix
 
 
 def free(folder: Path) -> None:

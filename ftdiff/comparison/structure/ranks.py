@@ -7,22 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ftdiff.comparison.structure.looks import Seen
-from ftdiff.metrics.linalg.tail import Tail
+from ftdiff.metrics.linalg.tail import CLIFF
 
 #: The share of the matrices whose spectra tell that must be of low rank, and that must have one of
 #: the few commonest ranks. Dense changes have none: of 200 planted ones, of full fine-tunes and of
 #: runs of reinforcement learning no matrix but a blurred one was low.
 _SHARE, _COMMONEST = 0.8, 4
-#: The median fall after the last value that counts, over the fall before it: where a spectrum ends
-#: it is 5 and more (planted factors of ranks 2 to 16 at changes of 5e-3 and 1e-2), where one sinks
-#: under the rounding 1.1 at most (dense changes whose values fall as i⁻¹, i⁻¹·⁵ and i⁻²).
-_CLIFF = 2.0
-#: What stands for the fall before the first value: these have falls of 20 at most after it, and
-#: factors of rank one at 3e-3 have 47.
-_BEFORE = 15.0
 #: A matrix may have the others' rank if its own is at least so much of it.
 _NEAR = 0.75
 
@@ -67,8 +58,8 @@ def agreed(seen: Sequence[Seen]) -> Ranks | None:
     low = [one for one in sound if one.low]
     if not sound or blurred > len(sound) or len(low) < 0.5 * len(sound):
         return None
-    cliffs = sorted(_cliff(one.tail) for one in low if one.tail is not None)
-    if cliffs[len(cliffs) // 2] <= _CLIFF:
+    cliffs = sorted(one.tail.cliff for one in low if one.tail is not None)
+    if cliffs[len(cliffs) // 2] <= CLIFF:
         return None
     commonest = _commonest(low)
     components = defaultdict(list)
@@ -88,13 +79,6 @@ def agreed(seen: Sequence[Seen]) -> Ranks | None:
     most = Counter(given).most_common(1)[0][0]
     twice = sum(one.tail is not None and one.tail.roundings > 1 for one in low)
     return Ranks(most, len(given), len(sound), exact, usual, 2 if 2 * twice > len(low) else 1)
-
-
-def _cliff(tail: Tail) -> float:
-    """Return how much steeper the spectrum falls after its last value than before it."""
-    values = -np.diff(tail.squares[: tail.rank + 1])
-    before = values[-2] / values[-1] if tail.rank > 1 and values[-1] > 0 else _BEFORE
-    return tail.gap / float(before)
 
 
 def _rank(one: Seen, wanted: int) -> int:

@@ -33,6 +33,10 @@ _LARGE = 10.0
 #: Leading values that are taken of a large matrix first, and then; and the corner's side over the
 #: largest rank that is low.
 _LEADING, _CORNER = (48, 160), 1.5
+#: Where a spectrum falls by so many times more after its last value than before, it ends there.
+CLIFF = 2.0
+#: What stands for the fall before the first value: dense changes have falls of 20 at most after it.
+_BEFORE = 15.0
 #: Ranks that are tried where rows may be scaled.
 _TRIED = 64
 
@@ -86,6 +90,18 @@ class Tail:
             return 1.0
         value, beyond = -np.diff(last)
         return float(value / beyond) if beyond > 0 else float("inf")
+
+    @property
+    def cliff(self) -> float:
+        """How much steeper the spectrum falls after the last value that counts than before it.
+
+        Where a spectrum ends it is 4 and more (planted factors of ranks 2 to 16, equal or falling
+        as .7ⁱ, at changes of 1e-2 in bfloat16); where one sinks under its rounding 1.6 at most
+        (dense changes whose values fall as i⁻¹, i⁻¹·⁵ and i⁻²; at 3e-3 the weakest factors too).
+        """
+        values = -np.diff(self.squares[: self.rank + 1])
+        before = values[-2] / values[-1] if self.rank > 1 and values[-1] > 0 else _BEFORE
+        return self.gap / float(before)
 
     def allows(self, rank: int) -> bool:
         """Whether the matrix can have this rank, where others agree on it."""
