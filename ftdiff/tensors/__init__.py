@@ -6,6 +6,7 @@ another, a `View` with what it lends.
 """
 
 from ftdiff.tensors.arranged import Rows
+from ftdiff.tensors.identity import content
 from ftdiff.tensors.lazy import (
     DTYPES,
     Array,
@@ -41,6 +42,7 @@ __all__ = [
     "Stamp",
     "Strided",
     "View",
+    "content",
     "is_quantised",
     "matrices",
     "matrix_shape",
