@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import shutil
 import time
 from concurrent.futures import (
     CancelledError,
@@ -23,6 +26,7 @@ from ftdiff.analyses import parts
 from ftdiff.analyses.lineage_sample import sample
 from ftdiff.comparison import cluster, engine, executors
 from ftdiff.comparison.plan import pair
+from ftdiff.deltas.moments import Moments
 from ftdiff.errors import BadCall, FtdiffError
 from ftdiff.tensors import Source
 from tests.comparison.losing import Losing, about
@@ -143,6 +147,31 @@ def test_tries_change_no_bit(fixtures: Path) -> None:
     whole = engine.run(plan)
     for executor in (Losing(lambda _: False), Losing(lambda _: False, bundles=True)):
         assert engine.run(plan, executor) == whole
+
+
+def test_workers_that_see_copies_of_the_files_give_the_same_bits(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    """As on another machine: the path is the same, and device, inode and time are others."""
+
+    class Elsewhere(Losing):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            travelling = pickle.dumps((fn, args))
+            if not self.tasks:
+                for file in tmp_path.rglob("*.safetensors"):
+                    os.link(file, file.with_suffix(".kept"))  # or its number may be given again
+                    shutil.copyfile(file, file.with_suffix(".copy"))
+                    os.replace(file.with_suffix(".copy"), file)
+            there, given = pickle.loads(travelling)
+            return super().submit(there, *given, **kwargs)
+
+    shutil.copytree(fixtures / "base", tmp_path / "base")
+    shutil.copytree(fixtures / "full", tmp_path / "full")
+    opened = ftdiff.open_checkpoint(tmp_path / "base")
+    plan = pair(opened, ftdiff.open_tuned(tmp_path / "full", opened))
+    whole = engine.run(plan)
+    assert engine.run(plan, Elsewhere(lambda _: False), limit=100_000) == whole
+    assert all(isinstance(one, Moments) for one in whole)
 
 
 def test_a_lost_tensor_is_named_by_every_result(fixtures: Path) -> None:
