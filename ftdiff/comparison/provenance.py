@@ -6,7 +6,6 @@ Every result's `about` holds `sources`, `versions` and `created`.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from ftdiff.comparison.alignment.buffers import BUFFERS
 from ftdiff.comparison.alignment.transformers_names import RENAMED
 from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
+from ftdiff.comparison.preflight import version as version
 from ftdiff.comparison.reasons import LAYERS
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadFile
@@ -28,13 +28,12 @@ from ftdiff.formats.note import Note
 from ftdiff.formats.place import Place, again
 from ftdiff.formats.ties import says_tied
 from ftdiff.tensors import Source
+from ftdiff.tensors.identity import PAGE, pages
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
     *("target_modules", "target_parameters", "modules_to_save", "bias", "trainable_token_indices"),
 )
-#: Pages of a file that its digest is taken of, and the bytes of one.
-_PAGES, _PAGE = 64, 4096
 #: Bytes that are read at a time of a file that is read whole.
 _RUN = 1 << 20
 
@@ -176,14 +175,6 @@ def _layers(plan: Plan) -> list[tuple[int, int]]:
     return [(data["base"], data["tuned"]) for data in told]
 
 
-def version() -> str:
-    """Return ftdiff's version; "unknown" where it runs from a folder that was not installed."""
-    try:
-        return importlib.metadata.version("ftdiff")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def created() -> str:
     """Return the time in UTC, to the second; SOURCE_DATE_EPOCH's where that is set.
 
@@ -213,7 +204,7 @@ def _file(home: Place | None, file: Mapping[str, Any], *, hash: bool) -> dict[st
         source = path.source()
         version = getattr(source, "version", None)
         if version is None:
-            record["pages_sha256"] = _digest(source, _pages(source.size))
+            record["pages_sha256"] = _digest(source, pages(source.size))
             if hash:
                 record["sha256"] = _digest(source, range(0, source.size, _RUN), _RUN)
         elif version.startswith("sha256:"):  # the hub has taken it; nothing is fetched for it
@@ -227,14 +218,7 @@ def _told(file: Mapping[str, Any]) -> dict[str, Any]:
     return {name: file[name] for name in ("bytes", "header_sha256") if name in file}
 
 
-def _pages(size: int) -> Sequence[int]:
-    """Return where pages begin that are spread evenly; of a file that has no more, all."""
-    if size <= _PAGES * _PAGE:
-        return range(0, size, _PAGE)
-    return [i * (size - _PAGE) // (_PAGES - 1) for i in range(_PAGES)]
-
-
-def _digest(source: Source, starts: Iterable[int], run: int = _PAGE) -> str:
+def _digest(source: Source, starts: Iterable[int], run: int = PAGE) -> str:
     digest = hashlib.sha256()
     for start in starts:
         with source.lend(start, min(start + run, source.size)) as lent:

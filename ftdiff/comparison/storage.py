@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -131,6 +132,26 @@ def written(path: Path) -> Iterator[Path]:
                 temporary.unlink()
     except OSError as error:
         raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def written_folder(folder: Path) -> Iterator[Path]:
+    """Lend the path of a folder beside this one, and move it there only when it is whole.
+
+    Raises
+    ------
+    BadFile
+        It cannot be written.
+    """
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        yield beside
+        try:
+            os.replace(beside, folder)
+        except OSError as error:
+            raise BadFile(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 _UNFIT = (

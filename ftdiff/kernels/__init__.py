@@ -2,11 +2,13 @@
 
 from ftdiff.kernels.arithmetic import Arithmetic, Traced
 from ftdiff.kernels.blocks import BLOCK
+from ftdiff.kernels.faults import Faults
 from ftdiff.kernels.fused import sums
 from ftdiff.kernels.jit import Target, host
 from ftdiff.kernels.matrices import gram, product
 from ftdiff.kernels.mixtures import Mixed, Mixture
 from ftdiff.kernels.storage import LEAST_EXPONENT
+from ftdiff.tensors import guard
 
 __all__ = [
     "BLOCK",
@@ -21,3 +23,5 @@ __all__ = [
     "product",
     "sums",
 ]
+
+guard.offer(Faults)

@@ -21,8 +21,9 @@ from ftdiff.formats.place import Place, here
 from ftdiff.tensors import Array, ArrayTensor
 
 PACKAGE = Path(ftdiff.__file__).parent
-#: Who reads GGUF beside `FORMATS`: its adapters need typed fields, and its models are refused.
-OF_ONE_FORMAT = {"formats.gguf": {"adapters/llama_cpp.py"}}
+#: Who reads GGUF beside `FORMATS`: its adapters need typed fields, and its models are refused;
+#: a claim takes the digest of blocks as they are stored.
+OF_ONE_FORMAT = {"formats.gguf": {"adapters/llama_cpp.py", "analyses/claims/stored.py"}}
 
 
 def read_toy(path: Place) -> Header:

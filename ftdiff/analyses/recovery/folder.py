@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import numpy as np
 
 from ftdiff.analyses.recovery.matrix import Part
 from ftdiff.comparison.storage import written
-from ftdiff.errors import BadCall, BadFile
+from ftdiff.errors import BadCall
 from ftdiff.formats import FORMATS
 from ftdiff.formats.container import ADAPTER
 from ftdiff.tensors import Array
@@ -35,27 +32,6 @@ def free(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadCall(f"{folder}: it is there already; an adapter is written to a new folder")
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Lend a folder beside this one, and move it there only when everything is in it.
-
-    Raises
-    ------
-    BadFile
-        It cannot be written.
-    """
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        yield beside
-        try:
-            os.replace(beside, folder)
-        except OSError as error:
-            said = error.strerror or error
-            raise BadFile(f"{folder}: cannot be written ({said})") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write(

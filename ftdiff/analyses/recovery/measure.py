@@ -22,6 +22,7 @@ from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
+from ftdiff.comparison.storage import written_folder
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import attempt
 from ftdiff.formats import Checkpoint
@@ -115,7 +116,7 @@ def recover(
     about["whole"] = [*copies]
     if where is None or not parts:
         return Recovery.of(found, seen, parts, about)
-    with folder.whole(where) as beside:
+    with written_folder(where) as beside:
         read = {name: one.merged.read() for name, one in copies.items()}
         folder.write(beside, parts, opened.tensors, opened.source, read)
         coarse = any(is_quantised(part.pair.base) for part in parts)
