@@ -16,7 +16,7 @@ from ftdiff.metrics.linalg import spectrum_curve as curve
 from ftdiff.tensors import Array
 
 # In the first version layers of nested lists were numbered in one row, and kept so in such a file.
-FORM = Form("diff", version=2, indent=1, read=(1,))
+FORM = Form("diff", version=2, indent=1, rows="tensors", read=(1,))
 
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),

@@ -217,8 +217,12 @@ def plain(columns: Columns) -> list[dict[str, Any]]:
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a frame's rows as dicts of plain values; what is missing is None."""
-    whole = frame.astype("object")
-    return [
-        {str(name): value for name, value in row.items()}
-        for row in whole.where(whole.notna(), None).to_dict("records")
+    names = [str(name) for name in frame]
+    lists = [
+        [
+            None if gone else value
+            for value, gone in zip(column.tolist(), column.isna(), strict=True)
+        ]
+        for _, column in frame.items()
     ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -255,7 +255,9 @@ class Diff:
             Parquet needs pyarrow.
         """
         whole = partial(diff_document.document, self.columns, self.about)
-        return storage.save(Path(path), diff_document.FORM, whole, lambda: self.frame)
+        return storage.save(
+            Path(path), diff_document.FORM, whole, lambda: self.frame, columns=self.columns
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Diff:

@@ -56,6 +56,20 @@ def exact(values: Iterable[float]) -> Exact:
         terms.append(term)
 
 
+def total(values: Array) -> float:
+    """Return the first term of `exact`, the correctly rounded total, alone.
+
+    >>> import numpy
+    >>> total(numpy.array([1e100, 1.0, -1e100]))
+    1.0
+    """
+    given = values.tolist()
+    try:
+        return math.fsum(given) or 0.0
+    except (OverflowError, ValueError):
+        return float(sum(given))
+
+
 @dataclass(frozen=True)
 class Moments:
     """The sums of one tensor's change, or of a part of it: a commutative monoid under `+`.
