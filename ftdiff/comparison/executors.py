@@ -79,6 +79,7 @@ def run(
     tasks: Sequence[Sequence[P]],
     executor: Executor | None = None,
     progress: Progress | None = None,
+    keep: Callable[[P, R], None] | None = None,
 ) -> list[R | str]:
     """Return the outcome of every piece in the order given, or why its worker was lost.
 
@@ -92,6 +93,9 @@ def run(
         Any; threads of this process by default, one for each core.
     progress
         Called with the cost of the pieces that are done, and of all.
+    keep
+        Called with each piece and its outcome when its task ends, in the caller's thread and in no
+        order; not with a piece whose worker was lost.
 
     Raises
     ------
@@ -101,9 +105,9 @@ def run(
     pieces = [piece for task in tasks for piece in task]
     with afar.reading(pieces, executor) as lent:
         if lent is not None:
-            return _run(work, tasks, pieces, lent, progress)
+            return _run(work, tasks, pieces, lent, progress, keep)
         with pool() as threads:
-            return _run(work, tasks, pieces, threads, progress)
+            return _run(work, tasks, pieces, threads, progress, keep)
 
 
 def _run(
@@ -112,8 +116,9 @@ def _run(
     pieces: Sequence[P],
     executor: Executor,
     progress: Progress | None,
+    keep: Callable[[P, R], None] | None,
 ) -> list[R | str]:
-    gathering = _Gathering(work, pieces, executor, phase(progress, work.phase))
+    gathering = _Gathering(work, pieces, executor, phase(progress, work.phase), keep)
     ends = [*accumulate(map(len, tasks), initial=0)]
     bundles = [range(*ends[i : i + 2]) for i in range(len(tasks))]
     if work.priority is not None:
@@ -136,10 +141,15 @@ class _Gathering(Generic[P, R]):
     """The outcomes so far, by the place of each piece."""
 
     def __init__(
-        self, work: Work[P, R], pieces: Sequence[P], executor: Executor, report: Progress
+        self,
+        work: Work[P, R],
+        pieces: Sequence[P],
+        executor: Executor,
+        report: Progress,
+        keep: Callable[[P, R], None] | None,
     ) -> None:
         self.outcomes: dict[int, R | str] = {}
-        self._measure, self._pieces = work.measure, pieces
+        self._measure, self._pieces, self._keep = work.measure, pieces, keep
         self._executor, self._report = executor, report
         self._costs = [*map(work.cost, pieces)]
         self._done, self._total = 0, sum(self._costs)
@@ -166,6 +176,9 @@ class _Gathering(Generic[P, R]):
                         raise
                     lost.append((bundle, error))
                 else:
+                    if self._keep is not None:
+                        for i, outcome in zip(bundle, outcomes, strict=True):
+                            self._keep(self._pieces[i], outcome)
                     self.settle(bundle, outcomes)
         except BaseException:  # an interrupt too: what has not begun is not to begin any more
             for future in futures:

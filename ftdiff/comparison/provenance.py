@@ -28,13 +28,12 @@ from ftdiff.formats.note import Note
 from ftdiff.formats.place import Place, again
 from ftdiff.formats.ties import says_tied
 from ftdiff.tensors import Source
+from ftdiff.tensors.identity import PAGE, pages
 
 _OF_ADAPTER = (
     *("peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "init_lora_weights"),
     *("target_modules", "target_parameters", "modules_to_save", "bias", "trainable_token_indices"),
 )
-#: Pages of a file that its digest is taken of, and the bytes of one.
-_PAGES, _PAGE = 64, 4096
 #: Bytes that are read at a time of a file that is read whole.
 _RUN = 1 << 20
 
@@ -213,7 +212,7 @@ def _file(home: Place | None, file: Mapping[str, Any], *, hash: bool) -> dict[st
         source = path.source()
         version = getattr(source, "version", None)
         if version is None:
-            record["pages_sha256"] = _digest(source, _pages(source.size))
+            record["pages_sha256"] = _digest(source, pages(source.size))
             if hash:
                 record["sha256"] = _digest(source, range(0, source.size, _RUN), _RUN)
         elif version.startswith("sha256:"):  # the hub has taken it; nothing is fetched for it
@@ -227,14 +226,7 @@ def _told(file: Mapping[str, Any]) -> dict[str, Any]:
     return {name: file[name] for name in ("bytes", "header_sha256") if name in file}
 
 
-def _pages(size: int) -> Sequence[int]:
-    """Return where pages begin that are spread evenly; of a file that has no more, all."""
-    if size <= _PAGES * _PAGE:
-        return range(0, size, _PAGE)
-    return [i * (size - _PAGE) // (_PAGES - 1) for i in range(_PAGES)]
-
-
-def _digest(source: Source, starts: Iterable[int], run: int = _PAGE) -> str:
+def _digest(source: Source, starts: Iterable[int], run: int = PAGE) -> str:
     digest = hashlib.sha256()
     for start in starts:
         with source.lend(start, min(start + run, source.size)) as lent:

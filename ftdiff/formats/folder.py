@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ftdiff.errors import BadFile
-from ftdiff.tensors import MappedFile, Source, stamp
+from ftdiff.tensors import Source, local, stamp
 
 
 class Folder(Protocol):
@@ -129,12 +129,8 @@ class LocalFolder:
             raise BadFile(f"{path}: {error.strerror or error}") from error
 
     def source(self, name: str) -> Source:
-        """Return a file as a memory map; see `Folder`."""
-        path = self.path / name
-        try:
-            return MappedFile(str(path), stamp(path))
-        except OSError as error:
-            raise BadFile(f"{path}: {error.strerror or error}") from error
+        """Return a file as it is read best here; see `Folder`."""
+        return local(self.path / name)
 
     def _entries(self) -> list[os.DirEntry[str]]:
         try:

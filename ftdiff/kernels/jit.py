@@ -66,11 +66,16 @@ def function(
     """
     with _lock:
         if (key, target) not in _functions:
-            engine = _compiled(assembly(), target)
-            _engines.append(engine)
-            address = engine.get_function_address(name)
+            address = program(assembly(), target).get_function_address(name)
             _functions[key, target] = ctypes.CFUNCTYPE(None, *arguments)(address)
         return _functions[key, target]
+
+
+def program(assembly: str, target: Target | None = None) -> Any:
+    """Return a compiled module, of which the addresses of its functions can be asked."""
+    engine = _compiled(assembly, target or host())
+    _engines.append(engine)
+    return engine
 
 
 def _compiled(assembly: str, target: Target) -> Any:

@@ -6,6 +6,8 @@ another, a `View` with what it lends.
 """
 
 from ftdiff.tensors.arranged import Rows
+from ftdiff.tensors.files import MappedFile, PreadFile, local
+from ftdiff.tensors.identity import content
 from ftdiff.tensors.lazy import (
     DTYPES,
     Array,
@@ -18,7 +20,7 @@ from ftdiff.tensors.lazy import (
 )
 from ftdiff.tensors.memory import ArrayTensor
 from ftdiff.tensors.reordered import Halved, Shifted
-from ftdiff.tensors.source import MappedFile, PreadFile, Source, Stamp, stamp
+from ftdiff.tensors.source import Source, Stamp, stamp
 from ftdiff.tensors.stored import FileTensor
 from ftdiff.tensors.strips import strip
 from ftdiff.tensors.view import View, is_quantised, stored_as
@@ -41,7 +43,9 @@ __all__ = [
     "Stamp",
     "Strided",
     "View",
+    "content",
     "is_quantised",
+    "local",
     "matrices",
     "matrix_shape",
     "nbytes",

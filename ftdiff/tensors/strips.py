@@ -10,9 +10,9 @@ from threading import Lock
 import numpy as np
 
 from ftdiff.tensors.arranged import Reshaped, Rows
+from ftdiff.tensors.files import MappedFile, PreadFile
 from ftdiff.tensors.lazy import DTYPES, Array, LazyTensor
 from ftdiff.tensors.memory import ArrayTensor
-from ftdiff.tensors.source import MappedFile, PreadFile
 from ftdiff.tensors.stored import FileTensor
 
 #: Bytes of rows that are kept of a source where each question costs; larger ones are asked by runs.

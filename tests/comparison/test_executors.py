@@ -58,6 +58,12 @@ def test_outcomes_are_in_the_order_given_on_any_executor(processes: Executor) ->
     assert executors.run(work(), []) == []
 
 
+def test_what_was_measured_is_kept_as_its_task_ends_and_what_was_lost_is_not() -> None:
+    kept: list[tuple[int, int]] = []
+    executors.run(work(), BUNDLES, Losing(lambda n: n == 5), keep=lambda *both: kept.append(both))
+    assert sorted(kept) == [(n, n * n) for n in (1, 1, 2, 3, 4, 6, 9)]
+
+
 def test_tasks_begin_as_given_or_by_priority() -> None:
     plain, ranked = (Losing(lambda _: False) for _ in range(2))
     assert executors.run(work(), BUNDLES, plain) == SQUARES

@@ -19,7 +19,7 @@ from ftdiff.errors import BadFile, require
 from ftdiff.formats.folder import LocalFolder
 from ftdiff.formats.remote.asking import logger, offline
 from ftdiff.formats.remote.ranges import Fetch, RemoteFile, in_store, options, retries
-from ftdiff.tensors import MappedFile, Source, stamp
+from ftdiff.tensors import Source, local
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class HubFolder:
         hub = _library(self.name)
         cached = hub.try_to_load_from_cache(self.repository.id, path, revision=self.commit)
         if isinstance(cached, str):
-            return MappedFile(cached, stamp(cached))
+            return local(cached)
         return RemoteFile(HubFile(self.repository, self.commit, path), size, version)
 
     def _below(self, path: str) -> str:
