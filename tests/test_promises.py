@@ -49,7 +49,10 @@ def test_nothing_heavy_is_loaded_at_the_door(code: str) -> None:
         ("compare fixtures/base fixtures/lora --format csv", {"llvmlite"}),
         ("audit fixtures/base fixtures/lora", {"llvmlite", "pandas"}),
         ("trajectory fixtures/base fixtures/run", {"llvmlite", "pandas"}),
-        ("similarity --base fixtures/base fixtures/lora fixtures/rslora", {"llvmlite", "pandas"}),
+        (
+            "similarity --base fixtures/base fixtures/lora fixtures/rslora",
+            {"llvmlite", "pandas", "scipy"},
+        ),
     ],
     ids=str,
 )
