@@ -57,7 +57,8 @@ def compare(
     from ftdiff.comparison import engine
     from ftdiff.reports.terminal import compare as terminal
 
-    with workers.lent() as (executor, progress):
+    kept = options.kept(wanted.output, fresh=wanted.fresh)
+    with kept, workers.lent() as (executor, progress):
         diff = engine.compare(
             base,
             tuned[0],

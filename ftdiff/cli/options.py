@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
+from ftdiff.errors import BadCall
+
 if TYPE_CHECKING:
     from ftdiff.cli.progress import Bars
 
@@ -120,6 +122,27 @@ def base_of(tuned: str) -> str:
     out.say(str(found))
     return str(found.place)
 
+
+@contextmanager
+def kept(folder: Path | None, *, fresh: bool) -> Iterator[None]:
+    """Keep what is measured in a folder, where one is written, and take what is there."""
+    if folder is None:
+        if fresh:
+            raise BadCall("--fresh: only with -o, which keeps what was measured")
+        yield
+        return
+    from ftdiff.cli import output as out
+    from ftdiff.comparison import journal
+
+    with journal.kept(folder / "journal.sqlite", out.say, fresh=fresh):
+        yield
+
+
+FRESH = click.option(
+    "--fresh",
+    is_flag=True,
+    help="Measure all again: nothing is taken from what an earlier run has kept beside its result.",
+)
 
 METRIC = click.option(
     "-m", "--metric", default="relative_norm", show_default=True, help="The metric to draw."

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     "Write similarity.json, similarity.csv, matrix.csv, similarity.png and .svg, and "
     "components.png into this folder."
 )
+@options.FRESH
 @options.WORKERS
 @options.FORMAT
 def similarity(
@@ -41,6 +42,7 @@ def similarity(
     measures: tuple[str, ...],
     by: tuple[str, ...],
     output: Path | None,
+    fresh: bool,
     workers: options.Workers,
     format_: str,
 ) -> None:
@@ -58,7 +60,8 @@ def similarity(
     from ftdiff.analyses import similarity as analysis
     from ftdiff.reports.terminal import similarity as terminal
 
-    with workers.lent() as (executor, progress):
+    kept = options.kept(output, fresh=fresh)
+    with kept, workers.lent() as (executor, progress):
         result = analysis.similarity(tuned, base, measures, executor, progress)
     if output is not None:
         _write(result, output)

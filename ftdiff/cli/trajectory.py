@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     "Write trajectory.json, trajectory.csv, trajectory.png and .svg, and layers.png into "
     "this folder."
 )
+@options.FRESH
 @options.WORKERS
 @options.FORMAT
 def trajectory(
@@ -58,6 +59,7 @@ def trajectory(
     earlier: Path | None,
     by: tuple[str, ...],
     output: Path | None,
+    fresh: bool,
     workers: options.Workers,
     format_: str,
 ) -> None:
@@ -74,7 +76,8 @@ def trajectory(
     from ftdiff.analyses import trajectory as analysis
     from ftdiff.reports.terminal import trajectory as terminal
 
-    with workers.lent() as (executor, progress):
+    kept = options.kept(output, fresh=fresh)
+    with kept, workers.lent() as (executor, progress):
         result = analysis.trajectory(
             None if base == "-" else base,
             checkpoints,

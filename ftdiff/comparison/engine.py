@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import afar, applied_twice, executors, few_bits, provenance
+from ftdiff.comparison import afar, applied_twice, executors, few_bits, journal, provenance
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
@@ -47,6 +47,11 @@ class Span:
     change: Change
     tiles: range
     size: int
+
+    @property
+    def asked(self) -> Change:
+        """What its sums are kept under, by ranges of its tiles."""
+        return self.change
 
 
 def compare(
@@ -189,14 +194,32 @@ def run(
     A task reads `limit` bytes of base, which changes no bit; by default what suits the executor.
     """
     near = executor is None or isinstance(executor, ThreadPoolExecutor)
-    tasks = [*_tasks(plan, limit or (NEAR_BYTES if near else FAR_BYTES))]
+    found, left = _kept(plan)
+    tasks = [*_tasks(plan, left, limit or (NEAR_BYTES if near else FAR_BYTES))]
     outcomes = executors.run(_SUMS, tasks, executor, progress)
-    found: list[Moments | str] = [Moments() for _ in plan.changes]
     for span, outcome in zip(chain.from_iterable(tasks), outcomes, strict=True):
         sofar = found[span.index]
         if isinstance(sofar, Moments):
             found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
     return refined(plan.changes, found, executor, progress)
+
+
+def _kept(plan: Plan) -> tuple[list[Moments | str], list[list[range]]]:
+    """Return what a journal has of each change's sums, and which of its tiles are left."""
+    found: list[Moments | str] = []
+    left: list[list[range]] = []
+    kept = journal.current()
+    for change in plan.changes:
+        tiles = change.recipe.tiles(change.base)
+        known: list[Moments] = []
+        rest = [range(tiles)]
+        if kept is not None:
+            known, rest = journal.parts(kept, measure_span, change, tiles)
+        found.append(sum(known, Moments()))
+        left.append(rest)
+    if kept is not None:
+        kept.whole(sum(not rest for rest in left))
+    return found, left
 
 
 def measure_span(span: Span) -> Moments | str:
@@ -231,11 +254,11 @@ _NEAR_TILES = max(1, NEAR_BYTES // (2 * TILE))
 _MADE_TILES = max(1, _NEAR_TILES // 8)
 
 
-def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:
+def _tasks(plan: Plan, left: Sequence[Sequence[range]], limit: int) -> Iterator[list[Span]]:
     """Cut large changes, bundle small ones: tasks of about `limit` bytes in the order of files."""
     task: list[Span] = []
     size = 0
-    for span in sorted(_spans(plan, limit), key=_place):
+    for span in sorted(_spans(plan, left, limit), key=_place):
         task.append(span)
         size += span.size
         if size >= limit:
@@ -245,14 +268,14 @@ def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:
         yield task
 
 
-def _spans(plan: Plan, limit: int) -> Iterator[Span]:
-    for index, change in enumerate(plan.changes):
-        tiles = change.recipe.tiles(change.base)
-        each = max(1, change.size // tiles)
+def _spans(plan: Plan, left: Sequence[Sequence[range]], limit: int) -> Iterator[Span]:
+    for index, (change, rest) in enumerate(zip(plan.changes, left, strict=True)):
+        each = max(1, change.size // change.recipe.tiles(change.base)) if rest else 1
         step = max(1, limit // each)
-        for start in range(0, tiles, step):
-            stop = min(start + step, tiles)
-            yield Span(index, change, range(start, stop), each * (stop - start))
+        for tiles in rest:
+            for start in range(tiles.start, tiles.stop, step):
+                stop = min(start + step, tiles.stop)
+                yield Span(index, change, range(start, stop), each * (stop - start))
 
 
 def _place(span: Span) -> tuple[str, int, int, str]:
