@@ -13,7 +13,15 @@ from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import afar, applied_twice, executors, few_bits, journal, provenance
+from ftdiff.comparison import (
+    afar,
+    applied_twice,
+    collector,
+    executors,
+    few_bits,
+    journal,
+    provenance,
+)
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among
@@ -115,11 +123,13 @@ def compare(
     wanted = resolve(metrics)
     measurable(wanted)
     see(device, executor)
-    opened = open_base(base)
-    fine = open_tuned(tuned, opened)
-    if tuned_is_delta:
-        fine = as_delta(fine)
-    plan = foretold(pair(opened, fine), say)
+    with collector.paused():
+        opened = open_base(base)
+        fine = open_tuned(tuned, opened)
+        if tuned_is_delta:
+            fine = as_delta(fine)
+        plan = pair(opened, fine)
+    plan = foretold(plan, say)
     plan = refuse(plan) if strict else plan
     fine = applied_twice.measured(opened, plan.tuned or fine, plan)
     with afar.reading(plan.changes, executor) as executor:
@@ -163,7 +173,8 @@ def gathered(
     about = provenance.about(base, tuned, plan, unreadable, hash=hash)
     sums = [few_bits.settled(outcome, grids.get(i)) for i, outcome in enumerate(found)]
     few = {plan.changes[i].address.name: grid for i, grid in grids.items()}
-    diff = Diff.of_rows(rows(plan, sums, few), about)
+    with collector.paused():
+        diff = Diff.of_rows(rows(plan, sums, few), about)
     for note in few_bits.notes([*few.values()], _moved_matrices(diff)):
         about["notes"].append(str(note))
         about["reasons"].append(note.record())
@@ -239,6 +250,8 @@ def _moments(change: Change, tiles: range | None = None) -> Moments | str:
 def _summed(change: Change, tiles: range | None) -> Moments:
     if tiles is None:
         return change.recipe.moments(change.base)
+    if len(tiles) <= _MADE_TILES:
+        return change.recipe.moments(change.base, tiles)
     total = Moments()
     held = (*stored(change.recipe), *stored(change.base))
     step = _MADE_TILES if any(hasattr(tensor, "scheme") for tensor in held) else _NEAR_TILES

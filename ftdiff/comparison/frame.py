@@ -116,24 +116,29 @@ def _typed(values: Sequence[Any] | Array, kind: str) -> Array:
     if kind == "Float64":
         if isinstance(values, np.ndarray) and values.dtype == np.float64:
             return values
-        return np.array([_real(value) for value in values], np.float64)
+        try:
+            return np.array(values, np.float64)  # None is NaN
+        except TypeError:  # pandas' own missing values
+            return np.array([_real(value) for value in values], np.float64)
     given = values.tolist() if isinstance(values, np.ndarray) else values
     if kind == "Int64":
-        given = [_whole(value) for value in given]
+        given = [None if value is None else _whole(value) for value in given]
     elif kind == "string":
-        given = [None if _missing(value) else str(value) for value in given]
+        given = [value if type(value) is str else _word(value) for value in given]
     return _objects(given)
 
 
 def _objects(values: Sequence[Any]) -> Array:
-    held = np.empty(len(values), object)
-    for i, value in enumerate(values):  # tuples are values, not rows of a matrix
-        held[i] = value
-    return held
+    # tuples are values, not rows of a matrix
+    return np.fromiter(values, object, len(values))
 
 
 def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or _is_na(value)
+
+
+def _word(value: Any) -> str | None:
+    return None if _missing(value) else str(value)
 
 
 def _is_na(value: Any) -> bool:

@@ -43,6 +43,8 @@ def exact(values: Iterable[float]) -> Exact:
     (1.0, 1e-30)
     """
     given = [float(value) for value in values]
+    if len(given) == 1:
+        return (given[0] or 0.0,)
     terms: list[float] = []
     while True:
         try:
