@@ -41,18 +41,26 @@ def decided(record: type[Any], name: str, *options: Decorator) -> Decorator:
 
 @dataclass(frozen=True)
 class Workers:
-    """Where to measure: so many threads of this process, or a Dask cluster."""
+    """Where to measure: threads of this process, processes, or a Dask cluster."""
 
     jobs: int | None
+    processes: int | None
     dask: str | None
+    wait: float | None
 
     @contextmanager
     def lent(self) -> Iterator[tuple[Executor | None, Bars | None]]:
         """Lend an executor, None for the default, and progress bars, None if nobody watches."""
-        from ftdiff.cli import progress
+        from ftdiff.cli import output, progress
         from ftdiff.comparison import executors
 
-        lent = executors.executor(threads=self.jobs, dask=self.dask)
+        lent = executors.executor(
+            threads=self.jobs,
+            processes=self.processes,
+            dask=self.dask,
+            wait=self.wait,
+            say=output.say,
+        )
         with lent as executor, progress.bars() as bars:
             yield executor, bars
 
@@ -63,8 +71,15 @@ WORKERS = decided(
     click.option(
         "-j", "--jobs", type=int, metavar="N", help="Threads; one for each core by default."
     ),
+    click.option("--processes", type=int, metavar="N", help="Measure in so many processes."),
     click.option(
         "--dask", metavar="ADDRESS", help="Measure on the workers of this Dask scheduler."
+    ),
+    click.option(
+        "--wait",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="Give a cluster up that has had no worker for so long; waits for ever by default.",
     ),
 )
 

@@ -6,7 +6,7 @@ Spans go to workers, sums come back, weights never travel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -41,10 +41,6 @@ from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
 from ftdiff.metrics import measurable, resolve
 from ftdiff.metrics.linalg import devices
-
-#: Bytes of base that one task reads: on threads of this process, and anywhere else, where a task
-#: costs milliseconds.
-NEAR_BYTES, FAR_BYTES = 16 << 20, 256 << 20
 
 
 @dataclass(frozen=True)
@@ -204,9 +200,9 @@ def run(
 
     A task reads `limit` bytes of base, which changes no bit; by default what suits the executor.
     """
-    near = executor is None or isinstance(executor, ThreadPoolExecutor)
     found, left = _kept(plan)
-    tasks = [*_tasks(plan, left, limit or (NEAR_BYTES if near else FAR_BYTES))]
+    limit = limit or executors.task_bytes(sum(c.size for c in plan.changes), executor)
+    tasks = [*_tasks(plan, left, limit)]
     outcomes = executors.run(_SUMS, tasks, executor, progress)
     for span, outcome in zip(chain.from_iterable(tasks), outcomes, strict=True):
         sofar = found[span.index]
@@ -262,7 +258,7 @@ def _summed(change: Change, tiles: range | None) -> Moments:
 
 
 #: Tiles measured at a time, so that pages are given back on far workers too.
-_NEAR_TILES = max(1, NEAR_BYTES // (2 * TILE))
+_NEAR_TILES = max(1, executors.NEAR_BYTES // (2 * TILE))
 #: The same where values are made from codes: they and their parts are memory of each thread.
 _MADE_TILES = max(1, _NEAR_TILES // 8)
 

@@ -4,31 +4,43 @@ A task is a bundle of pieces, measured on one worker. A task that is lost becaus
 or its connection broke is tried again, each piece by itself, and what is lost of these once more,
 one after the other, so that no piece is blamed for its neighbour. A piece that is lost even then
 has a complaint as its outcome, and the outcomes of all others are kept. Nothing that may have
-killed a worker is ever measured on the caller's side: a process pool that broke takes no more
-tasks, so all that it had not finished is lost; a Dask cluster starts new workers and loses the
-deadly piece only.
+killed a worker is ever measured on the caller's side: what a `ProcessPoolExecutor` had not
+finished when it broke is measured in processes of our own; a Dask cluster starts new workers.
+
+Any `concurrent.futures.Executor` will do. What has another interface takes a few lines::
+
+    class Ray(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            return ray.remote(lambda: fn(*args, **kwargs)).remote().future()
+
+    ftdiff.compare(base, tuned, executor=Ray())
+
+`threads`, where an executor has it, is how many tasks it runs at a time. `ask`, where it has it, is
+called with the files that will be read, before they are; `stranded`, once a second while nothing
+comes, returns why no outcome is waited for any longer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from ftdiff.comparison import afar, journal
+from ftdiff.comparison import afar, journal, preflight
+from ftdiff.comparison.cluster import connected
+from ftdiff.comparison.gathering import Gathering, Work, blame
+from ftdiff.comparison.processes import Processes
 from ftdiff.comparison.progress import Progress, Say, phase
 from ftdiff.comparison.threads import cores, pool
-from ftdiff.errors import BadCall, one_line, require
+from ftdiff.errors import BadCall
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-#: Errors of `distributed` that say that a worker or the way to it is gone.
-_GONE = frozenset({"KilledWorker", "CommClosedError"})
-_LONGEST = 300  # characters of such an error: Dask's tells of its logs
+__all__ = ["Work", "Workplace", "ask", "count", "executor", "run", "task_bytes"]
 
 
 @dataclass(frozen=True)
@@ -47,31 +59,6 @@ class Workplace:
     progress: Progress | None = None
     say: Say | None = None
     device: str | None = None
-
-
-@dataclass(frozen=True)
-class Work(Generic[P, R]):
-    """What is done with every piece, and what is known of a piece beforehand.
-
-    Attributes
-    ----------
-    phase
-        A word for whoever waits.
-    measure
-        Called with a piece on a worker, so it travels: a module's function, or a partial of one.
-    name
-        What a piece is called where it is lost.
-    cost
-        The bytes that a piece reads.
-    priority
-        Tasks are begun by the sum of this, the largest first; in the order given if None.
-    """
-
-    phase: str
-    measure: Callable[[P], R]
-    name: Callable[[P], str]
-    cost: Callable[[P], int]
-    priority: Callable[[P], float] | None = None
 
 
 def run(
@@ -140,91 +127,32 @@ def _run(
     progress: Progress | None,
     keep: Callable[[P, R], None] | None,
 ) -> list[R | str]:
-    gathering = _Gathering(work, pieces, executor, phase(progress, work.phase), keep)
+    ask = getattr(executor, "ask", None)
+    if ask is not None:
+        ask(preflight.sources(pieces))
+    gathering = Gathering(work, pieces, phase(progress, work.phase), keep)
     ends = [*accumulate(map(len, tasks), initial=0)]
     bundles = [range(*ends[i : i + 2]) for i in range(len(tasks))]
     if work.priority is not None:
         rank = [*map(work.priority, pieces)]
         bundles.sort(key=lambda bundle: -sum(rank[i] for i in bundle))
-    lost = gathering.of(bundles)
-    lost = gathering.of([range(i, i + 1) for bundle, _ in lost for i in bundle])
-    for one, _ in lost:
-        for bundle, error in gathering.of([one]):
-            told = one_line(str(error) or type(error).__name__, _LONGEST)
-            why = [f"{work.name(pieces[i])}: the worker died ({told})" for i in bundle]
-            gathering.settle(bundle, why)
+    lost = gathering.of(bundles, executor)
+    with _again(executor, bool(lost)) as workers:
+        lost = gathering.of([range(i, i + 1) for bundle, _ in lost for i in bundle], workers)
+        for one, _ in lost:
+            for bundle, error in gathering.of([one], workers):
+                gathering.settle(bundle, [blame(work.name(pieces[i]), error) for i in bundle])
     return [gathering.outcomes[i] for i in range(len(pieces))]
 
 
-_Lost: TypeAlias = list[tuple[range, Exception]]
-
-
-class _Gathering(Generic[P, R]):
-    """The outcomes so far, by the place of each piece."""
-
-    def __init__(
-        self,
-        work: Work[P, R],
-        pieces: Sequence[P],
-        executor: Executor,
-        report: Progress,
-        keep: Callable[[P, R], None] | None,
-    ) -> None:
-        self.outcomes: dict[int, R | str] = {}
-        self._measure, self._pieces, self._keep = work.measure, pieces, keep
-        self._executor, self._report = executor, report
-        self._costs = [*map(work.cost, pieces)]
-        self._done, self._total = 0, sum(self._costs)
-
-    def of(self, bundles: Sequence[range]) -> _Lost:
-        """Hand out bundles and settle them as they come; return those that were lost."""
-        lost: _Lost = []
-        futures: dict[Future[list[R]], range] = {}
-        try:
-            for bundle in bundles:
-                mine = [self._pieces[i] for i in bundle]
-                try:
-                    futures[self._executor.submit(_each, self._measure, mine)] = bundle
-                except Exception as error:
-                    if not _is_lost(error):
-                        raise
-                    lost.append((bundle, error))
-            for future in as_completed(futures):
-                bundle = futures.pop(future)
-                try:
-                    outcomes = future.result()
-                except Exception as error:
-                    if not _is_lost(error):
-                        raise
-                    lost.append((bundle, error))
-                else:
-                    if self._keep is not None:
-                        for i, outcome in zip(bundle, outcomes, strict=True):
-                            self._keep(self._pieces[i], outcome)
-                    self.settle(bundle, outcomes)
-        except BaseException:  # an interrupt too: what has not begun is not to begin any more
-            for future in futures:
-                future.cancel()
-            raise
-        return lost
-
-    def settle(self, bundle: range, outcomes: Sequence[R | str]) -> None:
-        """Keep the outcomes of a bundle, and tell how far it is."""
-        self.outcomes.update(zip(bundle, outcomes, strict=True))
-        self._done += sum(self._costs[i] for i in bundle)
-        self._report(self._done, self._total)
-
-
-def _each(measure: Callable[[P], R], pieces: Sequence[P]) -> list[R]:
-    """Measure a bundle on a worker."""
-    return [measure(piece) for piece in pieces]
-
-
-def _is_lost(error: Exception) -> bool:
-    """Say whether the worker failed, not the work."""
-    if isinstance(error, BrokenExecutor | CancelledError):
-        return True
-    return not _GONE.isdisjoint(cls.__name__ for cls in type(error).__mro__)
+@contextmanager
+def _again(executor: Executor, lost: bool) -> Iterator[Executor]:
+    """Lend workers for what was lost: others, where those given take no more tasks."""
+    if lost and isinstance(executor, ProcessPoolExecutor):
+        with Processes(count(executor)) as workers:
+            yield workers
+    else:
+        yield executor
 
 
 def ask(executor: Executor | None, question: Callable[..., R], *about: Any) -> R:
@@ -234,35 +162,80 @@ def ask(executor: Executor | None, question: Callable[..., R], *about: Any) -> R
 
 def count(executor: Executor | None) -> int:
     """Return how many tasks run at a time, as far as the executor says; else 1."""
-    return cores() if executor is None else int(getattr(executor, "_max_workers", 1))
+    if executor is None:
+        return cores()
+    client = getattr(executor, "_client", None)  # of Dask's own executor
+    if client is not None and not hasattr(executor, "threads"):
+        return max(1, int(sum(client.nthreads().values())))
+    said = getattr(executor, "threads", None) or getattr(executor, "_max_workers", None)
+    return max(1, int(said or 1))
+
+
+#: Bytes of a task: of this process's threads, and anywhere else, where a task costs milliseconds.
+LEAST, NEAR_BYTES, FAR_BYTES = 1 << 20, 16 << 20, 256 << 20
+
+
+def task_bytes(total: int, executor: Executor | None) -> int:
+    """Return how much a task should read, so that every thread has several to do.
+
+    >>> task_bytes(22_000_000, None) <= 22_000_000 / 8
+    True
+    """
+    near = executor is None or isinstance(executor, ThreadPoolExecutor)
+    share = total // (8 * count(executor))
+    return min(max(share, LEAST), NEAR_BYTES if near else FAR_BYTES)
 
 
 @contextmanager
-def executor(*, threads: int | None = None, dask: str | None = None) -> Iterator[Executor | None]:
+def executor(
+    *,
+    threads: int | None = None,
+    processes: int | None = None,
+    dask: str | None = None,
+    wait: float | None = None,
+    say: Say | None = None,
+) -> Iterator[Executor | None]:
     """Lend an executor; None stands for the engine's own choice, a thread for each core.
 
     Parameters
     ----------
-    threads
-        Number of threads of this process.
+    threads, processes
+        Number of threads of this process, or of processes of this machine.
     dask
-        Address of a Dask scheduler, such as "tcp://host:8786"; its workers need the same paths.
+        Address of a Dask scheduler, such as "tcp://host:8786"; its workers need the same paths,
+        where they see the same files or copies of them.
+    wait
+        Seconds that a cluster may be without a worker before it is given up; for ever if None.
+    say
+        Called with a sentence where one is waited for.
 
     Raises
     ------
     BadCall
-        Both are given, or fewer than one thread.
+        Several of them are given, fewer than one thread or process, no scheduler answers, or no
+        worker came in time.
     MissingExtra
         Dask is not installed.
     """
-    if threads is not None and dask is not None:
-        raise BadCall("either threads of this process (-j) or a Dask cluster (--dask), not both")
+    given = {"-j": threads, "--processes": processes, "--dask": dask}
+    told = [name for name, value in given.items() if value is not None]
+    if len(told) > 1:
+        raise BadCall(
+            "either threads of this process (-j), processes (--processes) or a Dask cluster "
+            f"(--dask), not {'both' if len(told) == 2 else 'all of them'}"
+        )
+    if wait is not None and dask is None:
+        raise BadCall("--wait is for the workers of a Dask cluster (--dask)")
+    for name, number, what in (("-j", threads, "thread"), ("--processes", processes, "process")):
+        if number is not None and number < 1:
+            raise BadCall(f"{name} {number}: at least one {what} is needed")
     if dask is not None:
-        with _dask(dask) as workers:
-            yield workers
+        with connected(dask, wait, say) as cluster:
+            yield cluster
+    elif processes is not None:
+        with _closing(Processes(processes)) as pooled:
+            yield pooled
     elif threads is not None:
-        if threads < 1:
-            raise BadCall(f"-j {threads}: at least one thread is needed")
         with pool(threads) as workers:
             yield workers
     else:
@@ -270,12 +243,11 @@ def executor(*, threads: int | None = None, dask: str | None = None) -> Iterator
 
 
 @contextmanager
-def _dask(address: str) -> Iterator[Executor]:
-    distributed = require("distributed", "dask", "--dask")
+def _closing(workers: Executor) -> Iterator[Executor]:
+    """Close a pool when what it does is done, or at once when something goes wrong."""
     try:
-        client = distributed.Client(address, timeout="10s")
-    except (OSError, ValueError) as error:
-        raise BadCall(f"--dask {address}: no scheduler answers there") from error
-    with client:
-        # pure=False: a file that has changed must be read again, not remembered
-        yield client.get_executor(pure=False)
+        yield workers
+    except BaseException:
+        workers.shutdown(wait=False, cancel_futures=True)
+        raise
+    workers.shutdown()

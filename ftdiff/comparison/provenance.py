@@ -6,7 +6,6 @@ Every result's `about` holds `sources`, `versions` and `created`.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from ftdiff.comparison.alignment.buffers import BUFFERS
 from ftdiff.comparison.alignment.transformers_names import RENAMED
 from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
+from ftdiff.comparison.preflight import version as version
 from ftdiff.comparison.reasons import LAYERS
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadFile
@@ -173,14 +173,6 @@ def _layers(plan: Plan) -> list[tuple[int, int]]:
     """Return the counts of layers on both sides, where a note says that they differ."""
     told = [note.data for note in plan.notes if note.code == LAYERS and "tuned" in note.data]
     return [(data["base"], data["tuned"]) for data in told]
-
-
-def version() -> str:
-    """Return ftdiff's version; "unknown" where it runs from a folder that was not installed."""
-    try:
-        return importlib.metadata.version("ftdiff")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def created() -> str:

@@ -75,7 +75,8 @@ class _File:
         raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (type(self), self.path, self.stamp, self.content or _content(self))
+        path = os.path.abspath(self.path)  # whoever reads it may work in another folder
+        return _arrived, (type(self), path, self.stamp, self.content or _content(self))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,29 +21,21 @@ import pytest
 import ftdiff
 from ftdiff.analyses import parts
 from ftdiff.analyses.lineage_sample import sample
-from ftdiff.comparison import engine, executors
-from ftdiff.comparison.executors import Work
+from ftdiff.comparison import cluster, engine, executors
 from ftdiff.comparison.plan import pair
 from ftdiff.errors import BadCall, FtdiffError
+from ftdiff.tensors import Source
 from tests.comparison.losing import Losing, about
+from tests.comparison.tasks import Watcher, square, work
 
 Q, UP = "model.layers.3.self_attn.q_proj.weight", "model.layers.3.mlp.up_proj.weight"
 BUNDLES = [[3, 1], [4], [1, 5, 9], [], [2, 6]]
+DIED = "n9: the worker died (its process ended with exit code 7)"
 SQUARES = [9, 1, 16, 1, 25, 81, 4, 36]
-
-
-def square(number: int, deadly: int | None = None) -> int:
-    if number == deadly:
-        os._exit(7)
-    return number * number
 
 
 def every(piece: object) -> bool:
     return True
-
-
-def work(measure: Callable[[int], Any] = square, **more: Any) -> Work[int, Any]:
-    return Work("squares", measure, name=lambda n: f"n{n}", cost=lambda n: n, **more)
 
 
 @pytest.fixture
@@ -70,20 +63,6 @@ def test_tasks_begin_as_given_or_by_priority() -> None:
     assert plain.tasks == BUNDLES
     assert executors.run(work(priority=lambda n: n), BUNDLES, ranked) == SQUARES
     assert ranked.tasks == [[1, 5, 9], [2, 6], [3, 1], [4], []]
-
-
-class Watcher:
-    """A progress that tells phases apart."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, list[tuple[int, int]]] = {}
-
-    def __call__(self, done: int, total: int) -> None:
-        raise AssertionError("every phase has a name")
-
-    def phase(self, name: str) -> Callable[[int, int], None]:
-        mine = self.seen.setdefault(name, [])
-        return lambda done, total: mine.append((done, total))
 
 
 def test_progress_is_by_cost_and_ends_at_all_of_it_whatever_was_lost() -> None:
@@ -151,29 +130,11 @@ def test_an_error_of_the_work_is_raised_and_nothing_is_begun_any_more() -> None:
     assert len(begun) < 200
 
 
-def test_a_process_that_dies_costs_what_its_pool_had_not_finished(processes: Executor) -> None:
+def test_a_process_that_dies_costs_the_piece_that_it_died_of_though_its_pool_is_broken(
+    processes: Executor,
+) -> None:
     found = executors.run(work(partial(square, deadly=9)), [[3], [1], [9, 5], [2]], processes)
-    assert found[:2] == [9, 1]
-    for name, outcome in zip(("n9", "n5", "n2"), found[2:], strict=True):
-        assert outcome.startswith(f"{name}: the worker died (") and "terminated" in outcome
-
-
-@pytest.mark.filterwarnings("ignore")  # distributed's own, on closing
-def test_a_piece_that_kills_dasks_workers_is_named_and_the_rest_is_kept() -> None:
-    import dask
-    import distributed
-
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        executors.executor(dask=cluster.scheduler_address) as workers,
-    ):
-        deadly = work(partial(square, deadly=5))
-        found = executors.run(deadly, [[3, 1], [4, 5, 9], [2]], workers)
-    assert [*found[:3], *found[4:]] == [9, 1, 16, 81, 4]
-    assert found[3].startswith("n5: the worker died (")
+    assert found == [9, 1, DIED, 25, 4]
 
 
 def test_tries_change_no_bit(fixtures: Path) -> None:
@@ -241,32 +202,79 @@ def test_metrics_of_a_lost_tensor_are_missing_with_the_reason(fixtures: Path) ->
     assert "the worker died" in diff.about["spectra"][UP]["unreadable"]
 
 
-@pytest.mark.filterwarnings("ignore")  # distributed's own, on closing
-def test_a_real_dask_scheduler_gives_the_same_bits(fixtures: Path, tmp_path: Path) -> None:
-    import distributed
+class Deserted(Losing):
+    """Runs some tasks and no more: its workers are gone, and none comes."""
 
-    base, tuned = fixtures / "base", fixtures / "full"
-    alone = ftdiff.compare(base, tuned)
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        with executors.executor(dask=cluster.scheduler_address) as workers:
-            diff = ftdiff.compare(base, tuned, executor=workers)
-        pd.testing.assert_frame_equal(diff.frame, alone.frame)
-        command = [sys.executable, "-m", "ftdiff", "compare", str(base), str(tuned)]
-        options = ["--dask", cluster.scheduler_address, "--format", "json"]
-        done = subprocess.run(
-            [*command, *options], check=True, capture_output=True, text=True, timeout=120
-        )
-    rows = json.loads(done.stdout)["tensors"]
-    assert [row["delta_sq"] for row in rows] == [*alone.frame["delta_sq"]]
+    def __init__(self, served: int) -> None:
+        super().__init__(lambda _: False)
+        self.served = served
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.served -= 1
+        return super().submit(fn, *args, **kwargs) if self.served >= 0 else Future()
+
+    def stranded(self) -> str | None:
+        return "no worker in 5 s"
 
 
-def test_no_scheduler_is_one_line() -> None:
+def test_what_nobody_is_left_to_measure_is_named_and_the_rest_is_kept() -> None:
+    workers, kept = Deserted(2), []
+    started = time.monotonic()
+    found = executors.run(work(), BUNDLES, workers, keep=lambda n, _: kept.append(n))
+    assert found == [9, 1, 16, *(f"n{n}: no worker in 5 s" for n in (1, 5, 9, 2, 6))]
+    assert kept == [3, 1, 4] and time.monotonic() - started < 10
+    assert len(workers.tasks) == 2  # nothing is handed out again
+
+
+def test_an_executor_is_asked_for_the_files_before_they_are_read(fixtures: Path) -> None:
+    class Asking(Losing):
+        asked: list[Source]
+
+        def ask(self, files: list[Source]) -> None:
+            self.asked = files
+            assert self.tasks == []
+
+    workers = Asking(lambda _: False)
+    opened = ftdiff.open_checkpoint(fixtures / "base")
+    engine.run(pair(opened, ftdiff.open_tuned(fixtures / "full", opened)), workers)
+    files = [Path(file.name) for file in workers.asked]
+    assert {file.parent.name for file in files} == {"base", "full"}
+    assert len(files) == len({*files}) == 4
+
+
+def test_a_task_is_a_share_of_the_whole_between_two_bounds() -> None:
+    class Eight(Losing):
+        threads = 8
+
+    far, mib = Eight(lambda _: False), 1 << 20
+    assert executors.task_bytes(22_000_000, far) == mib
+    assert executors.task_bytes(640 * mib, far) == 10 * mib
+    assert executors.task_bytes(1 << 40, far) == 256 * mib
+    with ThreadPoolExecutor(8) as near:
+        assert executors.task_bytes(1 << 40, near) == 16 * mib
+
+
+def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_ANSWER", "1s")
     with (
         pytest.raises(BadCall, match="no scheduler answers there"),
         executors.executor(dask="tcp://127.0.0.1:9"),
     ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"threads": 0}, "-j 0: at least one thread"),
+        ({"processes": 0}, "--processes 0: at least one process"),
+        ({"threads": 1, "processes": 1}, "not both"),
+        ({"processes": 1, "dask": "tcp://127.0.0.1:9"}, "not both"),
+        ({"wait": 3.0}, "--wait is for the workers of a Dask cluster"),
+    ],
+)
+def test_a_call_that_contradicts_itself_is_one_line(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadCall, match=said), executors.executor(**given):
         pass
 
 

@@ -1,0 +1,150 @@
+"""Outcomes gathered as they come: what was measured, and what was lost with its worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeAlias, TypeVar
+
+from ftdiff.comparison.progress import Progress
+from ftdiff.errors import one_line
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+#: Errors of `distributed` that say that a worker or the way to it is gone.
+_GONE = frozenset({"KilledWorker", "CommClosedError", "ClosedClientError"})
+_LONGEST = 300  # characters of such an error: Dask's tells of its logs
+
+
+@dataclass(frozen=True)
+class Work(Generic[P, R]):
+    """What is done with every piece, and what is known of a piece beforehand.
+
+    Attributes
+    ----------
+    phase
+        A word for whoever waits.
+    measure
+        Called with a piece on a worker, so it travels: a module's function, or a partial of one.
+    name
+        What a piece is called where it is lost.
+    cost
+        The bytes that a piece reads.
+    priority
+        Tasks are begun by the sum of this, the largest first; in the order given if None.
+    """
+
+    phase: str
+    measure: Callable[[P], R]
+    name: Callable[[P], str]
+    cost: Callable[[P], int]
+    priority: Callable[[P], float] | None = None
+
+
+class Stranded(BrokenExecutor):
+    """Nobody is there any more to measure."""
+
+
+def blame(name: str, error: Exception) -> str:
+    """Say why a piece of that name has no outcome."""
+    told = one_line(str(error) or type(error).__name__, _LONGEST)
+    return f"{name}: {told}" if isinstance(error, Stranded) else f"{name}: the worker died ({told})"
+
+
+Lost: TypeAlias = list[tuple[range, Exception]]
+
+
+class Gathering(Generic[P, R]):
+    """The outcomes so far, by the place of each piece."""
+
+    def __init__(
+        self,
+        work: Work[P, R],
+        pieces: Sequence[P],
+        report: Progress,
+        keep: Callable[[P, R], None] | None,
+    ) -> None:
+        self.outcomes: dict[int, R | str] = {}
+        self._measure, self._pieces, self._keep = work.measure, pieces, keep
+        self._report = report
+        self._alone: Stranded | None = None
+        self._costs = [*map(work.cost, pieces)]
+        self._done, self._total = 0, sum(self._costs)
+
+    def of(self, bundles: Sequence[range], executor: Executor) -> Lost:
+        """Hand out bundles and settle them as they come; return those that were lost."""
+        if self._alone is not None:
+            return [(bundle, self._alone) for bundle in bundles]
+        lost: Lost = []
+        futures: dict[Future[list[R]], range] = {}
+        ended: SimpleQueue[Future[list[R]]] = SimpleQueue()
+        try:
+            for bundle in bundles:
+                mine = [self._pieces[i] for i in bundle]
+                try:
+                    future = executor.submit(_each, self._measure, mine)
+                except Exception as error:
+                    if not _is_lost(error):
+                        raise
+                    lost.append((bundle, error))
+                else:
+                    futures[future] = bundle
+                    future.add_done_callback(ended.put)
+            while futures:
+                future = _next(ended, executor)
+                bundle = futures.pop(future)
+                try:
+                    outcomes = future.result()
+                except Exception as error:
+                    if not _is_lost(error):
+                        raise
+                    lost.append((bundle, error))
+                else:
+                    self._tell(bundle, outcomes)
+                    self.settle(bundle, outcomes)
+        except Stranded as error:
+            self._alone = error
+            return [*lost, *((bundle, error) for bundle in futures.values())]
+        except BaseException:  # an interrupt too: what has not begun is not to begin any more
+            for future in futures:
+                future.cancel()
+            raise
+        return lost
+
+    def _tell(self, bundle: range, outcomes: Sequence[R]) -> None:
+        if self._keep is not None:
+            for i, outcome in zip(bundle, outcomes, strict=True):
+                self._keep(self._pieces[i], outcome)
+
+    def settle(self, bundle: range, outcomes: Sequence[R | str]) -> None:
+        """Keep the outcomes of a bundle, and tell how far it is."""
+        self.outcomes.update(zip(bundle, outcomes, strict=True))
+        self._done += sum(self._costs[i] for i in bundle)
+        self._report(self._done, self._total)
+
+
+def _next(ended: SimpleQueue[Future[R]], executor: Executor) -> Future[R]:
+    """Wait for a task to end, as long as there is anybody to end it."""
+    stranded = getattr(executor, "stranded", None)
+    while True:
+        try:
+            return ended.get(timeout=None if stranded is None else 1.0)
+        except Empty:
+            why = stranded() if stranded is not None else None
+            if why is not None:
+                raise Stranded(why) from None
+
+
+def _each(measure: Callable[[P], R], pieces: Sequence[P]) -> list[R]:
+    """Measure a bundle on a worker."""
+    return [measure(piece) for piece in pieces]
+
+
+def _is_lost(error: Exception) -> bool:
+    """Say whether the worker failed, not the work."""
+    if isinstance(error, BrokenExecutor | CancelledError):
+        return True
+    return not _GONE.isdisjoint(cls.__name__ for cls in type(error).__mro__)

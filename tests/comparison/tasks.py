@@ -1,0 +1,54 @@
+"""What workers are given to do in tests; it imports little, since every worker imports it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ftdiff.comparison.gathering import Work
+
+
+def square(number: int, deadly: int | None = None) -> int:
+    if number == deadly:
+        os._exit(7)
+    return number * number
+
+
+def slow(number: int) -> int:
+    time.sleep(0.05)
+    return square(number)
+
+
+def ended(by: int) -> None:
+    os.kill(os.getpid(), by)
+
+
+def unpicklable() -> Any:
+    return threading.Lock()
+
+
+def stalled(path: Path) -> None:
+    path.touch()
+    time.sleep(600)
+
+
+def work(measure: Callable[[int], Any] = square, **more: Any) -> Work[int, Any]:
+    return Work("squares", measure, name=lambda n: f"n{n}", cost=lambda n: n, **more)
+
+
+class Watcher:
+    """A progress that tells phases apart."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[tuple[int, int]]] = {}
+
+    def __call__(self, done: int, total: int) -> None:
+        raise AssertionError("every phase has a name")
+
+    def phase(self, name: str) -> Callable[[int, int], None]:
+        mine = self.seen.setdefault(name, [])
+        return lambda done, total: mine.append((done, total))
