@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -158,6 +158,24 @@ FRESH = click.option(
     is_flag=True,
     help="Measure all again: nothing is taken from what an earlier run has kept beside its result.",
 )
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The folder that is written, if any, and whether what is kept there is dropped."""
+
+    output: Path | None
+    fresh: bool
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Keep what is measured there."""
+        return kept(self.output, fresh=self.fresh)
+
+
+def folder(help: str) -> Decorator:
+    """Return the options -o, of a folder that keeps what is measured, and --fresh."""
+    return decided(Folder, "folder", output(help), FRESH)
+
 
 METRIC = click.option(
     "-m", "--metric", default="relative_norm", show_default=True, help="The metric to draw."
