@@ -10,6 +10,8 @@ finished when it broke is measured in processes of our own; a Dask cluster start
 Any `concurrent.futures.Executor` will do. What has another interface takes a few lines::
 
     class Ray(Executor):
+        threads = int(ray.cluster_resources()["CPU"])
+
         def submit(self, fn, /, *args, **kwargs):
             return ray.remote(lambda: fn(*args, **kwargs)).remote().future()
 

@@ -14,8 +14,13 @@ from ftdiff.errors import one_line
 P = TypeVar("P")
 R = TypeVar("R")
 
-#: Errors of `distributed` that say that a worker or the way to it is gone.
-_GONE = frozenset({"KilledWorker", "CommClosedError", "ClosedClientError"})
+#: Errors of `distributed`, and of Ray, that say that a worker or the way to it is gone.
+_GONE = frozenset(
+    {
+        *("KilledWorker", "CommClosedError", "ClosedClientError"),
+        *("WorkerCrashedError", "NodeDiedError"),
+    }
+)
 _LONGEST = 300  # characters of such an error: Dask's tells of its logs
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 from typing import Any
 
@@ -124,11 +125,22 @@ def _serve(line: Connection) -> None:
         try:
             answer = False, fn(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
-            answer = True, error
+            answer = True, _travelling(error)
         try:
             line.send(answer)
-        except (TypeError, AttributeError, ValueError) as error:  # it cannot travel
+        except (TypeError, AttributeError, ValueError) as error:
             line.send((True, TypeError(f"{answer[1]!r:.300} cannot be pickled: {error}")))
+        except OSError:  # nobody waits for it any more
+            return
+
+
+def _travelling(error: Exception) -> Exception:
+    """Return an error, or what stands for it where it cannot be made again elsewhere."""
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever its class does when it is made again
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 @contextmanager

@@ -28,7 +28,6 @@ _ASSEMBLY = """
 @table = global [{maps} x [4 x i64]] zeroinitializer, align 64
 @ours = internal global [152 x i8] zeroinitializer, align 8
 @theirs = internal global [152 x i8] zeroinitializer, align 8
-@standing = internal global [152 x i8] zeroinitializer, align 8
 @default = internal global [152 x i8] zeroinitializer, align 8
 @passed = internal global i32 0
 
@@ -114,13 +113,14 @@ end.here:
 
 define void @stand() {{
 entry:
-  %asked = call i32 @sigaction(i32 {signal}, ptr null, ptr @standing)
-  %now = load ptr, ptr @standing
+  %standing = alloca [152 x i8], align 8
+  %asked = call i32 @sigaction(i32 {signal}, ptr null, ptr %standing)
+  %now = load ptr, ptr %standing
   %first = icmp eq ptr %now, @handle
   br i1 %first, label %end.here, label %put
 put:
-  %standing = load [152 x i8], ptr @standing
-  store [152 x i8] %standing, ptr @theirs
+  %held = load [152 x i8], ptr %standing
+  store [152 x i8] %held, ptr @theirs
   store i32 0, ptr @passed
   store ptr @handle, ptr @ours
   %flags.at = getelementptr i8, ptr @ours, i64 136

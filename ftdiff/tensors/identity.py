@@ -19,11 +19,14 @@ HEAD, TAIL = 1 << 20, 64 << 10
 def content(source: Source) -> str:
     """Return what tells a source's bytes from others, wherever they lie.
 
-    Of a remote file it is the hash that the hub has taken, or its address with the server's name
-    for its version. Of any other it is a digest of its size, its first MiB, its last 64 KiB and 64
-    pages of 4 KiB from end to end. A header longer than a MiB, and weights of which a few rows
-    were changed between two pages, may be told from others by nothing of this: whoever has to know
-    that a file was not touched on one machine looks at the time of its last change as well.
+    Of a remote file it is the hash that the hub has taken, or its address with what the server
+    calls its version, where it tells one. Of any other it is a digest of its size, its first MiB,
+    its last 64 KiB and 64 pages of 4 KiB spread from end to end.
+
+    The sample misses what lies between the pages: a file of the same size in which a few rows, or
+    the rest of a header longer than a MiB, are others has the same content. A fine-tune of all
+    weights differs from its base in every page. Whoever has to know that a file was not touched on
+    one machine looks at the time of its last change as well.
 
     Raises
     ------

@@ -55,7 +55,10 @@ class Opened:
 
     def check(self) -> None:
         """Raise where the file is not any more what it was: written in place, or cut short."""
-        found = os.fstat(self._handle)
+        try:
+            found = os.fstat(self._handle)
+        except OSError as error:  # of a server that has lost it
+            raise BadFile(f"{self.path}: {error.strerror or error}") from error
         if (found.st_size, found.st_mtime_ns) != (self._size, self._mtime):
             what = "cut short" if found.st_size < self._size else "changed"
             raise BadFile(f"{self.path}: {what} since it was opened; compare again")
@@ -120,7 +123,10 @@ class Opened:
             return None
         with self._lock:
             if self._map is None:
-                self._map = _Map(self._handle, keeper)
+                try:
+                    self._map = _Map(self._handle, keeper)
+                except (OSError, ValueError):  # no room for it, or nothing is left of the file
+                    return None
         keeper.stand()
         return self._map if self._map.number is not None else None
 

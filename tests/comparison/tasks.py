@@ -31,6 +31,17 @@ def unpicklable() -> Any:
     return threading.Lock()
 
 
+class Wanting(Exception):
+    """An error that cannot be made again from what it tells."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def wanting() -> None:
+    raise Wanting(1, 2)
+
+
 def stalled(path: Path) -> None:
     path.touch()
     time.sleep(600)

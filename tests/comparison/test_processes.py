@@ -16,7 +16,7 @@ import pytest
 import ftdiff
 from ftdiff.comparison import executors
 from ftdiff.comparison.processes import Processes
-from tests.comparison.tasks import ended, square, stalled, unpicklable, work
+from tests.comparison.tasks import ended, square, stalled, unpicklable, wanting, work
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,8 @@ def test_a_piece_that_ends_its_process_is_named_and_the_rest_is_kept(workers: Pr
 def test_what_is_raised_there_is_raised_here(workers: Processes) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         workers.submit(int, "x").result()
+    with pytest.raises(RuntimeError, match="Wanting: 1 and 2"):
+        workers.submit(wanting).result()
     with pytest.raises(TypeError, match="cannot be pickled"):
         workers.submit(unpicklable).result()
     with pytest.raises((AttributeError, TypeError), match="pickle"):

@@ -20,6 +20,7 @@ import pytest
 import ftdiff.kernels  # noqa: F401 - it offers the guard
 from ftdiff.errors import BadFile
 from ftdiff.tensors import MappedFile, guard, local, stamp
+from ftdiff.tensors.opened import Opened, opened
 
 SIZE = 6 << 20
 
@@ -88,8 +89,6 @@ def test_a_window_elsewhere_in_the_file_is_whole_by_its_own_pages(path: Path) ->
 
 
 def test_a_map_that_is_closed_is_guarded_no_more(path: Path) -> None:
-    from ftdiff.tensors.opened import opened
-
     keeper = guard.guard()
     held = len(keeper._free)  # type: ignore[union-attr]
     for number in range(20):
@@ -109,6 +108,20 @@ def test_more_maps_than_can_be_guarded_are_copied(
     with source.lend(0, SIZE) as lent:
         os.truncate(path, 0)
         assert bytes(lent) == b"\1" * SIZE
+
+
+def test_a_file_of_which_nothing_is_left_before_it_is_mapped_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, check = MappedFile(str(path), stamp(path)), Opened.check
+
+    def checked(file: Opened) -> None:
+        check(file)
+        os.truncate(path, 0)
+
+    monkeypatch.setattr(Opened, "check", checked)
+    with pytest.raises(BadFile, match="cut short"), source.lend(0, SIZE):
+        pass
 
 
 def test_twenty_cuts_and_rewritings_at_random_moments(path: Path) -> None:
