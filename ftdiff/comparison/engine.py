@@ -5,25 +5,15 @@ Spans go to workers, sums come back, weights never travel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import (
-    afar,
-    applied_twice,
-    collector,
-    executors,
-    few_bits,
-    journal,
-    provenance,
-)
+from ftdiff.comparison import afar, applied_twice, collector, executors, few_bits, provenance, spans
 from ftdiff.comparison import per_tensor as tensorwise
-from ftdiff.comparison.executors import Work, Workplace
+from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.frame import among
 from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
@@ -34,28 +24,11 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.deltas.moments import Moments
-from ftdiff.deltas.recipes import TILE, Tuned, as_delta
-from ftdiff.deltas.recipes.held import stored
-from ftdiff.errors import attempt
+from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
 from ftdiff.metrics import measurable, resolve
 from ftdiff.metrics.linalg import devices
-
-
-@dataclass(frozen=True)
-class Span:
-    """A range of one change's tiles, and the bytes that it reads."""
-
-    index: int
-    change: Change
-    tiles: range
-    size: int
-
-    @property
-    def asked(self) -> Change:
-        """What its sums are kept under, by ranges of its tiles."""
-        return self.change
 
 
 def compare(
@@ -185,7 +158,7 @@ def _moved_matrices(diff: Diff) -> int:
 
 def measure(change: Change) -> dict[str, Any]:
     """Measure one change whole: a row of the frame."""
-    (outcome,) = refined([change], [_moments(change)])
+    (outcome,) = refined([change], [spans.moments(change)])
     return {"tensor": change.address.name, **row_of(change, outcome)}
 
 
@@ -200,95 +173,12 @@ def run(
 
     A task reads `limit` bytes of base, which changes no bit; by default what suits the executor.
     """
-    found, left = _kept(plan)
+    found, left = spans.kept(plan)
     limit = limit or executors.task_bytes(sum(c.size for c in plan.changes), executor)
-    tasks = [*_tasks(plan, left, limit)]
-    outcomes = executors.run(_SUMS, tasks, executor, progress)
+    tasks = [*spans.tasks_of(plan, left, limit)]
+    outcomes = executors.run(spans.SUMS, tasks, executor, progress)
     for span, outcome in zip(chain.from_iterable(tasks), outcomes, strict=True):
         sofar = found[span.index]
         if isinstance(sofar, Moments):
             found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
     return refined(plan.changes, found, executor, progress)
-
-
-def _kept(plan: Plan) -> tuple[list[Moments | str], list[list[range]]]:
-    """Return what a journal has of each change's sums, and which of its tiles are left."""
-    found: list[Moments | str] = []
-    left: list[list[range]] = []
-    kept = journal.current()
-    for change in plan.changes:
-        tiles = change.recipe.tiles(change.base)
-        known: list[Moments] = []
-        rest = [range(tiles)]
-        if kept is not None:
-            known, rest = journal.parts(kept, measure_span, change, tiles)
-        found.append(sum(known, Moments()))
-        left.append(rest)
-    if kept is not None:
-        kept.whole(sum(not rest for rest in left))
-    return found, left
-
-
-def measure_span(span: Span) -> Moments | str:
-    """Measure a span on a worker: moments, or the complaint where it cannot be read."""
-    return _moments(span.change, span.tiles)
-
-
-_SUMS: Work[Span, Moments | str] = Work(
-    "sums", measure_span, name=attrgetter("change.address.name"), cost=attrgetter("size")
-)
-
-
-def _moments(change: Change, tiles: range | None = None) -> Moments | str:
-    return attempt(change.address.name, lambda: _summed(change, tiles))
-
-
-def _summed(change: Change, tiles: range | None) -> Moments:
-    if tiles is None:
-        return change.recipe.moments(change.base)
-    if len(tiles) <= _MADE_TILES:
-        return change.recipe.moments(change.base, tiles)
-    total = Moments()
-    held = (*stored(change.recipe), *stored(change.base))
-    step = _MADE_TILES if any(hasattr(tensor, "scheme") for tensor in held) else _NEAR_TILES
-    for start in range(tiles.start, tiles.stop, step):
-        near = range(start, min(start + step, tiles.stop))
-        total += change.recipe.moments(change.base, near)
-    return total
-
-
-#: Tiles measured at a time, so that pages are given back on far workers too.
-_NEAR_TILES = max(1, executors.NEAR_BYTES // (2 * TILE))
-#: The same where values are made from codes: they and their parts are memory of each thread.
-_MADE_TILES = max(1, _NEAR_TILES // 8)
-
-
-def _tasks(plan: Plan, left: Sequence[Sequence[range]], limit: int) -> Iterator[list[Span]]:
-    """Cut large changes, bundle small ones: tasks of about `limit` bytes in the order of files."""
-    task: list[Span] = []
-    size = 0
-    for span in sorted(_spans(plan, left, limit), key=_place):
-        task.append(span)
-        size += span.size
-        if size >= limit:
-            yield task
-            task, size = [], 0
-    if task:
-        yield task
-
-
-def _spans(plan: Plan, left: Sequence[Sequence[range]], limit: int) -> Iterator[Span]:
-    for index, (change, rest) in enumerate(zip(plan.changes, left, strict=True)):
-        each = max(1, change.size // change.recipe.tiles(change.base)) if rest else 1
-        step = max(1, limit // each)
-        for tiles in rest:
-            for start in range(tiles.start, tiles.stop, step):
-                stop = min(start + step, tiles.stop)
-                yield Span(index, change, range(start, stop), each * (stop - start))
-
-
-def _place(span: Span) -> tuple[str, int, int, str]:
-    """Return where a span lies in its base: what several changes read there is read together."""
-    base = span.change.base
-    path, offset = getattr(base, "path", ""), getattr(base, "offset", 0)
-    return str(path), int(offset), span.tiles.start, span.change.address.name

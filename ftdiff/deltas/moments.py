@@ -138,7 +138,8 @@ class Moments:
         for name in ("ulp_sq", NULL):
             sums[name] = tuple(term * ulp * ulp for term in sums[name])  # exact: a power of 2
         tops = {"delta_max": max(columns[7], default=0.0)}
-        whole = {k: int(n) for k, n in zip(COUNTS, counts.sum(axis=0), strict=True)}
+        entries = counts[0] if len(counts) == 1 else counts.sum(axis=0)
+        whole = dict(zip(COUNTS, entries.tolist(), strict=True))
         return cls(numel, sums, tops, whole)
 
     def only(self, *names: str) -> Moments:

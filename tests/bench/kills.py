@@ -106,7 +106,8 @@ def main() -> None:
             "| killed after CPU-s | kept of the phase that was cut | resumed in CPU-s | same |",
             "| --- | --- | --- | --- |",
         ]
-        for i, share in enumerate(sorted(random.Random(0).random() for _ in range(asked.moments))):
+        draw = random.Random(0)
+        for i, share in enumerate(sorted(draw.random() for _ in range(asked.moments))):
             out = folder / str(i)
             killed(sides, out, share * length)
             seconds, said = whole(sides, out)
