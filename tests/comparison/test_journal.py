@@ -193,6 +193,16 @@ def test_other_bytes_other_times_and_other_questions_are_measured(
     assert len(counting.pieces) == every
 
 
+def test_a_call_that_was_wrong_leaves_nothing(tmp_path: Path, keep: Callable[..., Any]) -> None:
+    with pytest.raises(BadFile), keep():
+        ftdiff.compare("nowhere", BASE)
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "out").mkdir()
+    with keep():
+        pass
+    assert [*(tmp_path / "out").iterdir()] == []
+
+
 def test_fresh_measures_all_again(large: Plan, keep: Callable[..., Any]) -> None:
     for fresh, some in ((False, True), (False, False), (True, True), (False, False)):
         counting = Counting()

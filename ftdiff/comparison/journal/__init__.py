@@ -8,7 +8,7 @@ kept: its class is a dataclass under `@kept_as`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,6 +55,7 @@ def kept(path: Path, say: Callable[[str], None], *, fresh: bool = False) -> Iter
         The folder cannot be written.
     """
     folder = path.parent
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,7 +67,7 @@ def kept(path: Path, say: Callable[[str], None], *, fresh: bool = False) -> Iter
         else:
             say(f"{_damaged(path)}; the run goes on, and keeps nothing more")
 
-    with writer.alone(path.with_suffix(".lock")):
+    with _left_clean(folder, made), writer.alone(path.with_suffix(".lock")):
         journal = Journal(_opened(path, say, fresh=fresh), failed, say)
         token = _CURRENT.set(journal)
         try:
@@ -78,7 +79,19 @@ def kept(path: Path, say: Callable[[str], None], *, fresh: bool = False) -> Iter
             raise
         finally:
             _CURRENT.reset(token)
-            journal.close()
+            if journal.close():
+                database.remove(path)
+
+
+@contextmanager
+def _left_clean(folder: Path, made: bool) -> Iterator[None]:
+    """Remove a folder that was made, if nothing was written into it."""
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
 
 
 def _opened(path: Path, say: Callable[[str], None], *, fresh: bool) -> Database | None:

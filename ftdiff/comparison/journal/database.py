@@ -118,6 +118,13 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no row, as far as can be read."""
+        with suppress(Damaged, Failed):
+            return not self._do("SELECT 1 FROM outcomes LIMIT 1")
+        return False
+
     def close(self) -> None:
         """Close the file."""
         with suppress(sqlite3.Error):

@@ -93,11 +93,14 @@ class Journal:
         except (Damaged, Failed) as error:
             self._lose(error)
 
-    def close(self) -> None:
-        """Write what waits, and close the file."""
+    def close(self) -> bool:
+        """Write what waits, and close the file; return whether there is nothing in it."""
         self.flush()
-        if self._database is not None:
-            self._database.close()
+        if self._database is None:
+            return False
+        empty = self._database.is_empty
+        self._database.close()
+        return empty
 
     def _lose(self, error: Exception) -> None:
         if self._database is not None:
