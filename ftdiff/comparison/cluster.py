@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary, proxy
 
 from ftdiff.comparison import preflight
 from ftdiff.comparison.progress import Say, duration
@@ -34,15 +35,22 @@ class Cluster(Executor):
         Seconds without a worker after which it is given up; None for ever.
     say
         Called with a sentence where none is there.
+    executor
+        The client's, if not one of our own.
     """
 
     def __init__(
-        self, client: Any, address: str, wait: float | None = None, say: Say | None = None
+        self,
+        client: Any,
+        address: str,
+        wait: float | None = None,
+        say: Say | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._client, self._address = client, address
         self._wait, self._say = wait, say
         # pure=False: a file that has changed must be read again, not remembered
-        self._executor = client.get_executor(pure=False)
+        self._executor = executor or client.get_executor(pure=False)
         self._asked: set[Source] = set()
         self._since: float | None = None
         self._has_said = False
@@ -115,6 +123,20 @@ class Cluster(Executor):
         there = {who: told for who, told in answers.items() if not isinstance(told, OSError)}
         preflight.check(self._address, there)
         self._asked.update(new)
+
+
+#: What is known of executors that `distributed` made.
+_KNOWN: WeakKeyDictionary[Executor, Cluster] = WeakKeyDictionary()
+
+
+def known(executor: Executor | None) -> Executor | None:
+    """Return the cluster behind an executor of `distributed`; any other executor itself."""
+    client = getattr(executor, "_client", None)
+    if executor is None or isinstance(executor, Cluster) or not hasattr(client, "nthreads"):
+        return executor
+    if executor not in _KNOWN:
+        _KNOWN[executor] = Cluster(client, "Dask", executor=proxy(executor))
+    return _KNOWN[executor]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 from ftdiff.comparison import afar, journal, preflight
-from ftdiff.comparison.cluster import connected
+from ftdiff.comparison.cluster import connected, known
 from ftdiff.comparison.gathering import Gathering, Work, blame
 from ftdiff.comparison.processes import Processes
 from ftdiff.comparison.progress import Progress, Say, phase
@@ -114,7 +114,7 @@ def _run_all(
     keep: Callable[[P, R], None] | None,
 ) -> list[R | str]:
     pieces = [piece for task in tasks for piece in task]
-    with afar.reading(pieces, executor) as lent:
+    with afar.reading(pieces, known(executor)) as lent:
         if lent is not None:
             return _run(work, tasks, pieces, lent, progress, keep)
         with pool() as threads:
@@ -166,9 +166,7 @@ def count(executor: Executor | None) -> int:
     """Return how many tasks run at a time, as far as the executor says; else 1."""
     if executor is None:
         return cores()
-    client = getattr(executor, "_client", None)  # of Dask's own executor
-    if client is not None and not hasattr(executor, "threads"):
-        return max(1, int(sum(client.nthreads().values())))
+    executor = known(executor)
     said = getattr(executor, "threads", None) or getattr(executor, "_max_workers", None)
     return max(1, int(said or 1))
 

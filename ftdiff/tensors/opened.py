@@ -65,7 +65,7 @@ class Opened:
 
     def copy(self, start: int, stop: int) -> memoryview:
         """Return a copy of a run of bytes."""
-        held = memoryview(bytearray(max(stop - start, 0)))
+        held = np.empty(max(stop - start, 0), np.uint8).data
         done = 0
         try:
             while done < len(held):

@@ -99,6 +99,7 @@ def test_a_tensor_that_cannot_be_read_exits_with_two_and_keeps_the_rest(tmp_path
         (("compare", "nowhere", FULL), "nowhere: no such file or folder"),
         (("compare", BASE, FULL, "-m", "relativ_norm"), "did you mean 'relative_norm'"),
         (("compare", BASE, FULL, "-j", "0"), "at least one thread"),
+        (("compare", BASE, FULL, "--processes", "0"), "at least one process"),
         (("compare", BASE, FULL, "-j", "2", "--dask", "tcp://127.0.0.1:1"), "not both"),
         (("compare",), "Missing argument '[BASE] TUNED"),
         (("compare", BASE), "name no base; give it: ftdiff compare BASE"),

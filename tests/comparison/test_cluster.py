@@ -16,8 +16,7 @@ import pandas as pd
 import pytest
 
 import ftdiff
-from ftdiff.comparison import cluster as module
-from ftdiff.comparison import executors, preflight
+from ftdiff.comparison import cluster, executors, preflight
 from ftdiff.comparison.cluster import Cluster
 from ftdiff.errors import BadCall
 from ftdiff.tensors import local
@@ -55,6 +54,20 @@ def test_a_real_scheduler_gives_the_same_bits(address: str, fixtures: Path) -> N
     )
     rows = json.loads(done.stdout)["tensors"]
     assert [row["delta_sq"] for row in rows] == [*alone.frame["delta_sq"]]
+
+
+def test_workers_behind_an_executor_of_dask_s_own_are_asked_too(
+    address: str, fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    with distributed.Client(address) as client, client.get_executor(pure=False) as workers:
+        assert executors.count(workers) == 2
+        assert cluster.known(workers) is cluster.known(workers)
+        assert executors.run(work(), [[3], [4]], workers) == [9, 16]
+        monkeypatch.setattr(preflight, "version", lambda: "9.9")
+        with pytest.raises(BadCall, match=r"Dask: 2 of 2 .* here is 9\.9"):
+            ftdiff.compare(fixtures / "base", fixtures / "full", executor=workers)
 
 
 def test_a_worker_that_is_killed_costs_nothing(address: str) -> None:
@@ -129,8 +142,8 @@ class Deserted:
 def test_no_worker_is_said_once_and_given_up_when_that_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_QUIET", 0.1)
-    monkeypatch.setattr(module, "_LOOK", 0.05)
+    monkeypatch.setattr(cluster, "_QUIET", 0.1)
+    monkeypatch.setattr(cluster, "_LOOK", 0.05)
     said: list[str] = []
     with pytest.raises(BadCall, match="--dask here: no worker in 0 s"):
         Cluster(Deserted(0), "--dask here", 0.4, said.append).begin()

@@ -175,6 +175,8 @@ def test_a_fault_that_is_not_ours_ends_the_process_as_ever(
     child = get_context("fork").Process(target=_foreign, args=(str(path), chained))
     child.start()
     child.join(30)
-    assert child.exitcode == -signal.SIGBUS
+    ended = child.exitcode
+    child.kill()
+    assert ended == -signal.SIGBUS
     told = "Fatal Python error: Bus error" in capfd.readouterr().err
     assert told is (chained in ("before", "after"))
