@@ -15,20 +15,29 @@ from ftdiff.deltas.recipes import TILE, adjacent
 from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import attempt
 
+#: Changes of a plan from which on a journal leaves out those that read fewer bytes.
+MANY, SMALL = 10_000, 1 << 18
+
 
 @dataclass(frozen=True)
 class Span:
-    """A range of one change's tiles, and the bytes that it reads."""
+    """A range of one change's tiles, the bytes that it reads, and whether a journal keeps it."""
 
     index: int
     change: Change
     tiles: range
     size: int
+    kept: bool = True
 
     @property
-    def asked(self) -> Change:
+    def asked(self) -> Change | None:
         """What its sums are kept under, by ranges of its tiles."""
-        return self.change
+        return self.change if self.kept else None
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether it is known that they are not kept: what is, was left out of the spans."""
+        return True
 
 
 def kept(plan: Plan) -> tuple[list[Moments | str], list[list[range]]]:
@@ -40,13 +49,18 @@ def kept(plan: Plan) -> tuple[list[Moments | str], list[list[range]]]:
         tiles = change.recipe.tiles(change.base)
         known: list[Moments] = []
         rest = [range(tiles)]
-        if book is not None:
+        if book is not None and _is_kept(plan, change):
             known, rest = journal.parts(book, measure_span, change, tiles)
         found.append(sum(known, Moments()))
         left.append(rest)
     if book is not None:
         book.whole(sum(not rest for rest in left))
     return found, left
+
+
+def _is_kept(plan: Plan, change: Change) -> bool:
+    """Say whether a journal keeps a change: of very many, what is small is measured as quickly."""
+    return len(plan.changes) <= MANY or change.size >= SMALL
 
 
 def measure_span(span: Span) -> Moments | str:
@@ -124,7 +138,8 @@ def _spans(plan: Plan, left: Sequence[Sequence[range]], limit: int) -> Iterator[
         for tiles in rest:
             for start in range(tiles.start, tiles.stop, step):
                 stop = min(start + step, tiles.stop)
-                yield Span(index, change, range(start, stop), each * (stop - start))
+                size = each * (stop - start)
+                yield Span(index, change, range(start, stop), size, _is_kept(plan, change))
 
 
 def _place(span: Span) -> tuple[str, int, int, str]:

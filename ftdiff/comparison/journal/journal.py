@@ -139,7 +139,11 @@ class Journal:
 
 
 class Asked(Generic[P]):
-    """Tasks of a phase: which outcomes are kept, which are left, and keeping these as they come."""
+    """Tasks of a phase: which outcomes are kept, which are left, and keeping these as they come.
+
+    A piece is kept under itself, or under what it says that it has `asked`, by its `tiles`; not at
+    all where that is None. One that has been `looked_up` is not kept yet.
+    """
 
     def __init__(
         self,
@@ -154,6 +158,8 @@ class Asked(Generic[P]):
         self._places = {id(piece): self._place(measure, piece) for piece in self._pieces}
         self._kept: dict[int, Any] = {}
         for piece in self._pieces:
+            if getattr(piece, "looked_up", False):
+                continue
             key, first, last = self._places[id(piece)]
             for start, stop, outcome in journal.find(key):
                 if (start, stop) == (first, last):
@@ -167,7 +173,8 @@ class Asked(Generic[P]):
     def _place(self, measure: Callable[[P], Any], piece: P) -> tuple[bytes | None, int, int]:
         tiles = getattr(piece, "tiles", range(0))
         asked = getattr(piece, "asked", piece)
-        return self._journal.key(measure, asked), tiles.start, tiles.stop
+        key = None if asked is None else self._journal.key(measure, asked)
+        return key, tiles.start, tiles.stop
 
     def keep(self, piece: P, outcome: Any) -> None:
         """Keep the outcome of a piece that was left."""

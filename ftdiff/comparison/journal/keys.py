@@ -43,8 +43,9 @@ class Keys:
         return self._of(asked)
 
     def _of(self, thing: Any) -> bytes:
+        """Return a digest; of what is plain its text, which stands in the digest of the whole."""
         if isinstance(thing, _PLAIN):
-            return _digest(type(thing).__name__, repr(thing).encode())
+            return f"{type(thing).__name__} {thing!r}".encode(errors="surrogatepass")
         shared = not isinstance(thing, tuple)
         if shared and (known := self._known.get(id(thing))) is not None:
             return known[1]
