@@ -15,6 +15,7 @@ from ftdiff.errors import BadCall
 
 if TYPE_CHECKING:
     from ftdiff.comparison.result import Diff
+    from ftdiff.reports.document import Document
 
 
 @click.command()
@@ -56,7 +57,8 @@ def compare(
     from ftdiff.comparison import engine
     from ftdiff.reports.terminal import compare as terminal
 
-    with workers.lent() as (executor, progress):
+    kept = options.kept(wanted.output, fresh=wanted.fresh)
+    with kept, workers.lent() as (executor, progress):
         diff = engine.compare(
             base,
             tuned[0],
@@ -69,17 +71,20 @@ def compare(
             hash=measuring.hash,
             strict=measuring.strict,
         )
+    report = None
     if wanted.output is not None:  # before anything is printed: the reader of a pipe may leave
-        _write(diff, wanted.output, measuring.drawn)
-    terminal.show(diff, measuring.drawn, wanted.format_)
+        report = _write(diff, wanted.output, measuring.drawn)
+    terminal.show(diff, measuring.drawn, wanted.format_, report=report)
     out.stop_at_unreadable(diff)
     if out.too_little(diff, wanted.min_coverage):
         sys.exit(1)
 
 
-def _write(diff: Diff, folder: Path, metric: str) -> None:
+def _write(diff: Diff, folder: Path, metric: str) -> Document:
+    """Write the numbers, the pictures and the page; return what the page says."""
     from ftdiff import plots
     from ftdiff.reports import html
+    from ftdiff.reports.document import document
 
     written = [diff.save(folder / "diff.json"), diff.save(folder / "diff.csv")]
     try:
@@ -87,5 +92,7 @@ def _write(diff: Diff, folder: Path, metric: str) -> None:
         written += [plots.save(axes, folder / f"heatmap.{kind}") for kind in ("png", "svg")]
     except BadCall as error:  # no layers, or nothing measured: the numbers are written all the same
         out.say(f"no heatmap: {error}")
-    written.append(html.save(diff, folder / "report.html", metric))
+    report = document(diff, words=True)
+    written.append(html.save(diff, folder / "report.html", metric, report=report))
     out.wrote(written)
+    return report

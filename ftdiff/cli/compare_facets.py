@@ -30,7 +30,8 @@ def facet(
     from ftdiff.comparison.result import Diff
     from ftdiff.reports.terminal import compare_facets as terminal
 
-    with workers.lent() as (executor, progress):
+    kept = options.kept(wanted.output, fresh=wanted.fresh)
+    with kept, workers.lent() as (executor, progress):
         outcomes = batch.compare_each(
             base,
             tuned,

@@ -82,9 +82,10 @@ FACETS = options.decided(
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command gives: files, text, and the share below which it fails."""
+    """What the command gives: files and what is kept beside them, text, what coverage fails."""
 
     output: Path | None
+    fresh: bool
     format_: str
     min_coverage: float
 
@@ -96,6 +97,7 @@ WANTED = options.decided(
         "Write diff.json, diff.csv, heatmap.png, heatmap.svg and report.html into this folder; "
         "with --facet facets.png, facets.svg and a diff-NAME.json for each."
     ),
+    options.FRESH,
     options.FORMAT,
     click.option(
         "--min-coverage",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
+
+from ftdiff.errors import BadCall
 
 if TYPE_CHECKING:
     from ftdiff.cli.progress import Bars
@@ -134,6 +136,45 @@ def base_of(tuned: str) -> str:
     found = named_base(tuned)
     out.say(str(found))
     return str(found.place)
+
+
+@contextmanager
+def kept(folder: Path | None, *, fresh: bool) -> Iterator[None]:
+    """Keep what is measured in a folder, where one is written, and take what is there."""
+    if folder is None:
+        if fresh:
+            raise BadCall("--fresh: only with -o, which keeps what was measured")
+        yield
+        return
+    from ftdiff.cli import output as out
+    from ftdiff.comparison import journal
+
+    with journal.kept(folder / "journal.sqlite", out.say, fresh=fresh):
+        yield
+
+
+FRESH = click.option(
+    "--fresh",
+    is_flag=True,
+    help="Measure all again: nothing is taken from what an earlier run has kept beside its result.",
+)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The folder that is written, if any, and whether what is kept there is dropped."""
+
+    output: Path | None
+    fresh: bool
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Keep what is measured there."""
+        return kept(self.output, fresh=self.fresh)
+
+
+def folder(help: str) -> Decorator:
+    """Return the options -o, of a folder that keeps what is measured, and --fresh."""
+    return decided(Folder, "folder", output(help), FRESH)
 
 
 METRIC = click.option(

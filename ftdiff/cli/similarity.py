@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "largest changes, as TIES sees them; overlap of the leading directions.",
 )
 @options.regrouped("component", "layer", "sublayer", "block", "stack", "expert", "tensor")
-@options.output(
+@options.folder(
     "Write similarity.json, similarity.csv, matrix.csv, similarity.png and .svg, and "
     "components.png into this folder."
 )
@@ -40,7 +40,7 @@ def similarity(
     base: str | None,
     measures: tuple[str, ...],
     by: tuple[str, ...],
-    output: Path | None,
+    folder: options.Folder,
     workers: options.Workers,
     format_: str,
 ) -> None:
@@ -58,10 +58,10 @@ def similarity(
     from ftdiff.analyses import similarity as analysis
     from ftdiff.reports.terminal import similarity as terminal
 
-    with workers.lent() as (executor, progress):
+    with folder.kept(), workers.lent() as (executor, progress):
         result = analysis.similarity(tuned, base, measures, executor, progress)
-    if output is not None:
-        _write(result, output)
+    if folder.output is not None:
+        _write(result, folder.output)
     terminal.show_similarity(result, format_, by)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     help="A saved trajectory.json to add these checkpoints to; the earlier ones are not read.",
 )
 @options.regrouped("component", "layer", "sublayer", "block", "stack", "tensor")
-@options.output(
+@options.folder(
     "Write trajectory.json, trajectory.csv, trajectory.png and .svg, and layers.png into "
     "this folder."
 )
@@ -57,7 +57,7 @@ def trajectory(
     order: Order,
     earlier: Path | None,
     by: tuple[str, ...],
-    output: Path | None,
+    folder: options.Folder,
     workers: options.Workers,
     format_: str,
 ) -> None:
@@ -74,7 +74,7 @@ def trajectory(
     from ftdiff.analyses import trajectory as analysis
     from ftdiff.reports.terminal import trajectory as terminal
 
-    with workers.lent() as (executor, progress):
+    with folder.kept(), workers.lent() as (executor, progress):
         result = analysis.trajectory(
             None if base == "-" else base,
             checkpoints,
@@ -84,8 +84,8 @@ def trajectory(
             order=order,
             earlier=earlier,
         )
-    if output is not None:
-        _write(result, output)
+    if folder.output is not None:
+        _write(result, folder.output)
     terminal.show_trajectory(result, format_, by)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

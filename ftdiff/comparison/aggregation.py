@@ -11,7 +11,7 @@ import numpy as np
 
 from ftdiff.comparison.frame import Columns, among, broken, floats, length, there, typed
 from ftdiff.comparison.statuses import MOVED, RESHAPED
-from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, TURNED, exact
+from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, TURNED, total
 from ftdiff.deltas.rescaling import turned_sq
 from ftdiff.errors import BadCall
 from ftdiff.tensors import Array
@@ -171,7 +171,7 @@ def _total(values: Array, name: str) -> float | int | None:
         return None
     if name in MAXIMA:
         return float(max(values))
-    return int(sum(values)) if name in COUNTS else exact(values)[0]
+    return int(sum(values)) if name in COUNTS else total(floats(values))
 
 
 def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -> dict[str, Array]:

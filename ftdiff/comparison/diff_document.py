@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ftdiff.comparison.beside.kinds import SENTENCES, sentence
-from ftdiff.comparison.frame import Columns, of_rows, plain, type_of
+from ftdiff.comparison.frame import Columns, of_rows, type_of
 from ftdiff.comparison.saved_structure import fault
 from ftdiff.comparison.storage import Form, Unfit
 from ftdiff.errors import one_line
@@ -17,7 +17,7 @@ from ftdiff.metrics.linalg import spectrum_curve as curve
 from ftdiff.tensors import Array
 
 # In the first version layers of nested lists were numbered in one row, and kept so in such a file.
-FORM = Form("diff", version=2, indent=1, read=(1,))
+FORM = Form("diff", version=2, indent=1, rows="tensors", read=(1,))
 
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
@@ -31,9 +31,10 @@ _ABOUT: Mapping[str, type | tuple[type, ...]] = {
 
 def document(columns: Columns, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything as values that JSON holds; a value that is missing has no key."""
+    lists = [_encoded(values) for values in columns.values()]
     rows = [
-        {name: _encoded(value) for name, value in row.items() if value is not None}
-        for row in plain(columns)
+        {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+        for row in zip(*lists, strict=True)
     ]
     return {"about": dict(about), "columns": list(columns), "tensors": rows}
 
@@ -140,10 +141,14 @@ def _wrong(note: Any) -> str:
     return curve.fault(note["curve"]) if "curve" in note else ""
 
 
-def _encoded(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no infinity
-    return list(value) if isinstance(value, tuple) else value
+def _encoded(values: Array) -> list[Any]:
+    """Return a column as JSON's values, None where one is missing; JSON has no infinity."""
+    if values.dtype == np.float64:
+        numbers: list[Any] = values.tolist()
+        if np.isfinite(values).all():
+            return numbers
+        return [x if math.isfinite(x) else None if x != x else str(x) for x in numbers]
+    return [list(value) if type(value) is tuple else value for value in values.tolist()]
 
 
 def _decoded(name: str, value: Any) -> Any:

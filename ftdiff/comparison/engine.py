@@ -5,17 +5,16 @@ Spans go to workers, sums come back, weights never travel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import afar, applied_twice, executors, few_bits, provenance
+from ftdiff.comparison import afar, applied_twice, collector, executors, few_bits, provenance, spans
 from ftdiff.comparison import per_tensor as tensorwise
-from ftdiff.comparison.executors import Work, Workplace
+from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.frame import among
 from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
@@ -27,23 +26,11 @@ from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.moments import Moments
-from ftdiff.deltas.recipes import TILE, Tuned, as_delta
-from ftdiff.deltas.recipes.held import stored
-from ftdiff.errors import attempt
+from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
 from ftdiff.metrics import measurable, resolve
 from ftdiff.metrics.linalg import devices
-
-
-@dataclass(frozen=True)
-class Span:
-    """A range of one change's tiles, and the bytes that it reads."""
-
-    index: int
-    change: Change
-    tiles: range
-    size: int
 
 
 def compare(
@@ -134,11 +121,13 @@ def paired(
     strict: bool = False,
 ) -> Sides:
     """Open both sides and pair them; arguments and errors are those of `compare`."""
-    opened = open_base(base)
-    fine = open_tuned(tuned, opened)
-    if tuned_is_delta:
-        fine = as_delta(fine)
-    plan = foretold(pair(opened, fine), say)
+    with collector.paused():
+        opened = open_base(base)
+        fine = open_tuned(tuned, opened)
+        if tuned_is_delta:
+            fine = as_delta(fine)
+        plan = pair(opened, fine)
+    plan = foretold(plan, say)
     plan = refuse(plan) if strict else plan
     return Sides(opened, applied_twice.measured(opened, plan.tuned or fine, plan), plan)
 
@@ -189,7 +178,8 @@ def gathered(
     about = provenance.about(base, tuned, plan, unreadable, hash=hash)
     sums = [few_bits.settled(outcome, grids.get(i)) for i, outcome in enumerate(found)]
     few = {plan.changes[i].address.name: grid for i, grid in grids.items()}
-    diff = Diff.of_rows(rows(plan, sums, few), about)
+    with collector.paused():
+        diff = Diff.of_rows(rows(plan, sums, few), about)
     for note in few_bits.notes([*few.values()], _moved_matrices(diff)):
         about["notes"].append(str(note))
         about["reasons"].append(note.record())
@@ -204,7 +194,7 @@ def _moved_matrices(diff: Diff) -> int:
 
 def measure(change: Change) -> dict[str, Any]:
     """Measure one change whole: a row of the frame."""
-    (outcome,) = refined([change], [_moments(change)])
+    (outcome,) = refined([change], [spans.moments(change)])
     return {"tensor": change.address.name, **row_of(change, outcome)}
 
 
@@ -219,75 +209,12 @@ def run(
 
     A task reads `limit` bytes of base, which changes no bit; by default what suits the executor.
     """
+    found, left = spans.kept(plan)
     limit = limit or executors.task_bytes(sum(c.size for c in plan.changes), executor)
-    tasks = [*_tasks(plan, limit)]
-    outcomes = executors.run(_SUMS, tasks, executor, progress)
-    found: list[Moments | str] = [Moments() for _ in plan.changes]
+    tasks = [*spans.tasks_of(plan, left, limit)]
+    outcomes = executors.run(spans.SUMS, tasks, executor, progress)
     for span, outcome in zip(chain.from_iterable(tasks), outcomes, strict=True):
         sofar = found[span.index]
         if isinstance(sofar, Moments):
             found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
     return refined(plan.changes, found, executor, progress)
-
-
-def measure_span(span: Span) -> Moments | str:
-    """Measure a span on a worker: moments, or the complaint where it cannot be read."""
-    return _moments(span.change, span.tiles)
-
-
-_SUMS: Work[Span, Moments | str] = Work(
-    "sums", measure_span, name=attrgetter("change.address.name"), cost=attrgetter("size")
-)
-
-
-def _moments(change: Change, tiles: range | None = None) -> Moments | str:
-    return attempt(change.address.name, lambda: _summed(change, tiles))
-
-
-def _summed(change: Change, tiles: range | None) -> Moments:
-    if tiles is None:
-        return change.recipe.moments(change.base)
-    total = Moments()
-    held = (*stored(change.recipe), *stored(change.base))
-    step = _MADE_TILES if any(hasattr(tensor, "scheme") for tensor in held) else _NEAR_TILES
-    for start in range(tiles.start, tiles.stop, step):
-        near = range(start, min(start + step, tiles.stop))
-        total += change.recipe.moments(change.base, near)
-    return total
-
-
-#: Tiles measured at a time, so that pages are given back on far workers too.
-_NEAR_TILES = max(1, executors.NEAR_BYTES // (2 * TILE))
-#: The same where values are made from codes: they and their parts are memory of each thread.
-_MADE_TILES = max(1, _NEAR_TILES // 8)
-
-
-def _tasks(plan: Plan, limit: int) -> Iterator[list[Span]]:
-    """Cut large changes, bundle small ones: tasks of about `limit` bytes in the order of files."""
-    task: list[Span] = []
-    size = 0
-    for span in sorted(_spans(plan, limit), key=_place):
-        task.append(span)
-        size += span.size
-        if size >= limit:
-            yield task
-            task, size = [], 0
-    if task:
-        yield task
-
-
-def _spans(plan: Plan, limit: int) -> Iterator[Span]:
-    for index, change in enumerate(plan.changes):
-        tiles = change.recipe.tiles(change.base)
-        each = max(1, change.size // tiles)
-        step = max(1, limit // each)
-        for start in range(0, tiles, step):
-            stop = min(start + step, tiles)
-            yield Span(index, change, range(start, stop), each * (stop - start))
-
-
-def _place(span: Span) -> tuple[str, int, int, str]:
-    """Return where a span lies in its base: what several changes read there is read together."""
-    base = span.change.base
-    path, offset = getattr(base, "path", ""), getattr(base, "offset", 0)
-    return str(path), int(offset), span.tiles.start, span.change.address.name

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from ftdiff.comparison import afar, preflight
+from ftdiff.comparison import afar, journal, preflight
 from ftdiff.comparison.cluster import connected, known
 from ftdiff.comparison.gathering import Gathering, Work, blame
 from ftdiff.comparison.processes import Processes
@@ -72,6 +72,8 @@ def run(
 ) -> list[R | str]:
     """Return the outcome of every piece in the order given, or why its worker was lost.
 
+    Where a journal is kept, what it has is not measured again.
+
     Parameters
     ----------
     work
@@ -91,6 +93,26 @@ def run(
     Exception
         What `work.measure` raises.
     """
+    kept = journal.current()
+    if kept is None:
+        return _run_all(work, tasks, executor, progress, keep)
+    asked = journal.Asked(kept, work.measure, tasks, work.name, work.phase)
+
+    def noted(piece: P, outcome: R) -> None:
+        asked.keep(piece, outcome)
+        if keep is not None:
+            keep(piece, outcome)
+
+    return asked.together(_run_all(work, asked.left, executor, progress, noted))
+
+
+def _run_all(
+    work: Work[P, R],
+    tasks: Sequence[Sequence[P]],
+    executor: Executor | None,
+    progress: Progress | None,
+    keep: Callable[[P, R], None] | None,
+) -> list[R | str]:
     pieces = [piece for task in tasks for piece in task]
     with afar.reading(pieces, known(executor)) as lent:
         if lent is not None:

@@ -116,24 +116,29 @@ def _typed(values: Sequence[Any] | Array, kind: str) -> Array:
     if kind == "Float64":
         if isinstance(values, np.ndarray) and values.dtype == np.float64:
             return values
-        return np.array([_real(value) for value in values], np.float64)
+        try:
+            return np.array(values, np.float64)  # None is NaN
+        except TypeError:  # pandas' own missing values
+            return np.array([_real(value) for value in values], np.float64)
     given = values.tolist() if isinstance(values, np.ndarray) else values
     if kind == "Int64":
-        given = [_whole(value) for value in given]
+        given = [None if value is None else _whole(value) for value in given]
     elif kind == "string":
-        given = [None if _missing(value) else str(value) for value in given]
+        given = [value if type(value) is str else _word(value) for value in given]
     return _objects(given)
 
 
 def _objects(values: Sequence[Any]) -> Array:
-    held = np.empty(len(values), object)
-    for i, value in enumerate(values):  # tuples are values, not rows of a matrix
-        held[i] = value
-    return held
+    # tuples are values, not rows of a matrix
+    return np.fromiter(values, object, len(values))
 
 
 def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or _is_na(value)
+
+
+def _word(value: Any) -> str | None:
+    return None if _missing(value) else str(value)
 
 
 def _is_na(value: Any) -> bool:
@@ -217,8 +222,12 @@ def plain(columns: Columns) -> list[dict[str, Any]]:
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a frame's rows as dicts of plain values; what is missing is None."""
-    whole = frame.astype("object")
-    return [
-        {str(name): value for name, value in row.items()}
-        for row in whole.where(whole.notna(), None).to_dict("records")
+    names = [str(name) for name in frame]
+    lists = [
+        [
+            None if gone else value
+            for value, gone in zip(column.tolist(), column.isna(), strict=True)
+        ]
+        for _, column in frame.items()
     ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, journal
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among, there
+from ftdiff.comparison.journal import kept_as
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.progress import duration
 from ftdiff.comparison.result import Diff
@@ -37,6 +38,7 @@ Functions: TypeAlias = Mapping[str, tuple[str, Callable[[Any], Any]]]
 _LONG = 10.0  # seconds of work that are announced
 
 
+@kept_as("metrics", whole=lambda found: "unreadable" not in found.note)
 @dataclass(frozen=True)
 class Found:
     """The metrics of one tensor, NaN where it has none, and how they were measured."""
@@ -86,15 +88,8 @@ def run(
     needs = frozenset(m.needs for m in metrics)
     if at.say is not None:
         _announce(changes, [*functions], needs, at)
-    work: Work[Change, Found] = Work(
-        " and ".join(dict.fromkeys(_PHASES.get(need, "entries") for need in sorted(needs))),
-        partial(measure, functions=functions, device=at.device),
-        name=attrgetter("address.name"),
-        cost=attrgetter("size"),
-        priority=lambda change: _seconds(change, needs),
-    )
     try:
-        outcomes = executors.run(work, [[c] for c in changes], at.executor, at.progress)
+        outcomes = _outcomes(changes, functions, needs, at)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         if "pickle" not in str(error).lower():
             raise
@@ -113,6 +108,38 @@ def run(
         if found.note:
             notes[change.address.name] = dict(found.note)
     return columns, notes
+
+
+def _outcomes(
+    changes: Sequence[Change], functions: Functions, needs: frozenset[str], at: Workplace
+) -> list[Found | str]:
+    """Measure all of each change in one task; where a journal is kept, a kind after the other.
+
+    What one kind of metrics has found of a change is then kept, whatever others are asked for.
+    """
+    apart = [functions] if journal.current() is None else [*_apart(functions).values()]
+    whole: list[Found | str] = [Found({})] * len(changes)
+    for mine in apart:
+        here = frozenset(needs for needs, _ in mine.values())
+        work: Work[Change, Found] = Work(
+            " and ".join(dict.fromkeys(_PHASES.get(need, "entries") for need in sorted(here))),
+            partial(measure, functions=mine, device=at.device),
+            name=attrgetter("address.name"),
+            cost=attrgetter("size"),
+            priority=partial(_seconds, needs=here),
+        )
+        found = executors.run(work, [[c] for c in changes], at.executor, at.progress)
+        whole = [_joined(first, more) for first, more in zip(whole, found, strict=True)]
+    return whole
+
+
+def _joined(first: Found | str, more: Found | str) -> Found | str:
+    """Put together what was found of a change; nothing is added to a complaint."""
+    if isinstance(first, str) or "unreadable" in first.note:
+        return first
+    if isinstance(more, str):
+        return more
+    return Found({**first.values, **more.values}, {**first.note, **more.note})
 
 
 #: What a phase is called, by what its metrics need; the others pass over the entries.
@@ -139,12 +166,9 @@ def _announce(
 
 def measure(change: Change, functions: Functions, device: str | None = None) -> Found:
     """Measure one tensor on a worker; the complaint is the note where it cannot be read."""
-    apart: dict[Measure, dict[str, tuple[str, Callable[[Any], Any]]]] = {}
-    for name, (needs, function) in functions.items():
-        apart.setdefault(MEASURES[needs], {})[name] = (needs, function)
     values: dict[str, float] = {}
     note: dict[str, Any] = {}
-    for measured, mine in apart.items():
+    for measured, mine in _apart(functions).items():
         work = partial(measured, change, mine, device)
         with np.errstate(all="ignore"):
             found = attempt(change.address.name, work, (BadAdapter, BadFile))
@@ -154,6 +178,14 @@ def measure(change: Change, functions: Functions, device: str | None = None) -> 
         values |= found.values
         note |= found.note
     return Found(values, note)
+
+
+def _apart(functions: Functions) -> dict[Measure, Functions]:
+    """Tell metrics apart by what measures them."""
+    apart: dict[Measure, dict[str, tuple[str, Callable[[Any], Any]]]] = {}
+    for name, (needs, function) in functions.items():
+        apart.setdefault(MEASURES[needs], {})[name] = (needs, function)
+    return {**apart}
 
 
 def spectral(change: Change, functions: Functions, device: str | None) -> Found:

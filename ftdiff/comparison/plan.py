@@ -122,8 +122,10 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
     addresses |= tuned.places
     changes: list[Change] = []
     reshaped: list[str] = []
+    rest = {*base.tensors} - {*pairs.values()}
     tensors: dict[str, dict[str, Any]] = {
-        name: _facts(addresses[name], tensor, None) for name, tensor in base.tensors.items()
+        name: _facts(addresses[name], tensor, None) if name in rest else {}
+        for name, tensor in base.tensors.items()
     }
     compared: dict[str, tuple[str, float]] = {}
     strangers = are_strangers(
@@ -147,7 +149,6 @@ def _paired(base: Checkpoint, tuned: Tuned, notes: tuple[Note, ...], twice: froz
             changes.append(change)
             if not isinstance(change.recipe, Unreadable):
                 compared[found] = found, _part(change.recipe, recipe)
-    rest = {*base.tensors} - {*pairs.values()}
     left = tuple(name for name in base.tensors if name in rest)
     untouched = left if tuned.kind != "full" else ()
     spelled = {tuned.spelled.get(name, name): found for name, found in pairs.items()}

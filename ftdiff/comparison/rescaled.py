@@ -38,6 +38,11 @@ class Span:
     factor: float
     tiles: range
 
+    @property
+    def asked(self) -> tuple[Change, float]:
+        """What its sums are kept under, by its tiles."""
+        return self.change, self.factor
+
 
 def refined(
     changes: Sequence[Change],

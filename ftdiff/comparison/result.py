@@ -254,8 +254,8 @@ class Diff:
         MissingExtra
             Parquet needs pyarrow.
         """
-        whole = partial(diff_document.document, self.columns, self.about)
-        return storage.save(Path(path), diff_document.FORM, whole, lambda: self.frame)
+        form, whole = diff_document.FORM, partial(diff_document.document, self.columns, self.about)
+        return storage.save(Path(path), form, whole, lambda: self.frame, columns=self.columns)
 
     @classmethod
     def load(cls, path: str | Path) -> Diff:

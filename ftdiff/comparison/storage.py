@@ -6,6 +6,7 @@ takes its parts from a document and raises `Unfit` where they do not fit each ot
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftdiff.errors import BadCall, BadFile, require
-from ftdiff.tensors import stamp
+from ftdiff.tensors import Array, stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,8 @@ class Form:
         Of its document.
     indent
         Spaces by which its JSON is indented; None for a single line.
+    rows
+        Its list of records, the longest part: each stands in a line of its own.
     read
         Older versions of its document that are read too.
     """
@@ -44,6 +47,7 @@ class Form:
     kind: str
     version: int = 1
     indent: int | None = None
+    rows: str | None = None
     read: tuple[int, ...] = ()
 
     @property
@@ -63,7 +67,13 @@ class Form:
     def text(self, document: Mapping[str, Any]) -> str:
         """Return a document as JSON with its tag, which has no NaN and no infinity."""
         tagged = {"format": self.tag, **document}
-        return json.dumps(tagged, ensure_ascii=False, indent=self.indent, allow_nan=False)
+        rows = tagged.pop(self.rows) if self.rows and tagged[self.rows] else ()
+        text = json.dumps(tagged, ensure_ascii=False, indent=self.indent, allow_nan=False)
+        if not rows:
+            return text
+        encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # in C: it never indents
+        lines = ",\n  ".join(map(encoder.encode, rows))
+        return f'{text[:-1].rstrip()},\n "{self.rows}": [\n  {lines}\n ]\n}}'
 
 
 class Unfit(ValueError):
@@ -75,8 +85,11 @@ def save(
     form: Form,
     document: Callable[[], Mapping[str, Any]],
     frame: Callable[[], pd.DataFrame],
+    columns: Mapping[str, Array] | None = None,
 ) -> Path:
     """Write a document as .json, or its table as .csv or .parquet, by the path's ending.
+
+    Where its table is at hand as columns (see `ftdiff.comparison.frame`), CSV takes no frame.
 
     Raises
     ------
@@ -93,6 +106,9 @@ def save(
         with written(path) as temporary:
             # a path that is not UTF-8 keeps its bytes, as the escapes that JSON has for them
             temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    elif ending == ".csv" and columns is not None:
+        with written(path) as temporary:
+            _write_columns(temporary, columns)
     elif ending == ".csv":
         table = frame()
         if "shape" in table:
@@ -110,6 +126,21 @@ def save(
     else:
         raise BadCall(f"{path}: a {form.kind} is saved as .json, .csv or .parquet")
     return path
+
+
+def _write_columns(path: Path, columns: Mapping[str, Array]) -> None:
+    """Write columns as CSV, as a frame of them would be: what is missing is empty."""
+    lists = [_cells(name, values.tolist()) for name, values in columns.items()]
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        lines = csv.writer(file, lineterminator=os.linesep)
+        lines.writerow(columns)
+        lines.writerows(zip(*lists, strict=True))
+
+
+def _cells(name: str, values: list[Any]) -> list[Any]:
+    if name == "shape":
+        return ["x".join(map(str, shape or ())) for shape in values]
+    return [None if value != value else value for value in values]
 
 
 @contextmanager

@@ -43,6 +43,8 @@ def exact(values: Iterable[float]) -> Exact:
     (1.0, 1e-30)
     """
     given = [float(value) for value in values]
+    if len(given) == 1:
+        return (given[0] or 0.0,)
     terms: list[float] = []
     while True:
         try:
@@ -54,6 +56,20 @@ def exact(values: Iterable[float]) -> Exact:
         if term == 0.0:
             return tuple(terms) or (0.0,)
         terms.append(term)
+
+
+def total(values: Array) -> float:
+    """Return the first term of `exact`, the correctly rounded total, alone.
+
+    >>> import numpy
+    >>> total(numpy.array([1e100, 1.0, -1e100]))
+    1.0
+    """
+    given = values.tolist()
+    try:
+        return math.fsum(given) or 0.0
+    except (OverflowError, ValueError):
+        return float(sum(given))
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,8 @@ class Moments:
         for name in ("ulp_sq", NULL):
             sums[name] = tuple(term * ulp * ulp for term in sums[name])  # exact: a power of 2
         tops = {"delta_max": max(columns[7], default=0.0)}
-        whole = {k: int(n) for k, n in zip(COUNTS, counts.sum(axis=0), strict=True)}
+        entries = counts[0] if len(counts) == 1 else counts.sum(axis=0)
+        whole = dict(zip(COUNTS, entries.tolist(), strict=True))
         return cls(numel, sums, tops, whole)
 
     def only(self, *names: str) -> Moments:

@@ -26,7 +26,7 @@ _SCRIPTS = ("numbers.js", "spectrum.js", "heatmap.js", "tensors.js", "start.js")
 _ROWS, _LISTED = 50, 300
 
 
-def render(diff: Diff, metric: str = "relative_norm") -> str:
+def render(diff: Diff, metric: str = "relative_norm", *, report: Document | None = None) -> str:
     """Return the page as text; nothing in it asks the network for anything.
 
     Without scripts it shows the summary, the heatmap of one metric and the tables; with them the
@@ -38,6 +38,8 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
         What is reported.
     metric
         The metric shown first; where it has no value, the first that has.
+    report
+        `document(diff, words=True)`, where it is at hand.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
     metric = shown_metric(diff, metric)
     choice = shown_metrics(diff)
     drawn = maps(diff, choice) if choice else ()
-    report = document(diff, words=True)
+    report = document(diff, words=True) if report is None else report
     style, script = source("page.css"), _script()
     return PAGES.get_template("page.html.jinja").render(
         report=report,
@@ -69,7 +71,13 @@ def render(diff: Diff, metric: str = "relative_norm") -> str:
     )
 
 
-def save(result: Diff | runs_page.Reported, path: Path, metric: str | None = None) -> Path:
+def save(
+    result: Diff | runs_page.Reported,
+    path: Path,
+    metric: str | None = None,
+    *,
+    report: Document | None = None,
+) -> Path:
     """Write the page of a result whole, or not at all.
 
     Parameters
@@ -80,6 +88,8 @@ def save(result: Diff | runs_page.Reported, path: Path, metric: str | None = Non
         The metric shown first; by default the relative norm, of an importance the share of the
         change of loss or the saliency, of a similarity the cosine, of a probe the AUROC, of a drift
         the relative change.
+    report
+        As in `render`.
 
     Raises
     ------
@@ -89,7 +99,7 @@ def save(result: Diff | runs_page.Reported, path: Path, metric: str | None = Non
         There is no metric of that name.
     """
     if isinstance(result, Diff):
-        text = render(result, metric or _own_metric(result))
+        text = render(result, metric or _own_metric(result), report=report)
     else:
         text = runs_page.render(result, metric)
     with written(path) as temporary:

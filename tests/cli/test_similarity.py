@@ -39,7 +39,7 @@ def test_similarity_prints_and_writes_everything(fixtures: Path, tmp_path: Path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         "similarity.json", "similarity.csv", "matrix.csv", "similarity.png", "similarity.svg",
-        "components.png",
+        "components.png", "journal.sqlite",
     }  # fmt: skip
     found = Similarity.load(tmp_path / "similarity.json")
     matrix = pd.read_csv(tmp_path / "matrix.csv", index_col=0)
@@ -93,6 +93,7 @@ def test_trajectory_prints_writes_and_appends(fixtures: Path, tmp_path: Path) ->
     names = {path.name for path in (tmp_path / "early").iterdir()}
     assert names == {
         "trajectory.json", "trajectory.csv", "trajectory.png", "trajectory.svg", "layers.png",
+        "journal.sqlite",
     }  # fmt: skip
     saved = tmp_path / "early" / "trajectory.json"
     last = run / "checkpoint-160"

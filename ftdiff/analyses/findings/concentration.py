@@ -13,7 +13,7 @@ from ftdiff.analyses.finding import Finding, counted
 from ftdiff.analyses.findings.curves import LEAST
 from ftdiff.analyses.findings.doubt import drowned_share
 from ftdiff.analyses.findings.registry import evidence, rule
-from ftdiff.comparison.frame import records
+from ftdiff.comparison.frame import plain, rows_at
 from ftdiff.comparison.grid import Grid
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import RESHAPED
@@ -62,9 +62,10 @@ def lift(diff: Diff, *, times: float = 2.0, share: float = 0.1) -> Iterator[Find
     """Say which components hold more of the squared change than of the parameters."""
     if drowned_share(diff) > 0.5:
         return
-    frame = diff.by("component", metrics=("energy_share", "lift")).dropna()
-    high = frame[(frame["lift"] >= times) & (frame["energy_share"] >= share)]
-    for row in records(high.sort_values("energy_share", ascending=False)):
+    rows = plain(diff.grouped("component", metrics=("energy_share", "lift")))
+    whole = [row for row in rows if None not in row.values()]
+    high = [row for row in whole if row["lift"] >= times and row["energy_share"] >= share]
+    for row in sorted(high, key=lambda row: row["energy_share"], reverse=True):
         energy, held = row["energy_share"], row["energy_share"] / row["lift"]
         message = (
             f"{row['component']} holds {energy:.0%} of the squared change in {held:.1%} of the "
@@ -77,7 +78,7 @@ def lift(diff: Diff, *, times: float = 2.0, share: float = 0.1) -> Iterator[Find
 @rule("new-rows", kind="context", of="diff")
 def new_rows(diff: Diff) -> Iterator[Finding]:
     """Say which vocabularies grew, shrank or moved: rows of one side have no change to measure."""
-    for row in records(diff.frame[diff.frame["status"] == RESHAPED]):
+    for row in plain(rows_at(diff.columns, diff.columns["status"] == RESHAPED)):
         shape = row["shape"]
         if shape is None or len(shape) < 2 or row["delta_sq"] is None:
             continue

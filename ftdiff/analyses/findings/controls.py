@@ -11,7 +11,7 @@ from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.few_bits import sentence
-from ftdiff.comparison.frame import records, rows_at
+from ftdiff.comparison.frame import plain, records, rows_at
 from ftdiff.comparison.grid import Grid
 from ftdiff.comparison.reasons import FEW_BITS, coarse, has_reason, reasons
 from ftdiff.comparison.result import Diff
@@ -33,15 +33,17 @@ def scale_control(diff: Diff, *, share: float = 0.5, cosine: float = 0.9) -> Ite
         return
     sound = Diff(rows_at(diff.columns, ~damage_of(diff).broken), diff.about)
     names = ("scale", "scale_share", "relative_norm", "cosine")
-    frame = sound.by("stack", "component", metrics=names, param="weight")
-    kept = (frame["scale"] > 0) & (frame["cosine"] >= cosine) & (frame["scale_share"] > share)
-    kept &= frame["relative_norm"] >= _LEAST
-    moved = frame["moved"] > 0
+    groups = plain(sound.grouped("stack", "component", metrics=names, param="weight"))
+    moved = [row for row in groups if row["moved"]]
     alike: dict[str, list[dict[str, Any]]] = {}
-    for row in records(frame[moved & kept.fillna(False)]):
-        alike.setdefault(_factor(row["scale"]), []).append(row)
+    for row in moved:
+        if any(row[name] is None for name in names):
+            continue
+        rescaled = row["scale"] > 0 and row["scale_share"] > share and row["cosine"] >= cosine
+        if rescaled and row["relative_norm"] >= _LEAST:
+            alike.setdefault(_factor(row["scale"]), []).append(row)
     for factor, rows in alike.items():
-        yield _rescaled(factor, rows, every=len(rows) == moved.sum())
+        yield _rescaled(factor, rows, every=len(rows) == len(moved))
 
 
 def _rescaled(factor: str, rows: list[dict[str, Any]], *, every: bool) -> Finding:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings.registry import evidence, rule
@@ -80,7 +79,9 @@ def worth_and_movement(diff: Diff) -> Iterator[Finding]:
     columns = [[row[name] for row in rows] for name in ("energy_share", "path_share")]
     if any(len({*values}) < 2 for values in columns):
         return
-    found = stats.spearmanr(*columns)
+    from scipy.stats import spearmanr
+
+    found = spearmanr(*columns)
     rho, p = float(found.statistic), float(found.pvalue)
     yield Finding(
         "worth-and-movement",

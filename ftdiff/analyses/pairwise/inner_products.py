@@ -16,6 +16,7 @@ from ftdiff.analyses.pairwise.base_rounding import WINDOW, base_rounding_sq
 from ftdiff.analyses.pairwise.before_rounding import Unrounded, before_rounding, unknown
 from ftdiff.analyses.pairwise.distances import from_distances
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
+from ftdiff.comparison.journal import kept_as
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.forms.inner_products import inner_products
 from ftdiff.deltas.moments import exact
@@ -48,6 +49,7 @@ class Asked:
     probes: tuple[str, ...] = ()
 
 
+@kept_as("together", whole=lambda found: not found.complaints)
 @dataclass(frozen=True, eq=False)
 class Together:
     """What is known of one tensor of n fine-tunes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -32,8 +32,13 @@ def stored(thing: Any) -> Iterator[LazyTensor]:
         one = waiting.pop()
         if hasattr(one, "window"):
             yield one
-        inside = [part for _, part in _inside(one, "") if not isinstance(part, _LEAVES)]
-        waiting += reversed(inside)
+        if type(one) is FileTensor:  # a place in a file: it is made of no other, and most are such
+            continue
+        if names := _fields(type(one)):
+            inside: Iterable[Any] = [getattr(one, name) for name in names]
+        else:
+            inside = one if isinstance(one, tuple) else ()
+        waiting += [part for part in inside if not isinstance(part, _LEAVES)][::-1]
 
 
 def is_far(thing: Any) -> bool:
@@ -42,10 +47,13 @@ def is_far(thing: Any) -> bool:
 
 
 def _inside(thing: Any, word: str) -> Iterator[tuple[str, Any]]:
-    kind = type(thing)
-    if kind not in _NAMES:
-        _NAMES[kind] = tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
-    if names := _NAMES[kind]:
+    if names := _fields(type(thing)):
         yield from ((name, getattr(thing, name)) for name in names)
     elif isinstance(thing, tuple):
         yield from ((word, part) for part in thing)
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
+    return _NAMES[kind]

@@ -44,6 +44,18 @@ def replaced(W: Array, tuned: Array, base_dtype: str, tuned_dtype: str) -> Momen
     return _moments(sums, W.size, tuned_dtype, off_grid(W, base_dtype, tuned_dtype, kernels.BLOCK))
 
 
+def replaced_each(
+    W: Array, tuned: Array, base_dtype: str, tuned_dtype: str, size: int
+) -> list[Moments]:
+    """Measure tensors of so many entries each, no more than a block's, that lie one by one."""
+    floats, counts = kernels.sums(W, tuned, base_dtype, tuned_dtype, block=size)
+    off = off_grid(W, base_dtype, tuned_dtype, size)
+    return [
+        _moments((floats[i : i + 1], counts[i : i + 1]), size, tuned_dtype, off[i : i + 1])
+        for i in range(len(floats))
+    ]
+
+
 def added(W: Array, dW: Array, dtype: str, delta_dtype: str = "F32") -> Moments:
     """Measure a tile: W flat and as stored, and its change; both of `dtype` if merged."""
     facts = precision(dtype)

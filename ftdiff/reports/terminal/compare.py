@@ -26,11 +26,21 @@ from ftdiff.reports.terminal.tables import (
 )
 
 
-def show(diff: Diff, metric: str = "relative_norm", format_: str = "table") -> None:
-    """Print a diff on standard output: a summary, or the whole of it as JSON or CSV."""
+def show(
+    diff: Diff,
+    metric: str = "relative_norm",
+    format_: str = "table",
+    *,
+    report: Document | None = None,
+) -> None:
+    """Print a diff on standard output: a summary, or the whole of it as JSON or CSV.
+
+    `report` is its `document`, where that is at hand.
+    """
     if format_ == "table":
         console = new_console()
-        _summary(console, document(diff), metric, _drawn(console, diff, metric))
+        report = document(diff) if report is None else report
+        _summary(console, report, metric, _drawn(console, diff, metric))
         return
     with TemporaryDirectory() as folder:
         path = diff.save(Path(folder) / f"diff.{format_}")
