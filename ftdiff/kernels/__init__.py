@@ -1,9 +1,22 @@
 """Loops compiled when first needed: sums of two tensors in one reading, products, Gram matrices."""
 
 from ftdiff.kernels.blocks import BLOCK
+from ftdiff.kernels.changes import CHANGED, ROW, Stored, change_products
 from ftdiff.kernels.fused import sums
 from ftdiff.kernels.jit import Target, host
 from ftdiff.kernels.matrices import gram, product
 from ftdiff.kernels.storage import LEAST_EXPONENT
 
-__all__ = ["BLOCK", "LEAST_EXPONENT", "Target", "gram", "host", "product", "sums"]
+__all__ = [
+    "BLOCK",
+    "CHANGED",
+    "LEAST_EXPONENT",
+    "ROW",
+    "Stored",
+    "Target",
+    "change_products",
+    "gram",
+    "host",
+    "product",
+    "sums",
+]
