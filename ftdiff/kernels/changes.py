@@ -14,7 +14,7 @@ from ftdiff.kernels import driver, panels, readers
 from ftdiff.kernels.fused import checked
 from ftdiff.kernels.jit import Target, address, function, host
 from ftdiff.kernels.lanes import LANES
-from ftdiff.kernels.panels import Panels
+from ftdiff.kernels.panels import WIDTH, Panels
 from ftdiff.kernels.readers import TILE, Reader
 from ftdiff.kernels.storage import INTEGER, SMALL, WIDE, itemsize
 from ftdiff.tensors import Array
@@ -25,9 +25,9 @@ ROW = 1 << 18
 CHANGED = frozenset({*SMALL, *INTEGER, "BF16", "F32"} - WIDE)
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
-_ARGUMENTS = (*(_POINTER, _LONG) * 4, *(_POINTER,) * 3, *(_LONG,) * 3)
-#: Bytes of a decoded tile, of sixteen magnitudes, of sixteen sums, and of a line of a cache.
-_TILE, _TOP, _LANES, _LINE = 4 * TILE, 4 * LANES, 8 * LANES, 64
+_ARGUMENTS = (*(_POINTER, _LONG) * 3, *(_POINTER,) * 2, *(_LONG,) * 3)
+#: Bytes of a decoded tile, of sixteen counts, of a sum's lanes, and of a line of a cache.
+_TILE, _LOST, _LANES, _LINE = 8 * TILE, 4 * LANES, 8 * WIDTH, 64
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def change_products(
     Returns
     -------
     products
-        float64, rows × n × n, symmetric. Not finite where an entry or a square is not.
-    largest
-        float32, rows × n: max|ΔW|; not finite where an entry is not.
+        float64, rows × n × n, symmetric.
+    nonfinite
+        int64, n: changes that are not finite; they count as zero.
 
     Raises
     ------
@@ -82,34 +82,34 @@ def change_products(
     Notes
     -----
     Rows count from the first entry given; the last may be shorter. Changes are taken in float32,
-    and summed there for 32 steps of sixteen lanes before they are added to float64. A square below
-    2⁻¹⁴⁹ vanishes; a row of them loses at most 2⁻¹³².
+    as exact as these are; products and sums in float64, which no float32 overflows.
 
     >>> import numpy as np
     >>> W, A, B = np.float32([[1, 2], [2, 2], [1, 5]])
-    >>> products, largest = change_products(W, "F32", [Stored(A, "F32"), Stored(B, "F32")])
-    >>> products.tolist(), largest.tolist()
-    ([[[1.0, 0.0], [0.0, 9.0]]], [[1.0, 3.0]])
+    >>> products, nonfinite = change_products(W, "F32", [Stored(A, "F32"), Stored(B, "F32")])
+    >>> products.tolist(), nonfinite.tolist()
+    ([[[1.0, 0.0], [0.0, 9.0]]], [0, 0])
     """
     target = target or host()
     parts = [] if base is None else [Stored(base, base_dtype, delta=True)]
     parts += tuned
     size, n = _checked(parts, len(tuned)), len(tuned)
     rows, tiles = -(-size // ROW), -(-size // TILE)
-    largest, found = np.zeros((rows, n), np.float32), np.zeros((rows, n, n))
+    found = np.zeros((rows, n, n))
     if not found.size:
-        return found, largest
+        return found, np.zeros(n, np.int64)
     schedule = _schedule(n, target)
     space = _Space(n, len(schedule.pairs))
     ends = [_end(part.entries, size) for part in parts]
     readings = np.zeros((len(parts), driver.READING), np.int64)
     for k, part in enumerate(parts):
         row = k - (len(parts) - n)
-        reader = Reader(part.dtype, not part.delta, target.half)
+        role = "base" if row < 0 else "delta" if part.delta else "tuned"
+        reader = Reader(part.dtype, role, target.half)
         readings[k] = (
             address(reader, target, "read", partial(readers.assembly, reader)),
             part.entries.ctypes.data, TILE * itemsize(part.dtype),
-            space.at("tile", row), space.at("top", row), ends[k].ctypes.data,
+            space.at("tile", row), space.at("lost", row), ends[k].ctypes.data,
         )  # fmt: skip
     tiles_at, lanes_at = space.at("tile", 0), space.at("lanes", 0)
     calls = schedule.calls + np.array([0, tiles_at, tiles_at, lanes_at])
@@ -117,12 +117,12 @@ def change_products(
     run = function("changes", target, "changes", _ARGUMENTS, driver.assembly)
     run(
         readings.ctypes.data, len(parts), calls.ctypes.data, len(calls),
-        lanes_at, len(schedule.pairs), space.at("top", 0), n, space.at("tile", -1),
-        sums.ctypes.data, largest.ctypes.data, tiles, size // TILE, ROW // TILE,
+        lanes_at, len(schedule.pairs), space.at("tile", -1), sums.ctypes.data,
+        tiles, size // TILE, ROW // TILE,
     )  # fmt: skip
     i, j = schedule.pairs.T
     found[:, i, j] = found[:, j, i] = sums
-    return found, largest
+    return found, space.lost()
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ def _schedule(n: int, target: Target) -> _Schedule:
         for second in starts[: first // most + 1]:
             shape = Panels(
                 min(most, n - second), min(most, n - first), first == second,
-                target.lanes, target.fused,
+                target.lanes // 2, target.fused,
             )  # fmt: skip
             code = address(shape, target, "multiply", partial(panels.assembly, shape))
             calls.append((code, second * _TILE, first * _TILE, len(pairs) * _LANES))
@@ -155,17 +155,28 @@ class _Space:
     """What a call writes to on the way; small enough to stay in a core's own caches."""
 
     def __init__(self, n: int, pairs: int) -> None:
-        sizes = {"tile": (n + 1) * _TILE, "top": (n + 1) * _TOP, "lanes": pairs * _LANES}
-        self._held = np.empty(sum(sizes.values()) + _LINE, np.uint8)
-        start = -(-self._held.ctypes.data // _LINE) * _LINE
-        self._at = {}
+        self._each = {"tile": _TILE, "lost": _LOST, "lanes": _LANES}
+        counts = {"tile": n + 1, "lost": n + 1, "lanes": pairs}
+        sizes = {name: self._each[name] * count for name, count in counts.items()}
+        self._held = np.zeros(sum(sizes.values()) + _LINE, np.uint8)
+        start = -self._held.ctypes.data % _LINE
+        self._at: dict[str, int] = {}
         for name, size in sizes.items():
-            self._at[name] = start + (0 if name == "lanes" else size // (n + 1))
+            self._at[name] = start
             start += size
+        self._n = n
 
     def at(self, name: str, row: int) -> int:
         """Return the address of a fine-tune's part, or of the base's: row -1."""
-        return self._at[name] + row * {"tile": _TILE, "top": _TOP, "lanes": _LANES}[name]
+        row += name != "lanes"  # the base's comes first
+        start: int = self._held.ctypes.data
+        return start + self._at[name] + row * self._each[name]
+
+    def lost(self) -> Array:
+        """Return how many changes of each were not finite."""
+        start = self._at["lost"] + _LOST
+        held = self._held[start : start + self._n * _LOST].view(np.int32)
+        return np.asarray(held.reshape(self._n, LANES).sum(axis=1, dtype=np.int64))
 
 
 def _end(entries: Array, size: int) -> Array:

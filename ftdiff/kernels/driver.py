@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from ftdiff.kernels.lanes import DOUBLE, LANES, lanes
+from ftdiff.kernels.panels import WIDTH
 
-#: What the tables of `changes` hold in each line: of a reading, where its code is, what it reads,
-#: the bytes of a tile, where it writes, its largest magnitudes, and a last tile that is not whole;
-#: of a product, where its code is, the two panels, and the sums.
+#: What a line of each table of `changes` holds: of a reading, where its code is, what it reads, the
+#: bytes of a tile, where it writes, its counts, and a last tile that is not whole; of a product,
+#: where its code is, the two panels, and the sums.
 READING, PRODUCT = 6, 4
 
 
 def assembly() -> str:
     """Return the module whose `changes` fills a row of sums for each `per` tiles."""
-    return _CHANGES.format(
-        doubles=DOUBLE.vector, words=lanes("i32"), lanes=LANES,
-        suffix=DOUBLE.suffix, reading=READING, product=PRODUCT, bytes=8 * LANES,
-    )  # fmt: skip
+    return _CHANGES.format(width=WIDTH, bytes=8 * WIDTH, reading=READING, product=PRODUCT)
 
 
 _CHANGES = """
-declare double @llvm.vector.reduce.fadd.{suffix}(double, {doubles})
-declare i32 @llvm.vector.reduce.umax.v{lanes}i32({words})
+declare double @llvm.vector.reduce.fadd.v{width}f64(double, <{width} x double>)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 define void @changes(ptr %readings, i64 %parts, ptr %products, i64 %calls, ptr %lanes, i64 %pairs,
-                     ptr %tops, i64 %rows, ptr %base, ptr %sums, ptr %largest,
-                     i64 %tiles, i64 %whole, i64 %per) {{
+                     ptr %base, ptr %sums, i64 %tiles, i64 %whole, i64 %per) {{
 entry:
   %lanes.bytes = mul i64 %pairs, {bytes}
-  %tops.bytes = mul i64 %rows, 64
   br label %row
 row:
   %first = phi i64 [ 0, %entry ], [ %stop, %stored ]
   %s = phi ptr [ %sums, %entry ], [ %s.next, %stored ]
-  %l = phi ptr [ %largest, %entry ], [ %l.next, %stored ]
   %far = add i64 %first, %per
   %near = icmp ult i64 %far, %tiles
   %stop = select i1 %near, i64 %far, i64 %tiles
   call void @llvm.memset.p0.i64(ptr %lanes, i8 0, i64 %lanes.bytes, i1 false)
-  call void @llvm.memset.p0.i64(ptr %tops, i8 0, i64 %tops.bytes, i1 false)
   br label %tile
 tile:
   %t = phi i64 [ %first, %row ], [ %t.next, %tiled ]
@@ -50,17 +42,17 @@ read:
   %r.at = getelementptr i64, ptr %r, i64 1
   %r.step = getelementptr i64, ptr %r, i64 2
   %r.out = getelementptr i64, ptr %r, i64 3
-  %r.top = getelementptr i64, ptr %r, i64 4
+  %r.lost = getelementptr i64, ptr %r, i64 4
   %r.end = getelementptr i64, ptr %r, i64 5
   %begin = load ptr, ptr %r.at, align 8
   %step = load i64, ptr %r.step, align 8
   %out = load ptr, ptr %r.out, align 8
-  %top = load ptr, ptr %r.top, align 8
+  %lost = load ptr, ptr %r.lost, align 8
   %end = load ptr, ptr %r.end, align 8
   %offset = mul i64 %t, %step
   %inside = getelementptr i8, ptr %begin, i64 %offset
   %from = select i1 %full, ptr %inside, ptr %end
-  call void %r.code(ptr %from, ptr %base, ptr %out, ptr %top)
+  call void %r.code(ptr %from, ptr %base, ptr %out, ptr %lost)
   %p.next = add i64 %p, 1
   %p.more = icmp ult i64 %p.next, %parts
   br i1 %p.more, label %read, label %multiply
@@ -84,27 +76,16 @@ tiled:
   br i1 %t.more, label %tile, label %sum
 sum:
   %q = phi i64 [ 0, %tiled ], [ %q.next, %sum ]
-  %q.at = getelementptr {doubles}, ptr %lanes, i64 %q
-  %q.lanes = load {doubles}, ptr %q.at, align 64
-  %q.sum = call double @llvm.vector.reduce.fadd.{suffix}(double 0.0, {doubles} %q.lanes)
+  %q.at = getelementptr <{width} x double>, ptr %lanes, i64 %q
+  %q.lanes = load <{width} x double>, ptr %q.at, align 64
+  %q.sum = call double @llvm.vector.reduce.fadd.v{width}f64(double 0.0, <{width} x double> %q.lanes)
   %q.to = getelementptr double, ptr %s, i64 %q
   store double %q.sum, ptr %q.to, align 8
   %q.next = add i64 %q, 1
   %q.more = icmp ult i64 %q.next, %pairs
-  br i1 %q.more, label %sum, label %high
-high:
-  %h = phi i64 [ 0, %sum ], [ %h.next, %high ]
-  %h.at = getelementptr {words}, ptr %tops, i64 %h
-  %h.lanes = load {words}, ptr %h.at, align 64
-  %h.top = call i32 @llvm.vector.reduce.umax.v{lanes}i32({words} %h.lanes)
-  %h.to = getelementptr i32, ptr %l, i64 %h
-  store i32 %h.top, ptr %h.to, align 4
-  %h.next = add i64 %h, 1
-  %h.more = icmp ult i64 %h.next, %rows
-  br i1 %h.more, label %high, label %stored
+  br i1 %q.more, label %sum, label %stored
 stored:
   %s.next = getelementptr double, ptr %s, i64 %pairs
-  %l.next = getelementptr i32, ptr %l, i64 %rows
   %again = icmp ult i64 %stop, %tiles
   br i1 %again, label %row, label %end.of.all
 end.of.all:

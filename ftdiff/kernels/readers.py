@@ -1,14 +1,14 @@
-"""Decode a tile of stored entries into float32: values, changes, or what is left of a base."""
+"""Decode a tile of stored entries: a base's values, or the changes to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ftdiff.kernels.lanes import FLOAT, LANES, Body, lanes, splat
+from ftdiff.kernels.lanes import DOUBLE, FLOAT, LANES, Body, lanes, splat
 from ftdiff.kernels.storage import itemsize, read
 
-#: Entries that are decoded at a time, and summed in float32 before they are added to float64.
-TILE = 32 * LANES
+#: Entries that are decoded at a time: few enough that those of many tensors stay in a cache.
+TILE = 16 * LANES
 #: Bytes between what is decoded and what is asked for.
 _AHEAD = 2048
 _UNROLLED = 4
@@ -21,42 +21,44 @@ class Reader:
     Attributes
     ----------
     dtype
-        What is stored.
-    differs
-        What is written is the stored value minus the base's.
+        What is stored: what float32 holds.
+    role
+        "base": values, as they are, in float32. "tuned": values minus the base's, taken in float32.
+        "delta": values that are changes. Changes are written in float64, zero where they are not
+        finite.
     half
         The machine widens float16.
     """
 
     dtype: str
-    differs: bool
+    role: str
     half: bool
 
 
 def assembly(reader: Reader) -> str:
-    """Return the module whose `read(from, base, out, top)` decodes a tile.
+    """Return the module whose `read(from, base, out, lost)` decodes a tile.
 
-    `base` and `out` hold `TILE` float32 entries; `top` holds, lane by lane, the bits of the
-    largest magnitude so far: NaN's are larger than infinity's, and these than any number's.
+    `base` holds `TILE` float32 entries, `out` as many of what is written, and `lost` sixteen counts
+    of entries that were not finite.
     """
-    body = Body()
+    body, lost = Body(), "%lost.at"
     _prefetch(body, itemsize(reader.dtype))
-    top = "%top.at"
     for step in range(_UNROLLED):
         place = body.put(f"add i64 %first, {step * LANES}")
         value = read(body, reader.dtype, "%from", place, FLOAT, reader.half).value
-        if reader.differs:
-            base = body.load(FLOAT.vector, "%base", "float", place, align=64)
-            value = body.put(f"fsub {FLOAT.vector} {value}, {base}")
-        at = body.put(f"getelementptr float, ptr %out, i64 {place}")
-        body.do(f"store {FLOAT.vector} {value}, ptr {at}, align 64")
-        word = lanes("i32")
-        size = body.put(f"and {word} {body.bits(FLOAT, value)}, {splat('i32', FLOAT.magnitude)}")
-        top = body.put(f"call {word} @llvm.umax.v{LANES}i32({word} {top}, {word} {size})")
+        scalar, vector = FLOAT.scalar, FLOAT.vector
+        if reader.role == "tuned":
+            base = body.load(vector, "%base", scalar, place, align=64)
+            value = body.put(f"fsub {vector} {value}, {base}")
+        if reader.role != "base":
+            value, lost = _finite(body, value, lost)
+            scalar, vector = DOUBLE.scalar, DOUBLE.vector
+            value = body.put(f"fpext {FLOAT.vector} {value} to {vector}")
+        at = body.put(f"getelementptr {scalar}, ptr %out, i64 {place}")
+        body.do(f"store {vector} {value}, ptr {at}, align 64")
     return _READ.format(
-        word=lanes("i32"), lanes=LANES, body=body.text(), top=top,
-        step=_UNROLLED * LANES, tile=TILE,
-    )  # fmt: skip
+        word=lanes("i32"), body=body.text(), lost=lost, step=_UNROLLED * LANES, tile=TILE
+    )
 
 
 def _prefetch(body: Body, size: int) -> None:
@@ -68,22 +70,31 @@ def _prefetch(body: Body, size: int) -> None:
         body.do(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 3, i32 1)")
 
 
+def _finite(body: Body, value: str, lost: str) -> tuple[str, str]:
+    """Return the values, zero where they are not finite, and the counts with those."""
+    word, top = lanes("i32"), splat("i32", FLOAT.exponent)
+    size = body.put(f"and {word} {body.bits(FLOAT, value)}, {splat('i32', FLOAT.magnitude)}")
+    good = body.put(f"icmp ult {word} {size}, {top}")
+    more = body.put(f"add {word} {lost}, {splat('i32', 1)}")
+    lost = body.select(word, good, lost, more)
+    return body.select(FLOAT.vector, good, value, "zeroinitializer"), lost
+
+
 _READ = """
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
-declare {word} @llvm.umax.v{lanes}i32({word}, {word})
-define void @read(ptr %from, ptr %base, ptr %out, ptr %top) {{
+define void @read(ptr %from, ptr %base, ptr %out, ptr %lost) {{
 entry:
-  %top.0 = load {word}, ptr %top, align 64
+  %lost.0 = load {word}, ptr %lost, align 64
   br label %step
 step:
   %first = phi i64 [ 0, %entry ], [ %first.next, %step ]
-  %top.at = phi {word} [ %top.0, %entry ], [ {top}, %step ]
+  %lost.at = phi {word} [ %lost.0, %entry ], [ {lost}, %step ]
 {body}
   %first.next = add i64 %first, {step}
   %more = icmp ult i64 %first.next, {tile}
   br i1 %more, label %step, label %end
 end:
-  store {word} {top}, ptr %top, align 64
+  store {word} {lost}, ptr %lost, align 64
   ret void
 }}
 """

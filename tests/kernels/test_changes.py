@@ -15,7 +15,7 @@ from ftdiff.errors import BadCall
 from ftdiff.kernels import CHANGED, ROW, Stored, Target, change_products, host
 from ftdiff.kernels.readers import TILE
 from ftdiff.tensors import Array
-from tests.kernels.test_kernels import STORED, any_bits, same_bits, usual
+from tests.kernels.test_kernels import any_bits, same_bits, usual
 
 #: This processor with narrower registers or fewer of them, without fused sums, and older ones.
 TARGETS = [Target("", half=False, fused=False)]
@@ -51,10 +51,9 @@ def assert_products(found: Array, D: Array, within: float = 2e-7) -> None:
 def test_every_product_of_every_dtype_is_numpys(code: str) -> None:
     for n in (1, 2, 6):
         base, tuned = usual(code, 3 * TILE + 77, 1), stored(code, n, 3 * TILE + 77, 2)
-        products, largest = change_products(base, code, tuned)
-        D = differences(base, tuned)
-        assert_products(products, D)
-        assert np.array_equal(largest[0], np.abs(D).max(axis=1).astype(np.float32))
+        products, nonfinite = change_products(base, code, tuned)
+        assert_products(products, differences(base, tuned))
+        assert not nonfinite.any()
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 9, 10, 11, 16, 17, 23])
@@ -66,23 +65,14 @@ def test_no_number_of_fine_tunes_loses_a_pair(n: int) -> None:
 @pytest.mark.parametrize("size", [0, 1, 15, TILE - 1, TILE, TILE + 1, ROW - 1, ROW, ROW + 1])
 def test_no_size_loses_or_invents_an_entry(size: int) -> None:
     base, tuned = usual("F32", size, 5), stored("F32", 2, size, 6)
-    products, largest = change_products(base, "F32", tuned)
-    assert len(products) == len(largest) == -(-size // ROW)
+    products, _ = change_products(base, "F32", tuned)
+    assert len(products) == -(-size // ROW)
     assert_products(products, differences(base, tuned))
 
 
-def test_ordinary_cosines_are_right_to_nine_digits() -> None:
-    rng = np.random.default_rng(7)
-    W = rng.standard_normal(1 << 19, np.float32) * np.float32(0.02)
-    shared = rng.standard_normal(W.size, np.float32)
-    tuned = []
-    for _ in range(6):
-        own = shared + 2 * rng.standard_normal(W.size, np.float32)
-        tuned.append(Stored((W + np.float32(1e-3) * own).astype(STORED["BF16"]), "BF16"))
-    base = W.astype(STORED["BF16"])
-    D, G = differences(base, tuned), change_products(base, "BF16", tuned)[0].sum(axis=0)
-    found, exact = (M / np.sqrt(np.outer(M.diagonal(), M.diagonal())) for M in (G, D @ D.T))
-    assert np.abs(found - exact).max() < 1e-9
+def test_what_float32_holds_is_multiplied_and_summed_in_float64() -> None:
+    base, tuned = usual("BF16", 1 << 18, 7), stored("BF16", 4, 1 << 18, 8)
+    assert_products(change_products(base, "BF16", tuned)[0], differences(base, tuned), 1e-11)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
@@ -93,8 +83,7 @@ def test_other_processors_get_the_same_bits(code: str, target: Target) -> None:
         tuned = [Stored(make(code, base.size, 9 + i), code) for i in range(7)]
         here = change_products(base, code, tuned)
         there = change_products(base, code, tuned, target=target)
-        assert np.array_equal(here[0], there[0], equal_nan=True)
-        assert np.array_equal(here[1], there[1], equal_nan=True)
+        assert same_bits(here, there)
 
 
 @settings(deadline=None, max_examples=30)
@@ -114,7 +103,7 @@ def test_rows_are_summed_alone_and_threads_agree() -> None:
         cut = slice(k * ROW, (k + 1) * ROW)
         some = [Stored(one.entries[cut], one.dtype) for one in tuned]
         alone = change_products(base[cut], "BF16", some)
-        assert all(np.array_equal(a, b[k : k + 1]) for a, b in zip(alone, together, strict=True))
+        assert np.array_equal(alone[0], together[0][k : k + 1])
     with ThreadPoolExecutor(4) as pool:
         call = partial(change_products, base, "BF16", tuned)
         assert all(same_bits(found, together) for found in pool.map(lambda _: call(), range(8)))
@@ -133,39 +122,30 @@ def test_one_that_did_not_move_is_zero_and_copies_are_equal() -> None:
     base = usual("BF16", 3000, 19)
     other = usual("BF16", 3000, 20)
     tuned = [Stored(x, "BF16") for x in (base, other, other.copy())]
-    products, largest = change_products(base, "BF16", tuned)
+    products, _ = change_products(base, "BF16", tuned)
     assert not products[0, 0].any()
-    assert largest[0, 0] == 0
     assert products[0, 1, 1] == products[0, 1, 2] == products[0, 2, 2] > 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", [0, 700, ROW + 5])
-def test_what_is_not_finite_shows_in_its_row_alone(value: float, place: int) -> None:
+def test_what_is_not_finite_is_counted_and_counts_as_zero(value: float) -> None:
     base, tuned = usual("BF16", ROW + 600, 21), stored("BF16", 3, ROW + 600, 22)
-    tuned[1].entries[place] = value
-    products, largest = change_products(base, "BF16", tuned)
-    assert np.isfinite(largest).sum() == largest.size - 1
-    assert not np.isfinite(largest[place // ROW, 1])
-    assert np.isfinite(products[:, [0, 2]][:, :, [0, 2]]).all()
-    base[place] = value
-    assert not np.isfinite(change_products(base, "BF16", tuned)[1][place // ROW]).any()
+    without = [Stored(one.entries.copy(), one.dtype) for one in tuned]
+    places = [0, 700, ROW + 5, ROW + 599]
+    tuned[1].entries[places] = value
+    without[1].entries[places] = base[places]
+    products, nonfinite = change_products(base, "BF16", tuned)
+    assert nonfinite.tolist() == [0, 4, 0]
+    assert np.array_equal(products, change_products(base, "BF16", without)[0])
+    base[3] = value
+    assert change_products(base, "BF16", tuned)[1].tolist() == [1, 5, 1]
 
 
-def test_squares_that_vanish_or_overflow_are_seen() -> None:
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-10, 1e10, 1e37])
+def test_squares_neither_vanish_nor_overflow(scale: float) -> None:
     base = np.zeros(1000, np.float32)
-    for scale in (1e-30, 1e30):
-        tuned = [Stored(usual("F32", 1000, 23) * np.float32(scale), "F32")]
-        products, largest = change_products(base, "F32", tuned)
-        assert largest[0, 0] > 0
-        assert not 2.0**-100 < products[0, 0, 0] < np.inf
-
-
-def test_equal_squares_are_summed_to_six_digits() -> None:
-    base = np.zeros(4096, np.float32)
-    for x in np.random.default_rng(24).uniform(1, 4, 300).astype(np.float32):
-        products, _ = change_products(base, "F32", [Stored(np.full(4096, x), "F32")])
-        assert products[0, 0, 0] == pytest.approx(4096 * float(x) ** 2, rel=5e-7)
+    tuned = [Stored((usual("F32", 1000, 23) * scale).astype(np.float32), "F32") for _ in range(2)]
+    assert_products(change_products(base, "F32", tuned)[0], differences(base, tuned), 1e-13)
 
 
 def test_nothing_past_the_end_and_no_alignment_is_needed() -> None:

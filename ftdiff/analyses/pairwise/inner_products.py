@@ -12,12 +12,12 @@ import numpy as np
 
 from ftdiff import kernels
 from ftdiff.analyses.pairwise.alignment import Line
-from ftdiff.analyses.pairwise.base_rounding import WINDOW, base_rounding_sq
-from ftdiff.analyses.pairwise.distances import from_distances
+from ftdiff.analyses.pairwise.base_rounding import base_rounding_sq
+from ftdiff.analyses.pairwise.base_sums import base_sums
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
+from ftdiff.analyses.pairwise.stored_changes import from_stored
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.forms.inner_products import inner_products
-from ftdiff.deltas.moments import exact
 from ftdiff.deltas.recipes import Added, Entries, Recipe
 from ftdiff.errors import attempt
 from ftdiff.tensors import Array, matrices, nbytes, numel, precision
@@ -79,8 +79,9 @@ class Together:
 def measure(line: Line, asked: Asked) -> Together:
     """Measure one line: on a worker, from paths; no weight travels.
 
-    Changes that have factors are multiplied by each other in closed form, at the factors' price; a
-    few that are stored are compared as bytes. Else all are read side by side, some rows at a time.
+    Changes that have factors are multiplied by each other in closed form, at the factors' price;
+    those that are stored, tile by tile from their bytes. Else all are read in float64, some rows at
+    a time.
     """
     with np.errstate(all="ignore"):  # what overflows is said, not warned of
         return _measured(line, asked)
@@ -104,8 +105,10 @@ def _measured(line: Line, asked: Asked) -> Together:
     probes = {name: PROBES[name](line) for name in asked.probes}
     inner = reading.closed_form()
     unserved = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
-    if inner is None and not unserved:
-        inner = from_distances(line)
+    read = inner is not None or unserved  # by probes, in float64: a second reading tells no more
+    stored = None if read else from_stored(line, asked.base)
+    if stored is not None:
+        inner, reading.nonfinite = stored.inner, stored.nonfinite
     if inner is None or unserved:
         inner = reading.entries(unserved, inner)
     for i in np.flatnonzero(~np.isfinite(inner.diagonal())).tolist():
@@ -113,7 +116,10 @@ def _measured(line: Line, asked: Asked) -> Together:
     for i in {*line.unknown, *reading.complaints}:
         inner[i, :] = inner[:, i] = np.nan
     lost = [*{*line.unknown, *reading.complaints}]
-    base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))
+    if stored is not None:
+        base_sq, power_sq = stored.base_sq, stored.power_sq
+    else:
+        base_sq, power_sq = base_sums(line.base if asked.base else None, numel(line.shape))
     rounding_sq = base_rounding_sq(line) if asked.base else None
     found = {name: _known(probe.found(), inner.shape, lost) for name, probe in probes.items()}
     return Together(
@@ -221,15 +227,3 @@ class _Reading:
             else:
                 found[i] = opened
         return found
-
-
-def _base(line: Line) -> tuple[float, float]:
-    if line.base is None:
-        return float("nan"), float("nan")
-    squares, powers = [], []
-    for start in range(0, numel(line.shape), WINDOW):
-        with line.base.window(start, min(start + WINDOW, numel(line.shape))) as W:
-            floats, _ = kernels.sums(None, W, "", line.base.dtype)
-        squares += floats[:, 1].tolist()
-        powers += floats[:, 6].tolist()
-    return exact(squares)[0], exact(powers)[0]
