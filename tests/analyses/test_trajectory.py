@@ -422,6 +422,7 @@ def test_rounding_turns_steps_back_which_is_not_said() -> None:
     rules = {one.rule: one for one in found.findings()}
     assert "turned-back" not in rules
     floor = rules["under-the-floor"]
+    assert "cosine_final" not in floor.message
     assert "5 of 6 steps" in floor.message and "checkpoints (" not in floor.message
     assert floor.evidence["checkpoints"] == [] and len(floor.evidence["steps"]) == 5
 
@@ -464,6 +465,7 @@ def test_growth_is_fitted_to_what_stands_out_of_rounding() -> None:
     assert found.growth()[["exponent", "r_squared"]].iloc[0].tolist() == [*want]
     floor = next(one for one in found.findings() if one.rule == "under-the-floor")
     assert f"{(~clear).sum()} of 10 checkpoints" in floor.message
+    assert "their cosine_final is biased: rounding pulls it towards 0" in floor.message
 
 
 def test_the_rounding_of_a_base_is_no_early_saturation() -> None:

@@ -14,6 +14,7 @@ from ftdiff import kernels
 from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.base_rounding import base_rounding_sq
 from ftdiff.analyses.pairwise.base_sums import base_sums
+from ftdiff.analyses.pairwise.before_rounding import Unrounded, before_rounding, unknown
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
 from ftdiff.analyses.pairwise.stored_changes import from_stored
 from ftdiff.deltas.forms import Delta
@@ -36,11 +37,14 @@ class Asked:
     ----------
     base
         ‖W‖² and the spacing of its numbers.
+    unrounded
+        Inner products before rounding; see `before_rounding`.
     probes
         Names of `PROBES`.
     """
 
     base: bool = False
+    unrounded: bool = False
     probes: tuple[str, ...] = ()
 
 
@@ -61,6 +65,8 @@ class Together:
     base_rounding_sq
         float64, n: ‖round(W) − W‖², W rounded to each one's storage dtype; see `base_rounding`.
         None where not asked for.
+    unrounded
+        Inner products before rounding, estimated; None where not asked for.
     probes
         By probe, arrays by name.
     complaints
@@ -72,6 +78,7 @@ class Together:
     base_sq: float = float("nan")
     power_sq: float = float("nan")
     base_rounding_sq: Array | None = None
+    unrounded: Unrounded | None = None
     probes: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     complaints: Mapping[int, str] = field(default_factory=dict)
 
@@ -97,7 +104,9 @@ def unmeasured(line: Line, asked: Asked, why: str) -> Together:
     inner[lost, :] = inner[:, lost] = np.nan
     sums = {name: PROBES[name](line).found() for name in asked.probes}
     probes = {name: _known(found, inner.shape, lost) for name, found in sums.items()}
-    return Together(inner, np.zeros(count, np.int64), probes=probes, complaints=complaints)
+    before = unknown(count) if asked.unrounded else None
+    nonfinite = np.zeros(count, np.int64)
+    return Together(inner, nonfinite, unrounded=before, probes=probes, complaints=complaints)
 
 
 def _measured(line: Line, asked: Asked) -> Together:
@@ -121,9 +130,10 @@ def _measured(line: Line, asked: Asked) -> Together:
     else:
         base_sq, power_sq = base_sums(line.base if asked.base else None, numel(line.shape))
     rounding_sq = base_rounding_sq(line) if asked.base else None
+    before = before_rounding(line, inner) if asked.unrounded else None
     found = {name: _known(probe.found(), inner.shape, lost) for name, probe in probes.items()}
     return Together(
-        inner, reading.nonfinite, base_sq, power_sq, rounding_sq, found, reading.complaints
+        inner, reading.nonfinite, base_sq, power_sq, rounding_sq, before, found, reading.complaints
     )
 
 

@@ -19,6 +19,8 @@ from ftdiff.analyses.similarity import clusters
 from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.metrics import TRUSTED_SNR, faint
 
+#: A cosine that rounding moved by less is not spoken of.
+_MOVED = 0.02
 _TOWARDS_0 = "rounded each by itself, its cosines are pulled towards 0"
 
 
@@ -84,6 +86,54 @@ def alike_by_rounding(found: Similarity) -> Iterator[Finding]:
         )
 
 
+def before_rounding(found: Similarity) -> Iterator[Finding]:
+    """Say what the cosines were that rounding changed, where the files let one tell."""
+    pairs = found.by()
+    rows = [row for row in pairs.to_dict("records") if _pulled(row)]
+    rows.sort(key=lambda row: -abs(row["cosine_unrounded"] - row["cosine"]))
+    if rows:
+        shown = [
+            f"{row['a']} with {row['b']} {told(row)}, stored {row['cosine']:.2f}" for row in rows
+        ]
+        yield Finding(
+            "before-rounding",
+            "note",
+            f"before rounding the cosine of {listed(shown)} (from the entries in which the "
+            "spacing of the dtype is at most half of the change)",
+            {
+                "pairs": [
+                    {
+                        key: row[key]
+                        for key in (
+                            "a",
+                            "b",
+                            "cosine",
+                            "cosine_unrounded",
+                            "cosine_unrounded_error",
+                        )
+                    }
+                    for row in rows
+                ]
+            },
+        )
+
+
+def _pulled(pair: Mapping[Hashable, Any]) -> bool:
+    """Say whether rounding moved a cosine by more than its estimate can be off."""
+    moved = abs(pair["cosine_unrounded"] - pair["cosine"])
+    return bool(moved > max(_MOVED, 2 * pair["cosine_unrounded_error"]))
+
+
+def told(pair: Mapping[Hashable, Any]) -> str:
+    """Return a pair's cosine before rounding with two standard errors."""
+    return f"is {pair['cosine_unrounded']:.3f} ± {2 * pair['cosine_unrounded_error']:.2g}"
+
+
+def pulled(found: Similarity) -> int:
+    """Return of how many pairs rounding moved the cosine so that it is worth saying."""
+    return sum(_pulled(row) for row in found.by().to_dict("records"))
+
+
 def warned(pair: Mapping[Hashable, Any]) -> str:
     """Return what a sentence about a pair's cosine has to add; nothing where it is to be trusted.
 
@@ -94,7 +144,8 @@ def warned(pair: Mapping[Hashable, Any]) -> str:
     """
     if not faint(pair["snr"]):
         return ""
-    return f" (squared change {pair['snr']:.2g} times the rounding error's: {_short(pair)})"
+    before = "" if np.isnan(pair["cosine_unrounded"]) else f"; before rounding it {told(pair)}"
+    return f" (squared change {pair['snr']:.2g} times the rounding error's: {_short(pair)}{before})"
 
 
 def grouped(found: Similarity, groups: Sequence[Sequence[str]]) -> tuple[list[list[str]], str]:

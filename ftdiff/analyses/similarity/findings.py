@@ -31,6 +31,7 @@ def findings(found: Similarity) -> list[Finding]:
         *of_files(found.about),
         *_dead(found),
         *bias.under_the_floor(found),
+        *bias.before_rounding(found),
         *bias.alike_by_rounding(found),
         *_duplicates(found),
         *_opposites(found),

@@ -10,6 +10,9 @@ from ftdiff.tensors import Array
 
 #: Sums of a group's tensors: each T × n × n or T × n, and `numel`, T.
 Sums = Mapping[str, Array]
+#: Of both squared changes, how much the tensors must hold of which the cosine before rounding is
+#: known, and the standard error above which it says nothing.
+_ENOUGH, _TOO_WIDE = 0.5, 0.2
 #: Numbers by name, each n × n.
 Numbers = dict[str, Array]
 
@@ -39,6 +42,13 @@ def cosines(sums: Sums) -> Numbers:
         The cosine of two that did not move: of the base's own rounding to the storage dtypes,
         over both ‖ΔW‖. Unrelated changes are pulled towards 1 up to it. 0 where the base is on the
         grid, and of two dtypes; NaN where that is not known.
+    cosine_unrounded, cosine_unrounded_error
+        The cosine before the two were rounded to their storage dtypes, and its standard error:
+        from the entries in which the spacing of the dtype's numbers is at most half of the change
+        (a weight of 0 or 1 for 1/spacing²), less spacing²/12 for each square; a sample of up to
+        131,072 entries of each tensor. They are small weights: the change is taken not to depend
+        on its weight's size. `cosine` itself, and 0, of changes that were not rounded or are far
+        larger; NaN where the grid is too coarse to say, and in files that do not hold it.
     """
     inner = sums["inner"]
     known = np.isfinite(inner)
@@ -60,7 +70,39 @@ def cosines(sums: Sums) -> Numbers:
             "rounding_cosine": np.where(
                 size > 0, np.minimum(_shared(sums, known) / size, 1), np.nan
             ),
+            **_unrounded(sums, cosine),
         }
+
+
+def _unrounded(sums: Sums, stored: Array) -> Numbers:
+    """Return the cosine before rounding, over the tensors of which it is known, if these suffice.
+
+    They are to hold half of both squared changes.
+    """
+    if "unrounded" not in sums:
+        rounded = np.asarray((sums["floor_sq"] > 0).any(axis=0))
+        either = rounded[:, None] | rounded[None, :]
+        cosine = np.where(either, np.nan, stored)
+        return {
+            "cosine_unrounded": cosine,
+            "cosine_unrounded_error": np.where(np.isnan(cosine), np.nan, 0.0),
+        }
+    inner, before = sums["inner"], sums["unrounded"]
+    own, mine = np.einsum("tii->ti", before), np.einsum("tii->ti", inner)
+    known = np.isfinite(before) & np.isfinite(own)[:, :, None] & np.isfinite(own)[:, None, :]
+    a = np.where(known, own[:, :, None], 0.0).sum(axis=0)
+    b = np.where(known, own[:, None, :], 0.0).sum(axis=0)
+    there = np.isfinite(inner)
+    first = np.where(there, mine[:, :, None], 0.0)
+    enough = np.where(known, first, 0.0).sum(axis=0) >= _ENOUGH * first.sum(axis=0)
+    size = np.sqrt(a * b)
+    error = np.sqrt(np.where(known, sums["unrounded_error_sq"], 0.0).sum(axis=0)) / size
+    told = (size > 0) & enough & enough.T & (error <= _TOO_WIDE)
+    total = np.where(known, before, 0.0).sum(axis=0)
+    return {
+        "cosine_unrounded": np.where(told, np.clip(total / size, -1, 1), np.nan),
+        "cosine_unrounded_error": np.where(told, error, np.nan),
+    }
 
 
 def _snr(own: Array, floor_sq: Array) -> Array:

@@ -87,7 +87,8 @@ def similarity(
         MEASURES[name]
     lineup = line_up(base, tuned)
     probes = tuple(name for name in asked if name != "subspaces")
-    asking = Asked(base=any(one.kind == "full" for one in lineup.tuned), probes=probes)
+    whole = any(one.kind == "full" for one in lineup.tuned)
+    asking = Asked(base=whole, unrounded=whole, probes=probes)
     spaces = "subspaces" in asked
     task = partial(_measured, asked=asking, spaces=spaces)
     lost = partial(_unmeasured, asked=asking, spaces=spaces)
@@ -97,6 +98,10 @@ def similarity(
     floors = [floor_sq(line, one) for line, one in zip(lineup.lines, together, strict=True)]
     sums["floor_sq"] = np.stack(floors)
     sums["base_rounding_sq"] = np.stack([_shared(one, len(lineup.names)) for one in together])
+    before = [one.unrounded for one in together if one.unrounded is not None]
+    if whole:
+        sums["unrounded"] = np.stack([one.inner for one in before])
+        sums["unrounded_error_sq"] = np.stack([one.error_sq for one in before])
     for probe in probes:
         for name in together[0].probes[probe]:
             sums[f"{probe}.{name}"] = np.stack([one.probes[probe][name] for one in together])

@@ -46,8 +46,10 @@ class Similarity:
     sums
         float64 arrays: `inner` (T × n × n, all ⟨ΔWᵢ, ΔWⱼ⟩; NaN where one is not known),
         `floor_sq` (T × n, the squared rounding error of the storage dtype), `base_rounding_sq`
-        (T × n, that of the base rounded to it; may be missing), and what further measures asked
-        for.
+        (T × n, that of the base rounded to it; may be missing), `unrounded` and
+        `unrounded_error_sq` (T × n × n, inner products before rounding and the variance of that
+        estimate, where a whole checkpoint is among them; may be missing), and what further
+        measures asked for.
     about
         Sources, kinds, what was left out and why, versions.
     """

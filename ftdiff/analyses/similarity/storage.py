@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 FORM = Form("similarity")
 
-#: Sums that files of the first releases lack.
-_LATER = ("base_rounding_sq",)
+#: Sums that files of earlier releases lack, or that are not always asked for.
+_LATER = {"base_rounding_sq": "each", "unrounded": "pairs", "unrounded_error_sq": "pairs"}
 
 #: What each measure adds to the sums: of all pairs, of each fine-tune, or one number.
 MEASURED: Mapping[str, Mapping[str, str]] = {
@@ -65,10 +65,10 @@ def parts(stored: Mapping[str, Any]) -> Parts:
     if len({*names}) < n or n < 2:
         raise ValueError("names")
     shapes = {"inner": (count, n, n), "floor_sq": (count, n)}
-    shapes |= {name: (count, n) for name in _LATER if name in sums}
+    sides = {"pairs": (count, n, n), "each": (count, n), "one": (count, 1)}
+    shapes |= {name: sides[kind] for name, kind in _LATER.items() if name in sums}
     for measure, known in MEASURED.items():
         if any(name.startswith(f"{measure}.") for name in sums):
-            sides = {"pairs": (count, n, n), "each": (count, n), "one": (count, 1)}
             shapes |= {f"{measure}.{name}": sides[kind] for name, kind in known.items()}
     checked_sums(sums, shapes)
     if len(sums) < len(shapes):

@@ -22,6 +22,10 @@ _SATURATED, _EARLY = 0.9, 0.5  # of the final length, by this share of the steps
 _BEYOND = 5.0  # standard deviations of a cosine
 _JUMP = 4.0  # times the median step, each over its number of steps
 _DRIFT = 0.8  # of a straight line's efficiency
+_BIASED = (
+    ", and their cosine_final is biased: rounding pulls it towards 0, or, where the base has a "
+    "wider dtype, towards 1"
+)
 
 
 @speaks_for(Trajectory)
@@ -55,7 +59,7 @@ def _floor(found: Trajectory, whole: pd.DataFrame) -> Iterator[Finding]:
         "caution",
         f"{listed([part for part in parts if part])} moved too little for the storage dtype: "
         f"squared size under {TRUSTED_SNR:g} times the squared rounding error. Of those no "
-        "efficiency, turn or growth is told",
+        f"efficiency, turn or growth is told{_BIASED if under or components else ''}",
         {
             "checkpoints": under,
             "steps": steps,

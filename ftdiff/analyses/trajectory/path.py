@@ -56,7 +56,7 @@ def path(sums: Sums) -> dict[str, Array]:
         two steps does not stand out of rounding: the error of the checkpoint between them ends one
         and begins the other, and alone gives −1/2.
     cosine_final
-        cos(W_t − W_0, W_T − W_0).
+        cos(W_t − W_0, W_T − W_0), as stored: under the floor rounding biases it.
     snr, step_snr
         ‖W_t − W_0‖² over the squared rounding error of W_t, and the squared step over those of
         both its ends; infinite where nothing was rounded.

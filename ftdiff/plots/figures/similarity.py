@@ -12,8 +12,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ftdiff.analyses.finding import counted
 from ftdiff.analyses.pairwise import COLUMNS
-from ftdiff.analyses.similarity import Similarity
+from ftdiff.analyses.similarity import Similarity, bias
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.naming import component_order
 from ftdiff.plots.elements.axes import FONT, INK, SMALL, new_figure
@@ -22,7 +23,10 @@ from ftdiff.plots.elements.labels import label_of, shown
 
 # Up to this many fine-tunes, cells have room for their number.
 _WRITTEN = 12
-_LABELS = {"cosine": "cosine of ΔW"}
+_LABELS = {
+    "cosine": "cosine of ΔW",
+    "cosine_unrounded": "cosine of ΔW before rounding, estimated",
+}
 
 
 def similarity(found: Similarity, number: str = "cosine", **where: Any) -> Figure:
@@ -77,6 +81,8 @@ def similarity(found: Similarity, number: str = "cosine", **where: Any) -> Figur
     _name(cells, [*found.groups.order])
     cells.set(xlabel="", ylabel="")
     title = _LABELS.get(number, number)
+    many = bias.pulled(found) if number == "cosine" else 0
+    title += f" as stored; rounding biases {counted(many, 'pair')}" if many else ""
     kept = "".join(f" · {name} {value}" for name, value in where.items())
     grid.ax_col_dendrogram.set_title(
         f"{title}{kept}", fontsize=FONT + 1, color=INK, parse_math=False

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ftdiff.analyses.similarity import Similarity
+from ftdiff.analyses.similarity import Similarity, bias
 from ftdiff.analyses.similarity.storage import FORM, document
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
@@ -34,6 +34,9 @@ def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str]
     out.print(f"[bold]{len(found.names)} fine-tunes{of}[/]", soft_wrap=True)
     if len(found.names) <= _MATRIX:
         write_table(out, "cosine of ΔW", _matrix(found.matrix))
+        if bias.pulled(found):
+            before = found.table("cosine_unrounded")
+            write_table(out, "cosine of ΔW before rounding, estimated", _matrix(before))
     write_table(out, "nearest", _nearest(found))
     if by:
         pairs = found.by(*by)
