@@ -105,7 +105,7 @@ def change_products(
     for k, part in enumerate(parts):
         row = k - (len(parts) - n)
         role = "base" if row < 0 else "delta" if part.delta else "tuned"
-        reader = Reader(part.dtype, role, target.half)
+        reader = Reader(part.dtype, role, target.half, target.fused)
         readings[k] = (
             address(reader, target, "read", partial(readers.assembly, reader)),
             part.entries.ctypes.data, TILE * itemsize(part.dtype),

@@ -26,39 +26,51 @@ class Reader:
         "base": values, as they are, in float32. "tuned": values minus the base's, taken in float32.
         "delta": values that are changes. Changes are written in float64, zero where they are not
         finite.
-    half
-        The machine widens float16.
+    half, fused
+        The machine widens float16; it multiplies and adds in one instruction.
     """
 
     dtype: str
     role: str
     half: bool
+    fused: bool
 
 
 def assembly(reader: Reader) -> str:
     """Return the module whose `read(from, base, out, lost)` decodes a tile.
 
     `base` holds `TILE` float32 entries, `out` as many of what is written, and `lost` sixteen counts
-    of entries that were not finite.
+    of entries that were not finite. What is not finite is looked for once a tile: only then are
+    its entries looked at one by one.
     """
-    body, lost = Body(), "%lost.at"
+    changes = reader.role != "base"
+    body, check = Body("v"), "%check.at"
     _prefetch(body, itemsize(reader.dtype))
+    for place, value in _values(body, reader):
+        if changes:
+            check = _checked(body, value, check, reader.fused)
+        _store(body, FLOAT.vector, FLOAT.scalar, value, "%single" if changes else "%out", place)
+    return _READ.format(
+        vector=FLOAT.vector, lanes=LANES, body=body.text(), check=check, step=_UNROLLED * LANES,
+        tile=TILE, word=lanes("i32"), single="%single" if changes else "%out",
+        changes=_CHANGES.format(
+            vector=FLOAT.vector, lanes=LANES, check=check, word=lanes("i32"), tile=TILE,
+            step=_UNROLLED * LANES, **_careful(), **_widened(),
+        ) if changes else "done:",
+    )  # fmt: skip
+
+
+def _values(body: Body, reader: Reader) -> list[tuple[str, str]]:
+    """Write the decoding of a few steps; return each one's place and values."""
+    found = []
     for step in range(_UNROLLED):
         place = body.put(f"add i64 %first, {step * LANES}")
         value = read(body, reader.dtype, "%from", place, FLOAT, reader.half).value
-        scalar, vector = FLOAT.scalar, FLOAT.vector
         if reader.role == "tuned":
-            base = body.load(vector, "%base", scalar, place, align=64)
-            value = body.put(f"fsub {vector} {value}, {base}")
-        if reader.role != "base":
-            value, lost = _finite(body, value, lost)
-            scalar, vector = DOUBLE.scalar, DOUBLE.vector
-            value = body.put(f"fpext {FLOAT.vector} {value} to {vector}")
-        at = body.put(f"getelementptr {scalar}, ptr %out, i64 {place}")
-        body.do(f"store {vector} {value}, ptr {at}, align 64")
-    return _READ.format(
-        word=lanes("i32"), body=body.text(), lost=lost, step=_UNROLLED * LANES, tile=TILE
-    )
+            base = body.load(FLOAT.vector, "%base", "float", place, align=64)
+            value = body.put(f"fsub {FLOAT.vector} {value}, {base}")
+        found.append((place, value))
+    return found
 
 
 def _prefetch(body: Body, size: int) -> None:
@@ -70,31 +82,88 @@ def _prefetch(body: Body, size: int) -> None:
         body.do(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 3, i32 1)")
 
 
-def _finite(body: Body, value: str, lost: str) -> tuple[str, str]:
-    """Return the values, zero where they are not finite, and the counts with those."""
-    word, top = lanes("i32"), splat("i32", FLOAT.exponent)
+def _checked(body: Body, value: str, check: str, fused: bool) -> str:
+    """Add nothing: zero times what is finite, and NaN for what is not."""
+    vector = FLOAT.vector
+    if fused:
+        call = f"call {vector} @llvm.fma.{FLOAT.suffix}"
+        return body.put(f"{call}({vector} {value}, {vector} zeroinitializer, {vector} {check})")
+    nothing = body.put(f"fmul {vector} {value}, zeroinitializer")
+    return body.put(f"fadd {vector} {check}, {nothing}")
+
+
+def _store(body: Body, vector: str, scalar: str, value: str, to: str, place: str) -> None:
+    at = body.put(f"getelementptr {scalar}, ptr {to}, i64 {place}")
+    body.do(f"store {vector} {value}, ptr {at}, align 32")
+
+
+def _careful() -> dict[str, str]:
+    """Write zeros for what is not finite, and count it."""
+    body, word = Body("c"), lanes("i32")
+    value = body.load(FLOAT.vector, "%single", "float", "%k", align=64)
     size = body.put(f"and {word} {body.bits(FLOAT, value)}, {splat('i32', FLOAT.magnitude)}")
-    good = body.put(f"icmp ult {word} {size}, {top}")
-    more = body.put(f"add {word} {lost}, {splat('i32', 1)}")
-    lost = body.select(word, good, lost, more)
-    return body.select(FLOAT.vector, good, value, "zeroinitializer"), lost
+    good = body.put(f"icmp ult {word} {size}, {splat('i32', FLOAT.exponent)}")
+    more = body.put(f"add {word} %lost.at, {splat('i32', 1)}")
+    lost = body.select(word, good, "%lost.at", more)
+    finite = body.select(FLOAT.vector, good, value, "zeroinitializer")
+    _store(body, FLOAT.vector, FLOAT.scalar, finite, "%single", "%k")
+    return {"careful": body.text(), "more": lost}
+
+
+def _widened() -> dict[str, str]:
+    """Write the changes in float64, half a vector at a time, as machines widen what they load."""
+    body, half = Body("w"), LANES // 2
+    for part in range(2 * _UNROLLED):
+        place = body.put(f"add i64 %q, {part * half}")
+        value = body.load(f"<{half} x float>", "%single", "float", place, align=32)
+        wide = body.put(f"fpext <{half} x float> {value} to <{half} x double>")
+        _store(body, f"<{half} x double>", DOUBLE.scalar, wide, "%out", place)
+    return {"widened": body.text()}
 
 
 _READ = """
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
+declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})
 define void @read(ptr %from, ptr %base, ptr %out, ptr %lost) {{
 entry:
-  %lost.0 = load {word}, ptr %lost, align 64
+  %single = alloca [{tile} x float], align 64
   br label %step
 step:
   %first = phi i64 [ 0, %entry ], [ %first.next, %step ]
-  %lost.at = phi {word} [ %lost.0, %entry ], [ {lost}, %step ]
+  %check.at = phi {vector} [ zeroinitializer, %entry ], [ {check}, %step ]
 {body}
   %first.next = add i64 %first, {step}
   %more = icmp ult i64 %first.next, {tile}
-  br i1 %more, label %step, label %end
-end:
-  store {word} {lost}, ptr %lost, align 64
+  br i1 %more, label %step, label %done
+{changes}
   ret void
 }}
+"""
+
+_CHANGES = """
+done:
+  %bad = fcmp uno {vector} {check}, {check}
+  %mask = bitcast <{lanes} x i1> %bad to i{lanes}
+  %any = icmp ne i{lanes} %mask, 0
+  br i1 %any, label %look, label %widen
+look:
+  %lost.0 = load {word}, ptr %lost, align 64
+  br label %careful
+careful:
+  %k = phi i64 [ 0, %look ], [ %k.next, %careful ]
+  %lost.at = phi {word} [ %lost.0, %look ], [ {more}, %careful ]
+{careful}
+  %k.next = add i64 %k, {lanes}
+  %k.more = icmp ult i64 %k.next, {tile}
+  br i1 %k.more, label %careful, label %looked
+looked:
+  store {word} {more}, ptr %lost, align 64
+  br label %widen
+widen:
+  %q = phi i64 [ 0, %done ], [ 0, %looked ], [ %q.next, %widen ]
+{widened}
+  %q.next = add i64 %q, {step}
+  %q.more = icmp ult i64 %q.next, {tile}
+  br i1 %q.more, label %widen, label %end
+end:
 """
