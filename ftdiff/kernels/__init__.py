@@ -5,7 +5,9 @@ from ftdiff.kernels.changes import CHANGED, ROW, Stored, change_products
 from ftdiff.kernels.fused import sums
 from ftdiff.kernels.jit import Target, host
 from ftdiff.kernels.matrices import gram, product
+from ftdiff.kernels.stacks import stacked_gram
 from ftdiff.kernels.storage import LEAST_EXPONENT
+from ftdiff.kernels.transposing import transposed
 
 __all__ = [
     "BLOCK",
@@ -18,5 +20,7 @@ __all__ = [
     "gram",
     "host",
     "product",
+    "stacked_gram",
     "sums",
+    "transposed",
 ]

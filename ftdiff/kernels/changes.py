@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
 
 import numpy as np
 
 from ftdiff.errors import BadCall
-from ftdiff.kernels import driver, panels, readers
+from ftdiff.kernels import driver, tile_products
 from ftdiff.kernels.fused import checked
-from ftdiff.kernels.jit import Target, address, function, host
-from ftdiff.kernels.lanes import LANES
-from ftdiff.kernels.panels import WIDTH, Panels
+from ftdiff.kernels.jit import Target, host
 from ftdiff.kernels.readers import TILE, Reader
 from ftdiff.kernels.storage import INTEGER, SMALL, WIDE, itemsize
+from ftdiff.kernels.tile_products import Workspace
 from ftdiff.tensors import Array
 
 #: Entries of which each row of the result holds the products.
 ROW = 1 << 18
 #: Dtypes that are held exactly, or closely enough, in float32; bits of zero are a zero.
 CHANGED = frozenset({*SMALL, *INTEGER, "BF16", "F32"} - WIDE)
-
-_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
-_ARGUMENTS = (*(_POINTER, _LONG) * 3, *(_POINTER,) * 2, *(_LONG,) * 3)
-#: Bytes of a decoded tile, of sixteen counts, of a sum's lanes, and of a line of a cache.
-_TILE, _LOST, _LANES, _LINE = 8 * TILE, 4 * LANES, 8 * WIDTH, 64
 
 
 @dataclass(frozen=True)
@@ -94,89 +86,23 @@ def change_products(
     parts = [] if base is None else [Stored(base, base_dtype, delta=True)]
     parts += tuned
     size, n = _checked(parts, len(tuned)), len(tuned)
-    rows, tiles = -(-size // ROW), -(-size // TILE)
-    found = np.zeros((rows, n, n))
-    if not found.size:
-        return found, np.zeros(n, np.int64)
-    schedule = _schedule(n, target)
-    space = _Space(n, len(schedule.pairs))
+    if not (size and n):
+        return np.zeros((-(-size // ROW), n, n)), np.zeros(n, np.int64)
+    schedule = tile_products.triangle(n, target)
+    space = Workspace(n, schedule.sums)
     ends = [_end(part.entries, size) for part in parts]
     readings = np.zeros((len(parts), driver.READING), np.int64)
     for k, part in enumerate(parts):
         row = k - (len(parts) - n)
         role = "base" if row < 0 else "delta" if part.delta else "tuned"
-        reader = Reader(part.dtype, role, target.half, target.fused)
         readings[k] = (
-            address(reader, target, "read", partial(readers.assembly, reader)),
+            tile_products.reading(Reader(part.dtype, role, target.half, target.fused), target),
             part.entries.ctypes.data, TILE * itemsize(part.dtype),
             space.at("tile", row), space.at("lost", row), ends[k].ctypes.data,
         )  # fmt: skip
-    tiles_at, lanes_at = space.at("tile", 0), space.at("lanes", 0)
-    calls = schedule.calls + np.array([0, tiles_at, tiles_at, lanes_at])
-    sums = np.zeros((rows, len(schedule.pairs)))
-    run = function("changes", target, "changes", _ARGUMENTS, driver.assembly)
-    run(
-        readings.ctypes.data, len(parts), calls.ctypes.data, len(calls),
-        lanes_at, len(schedule.pairs), space.at("tile", -1), sums.ctypes.data,
-        tiles, size // TILE, ROW // TILE,
-    )  # fmt: skip
-    i, j = schedule.pairs.T
-    found[:, i, j] = found[:, j, i] = sums
-    return found, space.lost()
-
-
-@dataclass(frozen=True, eq=False)
-class _Schedule:
-    """The products of a tile: where each one's code is and its offsets, and the pairs it gives."""
-
-    calls: Array
-    pairs: Array
-
-
-@lru_cache(maxsize=64)
-def _schedule(n: int, target: Target) -> _Schedule:
-    most = panels.most_rows(target)
-    calls: list[tuple[int, ...]] = []
-    pairs: list[tuple[int, int]] = []
-    starts = range(0, n, most)
-    for first in starts:
-        for second in starts[: first // most + 1]:
-            shape = Panels(
-                min(most, n - second), min(most, n - first), first == second,
-                target.lanes // 2, target.fused,
-            )  # fmt: skip
-            code = address(shape, target, "multiply", partial(panels.assembly, shape))
-            calls.append((code, second * _TILE, first * _TILE, len(pairs) * _LANES))
-            pairs += [(second + i, first + j) for i, j in shape.pairs]
-    return _Schedule(np.array(calls, np.int64), np.array(pairs))
-
-
-class _Space:
-    """What a call writes to on the way; small enough to stay in a core's own caches."""
-
-    def __init__(self, n: int, pairs: int) -> None:
-        self._each = {"tile": _TILE, "lost": _LOST, "lanes": _LANES}
-        counts = {"tile": n + 1, "lost": n + 1, "lanes": pairs}
-        sizes = {name: self._each[name] * count for name, count in counts.items()}
-        self._held = np.zeros(sum(sizes.values()) + _LINE, np.uint8)
-        start = -self._held.ctypes.data % _LINE
-        self._at: dict[str, int] = {}
-        for name, size in sizes.items():
-            self._at[name] = start
-            start += size
-        self._n = n
-
-    def at(self, name: str, row: int) -> int:
-        """Return the address of a fine-tune's part, or of the base's: row -1."""
-        row += name != "lanes"  # the base's comes first
-        start: int = self._held.ctypes.data
-        return start + self._at[name] + row * self._each[name]
-
-    def lost(self) -> Array:
-        """Return how many changes of each were not finite."""
-        start = self._at["lost"] + _LOST
-        held = self._held[start : start + self._n * _LOST].view(np.int32)
-        return np.asarray(held.reshape(self._n, LANES).sum(axis=1, dtype=np.int64))
+    tiles = (-(-size // TILE), size // TILE, ROW // TILE)
+    sums = tile_products.run(readings, schedule, space, tiles, target)
+    return sums[:, schedule.places], space.lost()
 
 
 def _end(entries: Array, size: int) -> Array:

@@ -23,9 +23,9 @@ class Reader:
     dtype
         What is stored: what float32 holds.
     role
-        "base": values, as they are, in float32. "tuned": values minus the base's, taken in float32.
-        "delta": values that are changes. Changes are written in float64, zero where they are not
-        finite.
+        "base": values, as they are, in float32. "value": the same in float64. "tuned": values minus
+        the base's, taken in float32. "delta": values that are changes. Changes are written in
+        float64, zero where they are not finite.
     half, fused
         The machine widens float16; it multiplies and adds in one instruction.
     """
@@ -43,20 +43,20 @@ def assembly(reader: Reader) -> str:
     of entries that were not finite. What is not finite is looked for once a tile: only then are
     its entries looked at one by one.
     """
-    changes = reader.role != "base"
+    wide, changes = reader.role != "base", reader.role in ("tuned", "delta")
     body, check = Body("v"), "%check.at"
     _prefetch(body, itemsize(reader.dtype))
     for place, value in _values(body, reader):
         if changes:
             check = _checked(body, value, check, reader.fused)
-        _store(body, FLOAT.vector, FLOAT.scalar, value, "%single" if changes else "%out", place)
+        _store(body, FLOAT.vector, FLOAT.scalar, value, "%single" if wide else "%out", place)
     return _READ.format(
         vector=FLOAT.vector, lanes=LANES, body=body.text(), check=check, step=_UNROLLED * LANES,
-        tile=TILE, word=lanes("i32"), single="%single" if changes else "%out",
-        changes=_CHANGES.format(
+        tile=TILE,
+        widened=_WIDENED.format(
             vector=FLOAT.vector, lanes=LANES, check=check, word=lanes("i32"), tile=TILE,
             step=_UNROLLED * LANES, **_careful(), **_widened(),
-        ) if changes else "done:",
+        ) if wide else "done:",
     )  # fmt: skip
 
 
@@ -135,12 +135,12 @@ step:
   %first.next = add i64 %first, {step}
   %more = icmp ult i64 %first.next, {tile}
   br i1 %more, label %step, label %done
-{changes}
+{widened}
   ret void
 }}
 """
 
-_CHANGES = """
+_WIDENED = """
 done:
   %bad = fcmp uno {vector} {check}, {check}
   %mask = bitcast <{lanes} x i1> %bad to i{lanes}

@@ -385,7 +385,8 @@ def test_the_kernel_gives_the_products_that_float64_gives(dtype: torch.dtype) ->
     near = ftdiff.similarity(tuned, root).sums["inner"]
     exact = ftdiff.similarity(tuned, root, ["masks"]).sums["inner"]  # which reads all entries
     scale = np.sqrt(np.einsum("tii,tjj->tij", exact, exact))
-    assert near / scale == pytest.approx(exact / scale, abs=1e-9)
+    within = 2e-8 if dtype is torch.float32 else 1e-13  # differences are rounded to float32
+    assert near / scale == pytest.approx(exact / scale, abs=within)
 
 
 class Counted:

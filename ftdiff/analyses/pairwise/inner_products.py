@@ -15,12 +15,13 @@ from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.base_rounding import base_rounding_sq
 from ftdiff.analyses.pairwise.base_sums import base_sums
 from ftdiff.analyses.pairwise.before_rounding import Unrounded, before_rounding, unknown
+from ftdiff.analyses.pairwise.opened import Opened
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
 from ftdiff.analyses.pairwise.stored_changes import from_stored
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.forms.inner_products import inner_products
 from ftdiff.deltas.recipes import Added, Entries, Recipe
-from ftdiff.errors import attempt
+from ftdiff.errors import FtdiffError, attempt
 from ftdiff.tensors import Array, matrices, nbytes, numel, precision
 
 #: Entries of all fine-tunes that are held at a time, as float64: so many that calls do not count.
@@ -169,20 +170,25 @@ class _Reading:
         self.count = len(line.recipes)
         self.complaints: dict[int, str] = {}
         self.nonfinite = np.zeros(self.count, np.int64)
-        self.deltas: dict[int, Delta] = {}
+        self.deltas: Mapping[int, Delta] = {}
 
     def closed_form(self) -> Array | None:
         """Return all inner products from factors; None where a change has none."""
         if not all(recipe is None or isinstance(recipe, Added) for recipe in self.line.recipes):
             return None
-        self.deltas = self._each(lambda recipe: recipe.delta(self.line.base))
-        own = [*self.deltas]
-        products = inner_products([*self.deltas.values()]) if own else np.zeros((0, 0))
+        recipes = {i: recipe for i, recipe in enumerate(self.line.recipes) if recipe is not None}
+        self.deltas = opened = Opened(self.line.address.name, recipes, self.line.base)
+        self.complaints |= opened.complaints
+        own = [*opened]
+        try:
+            products = inner_products(opened.in_order()) if own else np.zeros((0, 0))
+        except FtdiffError:  # a file that has changed since: whoever reads the entries says which
+            return None
         if np.isnan(products).any():
             return None
         inner = np.zeros((self.count, self.count))
         inner[np.ix_(own, own)] = products
-        self.nonfinite[own] = [delta.nonfinite() for delta in self.deltas.values()]
+        self.nonfinite[own] = [*opened.nonfinite.values()]
         return inner
 
     def entries(self, probes: Sequence[Probe], known: Array | None) -> Array:
