@@ -23,9 +23,9 @@ class Reader:
     dtype
         What is stored: what float32 holds.
     role
-        "base": values, as they are, in float32. "value": the same in float64. "tuned": values minus
-        the base's, taken in float32. "delta": values that are changes. Changes are written in
-        float64, zero where they are not finite.
+        "base": values, as they are, in float32. "value": values of float32, in float64. "tuned":
+        values minus the base's, taken in float32. "delta": values that are changes. Changes are
+        written in float64, zero where they are not finite.
     half, fused
         The machine widens float16; it multiplies and adds in one instruction.
     """
@@ -43,20 +43,22 @@ def assembly(reader: Reader) -> str:
     of entries that were not finite. What is not finite is looked for once a tile: only then are
     its entries looked at one by one.
     """
-    wide, changes = reader.role != "base", reader.role in ("tuned", "delta")
+    if reader.role == "value":
+        return _VALUES.format(step=_UNROLLED * LANES, tile=TILE, **_widened("%from", align=4))
+    changes = reader.role != "base"
     body, check = Body("v"), "%check.at"
     _prefetch(body, itemsize(reader.dtype))
     for place, value in _values(body, reader):
         if changes:
             check = _checked(body, value, check, reader.fused)
-        _store(body, FLOAT.vector, FLOAT.scalar, value, "%single" if wide else "%out", place)
+        _store(body, FLOAT.vector, FLOAT.scalar, value, "%single" if changes else "%out", place)
     return _READ.format(
         vector=FLOAT.vector, lanes=LANES, body=body.text(), check=check, step=_UNROLLED * LANES,
         tile=TILE,
         widened=_WIDENED.format(
             vector=FLOAT.vector, lanes=LANES, check=check, word=lanes("i32"), tile=TILE,
-            step=_UNROLLED * LANES, **_careful(), **_widened(),
-        ) if wide else "done:",
+            step=_UNROLLED * LANES, **_careful(), **_widened("%single", align=32),
+        ) if changes else "done:",
     )  # fmt: skip
 
 
@@ -110,12 +112,12 @@ def _careful() -> dict[str, str]:
     return {"careful": body.text(), "more": lost}
 
 
-def _widened() -> dict[str, str]:
-    """Write the changes in float64, half a vector at a time, as machines widen what they load."""
+def _widened(source: str, align: int) -> dict[str, str]:
+    """Write float32 as float64, half a vector at a time, as machines widen what they load."""
     body, half = Body("w"), LANES // 2
     for part in range(2 * _UNROLLED):
         place = body.put(f"add i64 %q, {part * half}")
-        value = body.load(f"<{half} x float>", "%single", "float", place, align=32)
+        value = body.load(f"<{half} x float>", source, "float", place, align=align)
         wide = body.put(f"fpext <{half} x float> {value} to <{half} x double>")
         _store(body, f"<{half} x double>", DOUBLE.scalar, wide, "%out", place)
     return {"widened": body.text()}
@@ -166,4 +168,19 @@ widen:
   %q.more = icmp ult i64 %q.next, {tile}
   br i1 %q.more, label %widen, label %end
 end:
+"""
+
+_VALUES = """
+define void @read(ptr %from, ptr %base, ptr %out, ptr %lost) {{
+entry:
+  br label %widen
+widen:
+  %q = phi i64 [ 0, %entry ], [ %q.next, %widen ]
+{widened}
+  %q.next = add i64 %q, {step}
+  %q.more = icmp ult i64 %q.next, {tile}
+  br i1 %q.more, label %widen, label %end
+end:
+  ret void
+}}
 """
