@@ -58,7 +58,7 @@ def test_no_batch_changes_a_bit(
     one, *others = (fixtures / name for name in names)
     found = held_against(one, others, fixtures / "base")
     monkeypatch.setattr(one_against_many, "_STORED", 1)
-    monkeypatch.setattr(one_against_many, "_FACTORS", 1)
+    monkeypatch.setattr(one_against_many, "_ROWS", 1)
     again = held_against(one, others, fixtures / "base")
     for name, sums in found.sums.items():
         assert np.array_equal(sums, again.sums[name], equal_nan=True), name

@@ -30,6 +30,11 @@ def multiplications(lines: Sequence[Line]) -> float:
     return total
 
 
+def rank_of(recipe: Recipe) -> int:
+    """Return the rank of a product of two factors; 0 of other forms."""
+    return _factors(recipe)[0]
+
+
 def _factors(recipe: Recipe) -> tuple[int, int]:
     """Return the rank of a product of two factors and the sum of its sides; 0 of other forms."""
     shapes = [tensor.shape for tensor in stored(recipe) if len(tensor.shape) == 2]

@@ -29,6 +29,7 @@ from ftdiff.analyses.pairwise import (
     trouble,
     unmeasured,
 )
+from ftdiff.analyses.similarity.cost import rank_of
 from ftdiff.analyses.similarity.formulas import cosines
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
@@ -38,9 +39,10 @@ from ftdiff.tensors import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-#: How many of the many are measured at once: of stored changes so many that the one and the base
-#: are seldom read, of factors so few that their products with each other cost little.
-_STORED, _FACTORS = 8, 3
+#: How many of the many are measured at once. Of stored changes so many that the one and the base
+#: are seldom read; of factors as many as have so many rows, whose products with each other cost
+#: about as much as the calls.
+_STORED, _ROWS = 8, 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +171,9 @@ def _unmeasured(line: Line, why: str, asked: Asked) -> tuple[dict[str, Array], T
 def _batches(line: Line) -> Iterator[list[int]]:
     """Yield the one with some of the many, by number; those with factors apart from the others."""
     thin = [isinstance(recipe, Added) for recipe in line.recipes]
-    for kind, size in ((False, _STORED), (True, _FACTORS)):
+    ranks = [rank_of(recipe) for recipe in line.recipes if isinstance(recipe, Added)]
+    few = max(1, _ROWS // max(1, *ranks, 1))
+    for kind, size in ((False, _STORED), (True, few)):
         some = [i for i in range(1, len(thin)) if thin[i] is kind]
         for start in range(0, len(some), size):
             yield [0, *some[start : start + size]]
