@@ -122,3 +122,15 @@ def test_multiplications_are_those_of_all_rows_with_each_other(fixtures: Path) -
     assert foretold(lineup.lines, lineup.names, 2) == ""
     stored = line_up(fixtures / "base", [fixtures / "full", fixtures / "merged"])
     assert multiplications(stored.lines) == 0
+
+
+def test_a_tensor_that_one_lacks_is_left_out_of_its_pair(tmp_path: Path) -> None:
+    base = llama()
+    states = [nudge(base, by=0.2, seed=seed) for seed in (1, 1, 2)]
+    states[1].popitem()
+    paths = [write_model(tmp_path / f"run-{i}", state) for i, state in enumerate(states)]
+    root = write_model(tmp_path / "base", base)
+    rows = held_against(paths[0], paths[1:], root).nearest().set_index("name")["cosine"]
+    want = ftdiff.similarity(paths, root).matrix.loc["run-0"]
+    assert rows["run-1"] == want["run-1"] == 1
+    assert rows["run-2"] == pytest.approx(want["run-2"], abs=1e-12)

@@ -45,16 +45,17 @@ def test_groups_change_no_bit(rows: int, monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.array_equal(whole, whole.T) and np.isfinite(whole).all()
 
 
-@pytest.mark.parametrize("rows", [1, 60, 800])
+@pytest.mark.parametrize("rows", [1, 60])
 def test_factors_that_cancel_are_made_orthogonal_in_any_group(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacked_factors, "_STACKED", rows)
     made = [delta for delta in changes(10, seed=2) if delta.rank]
     turned = [skewed(delta) if i in (1, 5) else delta for i, delta in enumerate(made)]
-    plain = products(made)
+    plain, whole = products(made), products(turned)
     size = np.sqrt(np.outer(plain.diagonal(), plain.diagonal()))
-    assert products(turned) / size == pytest.approx(plain / size, abs=1e-6)
+    assert whole / size == pytest.approx(plain / size, abs=1e-9)
+    monkeypatch.setattr(stacked_factors, "_STACKED", rows)
+    assert np.array_equal(products(turned), whole)
 
 
 def test_only_two_groups_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
