@@ -156,6 +156,12 @@ def test_changes_that_are_stored_as_such_need_no_base() -> None:
     assert products(W, mixed).inner == pytest.approx(want, rel=1e-12)
 
 
+def test_a_tensor_without_entries_has_no_change() -> None:
+    W, tuned = model(2, size=0)
+    found = products(W, replaced(tuned))
+    assert not found.inner.any() and found.base_sq == 0
+
+
 def test_wide_dtypes_are_left_to_float64() -> None:
     W, tuned = model(2, size=500)
     wide = [one.astype(np.float64) for one in tuned]

@@ -82,7 +82,7 @@ def from_stored(line: Line, base: bool) -> Products | None:
             tensors.append((tensor, delta))
     try:
         found = _read(line.base, tensors, numel(line.shape), base)
-    except FtdiffError:  # whoever reads them one by one says which
+    except (FtdiffError, MemoryError):  # whoever reads them one by one says which
         return None
     here = np.flatnonzero(row >= 0)
     inner, nonfinite = np.zeros((len(row), len(row))), np.zeros(len(row), np.int64)
@@ -136,7 +136,7 @@ class _Total:
 
     def __init__(self, n: int) -> None:
         self._n, self._above = n, np.triu_indices(n)
-        self._terms: list[Array] = []
+        self._terms: list[Array] = [np.zeros((0, len(self._above[0])))]
         self._held = 0
 
     def add(self, matrices: Array) -> None:
