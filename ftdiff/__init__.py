@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ftdiff.adapters.named_base import base_of
     from ftdiff.analyses import parts
     from ftdiff.analyses.audit import Audit, audit
+    from ftdiff.analyses.claims import Claim, ClaimCheck, attest, verify_claim
     from ftdiff.analyses.drift import Drift, drift
     from ftdiff.analyses.finding import Finding, findings
     from ftdiff.analyses.importance import Importance, importance
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "Claim",
+    "ClaimCheck",
     "Diff",
     "Drift",
     "Finding",
@@ -43,6 +46,7 @@ __all__ = [
     "Similarity",
     "Trajectory",
     "Verification",
+    "attest",
     "audit",
     "base_of",
     "compare",
@@ -64,11 +68,14 @@ __all__ = [
     "similarity",
     "trajectory",
     "verify",
+    "verify_claim",
 ]
 
 #: Where each name lives; a module is imported when its name is first used.
 _HOMES = {
     "Audit": "analyses.audit",
+    "Claim": "analyses.claims",
+    "ClaimCheck": "analyses.claims",
     "Diff": "comparison.result",
     "Drift": "analyses.drift",
     "Finding": "analyses.finding",
@@ -81,6 +88,7 @@ _HOMES = {
     "Similarity": "analyses.similarity",
     "Trajectory": "analyses.trajectory",
     "Verification": "analyses.verification",
+    "attest": "analyses.claims",
     "audit": "analyses.audit",
     "base_of": "adapters.named_base",
     "compare": "comparison.engine",
@@ -98,6 +106,7 @@ _HOMES = {
     "similarity": "analyses.similarity",
     "trajectory": "analyses.trajectory",
     "verify": "analyses.verification",
+    "verify_claim": "analyses.claims",
 }
 #: Packages that are public themselves.
 _PACKAGES = {

@@ -5,13 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 from ftdiff.adapters import open_model, open_tuned
 from ftdiff.analyses import judgement
+from ftdiff.analyses.lineage_distances import distances
+from ftdiff.analyses.lineage_merge import merged_of
 from ftdiff.analyses.lineage_result import COLUMNS, Lineage
 from ftdiff.analyses.lineage_sample import Sample, sample
-from ftdiff.analyses.lineage_verdict import FOUND, Row, key, reach
+from ftdiff.analyses.lineage_tree import Tree, tree_of
+from ftdiff.analyses.lineage_verdict import (
+    FOUND,
+    MERGE,
+    Row,
+    key,
+    of_tree,
+    reach,
+    related,
+    summary,
+)
+from ftdiff.analyses.merges import MergeOf
+from ftdiff.analyses.pairwise import labels
 from ftdiff.comparison import engine
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
@@ -19,10 +34,13 @@ from ftdiff.comparison.reasons import COARSE
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint
-from ftdiff.tensors import matrix_shape
+from ftdiff.tensors import Array, matrix_shape
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.
 _FINALISTS, _OPEN = 2, 1.5
+#: A tree has so many models, the nearest. Where no more than so many do not fit, these are tried as
+#: merges.
+_LEAST, _LEAVES, _ASKED = 4, 24, 3
 
 
 def lineage(
@@ -33,7 +51,10 @@ def lineage(
 ) -> Lineage:
     """Rank candidates by how little was changed to get from them to a fine-tune.
 
-    What was compared in full stands before what was compared in part, however near that is.
+    What was compared in full stands before what was compared in part, however near that is. Where
+    two candidates or more are of its training, it is asked whether it is a merge of them: a sample
+    of all mixes is read, and the likeliest in full. Of four models or more, its own with them, the
+    tree is drawn.
 
     Parameters
     ----------
@@ -60,15 +81,52 @@ def lineage(
     sampled = map(_of_sample, opened, sample(opened, fine, executor, progress))
     ranked = sorted(zip(sampled, opened, strict=True), key=lambda x: key(x[0]))
     final = [
-        _in_full(candidate, fine, executor, progress) if row["tensors"] else row
-        for i, (row, candidate) in enumerate(ranked)
+        (_in_full(one, fine, executor, progress) if row["tensors"] else row, one)
+        for i, (row, one) in enumerate(ranked)
         if i < _FINALISTS or _open(row, ranked[0][0])
     ]
-    rows = sorted(final, key=key) + [row for row, _ in ranked[len(final) :]]
-    verdict, sentences = reach(fine, rows)
-    parent = rows[0]["candidate"] if verdict in FOUND else None
+    held = sorted(final, key=lambda x: key(x[0])) + ranked[len(final) :]
+    rows = [row for row, _ in held]
+    model, *kin = _told_apart([open_model(tuned), *(one for row, one in held if related(row))])
+    merge = None if rows[0]["relative_norm"] == 0 else merged_of(model, kin, executor)
+    verdict, sentences = reach(fine, rows, merge)
+    parent = rows[0]["candidate"] if verdict in FOUND and verdict != MERGE else None
+    tree, said = _tree(model, kin, executor, merge)
     frame = judgement.typed(rows, COLUMNS)
-    return Lineage(verdict, parent, sentences, frame, made_of(tuned=[fine], candidates=opened))
+    about = made_of(tuned=[fine], candidates=opened)
+    return Lineage(verdict, parent, (*sentences, *said), frame, about, summary(merge), tree)
+
+
+def _told_apart(models: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return them with sources that are all different, as those in memory are not."""
+    sources = [one.source for one in models]
+    if len({*sources}) == len(sources):
+        return [*models]
+    return [replace(one, source=name) for one, name in zip(models, labels(sources), strict=True)]
+
+
+def _tree(
+    model: Checkpoint,
+    kin: Sequence[Checkpoint],
+    executor: Executor | None,
+    merge: MergeOf | None,
+) -> tuple[Tree | None, tuple[str, ...]]:
+    """Return the tree of a model and its kin, and what is said of those that do not fit."""
+    models = [model, *kin[: _LEAVES - 1]]
+    found = distances(models) if len(models) > _LEAST - 1 else None
+    if found is None:
+        return None, ()
+    tree = tree_of(labels([one.source for one in models]), found)
+    known = merge is not None and 0 in tree.marked
+    asked = [] if known or len(tree.marked) > _ASKED else [i for i in tree.marked if i > 0]
+    merges = {
+        i: merged_of(models[i], _nearest(models, found, i), executor, whole=False) for i in asked
+    }
+    return tree, of_tree(tree, merges, known=known)
+
+
+def _nearest(models: Sequence[Checkpoint], found: Array, i: int) -> list[Checkpoint]:
+    return [models[j] for j in found[i].argsort(kind="stable").tolist() if j != i]
 
 
 def _open(row: Row, best: Row) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.finding import Finding, Severity, speaks_for
+from ftdiff.analyses.lineage_tree import Tree
 from ftdiff.analyses.lineage_verdict import FOUND
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
@@ -33,10 +34,11 @@ class Lineage:
     ----------
     verdict
         "parent" (the nearest, and config.json names it), "nearest" (another fine-tune of the same
-        base would look the same), "tie" (the numbers cannot tell) or "nobody".
+        base would look the same), "merge" (of several candidates), "tie" (the numbers cannot tell)
+        or "nobody".
     parent
         The source of the nearest candidate, if there is one: the parent, if the parent is one of
-        the candidates.
+        the candidates. None of a merge, which has several.
     sentences
         The verdict in words, with its evidence.
     frame
@@ -46,6 +48,11 @@ class Lineage:
         the matrices, and what is to be `said`.
     about
         Sources, versions and when.
+    merge
+        What `merge_of` says of it, where that is told: `verdict`, `parents` and their
+        `coefficients` by name, `base`, `sentences`.
+    tree
+        The tree of four models or more.
     """
 
     verdict: str
@@ -53,10 +60,12 @@ class Lineage:
     sentences: tuple[str, ...]
     frame: pd.DataFrame
     about: Mapping[str, Any] = field(default_factory=dict)
+    merge: Mapping[str, Any] | None = None
+    tree: Tree | None = None
 
     @property
     def exit_code(self) -> int:
-        """0 where one candidate is the nearest, 1 where none is."""
+        """0 where one candidate is the nearest, or it is a merge of several; 1 where none is."""
         return 0 if self.verdict in FOUND else 1
 
     def _repr_html_(self) -> str:
@@ -98,7 +107,10 @@ class Lineage:
     def _document(self) -> dict[str, Any]:
         words = {"verdict": self.verdict, "parent": self.parent, "sentences": [*self.sentences]}
         rows = judgement.plain(self.frame)
-        return {**words, "candidates": rows, "about": dict(self.about)}
+        merge = None if self.merge is None else dict(self.merge)
+        tree = None if self.tree is None else self.tree.document()
+        more = {"candidates": rows, "merge": merge, "tree": tree}
+        return {**words, **more, "about": dict(self.about)}
 
     @classmethod
     def _of_document(cls, stored: Mapping[str, Any]) -> Lineage:
@@ -106,13 +118,19 @@ class Lineage:
         parent, rows = stored["parent"], stored["candidates"]
         if not isinstance(parent, str | None):
             raise TypeError("parent")
-        return cls(verdict, parent, sentences, judgement.frame_of(rows, COLUMNS), about)
+        merge, drawn = stored.get("merge"), stored.get("tree")
+        if not isinstance(merge, dict | None):
+            raise TypeError("merge")
+        tree = None if drawn is None else Tree.of_document(drawn)
+        frame = judgement.frame_of(rows, COLUMNS)
+        return cls(verdict, parent, sentences, frame, about, merge, tree)
 
 
 @speaks_for(Lineage)
 def findings(result: Lineage) -> list[Finding]:
     """Return the verdict with its evidence, a finding for each candidate."""
     severity: Severity = "note" if result.verdict in FOUND else "caution"
-    evidence = {"verdict": result.verdict, "parent": result.parent}
+    evidence: dict[str, Any] = {"verdict": result.verdict, "parent": result.parent}
+    evidence |= {} if result.merge is None else {"merge": dict(result.merge)}
     first = Finding("verdict", severity, result.sentences[0], evidence)
     return [first, *(Finding("evidence", "note", said) for said in result.sentences[1:])]

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ftdiff.comparison import storage
 from ftdiff.errors import BadCall, BadFile
+from ftdiff.formats import format_of
+from ftdiff.formats.place import here, is_repository
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ftdiff.analyses.claims import ClaimCheck
     from ftdiff.analyses.drift import Drift
     from ftdiff.analyses.lineage_result import Lineage
     from ftdiff.analyses.merges import MergeOf
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
     from ftdiff.analyses.verification import Verification
     from ftdiff.comparison.result import Diff
 
-    Measured: TypeAlias = Diff | Similarity | Trajectory | Probe | Drift
-    Result: TypeAlias = Measured | Verification | Recovery | Lineage | MergeOf
+    Measured: TypeAlias = Diff | Similarity | Trajectory | Probe | Drift | MergeOf
+    Result: TypeAlias = Measured | Verification | Recovery | Lineage | ClaimCheck
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ class Kind:
 _DRAWN = ("findings", "plot", "report")
 #: By the word in a file's format tag.
 KINDS: Mapping[str, Kind] = {
-    "diff": Kind("comparison.result", "Diff", (*_DRAWN, "audit", "card")),
+    "diff": Kind("comparison.result", "Diff", (*_DRAWN, "audit", "card", "attest")),
     "similarity": Kind("analyses.similarity", "Similarity", _DRAWN),
     "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
     "verification": Kind("analyses.verification", "Verification", ("findings",)),
     "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
-    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings",)),
-    "merge": Kind("analyses.merges", "MergeOf", ("findings",)),
+    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings", "plot")),
+    "merge": Kind("analyses.merges", "MergeOf", _DRAWN),
+    "claim": Kind("analyses.claims", "ClaimCheck", ("findings",)),
     "probe": Kind("analyses.probing", "Probe", _DRAWN),
     "drift": Kind("analyses.drift", "Drift", _DRAWN),
 }
@@ -71,7 +75,7 @@ MATRICES = ("findings", "plot")
 
 def load(path: str | Path) -> Result:
     """Open a file that ftdiff wrote: a diff (of tensors or of parts), a similarity, a trajectory,
-    a verification, a recovery, a lineage, a merge, a probe or a drift.
+    a verification, a recovery, a lineage, a merge, a check of a claim, a probe or a drift.
 
     Parameters
     ----------
@@ -84,6 +88,7 @@ def load(path: str | Path) -> Result:
         The file is none of these, cannot be read, or contradicts itself.
     """
     path = Path(path)
+    _no_model(path)
     found: Result = _known(path, storage.kind_of(path)).load(path)
     return found
 
@@ -101,6 +106,7 @@ def load_for(command: str, path: str | Path, *, repeated: bool = False) -> Resul
         It holds another kind of result; the message names which, and the commands that take it.
     """
     path = Path(path)
+    _no_model(path, command)
     word = storage.kind_of(path)
     if not word and command in MATRICES:
         from ftdiff.comparison.matrix_files import read_matrix
@@ -120,3 +126,27 @@ def _known(path: Path, word: str) -> Kind:
         return KINDS[word]
     what = f"{word} written by ftdiff, which are not read again" if word else "no result of ftdiff"
     raise BadFile(f"{path}: {what}; what is opened is a saved {', '.join(KINDS)}")
+
+
+def _no_model(path: Path, command: str = "load") -> None:
+    """Refuse what is not a saved result but a model: a folder, a repository, a file of weights.
+
+    Raises
+    ------
+    BadFile
+        It is one of these; the message names the commands that lead from there to a result.
+    """
+    text = str(path)
+    if path.is_dir():
+        if (path / "diff.json").is_file():
+            raise BadFile(f"{text}: a folder; the saved result in it is {path / 'diff.json'}")
+        what = "a folder"
+    elif is_repository(text):
+        what = "a repository of the hub, by its name"
+    elif format_of(here(path)) is not None:
+        what = "a file of weights" if path.is_file() else "no such file"
+    else:
+        return
+    then = "ftdiff.load" if command == "load" else f"ftdiff {command}"
+    steps = f"ftdiff compare BASE {text} -o out/, then {then} out/diff.json"
+    raise BadFile(f"{text}: {what}, not a saved result; {steps}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from ftdiff.cli import options
 from ftdiff.errors import BadCall
@@ -24,19 +26,52 @@ from ftdiff.errors import BadCall
     metavar="ID",
     help="The base's name on the Hub, for the front matter where it names none.",
 )
+@click.option(
+    "--check",
+    type=click.Path(path_type=Path),
+    metavar="CARD",
+    help="Write nothing: hold the numbers of this card's section to the diff, or to a claim.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PUB",
+    help="With --check and a claim: the public key of whoever has to have signed it.",
+)
 @options.METRIC
+@click.pass_context
 def card(
-    diff: Path, readme: Path | None, format_: str | None, base_model: str | None, metric: str
+    ctx: click.Context,
+    diff: Path,
+    readme: Path | None,
+    format_: str | None,
+    base_model: str | None,
+    check: Path | None,
+    key: Path | None,
+    metric: str,
 ) -> None:
     """Put what changed into a model card, README, as a marked section with one figure.
 
     The section is replaced at the next call; all else in the card stays as it is, byte for byte.
     The figure is written beside the card, as ftdiff/heatmap.png. Nothing is pushed.
 
+    With --check, DIFF may be a claims.jsonl, too. Exit 1 names a number of the card that is another
+    there; no weight is read, `ftdiff verify-claim` does that.
+
     \b
     ftdiff card out/diff.json my-lora/README.md --base-model org/model
     ftdiff card out/diff.json --to latex > table.tex
+    ftdiff card --check my-lora/README.md claims.jsonl --key their.key.pub
     """
+    if check is not None:
+        if readme is not None or format_ is not None or base_model is not None:
+            raise BadCall(
+                "card --check CARD takes a diff.json or a claims.jsonl, and writes nothing"
+            )
+        given = ctx.get_parameter_source("metric") is not ParameterSource.DEFAULT
+        sys.exit(_checked(check, diff, key, metric if given else None))
+    if key is not None:
+        raise BadCall("--key is for --check and a claims.jsonl")
     from ftdiff.analyses.saved import load_for
     from ftdiff.comparison.result import Diff
     from ftdiff.reports import card as cards
@@ -57,3 +92,34 @@ def card(
     click.echo("\n".join(map(str, done.paths)) or f"{readme}: nothing differs")
     if not done.names_base:
         click.echo("the card names no base_model: --base-model ID adds it", err=True)
+
+
+def _checked(card: Path, source: Path, key: Path | None, metric: str | None) -> int:
+    """Hold a card to a diff or to the claims of a file, and say in one line whether it agrees."""
+    from ftdiff.analyses import claims
+    from ftdiff.analyses.saved import load_for
+    from ftdiff.comparison import storage
+    from ftdiff.comparison.result import Diff
+    from ftdiff.reports.card_check import differing
+
+    if storage.kind_of(source):
+        if key is not None:
+            raise BadCall(
+                f"{source}: a saved diff, which nobody signs; --key is for a claims.jsonl"
+            )
+        loaded = load_for("card", source)
+        assert isinstance(loaded, Diff)
+        diffs, by = [loaded], ""
+    else:
+        try:
+            diffs = claims.claimed(source, key)
+        except claims.Refuted as error:
+            click.echo(f"{card}: {error}")
+            return 1
+        by = f", signed with {key}" if key else ", unsigned by anyone you named (--key PUB)"
+    faults = [differing(card, one, metric) for one in diffs]
+    if all(faults):
+        click.echo(f"{card}: {faults[-1]} ({source})")
+        return 1
+    click.echo(f"{card}: every number is that of {source}{by}")
+    return 0

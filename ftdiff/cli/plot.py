@@ -32,7 +32,8 @@ _MAPS = ("modules", "importance", "tokens")
     "over layers), scatter (rescaling against rotation), spectrum (after compare -m spectral), "
     "energy (shares and lift). Of `ftdiff parts --format json`: heads, strips (rows, columns, "
     "tokens). Of a similarity: similarity, similarities; of a trajectory: trajectory, courses; "
-    "of a probe: probe; of a drift: drift, drift_parts.",
+    "of a probe: probe; of a drift: drift, drift_parts; of a lineage of four models: lineage; of a "
+    "merge: merge_of (-m names a parent).",
 )
 @click.option(
     "--normalise",

@@ -18,13 +18,14 @@ from ftdiff.cli import options
 @click.option(
     "-m",
     "--metric",
-    help="The metric to draw; the relative norm by default, of a similarity the cosine.",
+    help="The metric to draw; the relative norm by default, of an importance and of a "
+    "similarity its own.",
 )
 def report(result: Path, output: Path, metric: str | None) -> None:
     """Make a page of a saved diff: heatmaps that answer, every tensor, how it was made.
 
-    Of a saved similarity, trajectory, probe or drift: its figures, findings and tables. No weight
-    is read.
+    Of a saved similarity, trajectory, probe, drift or merge: its figures, findings and tables. No
+    weight is read.
 
     \b
     ftdiff report out/diff.json -o report.html

@@ -31,7 +31,8 @@ def reading(things: Iterable[Any], executor: Executor | None) -> Iterator[Execut
     Parameters
     ----------
     things
-        What is going to be measured: changes, and whatever holds them or lazy tensors.
+        What is going to be measured: changes, and whatever holds them or lazy tensors; what is read
+        in part says itself of what (`far_spans`).
     executor
         Where; None leaves it to this.
     """
@@ -58,6 +59,10 @@ def spans(things: Iterable[Any]) -> Mapping[Source, list[tuple[int, int]]]:
     """Return which bytes of remote files will be read, by file; the same bytes never are."""
     found: dict[Source, list[tuple[int, int]]] = defaultdict(list)
     for thing in things:
+        if hasattr(thing, "far_spans"):
+            for source, span in thing.far_spans():
+                found[source].append(span)
+            continue
         recipe, base = getattr(thing, "recipe", None), getattr(thing, "base", None)
         if isinstance(recipe, Replaced) and recipe.is_of(base):
             continue

@@ -16,6 +16,7 @@ from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import Checkpoint
@@ -104,7 +105,7 @@ def _opened(
 
 def _whole(diff: Diff, plan: Plan, wanted: Sequence[Metric], at: Workplace) -> Diff | FtdiffError:
     try:
-        diff = tensorwise.adding(diff, plan, wanted, at)
+        diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     except FtdiffError as error:
         return error
     return diff.keeping([metric.name for metric in wanted])

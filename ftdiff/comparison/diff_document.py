@@ -10,6 +10,7 @@ import numpy as np
 
 from ftdiff.comparison.beside.kinds import SENTENCES, sentence
 from ftdiff.comparison.frame import Columns, of_rows, plain, type_of
+from ftdiff.comparison.saved_structure import fault
 from ftdiff.comparison.storage import Form, Unfit
 from ftdiff.errors import one_line
 from ftdiff.metrics.linalg import spectrum_curve as curve
@@ -21,7 +22,7 @@ FORM = Form("diff", version=2, indent=1, read=(1,))
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
     **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
-    **dict.fromkeys(("shares", "beside", "importance"), dict),
+    **dict.fromkeys(("shares", "beside", "importance", "structure"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),
@@ -67,8 +68,10 @@ def _about(found: Any) -> dict[str, Any]:
         raise Unfit("about.reasons has no records")
     for reason in found.get("reasons", ()):
         _checked(reason)
-    if fault := _wrong_worth(found.get("importance", {})):
-        raise Unfit(f"about.importance: {fault}")
+    if wrong := _wrong_worth(found.get("importance", {})):
+        raise Unfit(f"about.importance: {wrong}")
+    if wrong := fault(found.get("structure", {})):
+        raise Unfit(f"about.structure: {wrong}")
     for share in (found.get("coverage", 0), *found.get("shares", {}).values()):
         float(share)  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):

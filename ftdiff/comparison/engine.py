@@ -25,6 +25,7 @@ from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, Tuned, as_delta
 from ftdiff.deltas.recipes.held import stored
@@ -80,8 +81,8 @@ def compare(
         row of status "unreadable".
     progress
         Called with the bytes measured so far and in all; from the start again for each phase:
-        "sums", and then "spectra", "geometry" or "entries" where metrics need more. If it has a
-        method `phase(name)`, that is called as a phase begins, and what it returns instead.
+        "sums", then "spectra", "geometry", "structure" or "entries" where metrics need more. If it
+        has a method `phase(name)`, that is called as a phase begins, and what it returns instead.
     say
         Called with a sentence before long work begins: how long it will take, and what a few rows
         of a whole checkpoint say of its base.
@@ -110,19 +111,53 @@ def compare(
     wanted = resolve(metrics)
     measurable(wanted)
     see(device, executor)
+    sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
+    plan = sides.plan
+    with afar.reading(plan.changes, executor) as executor:
+        diff = summed(sides, executor, progress, hash=hash)
+        at = Workplace(executor, progress, say, device)
+        diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
+    return diff.keeping([metric.name for metric in wanted])
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A base and a fine-tune that are opened and paired; no weight of them has been measured."""
+
+    base: Checkpoint | None
+    tuned: Tuned
+    plan: Plan
+
+
+def paired(
+    base: Any | None,
+    tuned: Any,
+    say: Say | None = None,
+    *,
+    tuned_is_delta: bool = False,
+    strict: bool = False,
+) -> Sides:
+    """Open both sides and pair them; arguments and errors are those of `compare`."""
     opened = open_base(base)
     fine = open_tuned(tuned, opened)
     if tuned_is_delta:
         fine = as_delta(fine)
     plan = foretold(pair(opened, fine), say)
     plan = refuse(plan) if strict else plan
-    fine = applied_twice.measured(opened, plan.tuned or fine, plan)
-    with afar.reading(plan.changes, executor) as executor:
-        found = run(plan, executor, progress)
-        grids = few_bits.on_grids(plan.changes, found, executor, progress)
-        diff = gathered(opened, fine, plan, found, grids, hash=hash)
-        diff = tensorwise.adding(diff, plan, wanted, Workplace(executor, progress, say, device))
-    return diff.keeping([metric.name for metric in wanted])
+    return Sides(opened, applied_twice.measured(opened, plan.tuned or fine, plan), plan)
+
+
+def summed(
+    sides: Sides,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    *,
+    hash: bool = False,
+) -> Diff:
+    """Measure the sums of two sides, and every metric that comes from sums."""
+    found = run(sides.plan, executor, progress)
+    grids = few_bits.on_grids(sides.plan.changes, found, executor, progress)
+    return gathered(sides.base, sides.tuned, sides.plan, found, grids, hash=hash)
 
 
 def see(device: str | None, executor: Executor | None) -> None:

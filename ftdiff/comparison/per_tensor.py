@@ -27,6 +27,7 @@ from ftdiff.metrics.records.absolutes import absolutes
 from ftdiff.metrics.records.crossings import crossings
 from ftdiff.metrics.records.merge_rounding import merged
 from ftdiff.metrics.records.spectra import spectrum
+from ftdiff.metrics.records.structure import structure
 from ftdiff.metrics.records.subspaces import geometry
 from ftdiff.tensors import LazyTensor, matrices
 
@@ -115,7 +116,12 @@ def run(
 
 
 #: What a phase is called, by what its metrics need; the others pass over the entries.
-_PHASES = {"top": "spectra", "spectrum": "spectra", "geometry": "geometry"}
+_PHASES = {
+    "top": "spectra",
+    "spectrum": "spectra",
+    "geometry": "geometry",
+    "structure": "structure",
+}
 
 
 def _announce(
@@ -183,6 +189,11 @@ def _of_matrices(change: Change, functions: Functions, make: Callable[..., Any])
     return Found({name: _mean(several) for name, several in found.items()}, note)
 
 
+def structural(change: Change, functions: Functions, device: str | None) -> Found:
+    """Measure metrics of a few rows of both sides."""
+    return _of_matrices(change, functions, structure)
+
+
 def counted(
     record_of: Callable[[Recipe, LazyTensor | None], Any],
     change: Change,
@@ -203,6 +214,7 @@ MEASURES: Mapping[str, Measure] = {
     "merge": partial(counted, merged),
     "absolutes": partial(counted, absolutes),
     "geometry": geometric,
+    "structure": structural,
 }
 
 
@@ -221,8 +233,8 @@ def _seconds(change: Change, needs: frozenset[str]) -> float:
     """Estimate from the shape: products at this machine's rate, passes at its memory's."""
     count, rows, columns = matrices(change.address.name, change.recipe.shape)
     size, short = count * rows * columns, min(rows, columns)
-    if len(change.recipe.shape) < 2:
-        return 0.0
+    if len(change.recipe.shape) < 2 or needs == {"structure"}:
+        return 0.0 if len(change.recipe.shape) < 2 else 1e-2 * count
     if "geometry" in needs:
         return 2e-7 * size + 2 * (2 * size * short + 6 * count * short**3) / _rate()
     if isinstance(change.recipe, Added):

@@ -10,6 +10,9 @@ Progress: TypeAlias = Callable[[int, int], None]
 #: Called with a sentence for whoever waits.
 Say: TypeAlias = Callable[[str], None]
 
+#: Seconds of work that are worth a word.
+_LEAST = 1.0
+
 
 @runtime_checkable
 class Phased(Protocol):
@@ -43,6 +46,17 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def announce(say: Say | None, what: str, seconds: float, more: str = "") -> None:
+    """Say what begins, and how long it will take; of what takes no time, nothing.
+
+    >>> announce(print, "1 text, 6 passes", 42.3)
+    1 text, 6 passes: about 42 s
+    >>> announce(print, "1 text, 6 passes", 0.4)
+    """
+    if say is not None and seconds >= _LEAST:
+        say(f"{what}: about {duration(seconds)}{more}")
 
 
 def _unwatched(done: int, total: int) -> None:

@@ -4,7 +4,7 @@ To add a metric: a function of sums (or of a record in `records/`), decorated wi
 module of its group.
 """
 
-from ftdiff.metrics import absolutes, geometry, loss, magnitude, rounding, spectral
+from ftdiff.metrics import absolutes, geometry, loss, magnitude, rounding, spectral, structure
 from ftdiff.metrics.floor import TRUSTED_SNR, faint
 from ftdiff.metrics.registry import (
     METRICS,
@@ -34,4 +34,5 @@ __all__ = [
     "resolve",
     "rounding",
     "spectral",
+    "structure",
 ]

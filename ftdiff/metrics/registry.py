@@ -22,6 +22,7 @@ NEEDS: Mapping[str, str] = {
     "thresholds": "entry by entry against a threshold: one more pass over W and ΔW, in float64",
     "absolutes": "Σ|W₁| beside the other sums: one more pass over W and ΔW, in float64",
     "merge": "W + ΔW rounded entry by entry: one more pass over W and ΔW, in float64",
+    "structure": "a few rows of W and W₁, of whole checkpoints: their rank, direction and grid",
     "text": "a base that runs, and text: gradients of its loss, by `ftdiff importance` alone",
     "geometry": "leading subspaces of base and change: Lanczos, hundreds of passes over W and ΔW",
 }

@@ -17,6 +17,8 @@ from ftdiff.plots.elements.saving import save, svg
 from ftdiff.plots.figures.drawing import OF_RUNS, draw, figures_of
 from ftdiff.plots.figures.drift import drift, drift_parts
 from ftdiff.plots.figures.facets import facets, limits
+from ftdiff.plots.figures.lineage import lineage
+from ftdiff.plots.figures.merge_of import merge_of
 from ftdiff.plots.figures.probing import probe
 from ftdiff.plots.figures.registry import FIGURES
 from ftdiff.plots.figures.similarity import similarities, similarity
@@ -38,6 +40,8 @@ __all__ = [
     "heads",
     "heatmap",
     "limits",
+    "lineage",
+    "merge_of",
     "probe",
     "profile",
     "read_matrix",

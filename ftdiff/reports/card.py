@@ -82,6 +82,23 @@ def save(
     return Written(tuple(paths), front is not None and _has(front[2], "base_model"))
 
 
+def marked(card: Path) -> str:
+    """Return the section that stands between the marks of a card.
+
+    Raises
+    ------
+    BadFile
+        The card cannot be read, or has not one such section.
+    """
+    text = _read(card).replace("\r\n", "\n")
+    marks = list(_MARK.finditer(text))
+    if not text:
+        raise BadFile(f"{card}: no such card, or an empty one")
+    if [mark[1] for mark in marks] != ["begin", "end"]:
+        raise BadFile(f"{card}: no section of ftdiff's, between one pair of its marks")
+    return text[marks[0].end() : marks[1].start()]
+
+
 def spliced(text: str, body: str, name: str = "card") -> str:
     """Replace the marked section of a text, or append it; its line ends are the text's own.
 

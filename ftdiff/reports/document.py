@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.kind_of_change import sentences
 from ftdiff.comparison.alignment.layers import OWN
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
@@ -56,6 +57,8 @@ class Document:
         Under a heading, tensors or keys and what is said of each.
     about
         Provenance, as in `Diff.about`.
+    structure
+        What kind of change it is, in whole sentences; none where its structure tells nothing.
     summary, findings
         The report in ten lines, and the findings behind them; empty unless words were asked for.
     """
@@ -73,6 +76,7 @@ class Document:
     lists: Mapping[str, Mapping[str, str]]
     about: Mapping[str, Any]
     worth: tuple[Mapping[str, Any], ...] = ()
+    structure: tuple[str, ...] = ()
     summary: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 
@@ -96,6 +100,7 @@ def document(diff: Diff, *, words: bool = False) -> Document:
         lists=_lists(diff),
         about=diff.about,
         worth=worth(diff),
+        structure=tuple(sentences(diff)),
         **spoken,
     )
 

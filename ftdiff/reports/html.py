@@ -77,8 +77,9 @@ def save(result: Diff | runs_page.Reported, path: Path, metric: str | None = Non
     result, path
         What is reported, and where to.
     metric
-        The metric shown first; by default the relative norm, of a similarity the cosine, of a
-        probe the AUROC, of a drift the relative change.
+        The metric shown first; by default the relative norm, of an importance the share of the
+        change of loss or the saliency, of a similarity the cosine, of a probe the AUROC, of a drift
+        the relative change.
 
     Raises
     ------
@@ -88,12 +89,21 @@ def save(result: Diff | runs_page.Reported, path: Path, metric: str | None = Non
         There is no metric of that name.
     """
     if isinstance(result, Diff):
-        text = render(result, metric or "relative_norm")
+        text = render(result, metric or _own_metric(result))
     else:
         text = runs_page.render(result, metric)
     with written(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def _own_metric(diff: Diff) -> str:
+    """Return what a page opens at: of a diff that was measured on a text, what is worth most."""
+    if not diff.about.get("importance"):
+        return "relative_norm"
+    from ftdiff.analyses.importance import Importance, drawn
+
+    return drawn(Importance(diff))
 
 
 def _headline(report: Document, metric: str) -> list[str]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ftdiff.analyses.drift import Drift
 from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.merges import MergeOf
 from ftdiff.analyses.probing import Probe
 from ftdiff.analyses.similarity import Similarity
 from ftdiff.analyses.trajectory import Trajectory
@@ -19,7 +20,7 @@ from ftdiff.errors import BadCall, one_line
 from ftdiff.reports.templates import PAGES, source
 
 #: The results that have such a page.
-Reported: TypeAlias = Similarity | Trajectory | Probe | Drift
+Reported: TypeAlias = Similarity | Trajectory | Probe | Drift | MergeOf
 # Rows of a table: the saved file holds the rest.
 _ROWS = 200
 
@@ -50,7 +51,7 @@ class RunsDocument:
 
 
 def document(result: Reported, number: str | None = None) -> RunsDocument:
-    """Draw up the page of a similarity, a trajectory, a probe or a drift.
+    """Draw up the page of a similarity, a trajectory, a probe, a drift or a merge.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ def document(result: Reported, number: str | None = None) -> RunsDocument:
         What is reported.
     number
         What the figures show; by default the cosine, of a trajectory the relative norm (the
-        length of the change without a base), of a probe the AUROC, of a drift the relative change.
+        length of the change without a base), of a probe the AUROC, of a drift the relative change;
+        of a merge the parent whose components are drawn.
 
     Raises
     ------
@@ -113,12 +115,23 @@ def _of_drift(result: Drift) -> _Tables:
     }
 
 
+def _of_merge(result: MergeOf) -> _Tables:
+    components = result.components_differ
+    rows = result.frame.sort_values("left", ascending=False, kind="stable")
+    names = ["tensor", "status", "said", "weights", "way", "replay", "right", "left", "chi_sq"]
+    return f"What {result.about['merged']} is of {len(result.about['parents'])} models", {
+        "Coefficients by layer": records(result.curves(components=components)),
+        "Tensors, what is least a merge first": records(rows[names]),
+    }
+
+
 #: The title and the tables of each result that has such a page.
 _TABLES: Mapping[type, Callable[[Any], _Tables]] = {
     Similarity: _of_similarity,
     Trajectory: _of_trajectory,
     Probe: _of_probe,
     Drift: _of_drift,
+    MergeOf: _of_merge,
 }
 
 
@@ -163,6 +176,8 @@ def _drawings(result: Reported, number: str | None) -> Iterator[tuple[str, Calla
             if len(result.differences):
                 yield f"the same of {named}, fine-tuned", partial(place, shown, model="tuned")
                 yield f"difference of {named}", partial(place, "difference")
+    elif isinstance(result, MergeOf):
+        yield "Coefficients over the layers", lambda: plots.merge_of(result, number)
     else:
         shown = number or "relative_change"
         yield f"{shown} after each layer", lambda: plots.drift(result, shown)

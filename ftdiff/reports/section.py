@@ -77,7 +77,7 @@ def section(diff: Diff, metric: str = "relative_norm") -> Section:
     components = [row for row in report.components if "component" in row][:_ROWS]
     return Section(
         heading="What changed in the weights",
-        sentences=(*_sentences(diff), *report.cautions[:_SENTENCES]),
+        sentences=(*_sentences(diff), *report.structure, *report.cautions[:_SENTENCES]),
         alt=described(drawn[0].only(PROJECTIONS), metric) if drawn else "",
         columns=("component", *(METRICS[name].label for name in names), "weights that moved"),
         rows=tuple(

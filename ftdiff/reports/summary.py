@@ -8,6 +8,7 @@ import pandas as pd
 
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings import broken, findings
+from ftdiff.analyses.kind_of_change import BESIDE, DECIDING
 from ftdiff.comparison import coverage
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
@@ -69,6 +70,11 @@ def _compared(diff: Diff) -> str:
 
 
 def _overall(diff: Diff, said: Sequence[Finding]) -> str:
+    """What kind of change it is, and how far it moved."""
+    return " ".join([*_all(said, *DECIDING, *BESIDE), _size(diff, said)]).strip()
+
+
+def _size(diff: Diff, said: Sequence[Finding]) -> str:
     regime = _all(said, "regime")
     if regime:
         return " ".join(regime)

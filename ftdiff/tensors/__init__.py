@@ -15,6 +15,7 @@ from ftdiff.tensors.lazy import (
     nbytes,
     numel,
     precision,
+    read_rows,
 )
 from ftdiff.tensors.memory import ArrayTensor
 from ftdiff.tensors.reordered import Halved, Shifted
@@ -47,6 +48,7 @@ __all__ = [
     "nbytes",
     "numel",
     "precision",
+    "read_rows",
     "stamp",
     "stored_as",
     "strip",

@@ -104,6 +104,36 @@ def dare(W0: State, states: list[State], density: float, weight: float, seed: in
     return found
 
 
+def dare_ties(
+    W0: State, states: list[State], density: float, weight: float, seed: int = 9
+) -> State:
+    """Keep changes by chance, scale them up, and of two signs let the heavier one have both."""
+    draw = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, W in W0.items():
+        changes = torch.stack([
+            weight / density * (torch.rand(W.shape, generator=draw) < density)
+            * (one[name].float() - W.float())
+            for one in states
+        ])  # fmt: skip
+        heavier = (changes.sum(0) >= 0).float() * 2 - 1
+        found[name] = (W.float() + (changes * (changes.sign() == heavier)).sum(0)).bfloat16()
+    return found
+
+
+def pruned(W0: State, states: list[State], density: float, weights: list[float]) -> State:
+    """Sum the largest changes of each."""
+    found = {}
+    for name, W in W0.items():
+        total = W.float()
+        for one, weight in zip(states, weights, strict=True):
+            change = one[name].float() - W.float()
+            least = change.abs().flatten().quantile(1 - density)
+            total = total + weight * change * (change.abs() > least)
+        found[name] = total.bfloat16()
+    return found
+
+
 def trained(state: State, by: float, seed: int = 5) -> State:
     """Add a change of this size, over the weights'."""
     draw = torch.Generator().manual_seed(seed)

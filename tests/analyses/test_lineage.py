@@ -12,6 +12,7 @@ import torch
 
 import ftdiff
 from ftdiff.errors import BadCall, BadFile
+from tests.analyses import planted_merges as planted
 from tests.analyses.planted import weights
 from tests.conftest import FIXTURES, llama, nudge, write_model
 
@@ -155,6 +156,60 @@ def test_adapters_and_nothing_are_refused() -> None:
         ftdiff.lineage(FULL, [])
     with pytest.raises(BadFile, match="no such file"):
         ftdiff.lineage(FULL, ["nowhere"])
+
+
+def test_a_merge_is_called_one_and_has_no_parent(tmp_path: Path) -> None:
+    base = planted.base()
+    a, b = planted.tuned(base, 2, 5e-3)
+    folders = [
+        write_model(tmp_path / name, state)
+        for name, state in {"base": base, "a": a, "b": b}.items()
+    ]
+    mix = planted.linear([a, b], [0.6, 0.4])
+    config = {"_name_or_path": "someone/a"}
+    named = write_model(tmp_path / "mix", mix, config=config)
+    for order in (folders, folders[1:], folders[::-1]):
+        found = ftdiff.lineage(named, order)
+        assert (found.verdict, found.parent, found.exit_code) == ("merge", None, 0)
+        assert found.sentences[0] == f"{named} is a merge of a and b at 0.6/0.4 (exactly)"
+        assert "parent" not in " ".join(found.sentences)
+        assert found.merge is not None and found.merge["verdict"] == "exactly"
+        assert found.merge["parents"] == {name: str(tmp_path / name) for name in "ab"}
+    again = ftdiff.Lineage.load(found.save(tmp_path / "lineage.json"))
+    assert again.json() == found.json() and again.findings()[0].evidence["merge"] == found.merge
+    whole = planted.linear([a, b], [0.6, 0.4], dtype=torch.float32)
+    trained = write_model(tmp_path / "trained", planted.trained(whole, 1e-4), config=config)
+    found = ftdiff.lineage(trained, folders)
+    assert found.verdict == "merge"
+    assert found.sentences[0] == f"{trained} is a merge of a and b at 0.6/0.4, then changed"
+
+
+def test_what_a_merge_was_made_of_is_no_merge_of_it() -> None:
+    base = planted.base()
+    a, b = planted.tuned(base, 2, 5e-2)
+    mix = planted.linear([a, b], [0.6, 0.4])  # a = 1.67 mix − 0.67 b, but for what was rounded
+    found = ftdiff.lineage(a, [mix, b, base])
+    assert found.verdict == "nearest" and found.merge is None
+
+
+def test_a_merge_whose_other_parent_is_not_there_has_no_parent(tmp_path: Path) -> None:
+    base = planted.base()
+    a, b, c = planted.tuned(base, 3, 5e-3)
+    mix = planted.linear([a, b, c], [0.5, 0.3, 0.2])
+    named = write_model(tmp_path / "mix", mix, config={"_name_or_path": "a"})
+    folders = [write_model(tmp_path / n, m) for n, m in {"base": base, "a": a, "b": b}.items()]
+    found = ftdiff.lineage(named, folders)
+    assert found.verdict != "parent"
+    assert found.merge is not None and found.merge["verdict"] != "exactly"
+
+
+def test_a_lineage_that_was_saved_before_there_were_merges_opens(tmp_path: Path) -> None:
+    found = ftdiff.lineage(FULL, [BASE])
+    document = json.loads(found.json())
+    del document["merge"], document["tree"]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    again = ftdiff.Lineage.load(tmp_path / "old.json")
+    assert (again.verdict, again.merge, again.tree) == (found.verdict, None, None)
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall
 from ftdiff.metrics.linalg.factors import error, fitted
 from ftdiff.metrics.linalg.stored_change import Rounded, rounded
-from ftdiff.metrics.linalg.tail import tail
+from ftdiff.metrics.linalg.tail import most, scaled_rank, tail
 from tests.cases import situations
 from tests.conftest import FIXTURES, write_model
+from tests.formats.quantised_models import four_bits
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 #: The share of real matrices whose rank is right by themselves, before they agree on it.
@@ -246,13 +248,125 @@ def test_ranks_that_differ_and_what_moved_beside_are_said(tmp_path: Path) -> Non
     found = ftdiff.recover(base, whole, tmp_path / "a")
     assert (found.verdict, found.about["rank"]) == ("lora", 4)
     assert "ranks differ: 2 in 1, 4 in 11" in found.sentences
-    beside = "1 tensor moved and cannot be in such an adapter (model.norm.weight)"
-    assert f"not in the adapter: {beside}" in found.sentences
-    assert not found.about["accepted"] and found.exit_code == 1  # a norm is another's
+    beside = "1 tensor (model.norm.weight)"
+    assert f"saved whole beside the factors, as modules_to_save: {beside}" in found.sentences
+    assert found.about["accepted"] and found.exit_code == 0
     told = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
     path = "model.layers.1.self_attn.q_proj"
     assert told["rank_pattern"] == told["alpha_pattern"] == {path: 2}
     assert told["target_modules"] == ["down_proj", "q_proj", "v_proj"]
+    assert told["modules_to_save"] == ["model.norm"]
+
+
+def test_what_moved_and_is_in_no_adapter_is_named(tmp_path: Path) -> None:
+    base, tuned = situations.state(), situations.merged()
+    at = torch.Generator().manual_seed(6)
+    for state in (base, tuned):
+        state["model.layers.0.self_attn.q_proj.bias"] = torch.zeros(32)
+        state["model.layers.0.mlp.experts.gate_up_proj"] = torch.ones(2, 8, 8)
+    tuned["model.layers.0.self_attn.q_proj.bias"] = torch.randn(32, generator=at)
+    tuned["model.layers.0.mlp.experts.gate_up_proj"] = 2 * torch.ones(2, 8, 8)
+    found = ftdiff.recover(base, tuned, tmp_path / "a")
+    assert found.verdict == "lora" and found.about["whole"] == []
+    readme = (tmp_path / "a" / "README.md").read_text()
+    for name in ("self_attn.q_proj.bias", "mlp.experts.gate_up_proj"):
+        assert f"model.layers.0.{name}" in readme.split("not in the adapter: 2 tensors moved")[1]
+    said = found.frame.set_index("tensor")["said"]
+    assert "several matrices in one" in said["model.layers.0.mlp.experts.gate_up_proj"]
+
+
+def test_an_interrupted_folder_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftdiff.analyses.recovery.measure.verify", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ftdiff.recover(situations.state(), situations.merged(), tmp_path / "a")
+    assert [*tmp_path.iterdir()] == []
+
+
+def large(rank: int, size: float, seed: int) -> tuple[Any, Any, Any]:
+    """Return a base, what bfloat16 stores of a change that is held in float32, and the change."""
+    rng = np.random.default_rng(seed)
+    W = draw(600, 480, rng)
+    L = rng.normal(size=(600, rank)) @ rng.normal(size=(rank, 480))
+    L *= size * np.linalg.norm(W) / np.linalg.norm(L)
+    return W, rounded(W, (W + L).astype(np.float32).astype(BF16), "BF16"), L
+
+
+@pytest.mark.parametrize("size", [3e-3, 1e-2])
+def test_a_large_matrix_tells_a_rank_of_sixty_four(size: float) -> None:
+    seen = tail(large(64, size, 2)[1])
+    assert (seen.rank, seen.low, seen.blurred) == (64, True, False)
+
+
+@pytest.mark.parametrize(("rank", "size"), [(4, 3e-3), (16, 1e-2)])
+def test_a_large_matrix_tells_its_rank_and_the_error_of_its_factors(rank: int, size: float) -> None:
+    W, stored, L = large(rank, size, rank)
+    seen = tail(stored)
+    assert stored.is_large and (seen.rank, seen.low, seen.blurred) == (rank, True, False)
+    exact = np.linalg.svd(stored.change.astype(np.float64), compute_uv=False)
+    assert seen.squares[: rank + 1] == pytest.approx(
+        np.cumsum(np.square(exact)[::-1])[::-1][: rank + 1], rel=1e-6
+    )
+    found = fitted(stored, rank)
+    off = np.linalg.norm(found.B @ found.A - L) / np.linalg.norm(L)
+    U, values, V = np.linalg.svd(stored.change, full_matrices=False)
+    plain = np.linalg.norm((U[:, :rank] * values[:rank]) @ V[:rank] - L) / np.linalg.norm(L)
+    assert off < 0.75 * plain and found.replay > 0.8
+    assert error(stored, W, found) == pytest.approx(off, rel=0.3)
+
+
+def test_a_large_matrix_takes_four_times_its_size_in_float32_and_what_a_run_takes() -> None:
+    rng = np.random.default_rng(1)
+    W = rng.standard_normal((1024, 2048), dtype=np.float32).astype(BF16)
+    b, a = (rng.standard_normal(shape, dtype=np.float32) for shape in ((1024, 8), (8, 2048)))
+    M = (W.astype(np.float32) + 0.004 * b @ a).astype(BF16)
+    tracemalloc.start()
+    stored = rounded(W, M, "BF16")
+    assert tail(stored).rank == 8
+    assert fitted(stored, 8).replay > 0.9
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 4 * W.size + (24 << 20)
+
+
+def test_a_base_that_is_stored_quantised_is_dequantised(tmp_path: Path) -> None:
+    at = torch.Generator().manual_seed(0)
+    base, tuned = {}, {}
+    for i in range(2):
+        name = f"model.layers.{i}.self_attn.q_proj.weight"
+        parts, values = four_bits("nf4")(name, torch.randn(64, 128, generator=at) / 50)
+        L = torch.randn(64, 2, generator=at) @ torch.randn(2, 128, generator=at) / 2000
+        base |= dict(parts)
+        tuned[name] = (values.bfloat16().float() + L).bfloat16()
+    found = ftdiff.recover(base, tuned, tmp_path / "a")
+    assert (found.verdict, found.about["rank"], found.about["accepted"]) == ("lora", 2, True)
+    assert "NF4" in found.sentences[-1]
+
+
+def test_a_large_dense_change_is_not_low_and_a_corner_says_so() -> None:
+    rng = np.random.default_rng(1)
+    W = draw(600, 480, rng)
+    for L in (rng.normal(size=(600, 480)), rng.normal(size=(600, 480)) * (rng.random(480) < 0.4)):
+        seen = tail(merge(W, L, 1e-2))
+        assert seen.rank > most(seen.shape) and not seen.low
+
+
+def test_a_large_dora_is_told_and_fitted() -> None:
+    at = torch.Generator().manual_seed(1)
+    W = torch.randn(600, 480, generator=at) / 20
+    M = dora(W, 4, 3).numpy()
+    stored = rounded(W.numpy(), M, "F32")
+    assert stored.is_large and not tail(stored).low
+    assert scaled_rank(stored, W.numpy()) == 4
+    found = fitted(stored, 4, W.numpy())
+    assert found.scale is not None
+    whole = found.scale[:, None] * W.double().numpy() + found.B @ found.A
+    change = M.astype(np.float64) - W.double().numpy()
+    assert np.linalg.norm(whole - M) < 1e-5 * np.linalg.norm(change)
 
 
 def test_a_folder_that_is_there_is_not_written_over(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import ftdiff
 from ftdiff.analyses.saved import KINDS, load_for
 from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
+from tests.analyses.claimed import checked
 from tests.analyses.planted_merges import merged_of_two
 from tests.analyses.probed_models import labelled, written_model, written_rows
 from tests.cases.situations import merged as plus_lora
@@ -37,6 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "verification": ftdiff.verify(base, lora, merged).save(folder / "v.json"),
         "recovery": ftdiff.recover(state(), plus_lora()).save(folder / "r.json"),
         "lineage": ftdiff.lineage(merged, [base]).save(folder / "l.json"),
+        "claim": checked(folder).save(folder / "c.json"),
         "merge": ftdiff.merge_of(*merged_of_two()).save(folder / "m.json"),
         "probe": probed.save(folder / "p.json"),
         "drift": drifted.save(folder / "dr.json"),
@@ -126,7 +128,7 @@ def test_what_many_fine_tunes_gave_is_drawn_and_reported(
     ("command", "kind"),
     [
         (command, kind)
-        for command in ("plot", "report", "audit", "card", "findings")
+        for command in ("plot", "report", "audit", "card", "findings", "attest")
         for kind, held in KINDS.items()
         if command not in held.commands
     ],
@@ -134,7 +136,7 @@ def test_what_many_fine_tunes_gave_is_drawn_and_reported(
 def test_a_wrong_kind_is_one_line_that_names_who_takes_it(
     command: str, kind: str, files: dict[str, Path]
 ) -> None:
-    more = ["--to", "json"] if command == "card" else []
+    more = {"card": ["--to", "json"], "attest": ["--key", "none"]}.get(command, [])
     error = _run(command, files[kind], *more).exception
     assert isinstance(error, BadCall) and "\n" not in str(error)
     assert f"a saved {kind}; {command} takes a diff" in str(error)
@@ -152,7 +154,7 @@ def test_a_file_of_no_result_is_one_line(text: str, tmp_path: Path) -> None:
         ftdiff.load(tmp_path / "y.json")
 
 
-@pytest.mark.parametrize("kind", ["verification", "recovery", "lineage", "merge"])
+@pytest.mark.parametrize("kind", ["verification", "recovery", "lineage", "merge", "claim"])
 @pytest.mark.parametrize("key", ["verdict", "sentences", "tensors", "candidates", "parent"])
 def test_a_damaged_verdict_is_one_line(
     kind: str, key: str, files: dict[str, Path], tmp_path: Path
@@ -165,3 +167,19 @@ def test_a_damaged_verdict_is_one_line(
         path.write_text(json.dumps({**document, key: damaged}))
         with pytest.raises(BadFile, match=rf"x\.json: not a {kind} saved by ftdiff"):
             ftdiff.load(path)
+
+
+@pytest.mark.parametrize("command", ["findings", "report", "plot"])
+def test_a_model_is_no_result_and_the_way_to_one_is_said(command: str, tmp_path: Path) -> None:
+    folder = FIXTURES / "base"
+    models = {folder: "a folder", folder / "model.safetensors": "a file of weights",
+              "org/name": "a repository of the hub"}  # fmt: skip
+    for model, what in models.items():
+        error = _run(command, model).exception
+        assert isinstance(error, BadFile)
+        assert str(error).startswith(f"{model}: {what}") and "\n" not in str(error)
+        assert f"ftdiff compare BASE {model} -o out/, then ftdiff {command} out/" in str(error)
+    (tmp_path / "diff.json").write_text("{}")
+    error = _run(command, tmp_path).exception
+    assert f"the saved result in it is {tmp_path}/diff.json" in str(error)
+    assert "No such file" in str(_run(command, tmp_path / "none.json").exception)

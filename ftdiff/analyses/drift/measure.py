@@ -18,13 +18,14 @@ from ftdiff.analyses.drift.outputs import Outputs
 from ftdiff.analyses.drift.result import Drift
 from ftdiff.analyses.drift.tally import Ground, Key, Tally
 from ftdiff.analyses.drift.token_bins import bins
+from ftdiff.analyses.finding import counted
 from ftdiff.analyses.live_model import activations, batches, changes, mounting, opening
 from ftdiff.analyses.live_model.activations import Site
 from ftdiff.analyses.live_model.batches import Batch
 from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.comparison.plan import pair
-from ftdiff.comparison.progress import Progress, Say, duration, phase
+from ftdiff.comparison.progress import Progress, Say, announce, phase
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
 from ftdiff.registry import Registry
@@ -108,7 +109,7 @@ def drift(
     run = _Run(live, changed, rows, sites, bins(read))
     pace = batches.Pace(settings.batch, say)
     if say is not None:
-        say(_foretold(run, pace))
+        announce(say, *_foretold(run, pace))
     measured = pace.fit(lambda size: _measured(run, size, phase(progress, "running both")))
     about = {
         "base": str(base),
@@ -246,13 +247,14 @@ def _bytes_a_token(run: _Run) -> int:
     return 4 * (width + int(getattr(config, "vocab_size", 0) or 0))
 
 
-def _foretold(run: _Run, pace: batches.Pace) -> str:
-    """Run one batch twice, and say from the second how long all of it will take."""
+def _foretold(run: _Run, pace: batches.Pace) -> tuple[str, float]:
+    """Run one batch twice, and tell from the second how long all of it will take."""
     first = next(batches.batches(run.live, run.rows, pace.size))
     pace.fit(lambda size: activations.states(run.live, first, run.sites))
     start = time.perf_counter()
     activations.states(run.live, first, run.sites)
     passes = 6  # the base thrice, in a wider dtype at twice the price, the fine-tune
     left = (time.perf_counter() - start) * passes * len(run.rows) / first.at.stop
-    tokens = int(run.rows.mask.sum())
-    return f"{len(run.rows)} texts of {tokens:,} tokens, {passes} passes: about {duration(left)}"
+    texts = counted(len(run.rows), "text")
+    tokens = counted(int(run.rows.mask.sum()), "token")
+    return f"{texts} of {tokens}, {passes} passes", left

@@ -73,8 +73,8 @@ def rows(tokens: Array, drift: Outputs, floor: Outputs) -> list[dict[str, Any]]:
         "loss_tuned": drift.second / count,
         "loss_change": (drift.second - drift.first) / count,
         "loss_change_floor": (floor.second - floor.first) / count,
-        "kl": drift.kl / count,
-        "kl_floor": floor.kl / count,
+        "kl": np.maximum(drift.kl, 0.0) / count,  # it is none below 0, but for rounding
+        "kl_floor": np.maximum(floor.kl, 0.0) / count,
         "flips": drift.flips / count,
         "flips_floor": floor.flips / count,
     }

@@ -1,4 +1,4 @@
-"""Beside which published fine-tunes a change stands, by its size alone."""
+"""Beside which published fine-tunes a change stands, by size: where its structure tells nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.findings.doubt import drowned_matrices, is_damaged, untrained_share
 from ftdiff.analyses.findings.registry import evidence, rule
+from ftdiff.analyses.kind_of_change import decided
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import at_scale_one, headline, withheld
 
@@ -70,6 +71,7 @@ def regime(diff: Diff) -> Iterator[Finding]:
         or is_damaged(diff)
         or drowned_matrices(diff) >= _DROWNED
         or untrained_share(diff) > _UNTRAINED
+        or decided(diff)
     ):
         return
     inside = [row for row in CALIBRATION if row.low / _NEAR <= size <= row.high * _NEAR]

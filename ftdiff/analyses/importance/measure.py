@@ -14,6 +14,7 @@ import numpy as np
 
 from ftdiff.adapters import open_base, open_tuned
 from ftdiff.analyses import texts as reading
+from ftdiff.analyses.finding import counted
 from ftdiff.analyses.importance import ablation, gradients
 from ftdiff.analyses.importance import gates as gating
 from ftdiff.analyses.importance.gradients import Asked
@@ -24,7 +25,7 @@ from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.analyses.live_model.losses import Losses
 from ftdiff.comparison.engine import compare
 from ftdiff.comparison.plan import pair
-from ftdiff.comparison.progress import Progress, Say, duration, phase
+from ftdiff.comparison.progress import Progress, Say, announce, phase
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import PAIRED
 from ftdiff.errors import BadCall
@@ -113,7 +114,7 @@ def importance(
     if settings.components and settings.measures:
         found += parts(diff.columns, named, components=True)
     if say is not None:
-        say(_foretold(asked, changed, found, settings))
+        announce(say, *_foretold(asked, changed, found, settings))
     at_base, worth = gradients.at_base(asked, changed)
     at_tuned = _at_tuned(asked, changed)
     whole = None if at_tuned is None else at_tuned.mean - at_base.mean
@@ -163,8 +164,8 @@ def _gap(worth: Mapping[str, Worth]) -> float:
 
 def _foretold(
     asked: Asked, changed: Changes | None, found: Sequence[Part], settings: Settings
-) -> str:
-    """Run one batch there and back, and say how long all of it will take."""
+) -> tuple[str, float]:
+    """Run one batch there and back, and return what all of it is, and how long it will take."""
     first = asked.rows.first(asked.pace.size)
     share = len(asked.rows) / len(first)
     losses.losses(asked.live, first, asked.pace)  # the first run of all is slower
@@ -179,12 +180,11 @@ def _foretold(
     back = 1 + (settings.nodes if changed else 0)
     kinds = len({part.component is None for part in found})
     back += gating.STEPS * kinds if "gate" in settings.measures and changed else 0
-    about = duration(there * forward + back * both)
-    tokens = int(asked.rows.mask.sum())
-    return (
-        f"{len(asked.rows)} texts of {tokens:,} tokens: {back} passes there and back, {there} "
-        f"there: about {about}"
-    )
+    texts = counted(len(asked.rows), "text")
+    tokens = counted(int(asked.rows.mask.sum()), "token")
+    runs = f"{counted(back, 'pass', 'passes')} there and back"
+    runs += f", {there:,} there" if there else ""
+    return f"{texts} of {tokens}, {runs}", there * forward + back * both
 
 
 def _measured(

@@ -108,7 +108,7 @@ def feasible(sides: Sides, dtype: str, fit: Fit, *, free: bool = False) -> Feasi
     programme, z = _Programme(fit, each), np.zeros(len(fit.errors))
     for _ in range(_TURNS):
         wrong = False
-        for window in sides.windows():
+        for window in sides.parts():
             entries, _ = Entries.of(window, dtype)
             low, high = limits(entries, dtype)
             rows = np.vstack([entries.W, entries.D]) if free else entries.D

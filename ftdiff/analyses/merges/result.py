@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ftdiff.analyses import judgement
-from ftdiff.analyses.finding import Finding, Severity, gravest_first, speaks_for
+from ftdiff.analyses.finding import Finding, Severity, gravest_first, listed, speaks_for
+from ftdiff.analyses.merges.models import Models
+from ftdiff.analyses.merges.profile import curves, differs, varies
+from ftdiff.analyses.merges.residual import residual
 from ftdiff.analyses.merges.verdicts import EXITS, reach
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
+from ftdiff.comparison.result import Diff
+from ftdiff.errors import BadCall
 from ftdiff.naming import PLACE
 
 if TYPE_CHECKING:
@@ -55,15 +58,20 @@ class MergeOf:
         `high`, between which every entry rounds right. `chi_sq` is what is left over what rounding
         leaves, `left` its size beside rounding over the change's; `replay` the share of `moved`
         entries that the arithmetic `way` gives to the bit, `right` the share that the weights round
-        right; `t` and `angle` are a SLERP's; `density`, `strengths` and `auroc` a sparse merge's.
+        right; `t` and `angle` are a SLERP's; `density`, `strengths` and `auroc` a sparse merge's,
+        and `like` its way of choosing: TIES, DARE, DARE-TIES, or pruned (the largest changes of
+        each, no sign elected). A density is missing where every change is in that shows.
     about
         Sources, `parents` by name, `coefficients` of all with their errors, versions and when.
+    models
+        What was opened; of a result that was loaded None: `residual` opens the paths again.
     """
 
     verdict: str
     sentences: tuple[str, ...]
     frame: pd.DataFrame
     about: Mapping[str, Any] = field(default_factory=dict)
+    models: Models | None = field(default=None, repr=False)
 
     @property
     def exit_code(self) -> int:
@@ -73,28 +81,76 @@ class MergeOf:
     @property
     def profile(self) -> pd.DataFrame:
         """The coefficients layer by layer, weighed by the entries that are moved."""
-        import pandas as pd
+        table = self.curves().pivot(index="layer", columns="parent", values="coefficient")
+        return table.reindex(columns=[*self.about["parents"]]).rename_axis(None, axis=1)
 
-        names = [*self.about["parents"]]
-        rows = self.frame[self.frame["coefficients"].notna() & self.frame["layer"].notna()]
-        found = {}
-        for layer in sorted({*rows["layer"]}):
-            group = rows[rows["layer"] == layer]
-            values = np.array([[*c] for c in group["coefficients"]], dtype=float)
-            weights = group["moved"].to_numpy(float)
-            known = np.isfinite(values)
-            total = (known * weights[:, None]).sum(axis=0)
-            sums = (np.where(known, values, 0) * weights[:, None]).sum(axis=0)
-            found[int(layer)] = np.divide(
-                sums, total, out=np.full(len(names), np.nan), where=total > 0
-            )
-        return pd.DataFrame.from_dict(found, orient="index", columns=names).rename_axis("layer")
+    def curves(self, *, components: bool = False) -> pd.DataFrame:
+        """Return each parent's coefficient in each layer, or component of it, with its ends.
+
+        Parameters
+        ----------
+        components
+            Whether each component of a layer has a row of its own.
+
+        Returns
+        -------
+        frame
+            Columns layer, component (if asked for), parent, coefficient, low, high, tensors: where
+            every entry rounds right; of what is not exact, two standard errors about it.
+        """
+        return curves(self.frame, [*self.about["parents"]], components=components)
+
+    @property
+    def one(self) -> bool:
+        """Whether all layers have the same coefficients, and all their components."""
+        return not (varies(self.curves()) or self.components_differ)
+
+    @property
+    def components_differ(self) -> bool:
+        """Whether components of one layer have other coefficients than its others."""
+        return differs(self.curves(components=True))
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> MergeOf:
+    def of_rows(
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        about: Mapping[str, Any],
+        models: Models | None = None,
+    ) -> MergeOf:
         """Reach the verdict from the rows."""
         verdict, sentences, numbers = reach(rows, about)
-        return cls(verdict, sentences, judgement.typed(rows, COLUMNS), {**about, **numbers})
+        return cls(verdict, sentences, judgement.typed(rows, COLUMNS), {**about, **numbers}, models)
+
+    def residual(self, metrics: Sequence[str] = (), **options: Any) -> Diff:
+        """Compare the merged model with the replay of its merge: what was done beside merging.
+
+        Its files are read once more. Every tensor is replayed with the weights and the arithmetic
+        that the frame says; what was judged by none is named in the diff.
+
+        Parameters
+        ----------
+        metrics, **options
+            As for `ftdiff.compare`.
+
+        Raises
+        ------
+        BadCall
+            No tensor was replayed, or the result was loaded and its models were in memory.
+        BadFile, Mismatch
+            They cannot be opened any more.
+        """
+        models = self.models or self._opened()
+        rows = {str(row["tensor"]): row for row in judgement.plain(self.frame)}
+        said = f"the merge of {listed([*self.about['parents']], 6)}"
+        return residual(models, rows, said, metrics=metrics, **options)
+
+    def _opened(self) -> Models:
+        about = self.about
+        sources = [about["merged"], *about["parents"].values(), about.get("base")]
+        for source in sources:
+            if source is not None and source.endswith(" in memory"):
+                raise BadCall(f"{source}: it is not kept with the result; measure again")
+        return Models.opened(sources[0], sources[1:-1], sources[-1])
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: the verdict in words, and the coefficients by layer."""
@@ -153,7 +209,8 @@ _SEVERITIES: Mapping[str, Severity] = {"exactly": "note", "unreadable": "alarm"}
 @speaks_for(MergeOf)
 def findings(result: MergeOf) -> list[Finding]:
     """Return the verdict and what it rests on."""
-    evidence = {"verdict": result.verdict, "coefficients": result.about.get("coefficients")}
+    names = ("parents", "base", "coefficients", "errors", "sample")
+    evidence = {"verdict": result.verdict, **{name: result.about.get(name) for name in names}}
     severity = _SEVERITIES.get(result.verdict, "caution")
     first = Finding("verdict", severity, result.sentences[0], evidence)
     rest = [Finding("evidence", "note", said) for said in result.sentences[1:]]

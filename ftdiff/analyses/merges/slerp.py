@@ -55,7 +55,7 @@ def at(t: float, angle: float) -> tuple[float, float]:
 def slerp(sums: Sums, with_base: bool) -> Slerp | None:
     """Return how far a tensor lies between its two parents on a sphere; None where on none."""
     angle = sums.angle
-    if len(sums.sample.D) + (not with_base) != 2 or not angle > 0:
+    if len(sums.gram) - 2 + (not with_base) != 2 or not angle > 0:
         return None
     free = sums.free()
     kappa, c = float(free.coefficients[0]), free.coefficients[1:]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ftdiff.analyses.merges.kept import CLASS, Kept, apart, like
 from ftdiff.tensors import Array
 
-#: An entry tells a strength where its rounding leaves it no more room than this.
-_SHARP = 0.05
-#: No entry counts as if it left less than this.
-_FINEST = 0.002
+#: An entry tells a strength where it is changed by more than so many spacings.
+_TELLING = 1.5
+#: What sums and products of few bits leave open of a strength, and how sharply one entry tells it.
+_LOW = 0.004
 #: Entries that are needed to say anything.
 _LEAST = 50
-#: A class has at least this share, and all of them together this one.
-_CLASS, _ALL = 0.02, 0.95
-#: From this AUROC of size for "is in" on, the largest were taken; up to the other, any.
-_BY_SIZE, _BY_CHANCE = 0.7, 0.6
-#: How far, in spacings, classes must lie apart for an entry to be of one, and how near it is to it.
-_APART, _NEAR = 2.0, 0.75
+#: All classes together have at least this share of the entries that tell; and the second of those
+#: that are not as the base has them.
+_ALL, _MOVED = 0.95, 0.9
+#: Entries that took both changes have so much of each beside those of one: a mean or the sum. Else
+#: they were taken from another base.
+_SHARE = (0.03, 1.1)
+#: How near an entry is to its class: in spacings, and in steps of the dtype at the class itself,
+#: whose terms may have been rounded on the way.
+_NEAR, _STEPS = 0.75, 0.75
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,10 @@ class Sparse:
     Attributes
     ----------
     strengths
-        What a parent's change is multiplied with where it is in alone.
+        What a parent's change is multiplied with where it is in alone; NaN where it never is.
     density
-        The share of each parent's entries that were kept.
+        The share of each parent's entries that were kept before signs were elected; NaN where all
+        are in that are changed at all, which any density above their share leaves.
     auroc
         How well the size of a change tells whether it is in: near 1 where the largest were kept
         (TIES), near .5 where chance decided (DARE).
@@ -39,6 +44,11 @@ class Sparse:
         The share of the telling entries that are of one of the classes.
     entries
         How many entries tell.
+    by_size
+        Whether the largest were kept, or any; None where it looks like neither.
+    asked, both
+        How many entries were asked for both of two changes of unlike sign, and how many have both:
+        few where signs were elected.
     """
 
     strengths: tuple[float, ...]
@@ -46,76 +56,98 @@ class Sparse:
     auroc: float
     explained: float
     entries: int
+    by_size: bool | None
+    asked: float
+    both: int
 
     @property
     def like(self) -> str:
-        """Which way of choosing it looks like; empty where neither."""
-        if self.auroc >= _BY_SIZE:
-            return "TIES"
-        return "DARE" if self.auroc <= _BY_CHANCE else ""
+        """Which way of choosing it looks like."""
+        return like(self.by_size, self.asked, self.both)
 
 
-def sparse(D: Array, y: Array, ulp: Array) -> Sparse | None:
+def sparse(D: Array, y: Array, ulp: Array, step: float = 0.0) -> Sparse | None:
     """Sort entries into classes; None where they are not of such classes.
 
     Parameters
     ----------
     D
-        The changes of two parents, 2 × entries, float64.
+        The changes of all parents, parents × entries, float64; one or two of them not zero.
     y, ulp
         The merged change, and the spacing of what is stored.
+    step
+        The spacing of the dtype's numbers at 1, if terms may have been rounded to it.
     """
-    if len(D) != 2:
+    used = np.asarray(D.any(axis=1))
+    if used.sum() not in (1, 2):
         return None
+    found = _sparse(D[used], y, ulp, step)
+    return None if found is None else replace(
+        found,
+        strengths=_spread(found.strengths, used),
+        density=_spread(found.density, used),
+    )  # fmt: skip
+
+
+def _spread(values: tuple[float, ...], used: Array) -> tuple[float, ...]:
+    whole = np.full(len(used), np.nan)
+    whole[used] = values
+    return tuple(whole.tolist())
+
+
+def _sparse(D: Array, y: Array, ulp: Array, step: float) -> Sparse | None:
     found = [_strength(d, y, ulp) for d in D]
     if any(value is None for value in found):
         return None
     alone = np.array([value for value in found if value is not None])
-    a, b = alone[:, None] * D
-    zero = np.zeros_like(a)
-    first = np.array([zero, a, b])
-    within = np.abs(y - first) <= _NEAR * ulp
-    told = _apart(first, ulp)
-    rest = told & ~within.any(axis=0)
-    both = _both(D[:, rest], y[rest], ulp[rest], alone)
-    classes = np.array([zero, a, b, both @ D])
-    told = _apart(classes, ulp)
+    classes = np.vstack([np.zeros_like(y), alone[:, None] * D])
+    near = _NEAR * ulp + _STEPS * step * np.abs(classes)
+    if len(D) > 1:
+        rest = apart(classes, near) & ~(np.abs(y - classes) <= near).any(axis=0)
+        both = _both(D[:, rest], y[rest], near[:, rest].max(axis=0), alone)
+        classes = np.vstack([classes, both @ D])
+        near = np.vstack([near, _NEAR * ulp + _STEPS * step * (np.abs(both) @ np.abs(D))])
+    told = apart(classes, near)
     count = int(told.sum())
     if count < _LEAST:
         return None
-    distance = np.abs(y - classes)[:, told] / ulp[told]
-    which, nearest = distance.argmin(axis=0), distance.min(axis=0)
-    fits = nearest <= _NEAR
-    shares = np.bincount(which[fits], minlength=4) / count
-    explained = float(fits.mean())
-    if explained < _ALL or min(shares[0], max(shares[1], shares[2])) < _CLASS:
+    distance = np.abs(y - classes) / near
+    fits = distance.min(axis=0) <= 1
+    moved = told & (distance[0] > 1)
+    shares = np.bincount(distance.argmin(axis=0)[fits & told], minlength=4) / count
+    if fits[told].mean() < _ALL or fits[moved].mean() < _MOVED or max(shares[1:3]) < CLASS:
         return None
-    held = [np.isin(which[fits], (1 + i, 3)) for i in (0, 1)]
-    sizes = [np.abs(D[i, told][fits]) for i in (0, 1)]
-    auroc = float(np.mean([_auroc(size, isin) for size, isin in zip(sizes, held, strict=True)]))
-    by_size = auroc >= _BY_SIZE
-    density = tuple(
-        _above(np.abs(D[i]), sizes[i][held[i]]) if by_size else float(held[i].mean())
-        for i in (0, 1)
+    if len(D) > 1 and shares[3] >= CLASS:
+        each = both / alone
+        if each.min() < _SHARE[0] or each.max() > _SHARE[1]:
+            return None
+    kept = Kept(D, classes, near, distance)
+    if not (kept.dropped or kept.every):
+        return None
+    strengths = [
+        _sharper(D[i], y, ulp, told & fits & (kept.which == 1 + i), alone[i]) for i in range(len(D))
+    ]
+    return Sparse(
+        tuple(s if own else float("nan") for s, own in zip(strengths, kept.inside, strict=True)),
+        tuple(kept.density(i) for i in range(len(D))),
+        kept.auroc,
+        float(fits[told].mean()),
+        count,
+        kept.by_size,
+        *kept.elections(),
     )
-    return Sparse(tuple(alone.tolist()), density, auroc, explained, count)
-
-
-def _apart(classes: Array, ulp: Array) -> Array:
-    """Say for which entries all classes lie apart."""
-    pairs = [(i, j) for i in range(len(classes)) for j in range(i)]
-    return np.array(np.all([np.abs(classes[i] - classes[j]) > _APART * ulp for i, j in pairs], 0))
 
 
 def _strength(d: Array, y: Array, ulp: Array) -> float | None:
-    """Return the one strength that the most entries agree on, of those that tell it sharply."""
-    sharp = (np.abs(d) > ulp / _SHARP) & (y != 0)
-    if sharp.sum() < _LEAST:
+    """Return the one strength that the most entries agree on."""
+    telling = (np.abs(d) > _TELLING * ulp) & (np.abs(y) > ulp / 4)
+    if telling.sum() < _LEAST:
         return None
-    ratio, half = y[sharp] / d[sharp], ulp[sharp] / 2 / np.abs(d[sharp])
+    ratio = y[telling] / d[telling]
+    half = ulp[telling] / 2 / np.abs(d[telling]) + _LOW * np.abs(ratio)
     ends = np.concatenate([ratio - half, ratio + half])
     # the narrower an entry's interval, the more it says, but one alone decides nothing
-    says = 1 / np.maximum(half, _FINEST)
+    says = 1 / np.maximum(half, _LOW)
     says = np.concatenate([says, -says])
     order = np.lexsort((-np.sign(says), ends))
     cover = np.cumsum(says[order])
@@ -123,32 +155,19 @@ def _strength(d: Array, y: Array, ulp: Array) -> float | None:
     return float((ends[order][best] + ends[order][min(best + 1, len(ends) - 1)]) / 2)
 
 
-def _both(D: Array, y: Array, ulp: Array, alone: Array) -> Array:
+def _sharper(d: Array, y: Array, ulp: Array, own: Array, strength: float) -> float:
+    """Return the mean strength of the entries of one alone, weighed by what each tells of it."""
+    weights = np.where(own, (d / ulp) ** 2, 0.0)
+    total = float(weights.sum())
+    return float(weights[own] @ (y[own] / d[own])) / total if total else strength
+
+
+def _both(D: Array, y: Array, near: Array, alone: Array) -> Array:
     """Return the coefficients of entries that took both changes: their sum, or a mean of them."""
     if D.shape[1] < 2:
         return alone
     tries = [alone, alone / 2]
-    weights = 1 / ulp
-    fitted, *_ = np.linalg.lstsq((D * weights).T, y * weights, rcond=None)
+    fitted, *_ = np.linalg.lstsq((D / near).T, y / near, rcond=None)
     tries.append(fitted)
-    right = [float((np.abs(y - c @ D) <= _NEAR * ulp).mean()) for c in tries]
+    right = [float((np.abs(y - c @ D) <= near).mean()) for c in tries]
     return np.asarray(tries[int(np.argmax(right))])
-
-
-def _auroc(sizes: Array, isin: Array) -> float:
-    """Return how often a change that is in is larger than one that is not; .5 where all are."""
-    inside, outside = int(isin.sum()), int((~isin).sum())
-    if not inside or not outside:
-        return 0.5
-    ranks = np.empty(len(sizes))
-    _, inverse, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks = (ends - (counts - 1) / 2)[inverse]
-    return float((ranks[isin].sum() - inside * (inside + 1) / 2) / (inside * outside))
-
-
-def _above(sizes: Array, kept: Array) -> float:
-    """Return which share of all is at least as large as nearly the smallest that was kept."""
-    if not len(kept):
-        return 0.0
-    return float((sizes >= np.quantile(kept, 0.002)).mean())

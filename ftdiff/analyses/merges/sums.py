@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,6 @@ from ftdiff.analyses.merges.rounding import spacing
 from ftdiff.analyses.merges.sides import Sides, Window
 from ftdiff.tensors import Array
 
-#: Entries that are kept of a tensor, from end to end.
-_SAMPLE = 1 << 14
 #: What float32 leaves of a sum, over its largest term.
 FLOAT32 = 2.0**-22
 
@@ -55,12 +55,15 @@ class Entries:
         if broken:
             M, sides, merged = M[finite], sides[:, finite], merged[finite]
         W = sides[0]
-        ulp = np.maximum(spacing(M, dtype), FLOAT32 * np.abs(W))
+        ulp = np.maximum(spacing(M, dtype), FLOAT32 * _power(W))
         return cls(W, sides[1:] - W, M - W, merged, ulp), broken
 
     def every(self, step: int) -> Entries:
         """Return each entry that is so many after the last."""
-        at = slice(None, None, step)
+        return self.at(slice(None, None, step))
+
+    def at(self, at: Any) -> Entries:
+        """Return the entries that an index chooses."""
         return Entries(self.W[at], self.D[:, at], self.y[at], self.merged[at], self.ulp[at])
 
 
@@ -76,8 +79,8 @@ class Sums:
         ⟨A, A⟩, ⟨B, B⟩ and ‖A − B‖² of the last two sides.
     entries, moved, nonfinite
         Counts.
-    sample
-        Entries from end to end.
+    sides
+        What was gone through.
     """
 
     gram: Array
@@ -85,7 +88,12 @@ class Sums:
     entries: int
     moved: int
     nonfinite: int
-    sample: Entries
+    sides: Sides
+
+    @cached_property
+    def sample(self) -> Entries:
+        """Entries from all over the tensor."""
+        return Entries.of(self.sides.sample, self.sides.dtypes[0])[0]
 
     def fit(self) -> Fit:
         """Fit the merged change on the changes alone."""
@@ -105,27 +113,7 @@ class Sums:
         return float(2 * np.arcsin(np.sqrt(min(max(half, 0.0), 1.0))))
 
 
-def add_up(sides: Sides, dtype: str) -> Sums:
-    """Go through a tensor once."""
-    step = -(-sides.entries // _SAMPLE)
-    gram: Array | float = 0.0
-    plain = np.zeros(3)
-    moved = nonfinite = count = 0
-    kept = []
-    for window in sides.windows():
-        entries, broken = Entries.of(window, dtype)
-        rows = np.vstack([entries.W, entries.D])
-        gram = gram + fit.weighted(rows, entries.y, entries.ulp)
-        if len(entries.D):
-            A, B = entries.W + (entries.D[-2] if len(entries.D) > 1 else 0.0), entries.D[-1]
-            B = entries.W + B
-            plain += [A @ A, B @ B, (A - B) @ (A - B)]
-        moved += int(entries.moved.sum())
-        nonfinite += broken
-        count += len(entries.y)
-        kept.append(entries.every(step))
-    sample = Entries(
-        *(np.concatenate([getattr(one, name) for one in kept], axis=-1)
-          for name in ("W", "D", "y", "merged", "ulp"))
-    )  # fmt: skip
-    return Sums(np.asarray(gram), plain, count, moved, nonfinite, sample)
+def _power(values: Array) -> Array:
+    """Return the power of two at or below each size."""
+    mantissa, exponent = np.frexp(values)
+    return np.where(mantissa == 0, 0.0, np.ldexp(1.0, exponent - 1))

@@ -10,21 +10,26 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ftdiff.analyses.merges import fit, replays
+from ftdiff.analyses.merges import fit
 from ftdiff.analyses.merges.feasible import Feasible, feasible
 from ftdiff.analyses.merges.fit import Fit, Refined
+from ftdiff.analyses.merges.guesses import Hint, guess_of
 from ftdiff.analyses.merges.intervals import Interval
-from ftdiff.analyses.merges.replays import Replayed, Setting
-from ftdiff.analyses.merges.rounding import FLOATS, spacing
+from ftdiff.analyses.merges.kept import SAID
+from ftdiff.analyses.merges.reading import read
+from ftdiff.analyses.merges.replays import Guess, Replayed, Setting, best, equal
+from ftdiff.analyses.merges.rounding import spacing
+from ftdiff.analyses.merges.scaled import scaled
 from ftdiff.analyses.merges.sides import Sides
 from ftdiff.analyses.merges.slerp import Slerp, at, slerp
 from ftdiff.analyses.merges.sparse import Sparse, sparse
-from ftdiff.analyses.merges.sums import Sums, add_up
+from ftdiff.analyses.merges.sums import Sums
+from ftdiff.analyses.merges.unjudged import same, unfit
 from ftdiff.analyses.merges.ways import WAYS, written
 from ftdiff.analyses.pairwise import Line, place
 from ftdiff.deltas.recipes import Replaced
 from ftdiff.errors import attempt
-from ftdiff.tensors import DTYPES, Array, LazyTensor, is_quantised, stored_as
+from ftdiff.tensors import Array, precision
 
 Row: TypeAlias = dict[str, Any]
 
@@ -37,6 +42,8 @@ CHANGED = 0.12
 _PARTLY, _PARTLY_STRANGE, _STRANGE = 0.3, 0.5, 0.9
 #: Coefficients whose sum is as near to 1 may have been made to sum to it.
 _WHOLE = 0.006
+#: By how much a guess must be better than the last one for a tensor to be gone through again.
+_BETTER = 1.01
 #: What is left over what rounding leaves, where every entry is half a spacing off, and a little.
 _HALF = 4.0
 #: Up to here nothing but rounding need be left.
@@ -50,25 +57,12 @@ class Found:
     row: Row
 
 
-@dataclass(frozen=True)
-class Hint:
-    """What other tensors are: a small one does not tell its coefficients by itself.
+def judge(line: Line, with_base: bool, sample: int | None, known: Sequence[Hint] = ()) -> Found:
+    """Judge a line whose first recipe is the merged file's, on a worker.
 
-    Attributes
-    ----------
-    weights
-        Those of a sum.
-    t
-        How far the others lie from the first parent towards the second.
+    What is `known` of other tensors is tried first, the likeliest at the beginning.
     """
-
-    weights: tuple[float, ...] | None = None
-    t: float | None = None
-
-
-def judge(line: Line, with_base: bool, sample: int | None, hint: Hint | None = None) -> Found:
-    """Judge a line whose first recipe is the merged file's, on a worker."""
-    found = attempt(line.address.name, lambda: _judged(line, with_base, sample, hint or Hint()))
+    found = attempt(line.address.name, lambda: _judged(line, with_base, sample, known))
     return lost(line, found) if isinstance(found, str) else found
 
 
@@ -77,7 +71,7 @@ def lost(line: Line, why: str) -> Found:
     return Found({**place(line), "status": "unreadable", "said": why})
 
 
-def _judged(line: Line, with_base: bool, sample: int | None, hint: Hint) -> Found:
+def _judged(line: Line, with_base: bool, sample: int | None, known: Sequence[Hint]) -> Found:
     facts = place(line)
     tensors = [line.base]
     for recipe in line.recipes:
@@ -85,65 +79,66 @@ def _judged(line: Line, with_base: bool, sample: int | None, hint: Hint) -> Foun
     if any(tensor is None for tensor in tensors):
         return Found({**facts, "status": "unmatched", "said": "one of the files does not have it"})
     first, merged, *parents = (tensor for tensor in tensors if tensor is not None)
-    why = _unfit(merged, [first, *parents])
-    if why and _same(merged, [first, *parents]):
+    why = unfit(merged, [first, *parents])
+    if why and same(merged, [first, *parents]):
         return Found({**facts, "status": "still", "said": "the same in every file"})
     if why:
         return Found({**facts, "status": "unreadable", "said": why})
     sides = Sides(merged, [first, *parents], sample)
-    sums = add_up(sides, merged.dtype)
+    guess = guess_of(sides, with_base, known)
+    sums, done = read(sides, guess, trusted=guess.trusted)
+    if guess.trusted and done.equal < sums.moved:
+        sums, done = read(sides, guess)
     facts |= {"merged_dtype": merged.dtype, "entries": sums.entries, "moved": sums.moved}
     facts |= {"nonfinite": sums.nonfinite}
     if not sums.moved:
         return Found({**facts, "status": "still", "said": "the same in every file"})
-    return Found({**facts, **_Judgement(sides, sums, merged.dtype, with_base, hint).row()})
-
-
-def _unfit(merged: LazyTensor, sides: Sequence[LazyTensor]) -> str:
-    """Say why a tensor is not judged; nothing where it is."""
-    for tensor in (merged, *sides):
-        if is_quantised(tensor):
-            return f"stored as {stored_as(tensor)}: its grid is none of a merge"
-        if tensor.dtype not in FLOATS:
-            return f"stored as {tensor.dtype}: no weights of a merge"
-    return ""
-
-
-def _same(merged: LazyTensor, sides: Sequence[LazyTensor]) -> bool:
-    """Say whether a tensor of whole numbers, as buffers are, is one and the same everywhere."""
-    every = (merged, *sides)
-    if any(is_quantised(one) or one.dtype not in DTYPES or one.dtype in FLOATS for one in every):
-        return False
-    return all(
-        np.array_equal(window.merged, side)
-        for window in Sides(merged, sides).windows()
-        for side in window.sides
-    )
+    return Found({**facts, **_Judgement(sides, sums, done, merged.dtype, with_base, known).row()})
 
 
 class _Judgement:
     """What is found of one tensor, step by step."""
 
-    def __init__(self, sides: Sides, sums: Sums, dtype: str, with_base: bool, hint: Hint) -> None:
+    def __init__(
+        self,
+        sides: Sides,
+        sums: Sums,
+        done: Replayed,
+        dtype: str,
+        with_base: bool,
+        known: Sequence[Hint],
+    ) -> None:
         self.sides, self.sums, self.dtype, self.with_base = sides, sums, dtype, with_base
-        self.hint = hint
+        self.done, self.hint = done, known[0] if known else Hint()
 
     @cached_property
     def again(self) -> Refined:
         """The fit that allows for something beside rounding."""
         sample = self.sums.sample
-        return fit.refined(sample.D, sample.y, sample.ulp)
+        rows = sample.D if self.free is None else np.vstack([sample.W, sample.D])
+        return fit.refined(rows, sample.y, sample.ulp)
+
+    @cached_property
+    def turned(self) -> Slerp | None:
+        """Where between two parents it lies on a sphere."""
+        return slerp(self.sums, self.with_base)
+
+    @cached_property
+    def free(self) -> Fit | None:
+        """The fit of weights that do not add up to 1, where there is no base and it asks for it."""
+        if self.with_base or self.turned is not None:
+            return None
+        return scaled(self.sums.gram, self.sums.moved, self.sums.fit())
 
     def row(self) -> Row:
-        own = self.sums.fit()
-        coefficients, errors = self._of_parents(own.coefficients, own.errors)
+        own = self.free or self.sums.fit()
+        coefficients, errors = own.coefficients, own.errors
+        if self.free is None:
+            coefficients, errors = self._of_parents(coefficients, errors)
         if not self.sums.gram.diagonal()[1:-1].any():
             return {"status": "apart", "said": "changed, and no parent changes it"}
-        turned = slerp(self.sums, self.with_base)
-        settings = self._settings(coefficients, errors, turned)
-        done = replays.replay(
-            self.sides, self.dtype, *replays.best(self.sums.sample, self.dtype, settings)
-        )
+        turned = self.turned
+        done = self._replay(coefficients, errors, turned)
         facts = _numbers(coefficients, errors) | {"chi_sq": own.chi_sq} | self._replayed(done)
         if turned is not None:
             facts |= {"t": turned.t, "angle": turned.angle}
@@ -161,8 +156,29 @@ class _Judgement:
         """Add the first parent's share where there is no base."""
         if self.with_base:
             return c, errors
+        beyond = 0.0
+        if self.free is not None:
+            beyond, c, errors = float(c[0]), c[1:], errors[1:]
         first = math.sqrt(float(np.square(errors).sum()))
-        return np.r_[1 - c.sum(), c], np.r_[first, errors]
+        return np.r_[1 + beyond - c.sum(), c], np.r_[first, errors]
+
+    def _replay(self, coefficients: Array, errors: Array, turned: Slerp | None) -> Replayed:
+        """Return the replay that gives most: the first one, or a second where that is not whole."""
+        done = self.done
+        sphere = turned is not None and not done.setting.alone
+        if done.equal == self.sums.moved and not sphere:
+            return done
+        settings = self._settings(coefficients, errors, turned)
+        sample = self.sums.sample
+        guess = best(sample, self.dtype, settings)
+        before = equal(sample, self.dtype, Guess(done.setting, done.way)).equal
+        if guess.equal < sample.moved.sum() and guess.equal <= before * _BETTER:
+            return done  # it is not the whole either, nor worth another reading
+        if (guess.setting, guess.way) == (done.setting, done.way):
+            return done
+        again = read(self.sides, guess)[1]
+        better = (again.equal, again.right or 0) > (done.equal, done.right or 0)
+        return again if better or (sphere and again.equal >= done.equal) else done
 
     def _settings(self, coefficients: Array, errors: Array, turned: Slerp | None) -> list[Setting]:
         found = [] if turned is None else [
@@ -190,7 +206,7 @@ class _Judgement:
             "weights": done.setting.weights,
             "way": done.way,
             "replay": done.equal / moved,
-            "right": done.right / moved,
+            "right": None if done.right is None else done.right / moved,
             "low": tuple(_end(one.low) for one in done.intervals),
             "high": tuple(_end(one.high) for one in done.intervals),
         }
@@ -210,14 +226,14 @@ class _Judgement:
             if found is not None:
                 return row | _told(found)
         if left <= ROUNDED or own.chi_sq <= _HALF:
-            free = turned is not None
+            free = turned is not None or self.free is not None
             fitted = self.sums.free() if free else own
             proved = feasible(self.sides, self.dtype, fitted, free=free)
             if proved is not None:
-                return {"left": 0.0, **_proved(proved, turned, self.with_base)}
+                return {"left": 0.0, **self._proved(proved)}
         if turned is None:
             c, e = self._of_parents(again.fit.coefficients, again.fit.errors)
-            row |= _numbers(c, e)
+            row |= _numbers(c, e) | {"sibling": again.sibling}
         if left <= ROUNDED:
             said = "no more than rounding is left, in an order that is not replayed"
             return row | {"status": "rounded", "said": said}
@@ -230,26 +246,30 @@ class _Judgement:
             return row | {"status": "partly", "said": f"{left:.0%} of the change is something else"}
         return row | {"status": "none", "said": f"{left:.0%} of the change is something else"}
 
+    def _proved(self, found: Feasible) -> Row:
+        """Return what is said where every entry rounds right for coefficients as no one writes."""
+        told: Row = {"status": "exact", "right": 1.0, "said": "every entry rounds right"}
+        if self.turned is not None:
+            return told | {"weights": self.turned.weights}
+        weights, intervals = found.coefficients, found.intervals
+        if not self.with_base:
+            own, _ = self._of_parents(np.array(weights), np.zeros(len(weights)))
+            lone = len(intervals) == 1 and self.free is None
+            first = intervals[0].mirrored() if lone else Interval()
+            intervals = (first, *intervals[0 if self.free is None else 1 :])
+            weights = tuple(own.tolist())
+        return told | {
+            "weights": weights,
+            "low": tuple(_end(one.low) for one in intervals),
+            "high": tuple(_end(one.high) for one in intervals),
+        }
+
     def _sparse(self) -> Sparse | None:
         one = self.sums.sample
         coarse = spacing(np.maximum(np.abs(one.W + one.y), np.abs(one.W)), self.dtype)
-        return sparse(one.D, one.y, one.ulp) or sparse(one.D, one.y, coarse)
-
-
-def _proved(found: Feasible, turned: Slerp | None, with_base: bool) -> Row:
-    """Return what is said where every entry rounds right for coefficients as no one writes."""
-    told: Row = {"status": "exact", "right": 1.0, "said": "every entry rounds right"}
-    if turned is not None:
-        return told | {"weights": turned.weights}
-    weights, intervals = found.coefficients, found.intervals
-    if not with_base:
-        first = intervals[0].mirrored() if len(intervals) == 1 else Interval()
-        weights, intervals = (1 - sum(weights), *weights), (first, *intervals)
-    return told | {
-        "weights": weights,
-        "low": tuple(_end(one.low) for one in intervals),
-        "high": tuple(_end(one.high) for one in intervals),
-    }
+        facts = precision(self.dtype)
+        assert facts is not None
+        return sparse(one.D, one.y, np.maximum(coarse, one.ulp), facts[0])
 
 
 def _numbers(coefficients: Array, errors: Array) -> Row:
@@ -267,13 +287,19 @@ def _end(value: float) -> float | None:
 
 
 def _told(found: Sparse) -> Row:
-    like = f"{found.like}-like" if found.like else "TIES- or DARE-like"
-    densities = ", ".join(f"{one:.2f}" for one in found.density)
+    density, strengths = (
+        tuple(None if math.isnan(one) else one for one in each)
+        for each in (found.density, found.strengths)
+    )
+    shown = ", ".join("any" if one is None else f"{one:.2f}" for one in density)
     return {
         "status": "sparse",
         "like": found.like or None,
-        "density": found.density,
-        "strengths": found.strengths,
+        "density": density,
+        "strengths": strengths,
         "auroc": found.auroc,
-        "said": f"{like}: entries took one change, both or none; density {densities}",
+        "by_size": found.by_size,
+        "asked": found.asked,
+        "both": found.both,
+        "said": f"{SAID[found.like]}: entries took one change, both or none; density {shown}",
     }

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ftdiff.analyses.finding import counted, listed
-from ftdiff.analyses.merges.intervals import Interval
+from ftdiff.analyses.merges.missing import Rest, rest
+from ftdiff.analyses.merges.mixes import UNSURE, Row, common, mix, of_sparse
 from ftdiff.analyses.merges.tensor import ROUNDED
 from ftdiff.analyses.merges.ways import WAYS
 from ftdiff.comparison.statuses import UNREADABLE
 from ftdiff.tensors import Array
-
-Row: TypeAlias = Mapping[str, Any]
 
 #: Exit codes: each verdict has its own.
 EXITS = {"exactly": 0, "none": 1, "unreadable": 2, "changed": 3, "partly": 4, "sparse": 5}
@@ -27,12 +26,11 @@ OPEN = ("rounded", "changed", "partly", "none")
 _JUDGED = ("exact", "rounded", "changed", "partly", "sparse", "none", "apart")
 #: A coefficient that is no larger, and no larger than four of its errors, is none.
 _NOTHING = 0.004
-#: Where the error of all tensors together is larger, siblings of the parents fit as well.
-_UNSURE = 0.01
 #: One that is as near to 1, where no other is in it, is the parent itself.
 _ITSELF = 0.02
-#: How far a tensor's coefficient may lie from that of all: in float32, in sums of few bits.
-_ONE, _ONE_LOW = 0.001, 0.006
+#: What may be left where the shares sum to 1, and a parent's share that may be missing: with more
+#: of either it is another model. A smaller share than the last is not said where it is a guess.
+_TRAINED, _HALF, _HINTED = 0.6, 0.5, 0.02
 
 
 def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str, ...], Row]:
@@ -45,7 +43,7 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
     names = [*about["parents"]]
     shares = _shares(judged)
     if shares.get("sparse", 0.0) >= 0.5:
-        return "sparse", (*_sparse(judged, names), *_left_out(rows)), {}
+        return "sparse", (*of_sparse(judged, names), *_left_out(rows)), {}
     fitted = [row for row in judged if row.get("coefficients") and row["status"] != "sparse"]
     if not fitted:
         return "none", ("no parent changes what is changed", *_left_out(rows)), {}
@@ -59,7 +57,7 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
     if len(inside) == 1 and abs(means[inside[0]] - 1) <= _ITSELF and verdict != "none":
         more = "" if verdict == "exactly" else f", changed: {left:.2g} of it is something else"
         return "none", (f"no merge: it is {names[inside[0]]}{more}", *_left_out(rows)), numbers
-    weak = max((errors[i] for i in inside), default=0.0) > _UNSURE
+    weak = max((errors[i] for i in inside), default=0.0) > UNSURE
     if not inside and verdict == "exactly":
         said = "no merge: none of these is in it, it is the base itself"
         return "none", (said, *_left_out(rows)), numbers
@@ -68,8 +66,14 @@ def reach(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[str, tuple[str
         verdict = "none"
     elif weak and verdict == "exactly":
         verdict = "changed"
-    told = _mix(fitted, names, means, errors, inside)
-    sentences = [_first(verdict, told, left, about)]
+    loose = left > ROUNDED and about.get("base") is not None and len(inside) > 1 and not weak
+    what = rest(judged, left) if loose else Rest("", math.nan)
+    verdict = _settled(verdict, what, left)
+    told = mix(fitted, names, means, errors, inside)
+    whole = set(shares) == {"exact"}
+    sentences = [_first(verdict, told, left, about, what, whole=whole)]
+    if verdict in ("partly", "none") and about.get("base") is None:
+        sentences.append("without the base that they were tuned from, TIES and DARE are not told")
     if weak and verdict == "none":
         said = "too few entries are moved to tell: siblings of the parents would fit as well"
         return verdict, (said, *_parts(judged), *_left_out(rows)), numbers
@@ -105,6 +109,13 @@ def _verdict(rows: Sequence[Row], shares: Mapping[str, float]) -> str:
     return "partly" if near + shares.get("partly", 0.0) >= 0.5 else "none"
 
 
+def _settled(verdict: str, what: Rest, left: float) -> str:
+    """Return the verdict, where it is known what is left: training on top, or another parent."""
+    if what.kind == "trained" and left <= _TRAINED:
+        return "changed"
+    return "partly" if what.kind == "missing" and what.share <= _HALF else verdict
+
+
 def _pooled(rows: Sequence[Row]) -> tuple[Array, Array]:
     """Return the coefficients of all, each tensor weighed by its errors, and their errors."""
     c = np.array([row["coefficients"] for row in rows], dtype=float)
@@ -115,61 +126,40 @@ def _pooled(rows: Sequence[Row]) -> tuple[Array, Array]:
     return (np.where(known, c, 0.0) * w).sum(axis=0) / total, 1 / np.sqrt(total)
 
 
-def _one(rows: Sequence[Row], means: Array) -> bool:
-    """Say whether all tensors have one coefficient."""
-    for row in rows:
-        if row["status"] == "exact" and np.allclose(row["weights"], means, atol=_ONE_LOW):
-            continue
-        low = row.get("way") is not None and WAYS[row["way"]].low
-        room = _ONE_LOW if low else _ONE
-        for c, e, mean in zip(row["coefficients"], row["errors"], means, strict=True):
-            if c is not None and abs(c - mean) > max(room, 5 * (e or 0.0)):
-                return False
-    return True
-
-
-def _mix(
-    rows: Sequence[Row], names: Sequence[str], means: Array, errors: Array, inside: Sequence[int]
+def _first(
+    verdict: str, told: str, left: float, about: Mapping[str, Any], what: Rest, *, whole: bool
 ) -> str:
-    """Name the parents that are in it, with their coefficients."""
-    exact = [row for row in rows if row["status"] == "exact"]
-    weights = {tuple(row["weights"]) for row in exact if None not in row["errors"]}
-    ts = [row["t"] for row in rows if row.get("t") is not None]
-    if ts and len(ts) >= len(rows) / 2:
-        first, second = (names[i] for i in inside[:2]) if len(inside) > 1 else names[:2]
-        return f"SLERP from {first} to {second}, t = {np.median(ts):.4g}"
-    if not _one(rows, means):
-        c = np.array([row["coefficients"] for row in rows], dtype=float)
-        spans = [(names[i], np.nanmin(c[:, i]), np.nanmax(c[:, i])) for i in inside]
-        return " + ".join(f"{low:.3f} to {high:.3f} of {name}" for name, low, high in spans)
-    own = np.array(next(iter(weights))) if len(weights) == 1 else means
-    if len(weights) > 1:
-        both = [_common(rows, i) for i in range(len(names))]
-        own = np.array([
-            mean if one is None else (one.low + one.high) / 2
-            for mean, one in zip(means, both, strict=True)
-        ])  # fmt: skip
-    digits = [max(1, min(6, math.ceil(-math.log10(max(errors[i], 1e-6))))) for i in inside]
-    return " + ".join(
-        f"{own[i]:.{max(3, d)}f} of {names[i]}" for i, d in zip(inside, digits, strict=True)
-    )
-
-
-def _first(verdict: str, told: str, left: float, about: Mapping[str, Any]) -> str:
     among = f" in a sample of {about['sample']:,} entries a tensor" if about.get("sample") else ""
     if verdict == "exactly":
         return (
             f"a merge, exactly{among}: {told}; every entry rounds right, nothing was trained on top"
         )
+    if verdict == "changed" and whole:
+        return (
+            f"a merge of what was held against it{among}: {told}; every entry of that rounds right"
+        )
     if verdict == "changed" and left <= ROUNDED:
         said = "no arithmetic that is tried replays every entry, and no more than rounding is left"
         return f"a merge, not proved exact{among}: {told}; {said}"
     if verdict == "changed":
-        return f"a merge, then changed{among}: {told}; {left:.2g} of its change is something else"
+        said = f"{left:.2g} of its change is something else"
+        return f"a merge, then changed{among}: {told}; {said}{_or_missing(what)}"
     if verdict == "partly":
-        said = f"{left:.2g} of its change is something else: a parent is missing, or it was trained"
-        return f"partly from these{among}: {told}; {said} on"
+        said = f"{left:.2g} of its change is something else"
+        why = ": a parent is missing, or it was trained on"
+        if what.kind == "missing":
+            why = f": a parent is missing, whose share is about {what.share:.2g}"
+        return f"partly from these{among}: {told}; {said}{why}"
     return f"no merge of these: {left:.2g} of its change is something else"
+
+
+def _or_missing(what: Rest) -> str:
+    """Say which parent may be missing too, where the sum of the shares does not tell."""
+    if what.kind == "trained":
+        return ", and the shares sum to 1: it was trained on"
+    if math.isnan(what.share) or what.share < _HINTED:
+        return ""
+    return f": it was trained on, or a parent like these of a share of {what.share:.2g} is missing"
 
 
 def _evidence(rows: Sequence[Row], names: Sequence[str], inside: Sequence[int]) -> Iterator[str]:
@@ -181,27 +171,14 @@ def _evidence(rows: Sequence[Row], names: Sequence[str], inside: Sequence[int]) 
     if replayed:
         moved: Counter[str] = Counter()
         for row in replayed:
-            moved[row["way"]] += row["moved"]
+            moved["SLERP" if row.get("t") is not None else WAYS[row["way"]].said] += row["moved"]
         way, many = moved.most_common(1)[0][0], counted(len(rows), "tensor")
-        yield f"replayed to the bit: {len(replayed)} of {many}, most as {WAYS[way].said}"
+        yield f"replayed to the bit: {len(replayed)} of {many}, most as {way}"
     turned = any(row.get("t") is not None for row in exact)
     for i in () if turned else inside:
-        both = _common(exact, i)
+        both = common(exact, i)
         if both is not None:
             yield f"every entry rounds right for {names[i]} from {both.low:.7g} to {both.high:.7g}"
-
-
-def _common(rows: Sequence[Row], i: int) -> Interval | None:
-    """Return for which coefficients of a parent every entry of every exact tensor rounds right."""
-    both = Interval()
-    for row in rows:
-        if row["status"] != "exact" or WAYS[row["way"]].low or row.get("t") is not None:
-            continue
-        low, high = row["low"][i], row["high"][i]
-        if low is not None and high is not None:
-            both = both & Interval(low, high)
-    finite = math.isfinite(both.low) and math.isfinite(both.high)
-    return both if finite and not both.empty else None
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[str]:
@@ -223,19 +200,3 @@ def _left_out(rows: Sequence[Row]) -> Iterator[str]:
     broken = [row["tensor"] for row in rows if row.get("nonfinite")]
     if broken:
         yield f"entries that are not finite, left out: {listed(broken)}"
-
-
-def _sparse(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
-    found = [row for row in rows if row["status"] == "sparse"]
-    density = np.median([row["density"] for row in found], axis=0)
-    strengths = np.median([row["strengths"] for row in found], axis=0)
-    likes = [row["like"] for row in found]
-    like = max(dict.fromkeys(likes), key=likes.count) or "TIES- or DARE"
-    each = ", ".join(f"{d:.2f} of {name}" for name, d in zip(names, density, strict=True))
-    yield f"a sparse merge ({like}-like), density {np.mean(density):.2f}: {each}"
-    alone = ", ".join(f"{s:.4g} × {name}" for name, s in zip(names, strengths, strict=True))
-    auroc = np.median([row["auroc"] for row in found])
-    yield f"where one is in alone it is {alone}; size tells what is in by AUROC {auroc:.2f}"
-    share = sum(row["moved"] for row in found) / sum(row["moved"] for row in rows)
-    many = counted(len(rows), "tensor")
-    yield f"{len(found)} of {many} are such, with {share:.1%} of the entries that moved"

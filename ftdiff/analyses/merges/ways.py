@@ -6,15 +6,20 @@ To add one: its line in `WAYS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
 from operator import add
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
 from ftdiff.analyses.merges.rounding import rounded
+from ftdiff.kernels import Arithmetic
 from ftdiff.tensors import DTYPES, Array
+
+#: An array of entries, or what writes down what is done with them.
+Values: TypeAlias = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +38,13 @@ class Given:
         The merged file's dtype.
     """
 
-    base: Array | None
-    parents: Sequence[Array]
+    base: Values | None
+    parents: Sequence[Values]
     weights: Sequence[float]
     stored: str
 
     @property
-    def terms(self) -> list[tuple[float, Array]]:
+    def terms(self) -> list[tuple[float, Values]]:
         """What is summed: the parents, and the base where it has the rest to 1."""
         found = [*zip(self.weights, self.parents, strict=True)]
         rest = 1 - sum(self.weights)
@@ -47,57 +52,62 @@ class Given:
             found.insert(0, (rest, self.base))
         return found
 
-    def number(self, value: float) -> Array:
+    def number(self, value: float) -> Values:
         """Return a coefficient in the working dtype."""
         return np.asarray(value, dtype=self.parents[0].dtype)
 
-    def low(self, values: Array) -> Array:
+    def low(self, values: Values) -> Values:
         """Round to the stored dtype."""
         return rounded(values, self.stored)
 
+    def narrowed(self) -> Self:
+        """Return all models rounded to the stored dtype, as tools load them into it."""
+        base = None if self.base is None else self.low(self.base)
+        return replace(self, base=base, parents=[self.low(one) for one in self.parents])
 
-def _linear(given: Given) -> Array:
+
+def _linear(given: Given) -> Values:
     return reduce(add, (given.number(w) * x for w, x in given.terms))
 
 
-def _backwards(given: Given) -> Array:
+def _backwards(given: Given) -> Values:
     return reduce(add, (given.number(w) * x for w, x in reversed(given.terms)))
 
 
-def _between(given: Given) -> Array:
+def _between(given: Given) -> Values:
     (_, first), (w, second) = given.terms
-    return np.asarray(first + given.number(w) * (second - first))
+    return first + given.number(w) * (second - first)
 
 
-def _low_products(given: Given) -> Array:
+def _low_products(given: Given) -> Values:
     """Sum products that are rounded, and divide by the sum of the rounded weights."""
     weights = [given.low(given.number(w)) for w, _ in given.terms]
     products = [given.low(w * x) for w, (_, x) in zip(weights, given.terms, strict=True)]
     total = given.low(reduce(add, weights))
     mixed = given.low(reduce(add, products))
-    return np.asarray(mixed / total if total else mixed)
+    return mixed / total if total else mixed
 
 
-def _low_scalars(given: Given) -> Array:
+def _low_scalars(given: Given) -> Values:
     """Add products to a sum that is rounded each time; weights are kept in full."""
     products = [given.low(given.number(w) * x) for w, x in given.terms]
     return reduce(lambda left, right: given.low(left + right), products)
 
 
-def _low_in_turn(given: Given) -> Array:
+def _low_in_turn(given: Given) -> Values:
     """Add products to a sum that is rounded each time; weights are rounded too."""
     products = [given.low(given.low(given.number(w)) * x) for w, x in given.terms]
     return reduce(lambda left, right: given.low(left + right), products)
 
 
-def _task(given: Given) -> Array:
+def _task(given: Given) -> Values:
     assert given.base is not None
     W = given.base
     pairs = zip(given.weights, given.parents, strict=True)
-    return np.asarray(W + reduce(add, (given.number(w) * (x - W) for w, x in pairs)))
+    return W + reduce(add, (given.number(w) * (x - W) for w, x in pairs))
 
 
-def _low_task(given: Given, *, weights: bool = True) -> Array:
+def _low_task(given: Given, *, weights: bool = True) -> Values:
     """Round each change, each product, and their sum."""
     assert given.base is not None
     W = given.base
@@ -108,13 +118,28 @@ def _low_task(given: Given, *, weights: bool = True) -> Array:
     return W + given.low(reduce(add, parts))
 
 
-def _low_task_in_turn(given: Given) -> Array:
+def _low_task_in_turn(given: Given) -> Values:
     """Add each weighed change to the weights, rounding each time."""
     assert given.base is not None
     W = total = given.base
     for value, x in zip(given.weights, given.parents, strict=True):
         total = given.low(total + given.low(given.number(value) * given.low(x - W)))
     return total
+
+
+@dataclass(frozen=True, eq=False)
+class Written(Given):
+    """What a way is given where what it does is written down, for code that does it."""
+
+    to: Arithmetic
+
+    def number(self, value: float) -> Values:
+        """Return a coefficient of the code."""
+        return self.to.number(value)
+
+    def low(self, values: Values) -> Values:
+        """Write down that it is rounded."""
+        return self.to.low(values)
 
 
 @dataclass(frozen=True)
@@ -134,14 +159,18 @@ class Way:
     """
 
     said: str
-    make: Callable[[Given], Array]
+    make: Callable[[Given], Values]
     low: bool = False
     tasks: bool = False
+
+    def made(self, given: Given) -> Values:
+        """Return the merged values before they are stored; of few bits are the models too."""
+        return self.make(given.narrowed() if self.low else given)
 
     def stored(self, given: Given) -> Array:
         """Return the merged values, stored."""
         with np.errstate(all="ignore"):  # beyond the largest number of the dtype: an infinity
-            return self.make(given).astype(DTYPES[given.stored])
+            return np.asarray(self.made(given)).astype(DTYPES[given.stored])
 
 
 #: By name, likeliest first.

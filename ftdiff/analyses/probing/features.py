@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ftdiff.analyses import texts
+from ftdiff.analyses.finding import counted
 from ftdiff.analyses.live_model import activations, batches
 from ftdiff.analyses.live_model.activations import Site
 from ftdiff.analyses.live_model.batches import Pace
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.analyses.probing.positions import Read
-from ftdiff.comparison.progress import Progress, Say, duration
+from ftdiff.comparison.progress import Progress, Say, announce
 from ftdiff.errors import BadCall
 from ftdiff.tensors import Array
 
@@ -82,9 +83,10 @@ def features(
         for batch in batches.batches(live, given.rows, size):
             _keep(found, activations.states(live, batch, sites).hidden, given.at, batch.at)
             progress(batch.at.stop, len(given.rows))
-            if say is not None and batch.at.start == 0:
+            if batch.at.start == 0:
                 left = (time.perf_counter() - start) * len(given.rows) / batch.at.stop
-                say(f"{len(given.rows)} rows through the model: about {duration(left)} each time")
+                what = f"{counted(len(given.rows), 'row')} through the model"
+                announce(say, what, left, " each time")
         return found
 
     passed = pace.fit(gathered)

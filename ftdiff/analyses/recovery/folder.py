@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ import numpy as np
 
 from ftdiff.analyses.recovery.matrix import Part
 from ftdiff.comparison.storage import written
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, BadFile
 from ftdiff.tensors import Array
 
+_ROOT = "base_model.model."
 #: The files of a folder.
 CONFIG, WEIGHTS, README = "adapter_config.json", "adapter_model.safetensors", "README.md"
 
@@ -30,7 +34,34 @@ def free(folder: Path) -> None:
         raise BadCall(f"{folder}: it is there already; an adapter is written to a new folder")
 
 
-def write(folder: Path, parts: Sequence[Part], names: Iterable[str], base: str) -> None:
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Lend a folder beside this one, and move it there only when everything is in it.
+
+    Raises
+    ------
+    BadFile
+        It cannot be written.
+    """
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        yield beside
+        try:
+            os.replace(beside, folder)
+        except OSError as error:
+            said = error.strerror or error
+            raise BadFile(f"{folder}: cannot be written ({said})") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write(
+    folder: Path,
+    parts: Sequence[Part],
+    names: Iterable[str],
+    base: str,
+    copies: Mapping[str, Array] | None = None,
+) -> None:
     """Write factors and configuration.
 
     Parameters
@@ -44,18 +75,41 @@ def write(folder: Path, parts: Sequence[Part], names: Iterable[str], base: str) 
         other has it.
     base
         What the configuration calls the base.
+    copies
+        Tensors of modules that are saved whole, by name.
     """
+    copies = copies or {}
+    told = {**configuration(parts, names, base), "modules_to_save": modules(copies) or None}
     with written(folder / CONFIG) as path:
-        path.write_text(json.dumps(configuration(parts, names, base), indent=2) + "\n", "utf-8")
-    tensors: dict[str, Array] = {}
+        path.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    tensors: dict[str, Array] = {f"{_ROOT}{name}": copy for name, copy in copies.items()}
     for part in parts:
-        stem = f"base_model.model.{_path(part)}"
-        tensors[f"{stem}.lora_A.weight"] = part.A
-        tensors[f"{stem}.lora_B.weight"] = part.B
-        if part.magnitude is not None:
-            tensors[f"{stem}.lora_magnitude_vector"] = part.magnitude
+        tensors |= {f"{_ROOT}{_path(part)}.{key}": one for key, one in _factors(part).items()}
     with written(folder / WEIGHTS) as path:
         path.write_bytes(_safetensors(tensors))
+
+
+def _factors(part: Part) -> dict[str, Array]:
+    """Return what PEFT calls the factors of a linear layer, an embedding or a convolution."""
+    B, A, shape = part.B, part.A, part.pair.base.shape
+    if part.pair.is_embedding:
+        return {"lora_embedding_A": B.T, "lora_embedding_B": A.T}
+    if len(shape) > 2:
+        A = A.reshape(len(A), *shape[1:])
+        B = B.reshape(*B.shape, *[1] * (len(shape) - 2))
+    found = {"lora_A.weight": A, "lora_B.weight": B}
+    if part.magnitude is not None:
+        found["lora_magnitude_vector"] = part.magnitude
+    return found
+
+
+def modules(names: Iterable[str]) -> list[str]:
+    """Return the modules whose tensors these are.
+
+    >>> modules(["model.norm.weight", "head.weight", "head.bias"])
+    ['head', 'model.norm']
+    """
+    return sorted({name.rpartition(".")[0] for name in names})
 
 
 def readme(folder: Path, sentences: Sequence[str]) -> None:

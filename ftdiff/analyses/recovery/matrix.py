@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ftdiff.metrics.linalg import tail as ranks
 from ftdiff.metrics.linalg.factors import error, fitted
-from ftdiff.metrics.linalg.stored_change import Rounded, rounded
+from ftdiff.metrics.linalg.stored_change import LARGE, Rounded, rounded
 from ftdiff.metrics.linalg.tail import Tail
 from ftdiff.naming import Address
-from ftdiff.tensors import Array, LazyTensor, nbytes
+from ftdiff.tensors import Array, LazyTensor, is_quantised, nbytes
 
 #: What became of a tensor: the same values; less moved than rounding moves; not much more than
 #: that; of low rank; of another; or no matrix that an adapter of this kind changes.
@@ -46,13 +47,24 @@ class Pair:
         return self.address.name
 
     @property
+    def is_embedding(self) -> bool:
+        """Whether its module looks rows up."""
+        return self.address.component.startswith("embed.")
+
+    @property
     def size(self) -> int:
         """The bytes that are read."""
         return nbytes(self.base) + nbytes(self.merged)
 
     def read(self) -> tuple[Array, Array]:
-        """Return W0 in float64 and M as stored, out × in."""
-        W, M = self.base.read().astype(np.float64), self.merged.read()
+        """Return both as they are stored, out × in; a small W0 in float64."""
+        W, M = self.base.read(), self.merged.read()
+        if is_quantised(self.base) and M.dtype != W.dtype:  # as merged: in the file's dtype
+            W = W.astype(M.dtype)
+        if len(W.shape) > 2 and not self.apart:  # a kernel: out × all it is multiplied by
+            W, M = W.reshape(len(W), -1), M.reshape(len(M), -1)
+        if W.size <= LARGE or "F64" in (self.base.dtype, self.merged.dtype):
+            W = W.astype(np.float64)
         return (W.T.copy(), M.T.copy()) if self.turned else (W, M)
 
 
@@ -131,14 +143,14 @@ def look(pair: Pair) -> Seen:
     W, M = pair.read()
     if not _moved(W, M):
         return Seen(pair, SAME)
-    if not (np.isfinite(W).all() and np.isfinite(M.astype(np.float64)).all()):
+    if not (_finite(W) and _finite(M)):
         return Seen(pair, APART, said="it has entries that are not finite")
     stored = rounded(W, M, pair.merged.dtype)
     tail = ranks.tail(stored)
     low = LOW if tail.low else FULL
     kind = ROUNDED if not tail.rank else BLURRED if tail.blurred else low
-    norm = float(np.linalg.norm(W))
-    return Seen(pair, kind, tail, float(np.linalg.norm(stored.change)) / norm if norm else None)
+    norm_sq = sum(float(np.square(W[r].astype(np.float64)).sum()) for r in stored.runs())
+    return Seen(pair, kind, tail, (stored.norm_sq / norm_sq) ** 0.5 if norm_sq else None)
 
 
 def scaled_rank(pair: Pair) -> int | None:
@@ -162,7 +174,8 @@ def part(wanted: Wanted) -> Part:
     B, A, magnitude = found.B, found.A, None
     if found.scale is not None:
         B = B / found.scale[:, None]
-        magnitude = (found.scale * np.linalg.norm(W + B @ A, axis=1)).astype(np.float32)
+        norms = np.concatenate([np.linalg.norm(W[r] + B[r] @ A, axis=1) for r in stored.runs()])
+        magnitude = (found.scale * norms).astype(np.float32)
     Q, R = np.linalg.qr(B)
     U, values, V = np.linalg.svd(R @ A, full_matrices=False)
     root = np.sqrt(values)
@@ -178,4 +191,20 @@ def _stored(pair: Pair) -> tuple[Rounded, Array]:
 
 
 def _moved(W: Array, M: Array) -> bool:
-    return W.shape != M.shape or not np.array_equal(W, M.astype(np.float64), equal_nan=True)
+    if W.shape != M.shape:
+        return True
+    pairs = zip(_runs(W), _runs(M), strict=True)
+    return not all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+
+
+def _finite(M: Array) -> bool:
+    return all(bool(np.isfinite(run).all()) for run in _runs(M))
+
+
+def _runs(M: Array) -> Iterator[Array]:
+    """Yield runs of the first dimension in float64."""
+    step = max(1, LARGE * max(1, len(M)) // max(1, M.size))
+    for start in range(0, len(M) if M.ndim else 0, step):
+        yield M[start : start + step].astype(np.float64)
+    if not M.ndim:
+        yield M.astype(np.float64)

@@ -13,6 +13,7 @@ from ftdiff.adapters import open_model
 from ftdiff.adapters.peft.orientation import in_by_out
 from ftdiff.analyses.recovery import folder, matrix, sentences
 from ftdiff.analyses.recovery.agreement import Agreement, agreed
+from ftdiff.analyses.recovery.copies import copied
 from ftdiff.analyses.recovery.matrix import APART, FULL, LOW, Pair, Part, Seen, Wanted
 from ftdiff.analyses.recovery.result import Recovery
 from ftdiff.analyses.verification import verify
@@ -24,7 +25,7 @@ from ftdiff.comparison.provenance import made_of, version
 from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import attempt
 from ftdiff.formats import Checkpoint
-from ftdiff.tensors import LazyTensor, is_quantised, precision
+from ftdiff.tensors import LazyTensor, is_quantised, matrix_shape, precision
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -110,14 +111,19 @@ def recover(
         "version": version(),
         **made_of(base=[opened], merged=[whole]),
     }
-    if where is not None and parts:
-        folder.write(where, parts, opened.tensors, opened.source)
-        checked = verify(base, str(where), merged, executor, progress)
+    copies = {one.name: one for one in copied(seen, parts, opened)} if parts else {}
+    about["whole"] = [*copies]
+    if where is None or not parts:
+        return Recovery.of(found, seen, parts, about)
+    with folder.whole(where) as beside:
+        read = {name: one.merged.read() for name, one in copies.items()}
+        folder.write(beside, parts, opened.tensors, opened.source, read)
+        coarse = any(is_quantised(part.pair.base) for part in parts)
+        checked = verify(base, str(beside), merged, executor, progress, quantised=coarse)
         about |= {"output": str(where), "verified": checked.verdict, "accepted": checked.ok}
-        about["verification"] = [*checked.sentences]
-    result = Recovery.of(found, seen, parts, about)
-    if "output" in about and where is not None:
-        folder.readme(where, sentences.of_folder(result.sentences, about))
+        about["verification"] = [one.replace(str(beside), str(where)) for one in checked.sentences]
+        result = Recovery.of(found, seen, parts, about)
+        folder.readme(beside, sentences.of_folder(result.sentences, about))
     return result
 
 
@@ -140,11 +146,13 @@ def _pairs(plan: Plan, base: Checkpoint) -> list[Pair]:
 
 
 def _apart(base: LazyTensor, merged: LazyTensor) -> str:
-    if len(base.shape) != 2 or min(base.shape) < 2:
+    if len(base.shape) == 3:
+        return "it is several matrices in one, or a kernel of one dimension"
+    if len(base.shape) not in (2, 4) or min(matrix_shape(base.shape)) < 2:
         return "it is no matrix"
     if base.shape != merged.shape:
         return "its shapes differ"
-    if is_quantised(base) or is_quantised(merged):
+    if is_quantised(merged):
         return "it is stored quantised"
     known = {"BF16", "F16", "F32", "F64"}
     if not {base.dtype, merged.dtype} <= known or precision(merged.dtype) is None:

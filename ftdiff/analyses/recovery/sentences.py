@@ -78,8 +78,13 @@ def _blurred(found: Agreement, seen: Sequence[Seen]) -> str:
 
 def _others(found: Agreement, seen: Sequence[Seen], about: Mapping[str, Any]) -> list[str]:
     """Name what moved and is not in the adapter."""
-    left = [one for one in seen if one.pair.name not in found.ranks and one.kind != SAME]
+    held = {*found.ranks, *about.get("whole", ())}
+    left = [one for one in seen if one.pair.name not in held and one.kind != SAME]
     said = []
+    if about.get("whole"):
+        names = [*about["whole"]]
+        said.append(f"saved whole beside the factors, as modules_to_save: "
+                    f"{counted(len(names), 'tensor')} ({listed(names)})")  # fmt: skip
     for kind, words in (
         (FULL, "moved by a change that is not of low rank"),
         (APART, "moved and cannot be in such an adapter"),

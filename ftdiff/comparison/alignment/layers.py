@@ -1,7 +1,7 @@
 """Give tuned layers the numbers of the base's layers that they are, where numbers moved.
 
-Layers are matched by a few of their rows where their count differs, or where two or more are
-strangers to the base's of their number. Layers that are none of the base's keep their own names,
+Layers are matched by a few of their rows where their count differs, or where one is a stranger to
+the base's of its number. Layers that are none of the base's keep their own names,
 behind "tuned:".
 """
 
@@ -93,7 +93,7 @@ def _matched(
     same = numbers[0] == numbers[1]
     if same and len(here) < 2:
         return None  # no other order
-    if same and sum(alike < STRANGER for alike in stack.at_home(numbers[0])) < 2:
+    if same and all(alike >= STRANGER for alike in stack.at_home(numbers[0])):
         return None
     found = stack.likeness()
     if found is None:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ftdiff.metrics.linalg import large_factors
 from ftdiff.metrics.linalg.lanczos import leading
 from ftdiff.metrics.linalg.row_matrices import Held
 from ftdiff.metrics.linalg.stored_change import Rounded, again
@@ -80,6 +81,8 @@ def fitted(stored: Rounded, rank: int, base: Array | None = None) -> Factors:
         W0, where each of its rows may have been scaled too: M = diag(c)·W0 + B·A.
     """
     fine = stored.grid in ("F32", "F64")  # their products are no finer than their sums
+    if stored.is_large:
+        return _of_large(stored, rank, base, fine)
     first = _least_squares(stored, rank, base, stored.weights(twice=fine), not fine)
     if first.replay > _REPLAYED or fine:
         return first
@@ -87,14 +90,25 @@ def fitted(stored: Rounded, rank: int, base: Array | None = None) -> Factors:
     return second if second.chi_sq < first.chi_sq else first
 
 
+def _of_large(stored: Rounded, rank: int, base: Array | None, fine: bool) -> Factors:
+    found = large_factors.fitted(stored, rank, base, rounds=0 if fine else None)
+    if found.replay <= _REPLAYED and not fine:
+        second = large_factors.fitted(stored, rank, base, twice=True)
+        found = second if second.chi_sq < found.chi_sq else found
+    scale = None if found.extra is None else 1 + found.extra
+    return Factors(found.B, found.A, scale, found.replay, found.chi_sq)
+
+
 def error(stored: Rounded, W: Array, factors: Factors) -> float:
     """Return how far factors are off, over ‖B·A‖, by what becomes of others that are known.
 
     These are as large, and merged into the same base: those that were found, moved by a column, so
-    that all entries round anew. They are recovered, and compared.
+    that all entries round anew. They are recovered, and compared. A large change is written over.
     """
     extra = None if factors.scale is None else factors.scale - 1
     A = np.roll(factors.A, 1, axis=1)
+    if stored.is_large:
+        return large_factors.error(stored, W, factors.B, A, extra)
     L = factors.B @ A
     whole = again(stored, W, _sum(factors.B, A, W, extra))
     other = fitted(whole, factors.rank, None if extra is None else W)
@@ -125,6 +139,8 @@ def _least_squares(
 
 def scales_leave(stored: Rounded, rank: int, base: Array) -> float:
     """Return the squares left by a scale of each row of the base and factors of this rank."""
+    if stored.is_large:
+        return large_factors.scales_leave(stored, rank, base)
     extra, A = _start(stored, rank, base)
     B = np.zeros((len(base), 0))
     if rank:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +17,11 @@ _NARROWEST = 1e-2
 #: Grids coarser than a file's dtype on which its values may lie, the coarsest first.
 _COARSER = {"F64": ("BF16", "F16", "F32"), "F32": ("BF16", "F16")}
 _BLOCK = 1 << 12
+#: Entries beyond which a change is held in float32, and worked on by runs of rows; a finer file's
+#: is float64 at any size. Of those runs, the entries.
+LARGE, _RUN = 1 << 18, 1 << 18
+#: About how many entries of a large change their median spacing is taken from.
+_MEDIAN = 1 << 16
 #: The variance of a value rounded to spacing 1; and of squares of such, in units of their mean's
 #: square: (1/80 − 1/144)·144.
 _UNIFORM, _SPREAD = 1 / 12, 0.8
@@ -29,7 +36,7 @@ class Rounded:
     Attributes
     ----------
     change, low, high
-        Rows × columns, float64.
+        Rows × columns, float64; float32 where they are large.
     variance
         Of each entry, with that of ΔW's own rounding.
     grid
@@ -51,29 +58,82 @@ class Rounded:
     @property
     def floor(self) -> float:
         """What rounding adds to ‖ΔW‖², on average."""
-        return float(self.variance.sum())
+        return float(self.variance.sum(dtype=np.float64))
+
+    @property
+    def own_floor(self) -> float:
+        """What the rounding of the sum alone adds, that of ΔW itself aside."""
+        return self._total(lambda rows: np.square(self.high[rows] - self.low[rows])) / 12
 
     @property
     def floor_error(self) -> float:
         """The standard deviation of what it adds."""
-        return float(np.sqrt(_SPREAD * np.square(self.variance).sum()))
+        return float(np.sqrt(_SPREAD * self._total(lambda rows: np.square(self.variance[rows]))))
 
-    def weights(self, twice: bool = False) -> Array:
+    @property
+    def norm_sq(self) -> float:
+        """‖ΔW‖² as it is stored."""
+        return self._total(lambda rows: np.square(self.change[rows]))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is held in float32."""
+        return bool(self.change.dtype == np.float32)
+
+    @property
+    def turned(self) -> Rounded:
+        """The same with rows and columns exchanged."""
+        return Rounded(self.change.T, self.low.T, self.high.T, self.variance.T, self.grid)
+
+    def put(self, rows: slice, W: Array, M: Array) -> None:
+        """Write rows over: W in float64, M in the grid's dtype."""
+        one = _of_grid(W, M, self.grid)
+        self.change[rows], self.low[rows], self.high[rows] = one.change, one.low, one.high
+        self.variance[rows] = one.variance
+
+    def runs(self) -> Iterator[slice]:
+        """Yield runs of rows that are worked on at a time: all where it is not large."""
+        rows, columns = self.shape
+        step = max(1, _RUN // columns) if self.is_large else rows
+        for start in range(0, rows, step):
+            yield slice(start, min(start + step, rows))
+
+    def _total(self, of: Callable[[slice], Array]) -> float:
+        return sum(float(of(rows).sum(dtype=np.float64)) for rows in self.runs())
+
+    def weights(self, twice: bool = False, rows: slice = slice(None)) -> Array:
         """Return 1/ulp² of each entry, relative to the median ulp.
 
         Parameters
         ----------
         twice
             ΔW was rounded before it was added.
+        rows
+            Of which.
         """
-        width = np.sqrt(self.variance / _UNIFORM) if twice else self.high - self.low
-        middle = float(np.median(width))
+        middle = self._middles[twice]
+        width = self._width(twice, (rows, slice(None)))
         weights: Array = np.square(middle / np.maximum(width, _NARROWEST * middle))
         return weights
 
-    def holds(self, change: Array) -> Array:
+    def _width(self, twice: bool, at: tuple[slice, slice]) -> Array:
+        if not twice:
+            return np.asarray(self.high[at] - self.low[at])
+        return np.asarray(np.sqrt(self.variance[at] / self.variance.dtype.type(_UNIFORM)))
+
+    @cached_property
+    def _middles(self) -> tuple[float, float]:
+        """Return the median spacing of the sum, and that with ΔW's own; of some where large."""
+        step = 1
+        if self.is_large:
+            step = max(1, int(np.sqrt(self.change.size / _MEDIAN)))
+        some = (slice(None, None, step), slice(None, None, step))
+        once, twice = (float(np.median(self._width(which, some))) for which in (False, True))
+        return once, twice
+
+    def holds(self, change: Array, rows: slice = slice(None)) -> Array:
         """Say of each entry of a change whether its sum with the base rounds to what is stored."""
-        inside: Array = (change >= self.low) & (change <= self.high)
+        inside: Array = (change >= self.low[rows]) & (change <= self.high[rows])
         return inside
 
 
@@ -83,14 +143,20 @@ def rounded(W: Array, M: Array, dtype: str) -> Rounded:
     Parameters
     ----------
     W
-        The base's matrix, float64.
+        The base's matrix, float64 or as it is stored.
     M
         The merged one, as it is stored.
     dtype
         The code of the dtype in which it is stored.
     """
     grid = _grid(M, dtype)
-    return _of_grid(W, M.astype(DTYPES[grid]), grid)
+    if M.size <= LARGE or "F64" in (grid, dtype):
+        return _of_grid(W.astype(np.float64), M.astype(DTYPES[grid]), grid)
+    change, low, high, variance = (np.empty(M.shape, np.float32) for _ in range(4))
+    found = Rounded(change, low, high, variance, grid)
+    for rows in found.runs():
+        found.put(rows, W[rows].astype(np.float64), M[rows].astype(DTYPES[grid]))
+    return found
 
 
 def _of_grid(W: Array, on_grid: Array, grid: str) -> Rounded:
@@ -106,6 +172,24 @@ def _of_grid(W: Array, on_grid: Array, grid: str) -> Rounded:
     share = _PRODUCT if grid in ("F32", "F64") else _UNIFORM
     variance = np.square(high - low) * _UNIFORM + np.square(own) * share
     return Rounded(change, low, high, variance, grid)
+
+
+def overwrite(stored: Rounded, W: Array, change: Callable[[slice], Array]) -> None:
+    """Put in the place of a large change what a file of the same grid would hold of another.
+
+    Parameters
+    ----------
+    stored
+        The change: its arrays are written over.
+    W
+        The base's matrix, as it is stored.
+    change
+        The other one's rows.
+    """
+    held = DTYPES[stored.grid]
+    for rows in stored.runs():
+        M = (W[rows].astype(np.float32) + change(rows)).astype(held)
+        stored.put(rows, W[rows].astype(np.float64), M)
 
 
 def again(stored: Rounded, W: Array, change: Array) -> Rounded:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ftdiff.metrics.linalg.factors import scales_leave
 from ftdiff.metrics.linalg.noise_spectrum import edge
+from ftdiff.metrics.linalg.range_finder import top
 from ftdiff.metrics.linalg.row_matrices import Held
 from ftdiff.metrics.linalg.stored_change import Rounded
 from ftdiff.metrics.linalg.svd import singular_values
@@ -29,6 +30,9 @@ _SCALED = 4.0
 #: Times what may be left that a change must have: of a smaller one, factors of a quarter of the
 #: ranks take enough for the rest to pass as rounding, however dense it is.
 _LARGE = 10.0
+#: Leading values that are taken of a large matrix first, and then; and the corner's side over the
+#: largest rank that is low.
+_LEADING, _CORNER = (48, 160), 1.5
 #: Ranks that are tried where rows may be scaled.
 _TRIED = 64
 
@@ -99,8 +103,17 @@ def most(shape: tuple[int, int]) -> int:
     return rows * columns // 2 // max(1, rows + columns)
 
 
-def tail(stored: Rounded) -> Tail:
+def tail(stored: Rounded, *, uneven: bool = True) -> Tail:
     """Return what a change's spectrum says, against the rounding of its file.
+
+    Parameters
+    ----------
+    stored
+        The change.
+    uneven
+        Whether its rounding is taken to be as uneven as it is, which takes most of the time; else
+        `above` is 0, and the rank is that of the tail alone. Of a change that is not blurred it is
+        the same.
 
     Notes
     -----
@@ -108,23 +121,61 @@ def tail(stored: Rounded) -> Tail:
     change that its rounding blurs has less, so that the tail alone counts too few; the values
     above all that rounding has are counted too.
     """
+    return _of_large(stored, uneven) if stored.is_large else _of_all(stored, uneven)
+
+
+def _of_all(stored: Rounded, uneven: bool) -> Tail:
+    """Return the same from the whole spectrum."""
     values = singular_values(Held(stored.change))[0]
-    one = _against(values, stored, 1)
+    one = _against(values, stored, 1, uneven)
     if one.low or one.blurred or not one.rank:
         return one
-    two = _against(values, stored, 2)
+    two = _against(values, stored, 2, uneven)
     return two if two.low and not two.blurred else one
 
 
-def _against(values: Array, stored: Rounded, roundings: int) -> Tail:
+def _of_large(stored: Rounded, uneven: bool) -> Tail:
+    """Return the same from the leading values alone, where these and what they leave suffice.
+
+    Where they do not, a corner with more rows and columns than a low rank has says that the rank is
+    not low: no part of a matrix has a larger rank. Else the whole spectrum is taken.
+    """
+    side = min(stored.shape)
+    known = Tail(stored.shape, 0, 0, np.zeros(side + 1), 0.0, False)
+    for k in _LEADING:
+        if 2 * k > side:
+            break
+        found = top(stored.change, k)
+        known = _against(found.values, stored, 1, uneven, found.rest)
+        if known.rank + 2 <= k and (known.low or known.blurred or not known.rank):
+            return known
+    corner = slice(min(side, round(_CORNER * most(stored.shape))))
+    part = Rounded(
+        stored.change[corner, corner],
+        stored.low[corner, corner],
+        stored.high[corner, corner],
+        stored.variance[corner, corner],
+        stored.grid,
+    )
+    its = _against(singular_values(Held(part.change))[0], part, 2, uneven)
+    if known.floor and its.rank > most(stored.shape):
+        return replace(known, rank=max(its.rank, known.rank))
+    return _of_all(stored, uneven)
+
+
+def _against(
+    values: Array, stored: Rounded, roundings: int, uneven: bool, rest: float = 0.0
+) -> Tail:
     rows, columns = stored.shape
-    squares = np.append(np.cumsum(np.square(values)[::-1])[::-1], 0.0)
+    squares = rest + np.append(np.cumsum(np.square(values)[::-1])[::-1], 0.0)
+    more = min(rows, columns) + 1 - len(squares)  # each of these is no larger than the one before
+    squares = np.append(squares, rest * (1 - np.arange(1, more + 1) / max(1, more)))
     k = np.arange(len(squares))
     free = (1 - k / rows) * (1 - k / columns)
     floor, spread = roundings * stored.floor, roundings * stored.floor_error
     rank = int(np.argmin(squares > free * floor + _ERRORS * spread * np.sqrt(free)))
-    above = _above(values / np.sqrt(roundings), stored, rank)
-    own = roundings * float(np.square(stored.high - stored.low).sum()) / 12
+    above = _above(values / np.sqrt(roundings), stored, rank) if uneven else 0
+    own = roundings * stored.own_floor
     return Tail(
         (rows, columns),
         rank=max(rank, above),
@@ -154,7 +205,7 @@ def scaled_rank(stored: Rounded, base: Array) -> int | None:
 def scaled_at(stored: Rounded, base: Array, rank: int) -> bool:
     """Say whether a scale of each row and factors of this rank leave no more than rounding does."""
     left = _SCALED * (stored.floor + _ERRORS * stored.floor_error)
-    if float(np.square(stored.change).sum()) < _LARGE * left:
+    if stored.norm_sq < _LARGE * left:
         return False
     return scales_leave(stored, rank, base) <= left
 
@@ -166,9 +217,9 @@ def _above(values: Array, stored: Rounded, rank: int) -> int:
     """
     mean = float(stored.variance.mean())
     above = int((values > np.sqrt(mean) * edge(*stored.shape)).sum())
-    blurred = float(np.square(values).sum()) < _CLEAR * stored.floor
+    blurred = stored.norm_sq < _CLEAR * stored.floor
     if above <= rank and not blurred:
         return above
-    rows, columns = stored.variance.mean(axis=1), stored.variance.mean(axis=0)
+    rows, columns = (stored.variance.mean(axis=i, dtype=np.float64) for i in (1, 0))
     uneven = np.sqrt(mean) * Unevenness(rows / mean, columns / mean).edge
     return int((values > uneven).sum())

@@ -10,11 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ftdiff.analyses.drift import Drift
+from ftdiff.analyses.lineage_result import Lineage
+from ftdiff.analyses.merges import MergeOf
 from ftdiff.analyses.probing import Probe
 from ftdiff.analyses.similarity import Similarity
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.result import Diff
 from ftdiff.plots.figures.drift import drift, drift_parts
+from ftdiff.plots.figures.lineage import lineage
+from ftdiff.plots.figures.merge_of import merge_of
 from ftdiff.plots.figures.probing import probe
 from ftdiff.plots.figures.registry import FIGURES, draw_as
 from ftdiff.plots.figures.similarity import similarities, similarity
@@ -27,6 +31,8 @@ OF_RUNS: Mapping[type, Registry[Callable[..., Any]]] = {
     Trajectory: Registry("figure", {"trajectory": trajectory, "courses": courses}),
     Probe: Registry("figure", {"probe": probe}),
     Drift: Registry("figure", {"drift": drift, "drift_parts": drift_parts}),
+    Lineage: Registry("figure", {"lineage": lineage}),
+    MergeOf: Registry("figure", {"merge_of": merge_of}),
 }
 
 
@@ -36,7 +42,7 @@ def figures_of(data: object) -> Registry[Callable[..., Any]]:
 
 
 def draw(
-    data: Diff | pd.DataFrame | Similarity | Trajectory | Probe | Drift,
+    data: Diff | pd.DataFrame | Similarity | Trajectory | Probe | Drift | Lineage | MergeOf,
     metric: str | None = None,
     *,
     style: str | None = None,
@@ -55,7 +61,8 @@ def draw(
         Of a diff or a matrix a name of `FIGURES`: a style of the heatmap ("modules" by default),
         "profile", "scatter", "spectrum", "energy", "heads" or "strips". Of a similarity
         "similarity" or "similarities" (by component), of a trajectory "trajectory" or "courses", of
-        a probe "probe", of a drift "drift" or "drift_parts".
+        a probe "probe", of a drift "drift" or "drift_parts", of a lineage "lineage", of a merge
+        "merge_of" (the metric is then a parent).
     ax, **options
         As the figure's function takes them.
 

@@ -60,6 +60,8 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
         facts = [report.headlines["relative_norm"]]
     if facts:
         console.print("overall  " + " · ".join(facts), soft_wrap=True)
+    for sentence in report.structure:
+        console.print(escape(sentence), soft_wrap=True)
     for line in drawn:
         console.print(line)
     how = f" ({report.methods})" if report.methods else ""

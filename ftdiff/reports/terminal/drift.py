@@ -12,6 +12,8 @@ from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import ROWS, escape, new_console, write_named, write_table
 
+#: Of numbers of about 1, what is below this is what float64 leaves of 0.
+_DUST = 1e-12
 #: Layers that are printed; of more, the first, the last and some between.
 _LAYERS = 32
 
@@ -50,13 +52,17 @@ def _predictions(found: Drift) -> list[Mapping[str, Any]]:
         {"": "loss of the base", "value": all_["loss_base"], "floor": None},
         {"": "loss of the fine-tune", "value": all_["loss_tuned"], "floor": None},
         *(
-            {"": label, "value": all_[name], "floor": all_[f"{name}_floor"]}
+            {"": label, "value": _clean(all_[name]), "floor": _clean(all_[f"{name}_floor"])}
             for name, label in (
                 *(("loss_change", "change of loss"), ("kl", "KL(tuned‖base)")),
                 ("flips", "first choices that flip"),
             )
         ),
     ]
+
+
+def _clean(value: float) -> float:
+    return 0.0 if abs(value) < _DUST else value
 
 
 def _layers(found: Drift) -> list[Mapping[str, Any]]:

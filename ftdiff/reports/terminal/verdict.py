@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from ftdiff.analyses.claims import ClaimCheck
 from ftdiff.analyses.lineage_result import Lineage
 from ftdiff.analyses.merges import MergeOf
 from ftdiff.analyses.recovery import Recovery
@@ -23,6 +24,8 @@ def show_verdict(verdict: str, sentences: Iterable[str]) -> None:
         console.print(f"  {escape(sentence)}", soft_wrap=True)
 
 
-def show_whole(found: Verification | Lineage | MergeOf | Recovery, format_: str) -> None:
+def show_whole(
+    found: Verification | Lineage | MergeOf | Recovery | ClaimCheck, format_: str
+) -> None:
     """Print all of a result as JSON or CSV."""
     sys.stdout.write(found.json() + "\n" if format_ == "json" else found.frame.to_csv(index=False))
