@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     help="Beside the cosine (repeat): which entries changed, of stored checkpoints; signs of the "
     "largest changes, as TIES sees them; overlap of the leading directions.",
 )
+@click.option(
+    "--against",
+    metavar="ONE",
+    help="Hold this fine-tune against each of the others, and no two of those.",
+)
+@click.option(
+    "--nearest",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="With --against: show the K most alike.",
+)
 @options.regrouped("component", "layer", "sublayer", "block", "stack", "expert", "tensor")
 @options.folder(
     "Write similarity.json, similarity.csv, matrix.csv, similarity.png and .svg, and "
@@ -39,6 +50,8 @@ def similarity(
     tuned: tuple[str, ...],
     base: str | None,
     measures: tuple[str, ...],
+    against: str | None,
+    nearest: int | None,
     by: tuple[str, ...],
     folder: options.Folder,
     workers: options.Workers,
@@ -54,15 +67,42 @@ def similarity(
     ftdiff similarity --base base/ my-lora/ my-full-tune/ -m signs
     ftdiff similarity --base base/ runs/*/ --by component --format csv > pairs.csv
     ftdiff similarity --base base/ runs/*/ -o out/
+    ftdiff similarity --against mine/ adapters/* --nearest 10
     """
     from ftdiff.analyses import similarity as analysis
     from ftdiff.reports.terminal import similarity as terminal
 
+    if against is not None:
+        if measures or by or folder.output is not None:
+            raise BadCall("--against gives cosines of pairs; it takes no -m, --by or -o")
+        _hold_against(against, tuned, base, nearest, workers, format_)
+        return
+    if nearest is not None:
+        raise BadCall("--nearest is of one fine-tune: give it with --against")
     with folder.kept(), workers.lent() as (executor, progress):
-        result = analysis.similarity(tuned, base, measures, executor, progress)
+        result = analysis.similarity(tuned, base, measures, executor, progress, say=out.say)
     if folder.output is not None:
         _write(result, folder.output)
     terminal.show_similarity(result, format_, by)
+    if out.lost_among(result.about["unreadable"]):
+        sys.exit(2)
+
+
+def _hold_against(
+    one: str,
+    tuned: tuple[str, ...],
+    base: str | None,
+    nearest: int | None,
+    workers: options.Workers,
+    format_: str,
+) -> None:
+    from ftdiff.analyses import similarity as analysis
+    from ftdiff.reports.terminal import similarity as terminal
+
+    others = [path for path in tuned if Path(path).resolve() != Path(one).resolve()]
+    with workers.lent() as (executor, progress):
+        result = analysis.held_against(one, others, base, executor, progress)
+    terminal.show_against(result, nearest, format_)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from threading import Lock
+from threading import RLock
 
 from ftdiff.kernels.jit import program
 
@@ -143,7 +143,7 @@ class Faults:
         table = ctypes.c_int64 * 4 * MAPS
         self._slots = table.from_address(self._program.get_global_value_address("table"))
         self._free = [*reversed(range(MAPS))]
-        self._lock = Lock()
+        self._lock = RLock()  # a map that is collected meanwhile is released in this thread
 
     def watch(self, address: int, size: int) -> int | None:
         """Guard a map from now on."""

@@ -81,7 +81,7 @@ def sums(
     [1, 1, 0, 0]
     """
     present = [
-        _checked(array, dtype, name)
+        checked(array, dtype, name)
         for array, dtype, name in ((base, base_dtype, "base"), (tuned, tuned_dtype, "tuned"))
         if array is not None
     ]
@@ -124,7 +124,8 @@ def sums(
     return totals, counts
 
 
-def _checked(array: Array, dtype: str, name: str) -> Array:
+def checked(array: Array, dtype: str, name: str) -> Array:
+    """Return the array, if it is one contiguous row of what the dtype's bits fit in."""
     if array.dtype.itemsize != itemsize(dtype):
         raise BadCall(f"{name}: {array.dtype} does not hold the bits of {dtype}")
     if array.ndim != 1 or not array.flags.c_contiguous:

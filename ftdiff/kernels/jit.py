@@ -22,11 +22,15 @@ class Target:
         It widens float16 by itself; asked to where it cannot, LLVM would end the process.
     fused
         It multiplies and adds with one rounding.
+    registers, lanes
+        Its vector registers, and how many float32 each of them holds.
     """
 
     cpu: str
     half: bool
     fused: bool
+    registers: int = 16
+    lanes: int = 8
 
 
 @lru_cache(maxsize=1)
@@ -36,11 +40,16 @@ def host() -> Target:
 
     arm = llvm.get_default_triple().startswith(("aarch64", "arm64"))
     features = llvm.get_host_cpu_features()
-    return Target("", arm or bool(features.get("f16c")), arm or bool(features.get("fma")))
+    half, fused = (arm or bool(features.get(name)) for name in ("f16c", "fma"))
+    if arm:
+        return Target("", half, fused, registers=32, lanes=4)
+    wide = bool(features.get("avx512f"))
+    return Target("", half, fused, *((32, 16) if wide else (16, 8)))
 
 
 _lock = threading.Lock()
 _functions: dict[tuple[Hashable, Target], Callable[..., None]] = {}
+_addresses: dict[tuple[Hashable, Target], int] = {}
 _engines: list[Any] = []  # compiled code lives as long as the process
 
 
@@ -64,11 +73,19 @@ def function(
     assembly
         Writes the module.
     """
+    at = address(key, target, name, assembly)
     with _lock:
         if (key, target) not in _functions:
-            address = program(assembly(), target).get_function_address(name)
-            _functions[key, target] = ctypes.CFUNCTYPE(None, *arguments)(address)
+            _functions[key, target] = ctypes.CFUNCTYPE(None, *arguments)(at)
         return _functions[key, target]
+
+
+def address(key: Hashable, target: Target, name: str, assembly: Callable[[], str]) -> int:
+    """Return where a compiled function is, for other compiled code to call; as `function`."""
+    with _lock:
+        if (key, target) not in _addresses:
+            _addresses[key, target] = program(assembly(), target).get_function_address(name)
+        return _addresses[key, target]
 
 
 def program(assembly: str, target: Target | None = None) -> Any:

@@ -12,6 +12,7 @@ import ctypes
 import numpy as np
 
 from ftdiff.errors import BadCall
+from ftdiff.kernels import stacks
 from ftdiff.kernels.jit import Target, function, host
 from ftdiff.kernels.lanes import LANES
 from ftdiff.kernels.tiles import gram_tiles, product_tiles
@@ -125,6 +126,9 @@ def gram(X: Array, Y: Array | None = None, *, target: Target | None = None) -> A
     out = np.zeros((X.shape[0], other.shape[0]))
     if not out.size or not X.shape[1]:
         return out
+    symmetric = Y is None
+    if X.dtype == np.float32 and out.size * X.shape[1] >= stacks.LEAST:
+        return stacks.stacked_gram([X], None if symmetric else [other], target=target)
     rows = 4 if min(out.shape) >= 4 else 1
     scalar = "float" if X.dtype == np.float32 else "double"
     run = function(
@@ -134,7 +138,6 @@ def gram(X: Array, Y: Array | None = None, *, target: Target | None = None) -> A
         (*(_POINTER, _LONG) * 3, *(_LONG,) * 4),
         lambda: gram_tiles(scalar, rows, target.fused),
     )
-    symmetric = Y is None
     run(*_placed(X), *_placed(other), *_placed(out), *out.shape, X.shape[1], symmetric)
     return np.triu(out) + np.triu(out, 1).T if symmetric else out
 

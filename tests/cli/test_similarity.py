@@ -58,10 +58,23 @@ def test_similarity_pastes_as_json_and_csv(fixtures: Path) -> None:
     assert all(abs(float(row["cosine"])) < 1 for row in rows)
 
 
+def test_one_is_held_against_the_others_and_the_nearest_come_first(fixtures: Path) -> None:
+    tuned = [fixtures / name for name in ("lora", "rslora", "full", "merged")]
+    one = ("similarity", "--base", fixtures / "base", "--against", fixtures / "merged")
+    done = shell(*one, *tuned)  # itself among them is no other
+    assert "merged against 3 others" in done.stdout
+    assert done.stdout.index("lora") < done.stdout.index("full")
+    whole = json.loads(shell(*one, *tuned, "--nearest", "1", "--format", "json").stdout)
+    assert whole["against"] == "merged"
+    assert [row["name"] for row in whole["nearest"]] == ["lora"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["lora"], "at least 2"),
+        (["lora", "lora", "--nearest", "3"], "--against"),
+        (["lora", "lora", "--against", "lora", "-m", "signs"], "--against"),
         (["lora", "full"], "--base"),
         (["lora", "nothing"], "no such file"),
         (["lora", "lora", "-m", "angles"], "masks"),

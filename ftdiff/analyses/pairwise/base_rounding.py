@@ -11,11 +11,9 @@ import numpy as np
 
 from ftdiff import kernels
 from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.analyses.pairwise.base_sums import WINDOW
 from ftdiff.deltas.moments import exact
 from ftdiff.tensors import DTYPES, Array, LazyTensor, numel, precision
-
-#: Entries of a base of which one window is lent.
-WINDOW = 1 << 23
 
 
 def base_rounding_sq(line: Line) -> Array:

@@ -131,7 +131,8 @@ def _read(line: Line, asked: list[int]) -> tuple[Array, Array, Array]:
         starts = range(0, size, _RUN) if whole else np.linspace(0, size - _RUN, runs).astype(int)
         W, D = _sample(line, readers, [(int(at), min(int(at) + _RUN, size)) for at in starts])
         kept = np.isfinite(D).all(axis=0) & np.isfinite(W) & (W != 0)  # 0 has no spacing
-        W, D = W[kept], D[:, kept]
+        if not kept.all():
+            W, D = W[kept], D[:, kept]
     return eps, W, D
 
 

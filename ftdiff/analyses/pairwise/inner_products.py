@@ -12,16 +12,17 @@ import numpy as np
 
 from ftdiff import kernels
 from ftdiff.analyses.pairwise.alignment import Line
-from ftdiff.analyses.pairwise.base_rounding import WINDOW, base_rounding_sq
+from ftdiff.analyses.pairwise.base_rounding import base_rounding_sq
+from ftdiff.analyses.pairwise.base_sums import base_sums
 from ftdiff.analyses.pairwise.before_rounding import Unrounded, before_rounding, unknown
-from ftdiff.analyses.pairwise.distances import from_distances
+from ftdiff.analyses.pairwise.opened import Opened
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
+from ftdiff.analyses.pairwise.stored_changes import from_stored
 from ftdiff.comparison.journal import kept_as
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.forms.inner_products import inner_products
-from ftdiff.deltas.moments import exact
 from ftdiff.deltas.recipes import Added, Entries, Recipe
-from ftdiff.errors import attempt
+from ftdiff.errors import FtdiffError, attempt
 from ftdiff.tensors import Array, matrices, nbytes, numel, precision
 
 #: Entries of all fine-tunes that are held at a time, as float64: so many that calls do not count.
@@ -88,8 +89,9 @@ class Together:
 def measure(line: Line, asked: Asked) -> Together:
     """Measure one line: on a worker, from paths; no weight travels.
 
-    Changes that have factors are multiplied by each other in closed form, at the factors' price; a
-    few that are stored are compared as bytes. Else all are read side by side, some rows at a time.
+    Changes that have factors are multiplied by each other in closed form, at the factors' price;
+    those that are stored, tile by tile from their bytes. Else all are read in float64, some rows at
+    a time.
     """
     with np.errstate(all="ignore"):  # what overflows is said, not warned of
         return _measured(line, asked)
@@ -115,8 +117,10 @@ def _measured(line: Line, asked: Asked) -> Together:
     probes = {name: PROBES[name](line) for name in asked.probes}
     inner = reading.closed_form()
     unserved = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
-    if inner is None and not unserved:
-        inner = from_distances(line)
+    read = inner is not None or unserved  # by probes, in float64: a second reading tells no more
+    stored = None if read else from_stored(line, asked.base)
+    if stored is not None:
+        inner, reading.nonfinite = stored.inner, stored.nonfinite
     if inner is None or unserved:
         inner = reading.entries(unserved, inner)
     for i in np.flatnonzero(~np.isfinite(inner.diagonal())).tolist():
@@ -124,7 +128,10 @@ def _measured(line: Line, asked: Asked) -> Together:
     for i in {*line.unknown, *reading.complaints}:
         inner[i, :] = inner[:, i] = np.nan
     lost = [*{*line.unknown, *reading.complaints}]
-    base_sq, power_sq = _base(line) if asked.base else (float("nan"), float("nan"))
+    if stored is not None:
+        base_sq, power_sq = stored.base_sq, stored.power_sq
+    else:
+        base_sq, power_sq = base_sums(line.base if asked.base else None, numel(line.shape))
     rounding_sq = base_rounding_sq(line) if asked.base else None
     before = before_rounding(line, inner) if asked.unrounded else None
     found = {name: _known(probe.found(), inner.shape, lost) for name, probe in probes.items()}
@@ -165,20 +172,25 @@ class _Reading:
         self.count = len(line.recipes)
         self.complaints: dict[int, str] = {}
         self.nonfinite = np.zeros(self.count, np.int64)
-        self.deltas: dict[int, Delta] = {}
+        self.deltas: Mapping[int, Delta] = {}
 
     def closed_form(self) -> Array | None:
         """Return all inner products from factors; None where a change has none."""
         if not all(recipe is None or isinstance(recipe, Added) for recipe in self.line.recipes):
             return None
-        self.deltas = self._each(lambda recipe: recipe.delta(self.line.base))
-        own = [*self.deltas]
-        products = inner_products([*self.deltas.values()]) if own else np.zeros((0, 0))
+        recipes = {i: recipe for i, recipe in enumerate(self.line.recipes) if recipe is not None}
+        self.deltas = opened = Opened(self.line.address.name, recipes, self.line.base)
+        self.complaints |= opened.complaints
+        own = [*opened]
+        try:
+            products = inner_products(opened.in_order()) if own else np.zeros((0, 0))
+        except FtdiffError:  # a file that has changed since: whoever reads the entries says which
+            return None
         if np.isnan(products).any():
             return None
         inner = np.zeros((self.count, self.count))
         inner[np.ix_(own, own)] = products
-        self.nonfinite[own] = [delta.nonfinite() for delta in self.deltas.values()]
+        self.nonfinite[own] = [*opened.nonfinite.values()]
         return inner
 
     def entries(self, probes: Sequence[Probe], known: Array | None) -> Array:
@@ -233,15 +245,3 @@ class _Reading:
             else:
                 found[i] = opened
         return found
-
-
-def _base(line: Line) -> tuple[float, float]:
-    if line.base is None:
-        return float("nan"), float("nan")
-    squares, powers = [], []
-    for start in range(0, numel(line.shape), WINDOW):
-        with line.base.window(start, min(start + WINDOW, numel(line.shape))) as W:
-            floats, _ = kernels.sums(None, W, "", line.base.dtype)
-        squares += floats[:, 1].tolist()
-        powers += floats[:, 6].tolist()
-    return exact(squares)[0], exact(powers)[0]

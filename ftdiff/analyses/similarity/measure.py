@@ -25,8 +25,10 @@ from ftdiff.analyses.pairwise import (
     unmeasured,
 )
 from ftdiff.analyses.similarity import subspaces
+from ftdiff.analyses.similarity.cost import foretold
 from ftdiff.analyses.similarity.result import Similarity
-from ftdiff.comparison.progress import Progress
+from ftdiff.comparison import executors
+from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.provenance import made_of
 from ftdiff.registry import Registry
 from ftdiff.tensors import Array
@@ -48,6 +50,8 @@ def similarity(
     measures: Sequence[str] = (),
     executor: Executor | None = None,
     progress: Progress | None = None,
+    *,
+    say: Say | None = None,
 ) -> Similarity:
     """Measure how alike fine-tunes of one base are: ΔW against ΔW, never factor against factor.
 
@@ -64,6 +68,8 @@ def similarity(
         Where to measure; threads of this process by default, one for each core.
     progress
         Called with the bytes read so far and in all.
+    say
+        Called with a sentence before what will take minutes.
 
     Raises
     ------
@@ -86,6 +92,9 @@ def similarity(
     for name in asked:
         MEASURES[name]
     lineup = line_up(base, tuned)
+    told = foretold(lineup.lines, lineup.names, executors.count(executor)) if say else ""
+    if say and told:
+        say(told)
     probes = tuple(name for name in asked if name != "subspaces")
     whole = any(one.kind == "full" for one in lineup.tuned)
     asking = Asked(base=whole, unrounded=whole, probes=probes)

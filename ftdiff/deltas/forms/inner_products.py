@@ -12,11 +12,9 @@ from ftdiff.deltas.forms.kronecker import Kronecker
 from ftdiff.deltas.forms.lowrank import LowRank
 from ftdiff.deltas.forms.protocol import Delta
 from ftdiff.deltas.forms.stacked import Stacked
+from ftdiff.deltas.forms.stacked_factors import products
 from ftdiff.kernels import gram
 from ftdiff.tensors import Array
-
-#: Factors whose Gram products exceed ‖ΔW‖² by more than this are made orthogonal first.
-_SKEWED = 1e6
 
 
 def inner_products(deltas: Sequence[Delta]) -> Array:
@@ -25,7 +23,8 @@ def inner_products(deltas: Sequence[Delta]) -> Array:
     Parameters
     ----------
     deltas
-        n changes of one shape; entries that are not finite count as zero.
+        n changes of one shape; entries that are not finite count as zero. They may be opened when
+        they are asked for: products of two factors are not kept.
 
     Returns
     -------
@@ -34,9 +33,8 @@ def inner_products(deltas: Sequence[Delta]) -> Array:
 
     Notes
     -----
-    ⟨s₁B₁A₁, s₂B₂A₂⟩ = s₁s₂ Σ (B₁ᵀB₂ ∘ A₁A₂ᵀ): with all factors stacked, two Gram matrices whose
-    entrywise product is added up by blocks. ⟨C₁⊗D₁, C₂⊗D₂⟩ = ⟨C₁, C₂⟩⟨D₁, D₂⟩ (Horn and Johnson,
-    Topics in Matrix Analysis, §4.2). Nothing depends on how a product is split between its
+    Products of two factors: see `stacked_factors`. ⟨C₁⊗D₁, C₂⊗D₂⟩ = ⟨C₁, C₂⟩⟨D₁, D₂⟩ (Horn and
+    Johnson, Topics in Matrix Analysis, §4.2). Nothing depends on how a product is split between its
     factors (B → BM, A → M⁻¹A) but rounding.
 
     >>> import numpy as np
@@ -44,16 +42,35 @@ def inner_products(deltas: Sequence[Delta]) -> Array:
     >>> inner_products([LowRank(e, e.T), LowRank(f, f.T), LowRank(e + f, e.T)]).tolist()
     [[1.0, 0.0, 1.0], [0.0, 16.0, 0.0], [1.0, 0.0, 5.0]]
     """
-    forms = [_factored(delta) for delta in deltas]
-    G = np.full((len(forms), len(forms)), np.nan)
+    G = np.full((len(deltas), len(deltas)), np.nan)
     alike: dict[Hashable, list[int]] = {}
-    for i, form in enumerate(forms):
+    ranks = []
+    for i in range(len(deltas)):
+        form = _factored(deltas[i])
         alike.setdefault(_kind(form), []).append(i)
+        ranks.append(form.rank if isinstance(form, LowRank) else 0)
     for kind, members in alike.items():
         product = _PRODUCTS.get(kind[0] if isinstance(kind, tuple) else kind)
         if product is not None:
-            G[np.ix_(members, members)] = product([forms[i] for i in members])
+            G[np.ix_(members, members)] = product(
+                _Some(deltas, members, [ranks[i] for i in members])
+            )
     return G
+
+
+class _Some(Sequence[Any]):
+    """Some of many changes, each in its cheapest form."""
+
+    def __init__(
+        self, deltas: Sequence[Delta], members: Sequence[int], ranks: Sequence[int]
+    ) -> None:
+        self._deltas, self._members, self.ranks = deltas, members, ranks
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _factored(self._deltas[self._members[index]])
 
 
 def _factored(delta: Delta) -> Delta:
@@ -72,67 +89,6 @@ def _kind(delta: Delta) -> Hashable:
     return type(delta)
 
 
-def _low_rank(deltas: Sequence[LowRank]) -> Array:
-    """Add up by blocks what the stacked factors give for every pair of their rows."""
-    parts = _of_one_dtype([_finite(delta) for delta in deltas])
-    terms = _terms(parts)
-    own = np.abs(np.array([block.sum() for block in _diagonal(terms, parts)]))
-    size = np.array([np.abs(block).sum() for block in _diagonal(terms, parts)])
-    skewed = size > _SKEWED * own
-    if (
-        skewed.any()
-    ):  # a product that is small beside its factors: rounding would be all that is left
-        parts = [
-            _orthogonal(p) if bad else _double(p) for p, bad in zip(parts, skewed, strict=True)
-        ]
-        terms = _terms(parts)
-    starts = np.cumsum([0, *(part.rank for part in parts)])[:-1]
-    summed = np.add.reduceat(terms, starts, axis=0)
-    G = np.add.reduceat(np.ascontiguousarray(summed.T), starts, axis=0)
-    scaling = np.array([delta.scaling for delta in deltas])
-    G *= np.multiply.outer(scaling, scaling)
-    return np.asarray(np.triu(G) + np.triu(G, 1).T)
-
-
-def _terms(parts: Sequence[LowRank]) -> Array:
-    terms = gram(np.concatenate([part.A for part in parts]))
-    terms *= gram(np.ascontiguousarray(np.concatenate([part.B for part in parts], axis=1).T))
-    return terms
-
-
-def _diagonal(terms: Array, parts: Sequence[LowRank]) -> list[Array]:
-    stops = np.cumsum([part.rank for part in parts]).tolist()
-    return [terms[b - p.rank : b, b - p.rank : b] for b, p in zip(stops, parts, strict=True)]
-
-
-def _finite(delta: LowRank) -> LowRank:
-    """Return factors of rank 1 at least, with zeros for what is not finite."""
-    rank = max(1, delta.rank)
-    B = np.zeros((delta.shape[0], rank), delta.B.dtype)
-    A = np.zeros((rank, delta.shape[1]), delta.A.dtype)
-    rows, columns = delta.finite()
-    B[:, : delta.rank] = np.where(rows[:, None], delta.B, 0)
-    A[: delta.rank] = np.where(columns, delta.A, 0)
-    return LowRank(B, A, delta.scaling)
-
-
-def _of_one_dtype(parts: Sequence[LowRank]) -> Sequence[LowRank]:
-    return parts if len({part.A.dtype for part in parts}) == 1 else [_double(p) for p in parts]
-
-
-def _double(delta: LowRank) -> LowRank:
-    return LowRank(delta.B.astype(np.float64), delta.A.astype(np.float64), delta.scaling)
-
-
-def _orthogonal(delta: LowRank) -> LowRank:
-    """Return the same product with orthonormal rows of A (zeros beyond the rank of the shape)."""
-    Q, R = np.linalg.qr(delta.A.astype(np.float64).T)
-    B, A = np.zeros(delta.B.shape), np.zeros(delta.A.shape)
-    B[:, : R.shape[0]] = delta.B.astype(np.float64) @ R.T
-    A[: R.shape[0]] = Q.T
-    return LowRank(B, A, delta.scaling)
-
-
 def _kronecker(deltas: Sequence[Kronecker]) -> Array:
     scaling = np.array([delta.scaling for delta in deltas])
     sides = _side([delta.C for delta in deltas]) * _side([delta.D for delta in deltas])
@@ -143,17 +99,21 @@ def _side(deltas: Sequence[Delta]) -> Array:
     """Multiply sides of Kronecker products, which are small enough to be written out."""
     thin = [delta for delta in deltas if isinstance(delta, LowRank)]
     if len(thin) == len(deltas):
-        return _low_rank(thin)
+        return products(thin)
     flat = np.stack([delta.dense().reshape(-1) for delta in deltas])
     return gram(np.where(np.isfinite(flat), flat, 0))
 
 
 def _stacked(deltas: Sequence[Stacked]) -> Array:
     parts = zip(*(delta.parts for delta in deltas), strict=True)
-    return np.asarray(sum(_low_rank(part) for part in parts))
+    return np.asarray(sum(products(part) for part in parts))
 
 
-_PRODUCTS: dict[Hashable, Callable[[Sequence[Any]], Array]] = {
+def _low_rank(deltas: _Some) -> Array:
+    return products(deltas, deltas.ranks)
+
+
+_PRODUCTS: dict[Hashable, Callable[[Any], Array]] = {
     LowRank: _low_rank,
     Kronecker: _kronecker,
     Stacked: _stacked,

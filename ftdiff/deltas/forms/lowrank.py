@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -79,6 +80,8 @@ class LowRank:
 
     def nonfinite(self) -> int:
         """Return how many entries are not finite: every row of B or column of A that is not."""
+        if self._all_finite:
+            return 0
         rows, columns = self.finite()
         finite = int(rows.sum()) * int(columns.sum())
         return int(self.B.shape[0] * self.A.shape[1]) - finite
@@ -104,9 +107,15 @@ class LowRank:
 
     def finite(self) -> tuple[Array, Array]:
         """Return which rows, and which columns, hold finite entries where both are true."""
+        if self._all_finite:
+            return np.ones(self.B.shape[0], bool), np.ones(self.A.shape[1], bool)
         rows: Array = np.logical_and.reduce(np.isfinite(self.B), axis=1)
         columns: Array = np.logical_and.reduce(np.isfinite(self.A), axis=0)
         return rows, columns
+
+    @cached_property
+    def _all_finite(self) -> bool:
+        return bool(np.isfinite(self.B).all() and np.isfinite(self.A).all())
 
     def _core(self) -> Array:
         return _right(self.B) @ _right(self.A.T).T

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ftdiff.analyses.similarity import Similarity, bias
+from ftdiff.analyses.finding import gravest_first
+from ftdiff.analyses.pairwise import said as of_files
+from ftdiff.analyses.pairwise import troubles
+from ftdiff.analyses.similarity import Against, Similarity, bias
 from ftdiff.analyses.similarity.storage import FORM, document
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
@@ -45,6 +50,34 @@ def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str]
         write_table(out, "pairs", records(pairs[[*named_columns, *rest]].head(_ROWS)))
     write_table(out, "a merge of all would keep", _kept(found.forecast()))
     write_findings(out, found.findings())
+    for name, tensors in found.about.get("apart", {}).items():
+        write_named(out, f"not lined up: {escape(name)}", tensors)
+
+
+def show_against(found: Against, nearest: int | None = None, format_: str = "table") -> None:
+    """Print the others, the most alike first, and what is to be said of the files.
+
+    As JSON all rows with what they were made from, as CSV the rows.
+    """
+    rows = found.nearest(nearest)
+    if format_ == "csv":
+        rows.to_csv(sys.stdout, index=False)
+        return
+    if format_ == "json":
+        finite = rows.replace([np.inf, -np.inf], np.nan)
+        whole = {"against": found.name, "about": found.about, "nearest": records(finite)}
+        sys.stdout.write(json.dumps(whole, indent=1, allow_nan=False) + "\n")
+        return
+    out = new_console()
+    others = f"{len(found.names)} other{'s' if len(found.names) > 1 else ''}"
+    out.print(f"[bold]{escape(found.name)} against {others}[/]", soft_wrap=True)
+    shown = records(rows.head(nearest or _ROWS))
+    names = ("name", "cosine", "over_null", "norm_ratio", "snr")
+    told = {"over_null": "times what chance gives", "norm_ratio": "times as long"}
+    write_table(
+        out, "nearest", [{told.get(name, name): row[name] for name in names} for row in shown]
+    )
+    write_findings(out, gravest_first([*troubles(found.about), *of_files(found.about)]))
     for name, tensors in found.about.get("apart", {}).items():
         write_named(out, f"not lined up: {escape(name)}", tensors)
 
