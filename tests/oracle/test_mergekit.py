@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -144,24 +141,3 @@ def test_a_lineage_never_calls_one_of_them_the_parent(name: str) -> None:
     assert (result.verdict, result.parent, result.exit_code) == ("merge", None, 0)
     assert result.merge is not None
     assert result.merge["verdict"] == ("sparse" if name == "dare_ties" else "exactly")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_mergekit_makes_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mergekit")
-    script = recipes()
-    monkeypatch.setattr(script, "HERE", tmp_path / "merges")
-    (tmp_path / "merges").mkdir()
-    for name in ("base", "full", "merged"):
-        (tmp_path / name).symlink_to(FIXTURES / name)
-    script.make("linear")  # type: ignore[attr-defined]
-    own, made = (load_file(p / "linear.safetensors") for p in (MERGES, tmp_path / "merges"))
-    assert own.keys() == made.keys() and all(bool((own[k] == made[k]).all()) for k in own)
-
-
-def recipes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_merges", MERGES / "make_merges.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

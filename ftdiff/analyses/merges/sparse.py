@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from ftdiff.analyses.merges.kept import CLASS, Kept, apart, like
+from ftdiff.analyses.merges.kept import CLASS, SAID, Kept, apart, like
 from ftdiff.tensors import Array
 
 #: An entry tells a strength where it is changed by more than so many spacings.
@@ -64,6 +66,25 @@ class Sparse:
     def like(self) -> str:
         """Which way of choosing it looks like."""
         return like(self.by_size, self.asked, self.both)
+
+    def row(self) -> dict[str, Any]:
+        """Return what a tensor's row says of it."""
+        density, strengths = (
+            tuple(None if math.isnan(one) else one for one in each)
+            for each in (self.density, self.strengths)
+        )
+        shown = ", ".join("any" if one is None else f"{one:.2f}" for one in density)
+        return {
+            "status": "sparse",
+            "like": self.like or None,
+            "density": density,
+            "strengths": strengths,
+            "auroc": self.auroc,
+            "by_size": self.by_size,
+            "asked": self.asked,
+            "both": self.both,
+            "said": f"{SAID[self.like]}: entries took one change, both or none; density {shown}",
+        }
 
 
 def sparse(D: Array, y: Array, ulp: Array, step: float = 0.0) -> Sparse | None:

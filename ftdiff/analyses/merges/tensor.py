@@ -15,7 +15,6 @@ from ftdiff.analyses.merges.feasible import Feasible, feasible
 from ftdiff.analyses.merges.fit import Fit, Refined
 from ftdiff.analyses.merges.guesses import Hint, guess_of
 from ftdiff.analyses.merges.intervals import Interval
-from ftdiff.analyses.merges.kept import SAID
 from ftdiff.analyses.merges.reading import read
 from ftdiff.analyses.merges.replays import Guess, Replayed, Setting, best, equal
 from ftdiff.analyses.merges.rounding import spacing
@@ -224,7 +223,7 @@ class _Judgement:
         if left > ROUNDED and self.with_base:
             found = self._sparse()
             if found is not None:
-                return row | _told(found)
+                return row | found.row()
         if left <= ROUNDED or own.chi_sq <= _HALF:
             free = turned is not None or self.free is not None
             fitted = self.sums.free() if free else own
@@ -284,22 +283,3 @@ def _numbers(coefficients: Array, errors: Array) -> Row:
 
 def _end(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _told(found: Sparse) -> Row:
-    density, strengths = (
-        tuple(None if math.isnan(one) else one for one in each)
-        for each in (found.density, found.strengths)
-    )
-    shown = ", ".join("any" if one is None else f"{one:.2f}" for one in density)
-    return {
-        "status": "sparse",
-        "like": found.like or None,
-        "density": density,
-        "strengths": strengths,
-        "auroc": found.auroc,
-        "by_size": found.by_size,
-        "asked": found.asked,
-        "both": found.both,
-        "said": f"{SAID[found.like]}: entries took one change, both or none; density {shown}",
-    }
