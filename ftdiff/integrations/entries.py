@@ -74,7 +74,14 @@ def entries(result: Any, step: int | None = None) -> Iterator[Entry]:
         yield _entry(step or 0, _losses(result), {"importance": _worth(result)})
     else:
         numbers = dict(result.overall) if isinstance(result, Drift) else {}
-        yield _entry(step or 0, numbers, {type(result).__name__.lower(): _drawn(result)})
+        picture = _drawn(result)
+        if not numbers and picture is None:
+            raise _nothing(result)
+        yield _entry(step or 0, numbers, {type(result).__name__.lower(): picture})
+
+
+def _nothing(result: Any) -> BadCall:
+    return BadCall(f"a {type(result).__name__} has neither numbers by step nor a figure to log")
 
 
 def _losses(result: Importance) -> dict[str, float]:
@@ -166,7 +173,7 @@ def _drawn(result: Any) -> bytes | None:
     from ftdiff import plots
 
     if not isinstance(result, Diff) and type(result) not in plots.OF_RUNS:
-        raise BadCall(f"a {type(result).__name__} has neither numbers by step nor a figure to log")
+        raise _nothing(result)
     return _png(lambda: plots.draw(result))
 
 

@@ -30,7 +30,8 @@ from ftdiff.comparison.executors import Work
 from ftdiff.comparison.journal import Journal, database, values
 from ftdiff.comparison.journal.database import Damaged, Database, Failed
 from ftdiff.comparison.journal.keys import Keys, Unkeyed
-from ftdiff.comparison.plan import Plan, pair
+from ftdiff.comparison.plan import Change, Plan, pair
+from ftdiff.comparison.spans import Span
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE
 from ftdiff.errors import BadCall, BadFile
@@ -51,6 +52,8 @@ class Counting(ThreadPoolExecutor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         for piece in args[1]:
+            if not isinstance(piece, Span | Change):
+                continue  # a look at a few rows, which is taken again
             change = getattr(piece, "change", piece)
             self.pieces[change.address.name] += 1
             self.tiles += len(getattr(piece, "tiles", ()))

@@ -278,6 +278,7 @@ def test_the_bases_file_is_passed_over_once_whatever_their_number(
             yield lent
 
     monkeypatch.setattr(FileTensor, "window", watched)
+    monkeypatch.setattr(siblings, "surveyed", lambda diff, *_: diff)  # a few rows more
     monkeypatch.setattr(
         few_bits, "FLOORS", dict.fromkeys(few_bits.FLOORS, 1e9)
     )  # a few blocks more
@@ -307,7 +308,7 @@ def test_facets_are_written_with_a_diff_for_each_and_a_row_for_each(tmp_path: Pa
     assert done.exit_code == 0, done.output
     written = {path.name for path in tmp_path.iterdir()}
     diffs = {"diff-full.json", "diff-lora.json", "diff-merged.json"}
-    assert written == {"facets.png", "facets.svg", *diffs}
+    assert written == {"facets.png", "facets.svg", "journal.sqlite", *diffs}
     same(Diff.load(tmp_path / "diff-lora.json"), ftdiff.compare(BASE, LORA))
     lines = done.stdout.splitlines()
     assert lines[0] == f"{BASE} → 3 fine-tunes"

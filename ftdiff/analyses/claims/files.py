@@ -10,8 +10,10 @@ from typing import Any
 from ftdiff.analyses.claims import digests, stored
 from ftdiff.comparison import engine
 from ftdiff.comparison.engine import Sides
+from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.recipes import held
 from ftdiff.errors import BadCall
 from ftdiff.formats import open_stored, place
@@ -86,7 +88,10 @@ class Files:
         """Return the diff of both sides, or what it says of some of its tensors."""
         sides = self.sides
         if names is None:
-            self._whole = self._whole or engine.summed(sides, self.executor, self.progress)
+            if self._whole is None:
+                sums = engine.summed(sides, self.executor, self.progress)
+                at = Workplace(self.executor, self.progress)
+                self._whole = surveyed(sums, sides.plan, at)
             return self._whole
         chosen = tuple(one for one in sides.plan.changes if one.address.name in names)
         sides = replace(sides, plan=replace(sides.plan, changes=chosen))

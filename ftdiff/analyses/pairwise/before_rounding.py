@@ -23,6 +23,7 @@ import numpy as np
 
 from ftdiff import kernels
 from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.comparison.journal import kept_as
 from ftdiff.deltas.recipes import Entries, Recipe
 from ftdiff.deltas.recipes.held import is_far
 from ftdiff.errors import attempt
@@ -46,6 +47,7 @@ _COARSER = {"F32": ("BF16", "F16"), "F64": ("BF16", "F16", "F32")}
 _NONE = 2.0**-20
 
 
+@kept_as("unrounded")
 @dataclass(frozen=True, eq=False)
 class Unrounded:
     """What is estimated of one tensor of n fine-tunes.

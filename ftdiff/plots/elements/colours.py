@@ -154,7 +154,9 @@ def round_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
     best: tuple[float, ...] = ()
     for bins in range(most + 2, 1, -1):
         tried = MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        inside = tuple(_rounded(t, high - low) for t in tried if low <= t <= high)
+        inside = tuple(
+            min(max(_rounded(t, high - low), low), high) for t in tried if low <= t <= high
+        )
         if len(best) < len(inside) <= most:
             best = inside
     return best
