@@ -327,7 +327,7 @@ def test_in_the_shell_one_that_fails_is_named_and_the_others_are_kept(tmp_path: 
     assert done.exit_code == 2
     assert "ftdiff: nowhere: no such file or folder; the others are kept" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("diff-full.json", "facets.png", "facets.svg")
+        *("diff-full.json", "facets.png", "facets.svg", "journal.sqlite")
     }
     assert "full" in done.stdout
     none = _run("compare", BASE, "nowhere", "nowhere-2", "--facet", "-o", tmp_path / "none")

@@ -27,18 +27,8 @@ ROW = (*(name for name in IDENTITY if name != "note"), *COLUMNS)
 #: What of a diff's `about` is said to others: nothing that names a folder of this machine.
 _ABOUT = (
     *("base", "tuned", "kind", "coverage", "shares", "parts", "counts", "renamed", "unmatched"),
-    *(
-        "unreadable",
-        "notes",
-        "reasons",
-        "kinship",
-        "structure",
-        "files",
-        "adapter",
-        "config",
-        "versions",
-    ),
-    "created",
+    *("unreadable", "notes", "reasons", "kinship", "structure", "files", "adapter", "config"),
+    *("versions", "created"),
 )
 _HEX = re.compile(r"-?0x[01]\.[0-9a-f]{1,13}p[+-]\d{1,4}|-?inf")
 
