@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.finding import Finding, Severity, speaks_for
 from ftdiff.analyses.lineage_tree import Tree
 from ftdiff.analyses.lineage_verdict import FOUND
+from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORM = storage.Form("lineage", indent=1)
 
 #: Columns of the frame, and their types.
 COLUMNS = {
@@ -27,7 +26,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Lineage:
+class Lineage(SavedResult):
     """Which candidate a fine-tune is nearest to.
 
     Attributes
@@ -55,6 +54,8 @@ class Lineage:
         The tree of four models or more.
     """
 
+    form: ClassVar = storage.Form("lineage", indent=1)
+
     verdict: str
     parent: str | None
     sentences: tuple[str, ...]
@@ -73,38 +74,8 @@ class Lineage:
         rows = [{str(k): v for k, v in row.items()} for row in self.frame.to_dict("records")]
         return notebook.shown(self.verdict, self.sentences, rows)
 
-    def findings(self) -> list[Finding]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return ftdiff.findings(self)
-
-    def json(self) -> str:
-        """Return everything as JSON."""
-        return FORM.text(self._document())
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON (whole), CSV or Parquet (the rows), by the path's ending.
-
-        Raises
-        ------
-        BadCall
-            The ending is another.
-        """
-        return storage.save(Path(path), FORM, self._document, lambda: self.frame)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Lineage:
-        """Read what `save` wrote as JSON.
-
-        Raises
-        ------
-        BadFile
-            The file is not a saved lineage.
-        """
-        return storage.load(Path(path), FORM, cls._of_document)
-
-    def _document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """Return everything as values that JSON holds."""
         words = {"verdict": self.verdict, "parent": self.parent, "sentences": [*self.sentences]}
         rows = judgement.plain(self.frame)
         merge = None if self.merge is None else dict(self.merge)
@@ -113,7 +84,8 @@ class Lineage:
         return {**words, **more, "about": dict(self.about)}
 
     @classmethod
-    def _of_document(cls, stored: Mapping[str, Any]) -> Lineage:
+    def of_document(cls, stored: Mapping[str, Any]) -> Lineage:
+        """Return the result that a document holds."""
         verdict, sentences, about = judgement.words(stored)
         parent, rows = stored["parent"], stored["candidates"]
         if not isinstance(parent, str | None):

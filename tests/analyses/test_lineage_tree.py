@@ -124,7 +124,7 @@ def test_a_lineage_of_four_draws_the_tree_with_ancestors_inside() -> None:
     asked, code, base, maths = (lengths[name] for name in tree.models)  # the nearest first
     assert (code, base) == (pytest.approx(0, abs=0.006), pytest.approx(0, abs=0.006))
     assert (asked, maths) == (pytest.approx(0.03, rel=0.1), pytest.approx(0.05, rel=0.1))
-    again = ftdiff.Lineage._of_document(found._document())
+    again = ftdiff.Lineage.of_document(found.document())
     assert again.tree == tree
     (axes,) = [plots.lineage(found)]
     assert {text.get_text() for text in axes.texts} == {*tree.models}

@@ -32,7 +32,7 @@ def test_where_all_changes_that_show_are_in_no_density_is_made_up(small: list[St
     assert found.verdict == "sparse" and {*found.frame["like"]} == {"TIES"}
     assert {*found.frame["density"]} == {(None, None)}
     assert "every change of" in found.sentences[0] and "density" not in found.sentences[0]
-    again = ftdiff.MergeOf._of_document(found._document())
+    again = ftdiff.MergeOf.of_document(found.document())
     assert {*again.frame["density"]} == {(None, None)}
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.claims import envelope
 from ftdiff.analyses.claims.predicate import diff_of
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.result import Diff
@@ -18,7 +18,6 @@ from ftdiff.comparison.result import Diff
 if TYPE_CHECKING:
     import pandas as pd
 
-FORM = storage.Form("claim", indent=1)
 
 #: What a row of a check says: equal, differs, or not drawn where only a sample was recomputed.
 EQUAL, DIFFERS, NOT_DRAWN = "equal", "differs", "not drawn"
@@ -86,7 +85,7 @@ class Fault:
 
 
 @dataclass(frozen=True, eq=False)
-class ClaimCheck:
+class ClaimCheck(SavedResult):
     """Whether a claim holds.
 
     Attributes
@@ -106,6 +105,8 @@ class ClaimCheck:
         Sources, versions and when; the `claims` and the `line`; `key`; `sample` and `seed`, where
         a sample was drawn; by side the `files` that are others.
     """
+
+    form: ClassVar = storage.Form("claim", indent=1)
 
     verdict: str
     sentences: tuple[str, ...]
@@ -139,43 +140,14 @@ class ClaimCheck:
         rows = [{str(k): v for k, v in row.items()} for row in wrong.to_dict("records")]
         return notebook.shown(f"{self.verdict}: {self.about['claims']}", self.sentences, rows)
 
-    def findings(self) -> list[Finding]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return ftdiff.findings(self)
-
-    def json(self) -> str:
-        """Return everything as JSON."""
-        return FORM.text(self._document())
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON (whole), CSV or Parquet (the rows), by the path's ending.
-
-        Raises
-        ------
-        BadCall
-            The ending is another.
-        """
-        return storage.save(Path(path), FORM, self._document, lambda: self.frame)
-
-    @classmethod
-    def load(cls, path: str | Path) -> ClaimCheck:
-        """Read what `save` wrote as JSON.
-
-        Raises
-        ------
-        BadFile
-            The file is not a saved check.
-        """
-        return storage.load(Path(path), FORM, cls._of_document)
-
-    def _document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """Return everything as values that JSON holds."""
         words = {"verdict": self.verdict, "sentences": [*self.sentences]}
         return {**words, "about": dict(self.about), "tensors": judgement.plain(self.frame)}
 
     @classmethod
-    def _of_document(cls, stored: Mapping[str, Any]) -> ClaimCheck:
+    def of_document(cls, stored: Mapping[str, Any]) -> ClaimCheck:
+        """Return the result that a document holds."""
         verdict, said, about = judgement.words(stored)
         if not isinstance(about["claims"], str):
             raise TypeError("about")

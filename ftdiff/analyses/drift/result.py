@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.drift.tally import NUMBERS
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
@@ -22,7 +21,6 @@ from ftdiff.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-FORM = storage.Form("drift")
 
 _ALL_NUMBERS = (*NUMBERS, *(f"usual_{name}" for name in NUMBERS))
 #: Columns of the frame, each number with its floor.
@@ -50,7 +48,7 @@ _FRAMES = {"states": STATES, "outputs": OUTPUTS, "tensors": TENSORS}
 
 
 @dataclass(frozen=True, eq=False)
-class Drift:
+class Drift(SavedResult):
     """How far a fine-tune lies apart from its base on a text.
 
     Attributes
@@ -70,6 +68,8 @@ class Drift:
         Text with its hash and counts, seed, device, dtype, how alike halves of the texts rank the
         matrices, versions, sources, notes.
     """
+
+    form: ClassVar = storage.Form("drift")
 
     frame: pd.DataFrame
     outputs: pd.DataFrame
@@ -139,45 +139,15 @@ class Drift:
         Registry("stack", dict.fromkeys(stacks))[chosen]
         return self.frame[self.frame["stack"] == chosen]
 
-    def findings(self) -> list[Finding]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return ftdiff.findings(self)
-
     def document(self) -> dict[str, Any]:
         """Return everything as values that JSON holds."""
         held = (self.frame, self.outputs, self.tensors)
         frames = {name: records(frame) for name, frame in zip(_FRAMES, held, strict=True)}
         return {"about": self.about, **frames}
 
-    def json(self) -> str:
-        """Return everything as JSON."""
-        return FORM.text(self.document())
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON (whole), CSV or Parquet (the states), by the path's ending.
-
-        Raises
-        ------
-        BadCall
-            The ending is another.
-        """
-        return storage.save(Path(path), FORM, self.document, lambda: self.frame)
-
     @classmethod
-    def load(cls, path: str | Path) -> Drift:
-        """Read what `save` wrote as JSON.
-
-        Raises
-        ------
-        BadFile
-            The file is not a saved drift.
-        """
-        return storage.load(Path(path), FORM, cls._of_document)
-
-    @classmethod
-    def _of_document(cls, stored: Mapping[str, Any]) -> Drift:
+    def of_document(cls, stored: Mapping[str, Any]) -> Drift:
+        """Return the result that a document holds."""
         about = stored["about"]
         if not isinstance(about["base"], str) or not isinstance(about["text"]["texts"], int):
             raise TypeError("about")

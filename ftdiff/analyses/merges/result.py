@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.finding import Finding, Severity, gravest_first, listed, speaks_for
@@ -13,6 +12,7 @@ from ftdiff.analyses.merges.models import Models
 from ftdiff.analyses.merges.profile import curves, differs, turns_alike, varies
 from ftdiff.analyses.merges.residual import residual
 from ftdiff.analyses.merges.verdicts import EXITS, reach
+from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
@@ -23,7 +23,6 @@ from ftdiff.naming import PLACE
 if TYPE_CHECKING:
     import pandas as pd
 
-FORM = storage.Form("merge", indent=1)
 
 #: Columns of the frame, and their types; those of type object hold a number for each parent.
 COLUMNS = {
@@ -39,7 +38,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, eq=False)
-class MergeOf:
+class MergeOf(SavedResult):
     """What a model is of its supposed parents.
 
     Attributes
@@ -66,6 +65,8 @@ class MergeOf:
     models
         What was opened; of a result that was loaded None: `residual` opens the paths again.
     """
+
+    form: ClassVar = storage.Form("merge", indent=1)
 
     verdict: str
     sentences: tuple[str, ...]
@@ -158,43 +159,14 @@ class MergeOf:
         rows = [{str(k): v for k, v in row.items()} for row in profile.to_dict("records")]
         return notebook.shown(self.verdict, self.sentences, rows)
 
-    def findings(self) -> list[Finding]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return ftdiff.findings(self)
-
-    def json(self) -> str:
-        """Return everything as JSON."""
-        return FORM.text(self._document())
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON (whole), CSV or Parquet (the rows), by the path's ending.
-
-        Raises
-        ------
-        BadCall
-            The ending is another.
-        """
-        return storage.save(Path(path), FORM, self._document, lambda: self.frame)
-
-    @classmethod
-    def load(cls, path: str | Path) -> MergeOf:
-        """Read what `save` wrote as JSON.
-
-        Raises
-        ------
-        BadFile
-            The file is not a saved merge.
-        """
-        return storage.load(Path(path), FORM, cls._of_document)
-
-    def _document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """Return everything as values that JSON holds."""
         words = {"verdict": self.verdict, "sentences": [*self.sentences]}
         return {**words, "about": dict(self.about), "tensors": judgement.plain(self.frame)}
 
     @classmethod
-    def _of_document(cls, stored: Mapping[str, Any]) -> MergeOf:
+    def of_document(cls, stored: Mapping[str, Any]) -> MergeOf:
+        """Return the result that a document holds."""
         verdict, sentences, about = judgement.words(stored)
         if not isinstance(about["merged"], str) or not isinstance(about["parents"], dict):
             raise TypeError("about")

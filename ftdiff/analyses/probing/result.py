@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
@@ -18,7 +17,6 @@ from ftdiff.registry import Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-FORM = storage.Form("probe")
 #: A cell is told from chance where its family-wise p is below.
 CHANCE = 0.05
 
@@ -33,7 +31,7 @@ DIFFERENCES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Probe(SavedResult):
     """Where a label can be read from a model's states.
 
     Attributes
@@ -50,6 +48,8 @@ class Probe:
         Data with its hash and counts, in how many rows each position is absent, protocol, seed,
         device, dtype, versions, sources, notes.
     """
+
+    form: ClassVar = storage.Form("probe")
 
     frame: pd.DataFrame
     differences: pd.DataFrame
@@ -117,44 +117,14 @@ class Probe:
         wide.index, wide.columns.name = wide.index.astype(int), None
         return wide.fillna(False).astype(bool) if number == "chance" else wide.astype(float)
 
-    def findings(self) -> list[Finding]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return ftdiff.findings(self)
-
     def document(self) -> dict[str, Any]:
         """Return everything as values that JSON holds."""
         held = {"cells": records(self.frame), "differences": records(self.differences)}
         return {"about": self.about, **held}
 
-    def json(self) -> str:
-        """Return everything as JSON."""
-        return FORM.text(self.document())
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON (whole), CSV or Parquet (the cells), by the path's ending.
-
-        Raises
-        ------
-        BadCall
-            The ending is another.
-        """
-        return storage.save(Path(path), FORM, self.document, lambda: self.frame)
-
     @classmethod
-    def load(cls, path: str | Path) -> Probe:
-        """Read what `save` wrote as JSON.
-
-        Raises
-        ------
-        BadFile
-            The file is not a saved probe.
-        """
-        return storage.load(Path(path), FORM, cls._of_document)
-
-    @classmethod
-    def _of_document(cls, stored: Mapping[str, Any]) -> Probe:
+    def of_document(cls, stored: Mapping[str, Any]) -> Probe:
+        """Return the result that a document holds."""
         about = stored["about"]
         if not isinstance(about["data"]["rows"], int) or not isinstance(about["positions"], dict):
             raise TypeError("about")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
-from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.recovery.agreement import Agreement
 from ftdiff.analyses.recovery.matrix import Part, Seen
 from ftdiff.analyses.recovery.sentences import sentences
+from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
@@ -20,7 +19,6 @@ from ftdiff.naming import PLACE
 if TYPE_CHECKING:
     import pandas as pd
 
-FORM = storage.Form("recovery", indent=1)
 
 _COLUMNS = {
     **{name: IDENTITY[name] for name in ("tensor", *PLACE)},
@@ -31,7 +29,7 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Recovery:
+class Recovery(SavedResult):
     """What was merged into a model.
 
     Attributes
@@ -52,6 +50,8 @@ class Recovery:
         Sources, versions and when; `rank`; `output`, `verified` and `accepted` where an adapter
         was written.
     """
+
+    form: ClassVar = storage.Form("recovery", indent=1)
 
     verdict: str
     sentences: tuple[str, ...]
@@ -89,43 +89,14 @@ class Recovery:
         rows = [{str(k): v for k, v in row.items()} for row in rest[shown].to_dict("records")]
         return notebook.shown(f"{self.verdict}: {self.about['merged']}", self.sentences, rows)
 
-    def findings(self) -> list[Finding]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return ftdiff.findings(self)
-
-    def json(self) -> str:
-        """Return everything as JSON."""
-        return FORM.text(self._document())
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON (whole), CSV or Parquet (the rows), by the path's ending.
-
-        Raises
-        ------
-        BadCall
-            The ending is another.
-        """
-        return storage.save(Path(path), FORM, self._document, lambda: self.frame)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Recovery:
-        """Read what `save` wrote as JSON.
-
-        Raises
-        ------
-        BadFile
-            The file is not a saved recovery.
-        """
-        return storage.load(Path(path), FORM, cls._of_document)
-
-    def _document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """Return everything as values that JSON holds."""
         words = {"verdict": self.verdict, "sentences": [*self.sentences]}
         return {**words, "about": dict(self.about), "tensors": judgement.plain(self.frame)}
 
     @classmethod
-    def _of_document(cls, stored: Mapping[str, Any]) -> Recovery:
+    def of_document(cls, stored: Mapping[str, Any]) -> Recovery:
+        """Return the result that a document holds."""
         verdict, said, about = judgement.words(stored)
         if not isinstance(about["merged"], str):
             raise TypeError("about")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.analyses.verification.sentences import HELD, SILENT, reach
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
@@ -18,7 +17,6 @@ from ftdiff.naming import PLACE
 if TYPE_CHECKING:
     import pandas as pd
 
-FORM = storage.Form("verification", indent=1)
 
 _COLUMNS = {
     **{name: IDENTITY[name] for name in ("tensor", *PLACE)},
@@ -31,7 +29,7 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Verification:
+class Verification(SavedResult):
     """Whether a file is base + adapter.
 
     Attributes
@@ -61,6 +59,8 @@ class Verification:
         several adapters or one is not 1; `left`, what no replay explains of the targets, and its
         projection on ΔW.
     """
+
+    form: ClassVar = storage.Form("verification", indent=1)
 
     verdict: str
     sentences: tuple[str, ...]
@@ -94,43 +94,14 @@ class Verification:
         rows = [{str(k): v for k, v in row.items()} for row in self.wrong[shown].to_dict("records")]
         return notebook.shown(f"{self.verdict}: {self.about['merged']}", self.sentences, rows)
 
-    def findings(self) -> list[Finding]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return ftdiff.findings(self)
-
-    def json(self) -> str:
-        """Return everything as JSON."""
-        return FORM.text(self._document())
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON (whole), CSV or Parquet (the rows), by the path's ending.
-
-        Raises
-        ------
-        BadCall
-            The ending is another.
-        """
-        return storage.save(Path(path), FORM, self._document, lambda: self.frame)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Verification:
-        """Read what `save` wrote as JSON.
-
-        Raises
-        ------
-        BadFile
-            The file is not a saved verification.
-        """
-        return storage.load(Path(path), FORM, cls._of_document)
-
-    def _document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
+        """Return everything as values that JSON holds."""
         words = {"verdict": self.verdict, "sentences": [*self.sentences]}
         return {**words, "about": dict(self.about), "tensors": judgement.plain(self.frame)}
 
     @classmethod
-    def _of_document(cls, stored: Mapping[str, Any]) -> Verification:
+    def of_document(cls, stored: Mapping[str, Any]) -> Verification:
+        """Return the result that a document holds."""
         verdict, sentences, about = judgement.words(stored)
         if not isinstance(about["merged"], str) or not isinstance(about["unmatched"], dict):
             raise TypeError("about")
