@@ -100,10 +100,11 @@ class Gathering(Generic[P, R]):
         futures: dict[Future[list[R]], range] = {}
         ended: SimpleQueue[Future[list[R]]] = SimpleQueue()
         waiting = deque((bundle, self._holds(bundle)) for bundle in bundles)
-        holding: dict[Future[list[R]], int] = {}
+        needs: dict[Future[list[R]], int] = {}
+        holding = 0
         try:
             while waiting or futures:
-                while waiting and (not futures or self._fits(waiting[0][1], holding)):
+                while waiting and (not futures or holding + waiting[0][1] <= self._bound.size):
                     bundle, needed = waiting.popleft()
                     mine = [self._pieces[i] for i in bundle]
                     try:
@@ -115,12 +116,13 @@ class Gathering(Generic[P, R]):
                             raise
                         lost.append((bundle, error))
                     else:
-                        futures[future], holding[future] = bundle, needed
+                        futures[future], needs[future] = bundle, needed
+                        holding += needed
                         future.add_done_callback(ended.put)
                 if futures:
                     future = _next(ended, executor)
                     bundle = futures.pop(future)
-                    del holding[future]
+                    holding -= needs.pop(future)
                     self._end(future, bundle, lost)
         except Stranded as error:
             self._alone = error
@@ -137,10 +139,6 @@ class Gathering(Generic[P, R]):
         if self._memory is None:
             return 0
         return max((self._memory(self._pieces[i]) for i in bundle), default=0)
-
-    def _fits(self, needed: int, holding: dict[Future[list[R]], int]) -> bool:
-        """Say whether a task may begin beside those that run."""
-        return not needed or sum(holding.values()) + needed <= self._bound.size
 
     def _end(self, future: Future[list[R]], bundle: range, lost: Lost) -> None:
         try:
