@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import ftdiff
 from ftdiff.cli import ftdiff as door
 from ftdiff.comparison import executors, spans
 from ftdiff.errors import BadCall
+from ftdiff.formats.remote import blocks
 from ftdiff.metrics.linalg import lanczos
 from ftdiff.tensors import bounds
 from tests.comparison.losing import Losing
@@ -112,6 +114,38 @@ def test_a_spectrum_beyond_the_bound_is_refused_before_the_sums(
     ran = CliRunner().invoke(door, asked)
     assert isinstance(ran.exception, BadCall)
     assert str(ran.exception) == f"--memory 90 MB: {UP} alone needs 165 MB (spectra)"
+
+
+@pytest.mark.parametrize(
+    ("command", "size", "told"),
+    [
+        (lambda base, tuned: ftdiff.recover(base, tuned), "50MB", "58 MB (spectra)"),
+        (lambda base, tuned: ftdiff.similarity([tuned, tuned], base), "20MB", "26 MB (reading)"),
+    ],
+    ids=["whole matrices", "rows of all fine-tunes"],
+)
+def test_other_commands_are_bounded_too(
+    tmp_path: Path, command: Callable[[str, str], object], size: str, told: str
+) -> None:
+    sides = dense(tmp_path, 200, 6_000)
+    with bounds.bounded(size), pytest.raises(BadCall) as refused:
+        command(*sides)
+    assert (
+        str(refused.value)
+        == f"--memory {bounds.told(bounds.size_of(size))}: {UP} alone needs {told}"
+    )
+
+
+def test_buffers_of_remote_files_are_a_part_of_the_bound() -> None:
+    fetched = blocks.Blocks(
+        [(0, 6 * blocks.BLOCK)], lambda start, stop: memoryview(bytes(stop - start))
+    )
+    before = len(blocks._HELD)
+    with bounds.bounded(4 * 2 * blocks.BLOCK):
+        for i in range(6):
+            fetched.lend(i * blocks.BLOCK, i * blocks.BLOCK + 1)
+    assert len(blocks._HELD) - before == 2
+    fetched.close()
 
 
 PEAK = """
