@@ -41,18 +41,20 @@ def decided(record: type[Any], name: str, *options: Decorator) -> Decorator:
 
 @dataclass(frozen=True)
 class Workers:
-    """Where to measure: threads of this process, processes, or a Dask cluster."""
+    """Where to measure, in how much memory: threads of this process, processes, a cluster."""
 
     jobs: int | None
     processes: int | None
     dask: str | None
     wait: float | None
+    memory: str | None
 
     @contextmanager
     def lent(self) -> Iterator[tuple[Executor | None, Bars | None]]:
         """Lend an executor, None for the default, and progress bars, None if nobody watches."""
         from ftdiff.cli import output, progress
         from ftdiff.comparison import executors
+        from ftdiff.tensors.bounds import bounded
 
         lent = executors.executor(
             threads=self.jobs,
@@ -61,7 +63,7 @@ class Workers:
             wait=self.wait,
             say=output.say,
         )
-        with lent as executor, progress.bars() as bars:
+        with bounded(self.memory), lent as executor, progress.bars() as bars:
             yield executor, bars
 
 
@@ -80,6 +82,12 @@ WORKERS = decided(
         type=click.FloatRange(0),
         metavar="SECONDS",
         help="Give a cluster up that has had no worker for so long; waits for ever by default.",
+    ),
+    click.option(
+        "--memory",
+        metavar="SIZE",
+        help="Hold so much beside the interpreter, in each process (default 400MB): tasks wait for "
+        "each other, and what alone needs more is refused. By default it is measured alone.",
     ),
 )
 

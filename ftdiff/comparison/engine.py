@@ -96,6 +96,7 @@ def compare(
     see(device, executor)
     sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
     plan = sides.plan
+    tensorwise.afford(plan, wanted)
     with afar.reading(plan.changes, executor) as executor:
         diff = summed(sides, executor, progress, hash=hash)
         at = Workplace(executor, progress, say, device)

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -38,11 +38,13 @@ from ftdiff.comparison.processes import Processes
 from ftdiff.comparison.progress import Progress, Say, phase
 from ftdiff.comparison.threads import cores, pool
 from ftdiff.errors import BadCall
+from ftdiff.tensors import bounds
+from ftdiff.tensors.bounds import Bound
 
 P = TypeVar("P")
 R = TypeVar("R")
 
-__all__ = ["Work", "Workplace", "ask", "count", "executor", "run", "task_bytes"]
+__all__ = ["Work", "Workplace", "afford", "ask", "count", "executor", "run", "task_bytes"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ def _run(
     ask = getattr(executor, "ask", None)
     if ask is not None:
         ask(preflight.sources(pieces))
-    gathering = Gathering(work, pieces, phase(progress, work.phase), keep)
+    afford(work, pieces)
+    bound = _bound(executor)
+    gathering = Gathering(work, pieces, phase(progress, work.phase), keep, bound)
     ends = [*accumulate(map(len, tasks), initial=0)]
     bundles = [range(*ends[i : i + 2]) for i in range(len(tasks))]
     if work.priority is not None:
@@ -155,6 +159,33 @@ def _again(executor: Executor, lost: bool) -> Iterator[Executor]:
             yield workers
     else:
         yield executor
+
+
+def afford(work: Work[P, Any], pieces: Sequence[P]) -> None:
+    """Refuse work of which a piece alone holds more than was asked for.
+
+    Raises
+    ------
+    BadCall
+        It does: the piece, and what it needs.
+    """
+    bound = bounds.held()
+    if not bound.given or work.memory is None or not pieces:
+        return
+    needed, most = max(((work.memory(piece), i) for i, piece in enumerate(pieces)))
+    if needed > bound.size:
+        raise BadCall(
+            f"--memory {bounds.told(bound.size)}: {work.name(pieces[most])} alone needs "
+            f"{bounds.told(needed)} ({work.phase})"
+        )
+
+
+def _bound(executor: Executor) -> Bound:
+    """Return what all tasks may hold: so much in this process, or in each of others."""
+    bound, tasks = bounds.held(), count(executor)
+    if not isinstance(executor, ThreadPoolExecutor):
+        return replace(bound, size=bound.size * tasks, tasks=tasks)
+    return replace(bound, tasks=tasks)
 
 
 def ask(executor: Executor | None, question: Callable[..., R], *about: Any) -> R:

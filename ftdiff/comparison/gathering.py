@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Generic, TypeAlias, TypeVar
 
 from ftdiff.comparison.progress import Progress
 from ftdiff.errors import one_line
+from ftdiff.tensors import bounds
+from ftdiff.tensors.bounds import Bound
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -42,6 +45,9 @@ class Work(Generic[P, R]):
         Tasks are begun by the sum of this, the largest first; in the order given if None.
     several
         The same as `measure` of each of several pieces, where that is quicker at once.
+    memory
+        The bytes that measuring a piece holds at least, known from its shape; None where they are
+        few.
     """
 
     phase: str
@@ -50,6 +56,7 @@ class Work(Generic[P, R]):
     cost: Callable[[P], int]
     priority: Callable[[P], float] | None = None
     several: Callable[[Sequence[P]], list[R]] | None = None
+    memory: Callable[[P], int] | None = None
 
 
 class Stranded(BrokenExecutor):
@@ -74,6 +81,7 @@ class Gathering(Generic[P, R]):
         pieces: Sequence[P],
         report: Progress,
         keep: Callable[[P, R], None] | None,
+        bound: Bound | None = None,
     ) -> None:
         self.outcomes: dict[int, R | str] = {}
         self._measure, self._pieces, self._keep = work.measure, pieces, keep
@@ -82,6 +90,7 @@ class Gathering(Generic[P, R]):
         self._alone: Stranded | None = None
         self._costs = [*map(work.cost, pieces)]
         self._done, self._total = 0, sum(self._costs)
+        self._memory, self._bound = work.memory, bound or bounds.held()
 
     def of(self, bundles: Sequence[range], executor: Executor) -> Lost:
         """Hand out bundles and settle them as they come; return those that were lost."""
@@ -90,38 +99,57 @@ class Gathering(Generic[P, R]):
         lost: Lost = []
         futures: dict[Future[list[R]], range] = {}
         ended: SimpleQueue[Future[list[R]]] = SimpleQueue()
+        waiting = deque((bundle, self._holds(bundle)) for bundle in bundles)
+        needs: dict[Future[list[R]], int] = {}
+        holding = 0
         try:
-            for bundle in bundles:
-                mine = [self._pieces[i] for i in bundle]
-                try:
-                    future = executor.submit(_each, self._measure, mine, self._several)
-                except Exception as error:
-                    if not _is_lost(error):
-                        raise
-                    lost.append((bundle, error))
-                else:
-                    futures[future] = bundle
-                    future.add_done_callback(ended.put)
-            while futures:
-                future = _next(ended, executor)
-                bundle = futures.pop(future)
-                try:
-                    outcomes = future.result()
-                except Exception as error:
-                    if not _is_lost(error):
-                        raise
-                    lost.append((bundle, error))
-                else:
-                    self._tell(bundle, outcomes)
-                    self.settle(bundle, outcomes)
+            while waiting or futures:
+                while waiting and (not futures or holding + waiting[0][1] <= self._bound.size):
+                    bundle, needed = waiting.popleft()
+                    mine = [self._pieces[i] for i in bundle]
+                    try:
+                        future = executor.submit(
+                            _each, self._measure, mine, self._several, self._bound
+                        )
+                    except Exception as error:
+                        if not _is_lost(error):
+                            raise
+                        lost.append((bundle, error))
+                    else:
+                        futures[future], needs[future] = bundle, needed
+                        holding += needed
+                        future.add_done_callback(ended.put)
+                if futures:
+                    future = _next(ended, executor)
+                    bundle = futures.pop(future)
+                    holding -= needs.pop(future)
+                    self._end(future, bundle, lost)
         except Stranded as error:
             self._alone = error
-            return [*lost, *((bundle, error) for bundle in futures.values())]
+            left = [*futures.values(), *(bundle for bundle, _ in waiting)]
+            return [*lost, *((bundle, error) for bundle in left)]
         except BaseException:  # an interrupt too: what has not begun is not to begin any more
             for future in futures:
                 future.cancel()
             raise
         return lost
+
+    def _holds(self, bundle: range) -> int:
+        """Return what measuring a bundle holds: its pieces are measured one after the other."""
+        if self._memory is None:
+            return 0
+        return max((self._memory(self._pieces[i]) for i in bundle), default=0)
+
+    def _end(self, future: Future[list[R]], bundle: range, lost: Lost) -> None:
+        try:
+            outcomes = future.result()
+        except Exception as error:
+            if not _is_lost(error):
+                raise
+            lost.append((bundle, error))
+        else:
+            self._tell(bundle, outcomes)
+            self.settle(bundle, outcomes)
 
     def _tell(self, bundle: range, outcomes: Sequence[R]) -> None:
         if self._keep is not None:
@@ -151,11 +179,13 @@ def _each(
     measure: Callable[[P], R],
     pieces: Sequence[P],
     several: Callable[[Sequence[P]], list[R]] | None = None,
+    bound: Bound | None = None,
 ) -> list[R]:
     """Measure a bundle on a worker."""
-    if several is not None and len(pieces) > 1:
-        return several(pieces)
-    return [measure(piece) for piece in pieces]
+    with bounds.within(bound or bounds.held()):
+        if several is not None and len(pieces) > 1:
+            return several(pieces)
+        return [measure(piece) for piece in pieces]
 
 
 def _is_lost(error: Exception) -> bool:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import pickle
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ftdiff.comparison import executors, journal
+from ftdiff.comparison import estimates, executors, journal
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.frame import among, there
 from ftdiff.comparison.journal import kept_as
@@ -21,7 +20,7 @@ from ftdiff.comparison.plan import Change, Plan
 from ftdiff.comparison.progress import duration
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
-from ftdiff.deltas.recipes import Added, Recipe
+from ftdiff.deltas.recipes import Recipe, Replaced
 from ftdiff.errors import BadAdapter, BadCall, BadFile, attempt
 from ftdiff.metrics import Metric
 from ftdiff.metrics.records.absolutes import absolutes
@@ -120,17 +119,40 @@ def _outcomes(
     apart = [functions] if journal.current() is None else [*_apart(functions).values()]
     whole: list[Found | str] = [Found({})] * len(changes)
     for mine in apart:
-        here = frozenset(needs for needs, _ in mine.values())
-        work: Work[Change, Found] = Work(
-            " and ".join(dict.fromkeys(_PHASES.get(need, "entries") for need in sorted(here))),
-            partial(measure, functions=mine, device=at.device),
-            name=attrgetter("address.name"),
-            cost=attrgetter("size"),
-            priority=partial(_seconds, needs=here),
+        found = executors.run(
+            _work(mine, at.device), [[c] for c in changes], at.executor, at.progress
         )
-        found = executors.run(work, [[c] for c in changes], at.executor, at.progress)
         whole = [_joined(first, more) for first, more in zip(whole, found, strict=True)]
     return whole
+
+
+def _work(functions: Functions, device: str | None) -> Work[Change, Found]:
+    needs = frozenset(needs for needs, _ in functions.values())
+    return Work(
+        " and ".join(dict.fromkeys(_PHASES.get(need, "entries") for need in sorted(needs))),
+        partial(measure, functions=functions, device=device),
+        name=attrgetter("address.name"),
+        cost=attrgetter("size"),
+        priority=partial(estimates.seconds, needs=needs),
+        memory=partial(estimates.memory, needs=needs),
+    )
+
+
+def afford(plan: Plan, metrics: Sequence[Metric]) -> None:
+    """Refuse metrics of a plan that need more memory than was asked for, before any is measured.
+
+    Raises
+    ------
+    BadCall
+        A tensor needs more.
+    """
+    functions = {m.name: (m.needs, m.compute) for m in metrics if m.needs != "sums"}
+    unlike = [c for c in plan.changes if not _is_its_base(c)]
+    executors.afford(_work(functions, None), unlike)
+
+
+def _is_its_base(change: Change) -> bool:
+    return isinstance(change.recipe, Replaced) and change.recipe.is_of(change.base)
 
 
 def _joined(first: Found | str, more: Found | str) -> Found | str:
@@ -155,7 +177,9 @@ def _announce(
     changes: Sequence[Change], names: Sequence[str], needs: frozenset[str], at: Workplace
 ) -> None:
     """Say how long it will take, where that is long."""
-    seconds = sum(_seconds(change, needs) for change in changes) / executors.count(at.executor)
+    seconds = sum(estimates.seconds(change, needs) for change in changes) / executors.count(
+        at.executor
+    )
     if seconds <= _LONG or at.say is None:
         return
     what = ", ".join(names) if len(names) < 4 else f"{len(names)} metrics"
@@ -259,29 +283,3 @@ def _mean(values: Sequence[float]) -> float:
     """Return the mean of what there is; NaN if there is nothing."""
     there = [value for value in values if math.isfinite(value)]
     return math.fsum(there) / len(there) if there else math.nan
-
-
-def _seconds(change: Change, needs: frozenset[str]) -> float:
-    """Estimate from the shape: products at this machine's rate, passes at its memory's."""
-    count, rows, columns = matrices(change.address.name, change.recipe.shape)
-    size, short = count * rows * columns, min(rows, columns)
-    if len(change.recipe.shape) < 2 or needs == {"structure"}:
-        return 0.0 if len(change.recipe.shape) < 2 else 1e-2 * count
-    if "geometry" in needs:
-        return 2e-7 * size + 2 * (2 * size * short + 6 * count * short**3) / _rate()
-    if isinstance(change.recipe, Added):
-        return 5e-3 + size * 1e-10
-    passes = 2e-8 * size
-    if "spectrum" not in needs:
-        return passes
-    return passes + (2 * size * short + 6 * count * short**3) / _rate()
-
-
-@lru_cache(maxsize=1)
-def _rate() -> float:
-    """Return multiplications and additions a second, of a product that takes milliseconds."""
-    M = np.ones((512, 512))
-    M @ M
-    start = time.perf_counter()
-    M @ M
-    return 2 * 512**3 / max(time.perf_counter() - start, 1e-6)

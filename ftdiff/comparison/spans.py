@@ -14,6 +14,7 @@ from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, adjacent
 from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import attempt
+from ftdiff.tensors import FileTensor, bounds, nbytes, numel
 
 #: Changes of a plan from which on a journal leaves out those that read fewer bytes.
 MANY, SMALL = 10_000, 1 << 18
@@ -89,6 +90,7 @@ SUMS: Work[Span, Moments | str] = Work(
     name=attrgetter("change.address.name"),
     cost=attrgetter("size"),
     several=measure_spans,
+    memory=lambda span: _tile_bytes(span.change),
 )
 
 
@@ -100,17 +102,32 @@ def moments(change: Change, tiles: range | None = None) -> Moments | str:
 def _summed(change: Change, tiles: range | None) -> Moments:
     if tiles is None:
         return change.recipe.moments(change.base)
-    if len(tiles) <= _MADE_TILES:
+    if len(tiles) == 1:
         return change.recipe.moments(change.base, tiles)
     total = Moments()
-    held = (*stored(change.recipe), *stored(change.base))
-    step = _MADE_TILES if any(hasattr(tensor, "scheme") for tensor in held) else _NEAR_TILES
+    step = _NEAR_TILES
+    if each := _tile_bytes(change):
+        step = max(1, min(_MADE_TILES, bounds.held().share // each))
     for start in range(tiles.start, tiles.stop, step):
         near = range(start, min(start + step, tiles.stop))
         total += change.recipe.moments(change.base, near)
     return total
 
 
+def _tile_bytes(change: Change) -> int:
+    """Return what a tile holds whose values are made from codes or fetched; 0 where none is."""
+    found = 0
+    for tensor in (*stored(change.recipe), *stored(change.base)):
+        row = numel(tensor.shape[1:]) if tensor.shape else 1
+        if hasattr(tensor, "scheme"):
+            found += _MADE * max(TILE, row)
+        elif isinstance(tensor, FileTensor) and not tensor.source.is_local:
+            found += 2 * TILE * -(-nbytes(tensor) // max(1, numel(tensor.shape)))
+    return found
+
+
+#: Bytes of each entry while it is made.
+_MADE = 36
 #: Tiles measured at a time, so that pages are given back on far workers too.
 _NEAR_TILES = max(1, executors.NEAR_BYTES // (2 * TILE))
 #: The same where values are made from codes: they and their parts are memory of each thread.

@@ -1,6 +1,6 @@
 """What a rank-16 LoRA on all seven projections costs: without a base, with one, and merged by PEFT.
 
-    python tests/bench/adapter_price.py [--layers 32] [--based 4]
+    python -m tests.bench.adapter_price [--layers 32] [--based 4]
 
 The shapes are a 7B Llama's (4096, 11008). Without a base, the adapter has `--layers` layers, and
 the yardstick is reading its file; with a base, both have `--based` layers, and the yardsticks are a
@@ -19,8 +19,10 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from compare_rate import READ, Run, run, warm
 from safetensors.numpy import save_file
+
+from tests.bench.compare_rate import READ
+from tests.bench.timing import Run, run, warm
 
 HIDDEN, INNER, RANK = 4096, 11008, 16
 SHAPES = {f"self_attn.{name}_proj": (HIDDEN, HIDDEN) for name in "qkvo"}

@@ -1,6 +1,6 @@
 """What a claim costs: `verify-claim` beside `compare`, with and without `--hash`.
 
-    python tests/bench/claims.py [--matrices 16] [--repeats 5] > tests/bench/claims.md
+    python -m tests.bench.claims [--matrices 16] [--repeats 5] > tests/bench/claims.md
 
 A base and a dense fine-tune of `--matrices` 4096×4096 matrices in bfloat16, one file each. Medians
 of calls in one process, in seconds by the clock and of processor time. Warm: the files are in the

@@ -1,6 +1,6 @@
 """A whole comparison against `cat` of the same files, a bare read, and the script people write.
 
-    python tests/bench/compare_rate.py [--gigabytes 1.2] [--rounds 5]
+    python -m tests.bench.compare_rate [--gigabytes 1.2] [--rounds 5]
 
 Every round evicts the files, reads them in again in large requests, and then runs each candidate on
 the warm pair, so that only numbers of one round are compared; what is printed is the median over
@@ -12,21 +12,17 @@ ran.
 from __future__ import annotations
 
 import argparse
-import mmap
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
+
+from tests.bench.timing import Run, run, warm
 
 NAIVE = """
 import sys, torch
@@ -84,16 +80,6 @@ print(time.perf_counter() - start)
 """
 
 
-@dataclass
-class Run:
-    """One process: seconds of wall and processor time, private bytes at most, what it printed."""
-
-    wall: float
-    cpu: float
-    private: int
-    printed: str
-
-
 def make(folder: Path, gigabytes: float) -> tuple[Path, Path]:
     """Write a sharded bf16 pair, one percent apart, of about this size each."""
     rng = np.random.default_rng(0)
@@ -116,47 +102,6 @@ def make(folder: Path, gigabytes: float) -> tuple[Path, Path]:
             name = f"model-{i + 1:05d}-of-{layers:05d}.safetensors"
             save_file(shard, folder / side / name)
     return folder / "base", folder / "tuned"
-
-
-def warm(files: list[Path]) -> None:
-    """Drop the files from the page cache and read them in again, in large requests."""
-    buffer = mmap.mmap(-1, 16 << 20)
-    for file in files:
-        handle = os.open(file, os.O_RDONLY)
-        os.fsync(handle)
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-        while os.readv(handle, [buffer]):
-            pass
-        os.close(handle)
-
-
-def run(command: list[str]) -> Run:
-    """Run a process and watch its private memory."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output)
-        private = 0
-        while process.poll() is None:
-            private = max(private, _private(process.pid))
-            time.sleep(0.005)
-        wall = time.perf_counter() - start
-        if process.returncode:
-            sys.exit(f"{command[:4]} exited with {process.returncode}")
-        output.seek(0)
-        printed = "" if command[0] == "cat" else output.read().decode()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(wall, cpu, private, printed)
-
-
-def _private(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
-    return int(found[0]) * 1024 if found else 0
 
 
 def main() -> None:

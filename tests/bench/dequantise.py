@@ -1,6 +1,6 @@
 """How fast stored codes become values, against a plain read of bfloat16.
 
-    python tests/bench/dequantise.py [--rows 8192] [--columns 4096] [--rounds 5]
+    python -m tests.bench.dequantise [--rows 8192] [--columns 4096] [--rounds 5]
 
 Every scheme is read once in windows as a comparison reads them, from a source that copies and
 counts. A round reads bfloat16 and then each scheme, and the ratio is that of their CPU-seconds; the

@@ -1,8 +1,8 @@
 """Run everything that runs a model on a device, hold it against the processor, print what is found.
 
-    python tests/bench/device.py                       # cuda where torch sees it, or else cpu
-    python tests/bench/device.py --device cuda --dtype bfloat16
-    python tests/bench/device.py --model DIR --tuned DIR --text FILE.jsonl --data FILE.jsonl
+    python -m tests.bench.device                       # cuda where torch sees it, or else cpu
+    python -m tests.bench.device --device cuda --dtype bfloat16
+    python -m tests.bench.device --model DIR --tuned DIR --text FILE.jsonl --data FILE.jsonl
 
 Under five minutes on the small models of `fixtures/`. A line per measurement: seconds on the
 device, seconds on the processor, and how far apart the numbers are. A measurement that fails is

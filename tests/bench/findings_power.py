@@ -1,6 +1,6 @@
 """How often each rule of `ftdiff findings` speaks where a structure is planted, and where none is.
 
-    python tests/bench/findings_power.py [--seeds 30] [--nulls 200]
+    python -m tests.bench.findings_power [--seeds 30] [--nulls 200]
 
 takes ten minutes of one core and writes `findings_power.csv` beside itself, and the short table
 that `ftdiff findings --help` prints. In the CSV is a row per rule, number of layers and of

@@ -1,6 +1,6 @@
 """What comparing N fine-tunes with each other costs, as N grows: adapters, and whole checkpoints.
 
-    python tests/bench/many_rate.py [--numbers 2 10 16] [--adapters 10 50] [--layers 4] [--usual 0]
+    python -m tests.bench.many_rate [--numbers 2 10 16] [--adapters 10 50] [--layers 4] [--usual 0]
 
 Rank-16 adapters on all seven projections of a 7B Llama's shapes, `--layers` layers of them (32 are
 a whole model); bf16 checkpoints of one such layer with their base. The yardsticks, in the same
@@ -23,9 +23,10 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from adapter_price import SHAPES, make_adapter
-from compare_rate import Run, run, warm
 from safetensors.numpy import save_file
+
+from tests.bench.adapter_price import SHAPES, make_adapter
+from tests.bench.timing import Run, run, timed, warm
 
 OURS = """
 import sys
@@ -90,14 +91,6 @@ def linked(folder: Path, of: Path) -> Path:
     for path in of.iterdir():
         os.link(path, folder / path.name)
     return folder
-
-
-def timed(one: Run) -> tuple[float, float]:
-    """Return seconds of wall and processor: what the process timed itself, where it did."""
-    parts = one.printed.split()
-    if len(parts) == 2:
-        return float(parts[0]), float(parts[1])
-    return one.wall, one.cpu
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What `ftdiff merge-of` says of merges, of siblings that are none, and of what is neither.
 
-    python tests/bench/merge_nulls.py [--pairs 200]
+    python -m tests.bench.merge_nulls [--pairs 200]
 
 takes two minutes of one core and writes `merge_nulls.csv` beside itself: a row per kind of model,
 cosine of its parents' changes, and size of these over the weights, with how often each verdict was

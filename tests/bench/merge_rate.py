@@ -1,6 +1,6 @@
 """What saying which merge a model is costs, against `cat` of the same files.
 
-    python tests/bench/merge_rate.py [--gigabytes 0.6] [--rounds 5] > tests/bench/merge_rate.md
+    python -m tests.bench.merge_rate [--gigabytes 0.6] [--rounds 5] > tests/bench/merge_rate.md
 
 bf16 models of one base: M is a weighted sum of A and B, by several arithmetics, or trained after
 that. Rounds alternate, the files are warm, and what is printed is the median over rounds of their
@@ -20,8 +20,9 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from compare_rate import Run, run, warm
 from safetensors.numpy import save_file
+
+from tests.bench.timing import Run, run, warm
 
 PASS = """
 import os, sys, time

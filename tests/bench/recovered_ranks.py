@@ -1,6 +1,6 @@
 """How often a planted rank is told, and how often a dense change passes for a low rank.
 
-`python tests/bench/recovered_ranks.py > tests/bench/recovered_ranks.md`: minutes.
+`python -m tests.bench.recovered_ranks > tests/bench/recovered_ranks.md`: minutes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What `ftdiff compare` says of planted kinds of change: a confusion table.
 
-    python tests/bench/structure_power.py [--seeds 20] [--width 96] [BASE:TUNED …]
+    python -m tests.bench.structure_power [--seeds 20] [--width 96] [BASE:TUNED …]
 
 writes `structure_power.txt` beside itself, in five minutes of one core: a row for each planted
 kind, and in how many of the seeds each rule spoke; then the models in `fixtures`. Where pairs of
@@ -10,11 +10,8 @@ other models are given, they have a row each, and nothing is written.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import ftdiff
 from ftdiff.analyses.kind_of_change import BESIDE, DECIDING, kind_of_change

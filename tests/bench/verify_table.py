@@ -1,6 +1,6 @@
 """Which merges `ftdiff verify` accepts and rejects: orders × dtypes, mistakes × dtypes × change.
 
-python tests/bench/verify_table.py > tests/bench/verify_table.md
+python -m tests.bench.verify_table > tests/bench/verify_table.md
 """
 
 from __future__ import annotations

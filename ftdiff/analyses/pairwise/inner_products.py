@@ -157,6 +157,13 @@ def cost(line: Line) -> int:
     return each * (stored + 1)
 
 
+def held(line: Line) -> int:
+    """Return how many bytes a line's measuring holds: rows of all changes, and pairs of them."""
+    count, columns = len(line.recipes), matrices(line.address.name, line.shape)[2]
+    rows = min(max(_HELD, count * columns), count * numel(line.shape))
+    return 8 * (3 * rows + 4 * count * count)
+
+
 def floor_sq(line: Line, found: Together) -> Array:
     """Return, for each fine-tune, what rounding to its storage dtype adds to ‖ΔW‖²: Σ ulp²/12."""
     facts = [precision(recipe.dtype) if recipe is not None else None for recipe in line.recipes]

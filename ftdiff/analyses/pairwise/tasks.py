@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from ftdiff.analyses.pairwise.alignment import Line
-from ftdiff.analyses.pairwise.inner_products import cost
+from ftdiff.analyses.pairwise.inner_products import cost, held
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
@@ -38,7 +38,8 @@ def run(
     progress
         Called with the bytes read so far and in all.
     """
-    work = Work("reading", task, name=attrgetter("address.name"), cost=cost, priority=cost)
+    name = attrgetter("address.name")
+    work = Work("reading", task, name, cost, priority=cost, memory=held)
     outcomes = executors.run(work, [[line] for line in lines], executor, progress)
     return [
         lost(line, outcome) if isinstance(outcome, str) else outcome

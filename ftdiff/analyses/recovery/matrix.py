@@ -12,11 +12,14 @@ from ftdiff.metrics.linalg.factors import error, fitted
 from ftdiff.metrics.linalg.stored_change import LARGE, Rounded, rounded
 from ftdiff.metrics.linalg.tail import Tail
 from ftdiff.naming import Address
-from ftdiff.tensors import Array, LazyTensor, is_quantised, nbytes
+from ftdiff.tensors import Array, LazyTensor, is_quantised, nbytes, numel
 
 #: What became of a tensor: the same values; less moved than rounding moves; not much more than
 #: that; of low rank; of another; or no matrix that an adapter of this kind changes.
 SAME, ROUNDED, BLURRED, LOW, FULL, APART = "same", "rounded", "blurred", "low", "full", "apart"
+
+#: Bytes that are held of each entry where a change is held in float32, and in float64.
+_SINGLE, _DOUBLE = 48, 96
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,14 @@ class Pair:
     def size(self) -> int:
         """The bytes that are read."""
         return nbytes(self.base) + nbytes(self.merged)
+
+    @property
+    def memory(self) -> int:
+        """The bytes that are held: both sides, and what each entry was before it was rounded."""
+        if self.apart:
+            return nbytes(self.base) + nbytes(self.merged)
+        size, single = numel(self.base.shape), "F64" not in (self.base.dtype, self.merged.dtype)
+        return size * (_SINGLE if single and size > LARGE else _DOUBLE)
 
     def read(self) -> tuple[Array, Array]:
         """Return both as they are stored, out × in; a small W0 in float64."""
@@ -134,6 +145,11 @@ class Wanted:
     def size(self) -> int:
         """The bytes that are read."""
         return self.pair.size
+
+    @property
+    def memory(self) -> int:
+        """The bytes that are held."""
+        return self.pair.memory
 
 
 def look(pair: Pair) -> Seen:

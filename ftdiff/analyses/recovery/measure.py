@@ -72,7 +72,8 @@ def recover(
 
     Notes
     -----
-    A whole matrix is held in memory, several times over, for each task that runs.
+    A whole matrix is held in memory, several times over, for each task that runs; as many run at a
+    time as there is memory for (`ftdiff.tensors.bounds`).
     """
     where = None if output is None else Path(output)
     if where is not None:
@@ -195,8 +196,9 @@ def _run(
 ) -> list[R | str]:
     if not tasks:
         return []
-    size = attrgetter("size")
-    task = Work(phase, _Attempted(work), name=attrgetter("name"), cost=size, priority=size)
+    size, name = attrgetter("size"), attrgetter("name")
+    memory = attrgetter("memory")
+    task = Work(phase, _Attempted(work), name, size, priority=size, memory=memory)
     return executors.run(task, [[one] for one in tasks], executor, progress)
 
 

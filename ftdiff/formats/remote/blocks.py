@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 
+from ftdiff.tensors import bounds
+
 #: Bytes of a block, and of a gap that is fetched along.
 BLOCK, GAP = 2 << 20, 4 << 10
-#: Bytes that all files together keep: more than all windows that are read at a time.
-KEPT = 96 << 20
+#: Bytes that all files together keep at most, and the share of all memory that this may be: more
+#: than all windows that are read at a time.
+KEPT, _PART = 96 << 20, 4
 
 
 @dataclass(eq=False)
@@ -111,10 +114,11 @@ def _cuts(start: int, stop: int) -> list[tuple[int, int]]:
 
 def _keep(block: _Block) -> None:
     """Keep a block; beyond the bound drop those that were lent whole, then the longest unused."""
+    most = min(KEPT, bounds.held().size // _PART)
     with _GUARD:
         _HELD.pop(block, None)
         _HELD[block] = None
-        while sum(one.stop - one.start for one in _HELD) > KEPT and len(_HELD) > 1:
+        while sum(one.stop - one.start for one in _HELD) > most and len(_HELD) > 1:
             out = next((one for one in _HELD if one.left <= 0), next(iter(_HELD)))
             del _HELD[out]
             out.data = None

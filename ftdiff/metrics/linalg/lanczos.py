@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftdiff.metrics.linalg.row_matrices import Matrix, runs
-from ftdiff.tensors import Array
+from ftdiff.metrics.linalg.row_matrices import RUN, Matrix, runs
+from ftdiff.tensors import Array, bounds
 
 #: Entries that are held in float32 while iterating; a larger matrix is read again at each step.
 HELD = 1 << 27
@@ -69,6 +69,23 @@ def leading(
     return _refined(matrix, right, scale, sumsq, taken)
 
 
+def needed(rows: int, columns: int) -> int:
+    """Return how many bytes `leading` holds of a matrix of that shape, within the bound here."""
+    return _least(rows, columns) + 4 * rows * columns * _is_held(rows, columns)
+
+
+def _least(rows: int, columns: int) -> int:
+    """Return what is held where a matrix is read again at each step."""
+    run = min(RUN, 8 * rows * columns)
+    return 3 * run + 8 * columns * min(columns, STEPS)
+
+
+def _is_held(rows: int, columns: int) -> bool:
+    """Say whether a matrix is held: the same bits come out where it is read again."""
+    size = rows * columns
+    return size <= HELD and _least(rows, columns) + 4 * size <= bounds.held().size
+
+
 def _scale(matrix: Matrix) -> tuple[float, float]:
     """Return a power of two near the largest entry, and the squared norm; NaN if not finite."""
     largest, total = 0.0, 0.0
@@ -86,7 +103,7 @@ def _normal(matrix: Matrix, scale: float) -> Callable[[Array], Array]:
     rows, columns = matrix.shape
     step = max(1, _RUN // (4 * columns))
     held = None
-    if rows * columns <= HELD:
+    if _is_held(rows, columns):
         held = np.empty((rows, columns), np.float32)
         for start, stop in runs(matrix):
             held[start:stop] = matrix.read(start, stop) / scale

@@ -13,6 +13,8 @@ from ftdiff.tensors import Array, LazyTensor
 
 #: Bytes of float64 that a run of rows takes while it is worked on.
 RUN = 32 << 20
+#: The same, of what is read at a time for a larger block; and how much reading takes, in these.
+READ, _TAKES = 8 << 20, 3
 
 
 class Matrix(Protocol):
@@ -92,6 +94,24 @@ class Sum:
         """Return these rows."""
         rows: Array = self.left.read(start, stop) + self.right.read(start, stop)
         return rows
+
+
+def block(matrix: Matrix, start: int, stop: int) -> Array:
+    """Return many rows, read some at a time: what reading takes besides is of those alone."""
+    columns = matrix.shape[1]
+    step = max(1, READ // (8 * max(1, columns)))
+    if stop - start <= step:
+        return matrix.read(start, stop)
+    rows = np.empty((stop - start, columns))
+    for first in range(start, stop, step):
+        last = min(first + step, stop)
+        rows[first - start : last - start] = matrix.read(first, last)
+    return rows
+
+
+def reading(rows: int, columns: int, size: int) -> int:
+    """Return what `block` holds of a matrix at most, in blocks of so many bytes."""
+    return min(size, 8 * rows * columns) + _TAKES * min(READ, 8 * rows * columns)
 
 
 def runs(matrix: Matrix, size: int = RUN) -> Iterator[tuple[int, int]]:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from ftdiff.metrics.linalg.devices import eigenvalues, placed, working
-from ftdiff.metrics.linalg.row_matrices import Matrix, runs
+from ftdiff.metrics.linalg.row_matrices import Matrix, block, reading, runs
 from ftdiff.tensors import Array
 
 #: Sides and entries up to which LAPACK's singular values are taken of the matrix itself.
 SMALL_SIDE, SMALL_SIZE = 512, 1 << 22
-_BLOCK = 256 << 20  # bytes of rows that a wide matrix holds while the others pass by
+_BLOCK = 64 << 20  # bytes of rows that are multiplied; a wide matrix holds them as others pass by
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -60,6 +60,18 @@ def singular_values(matrix: Matrix, device: str | None = None) -> tuple[Array, f
     return values, float(np.sqrt(least) / values[0]) if values[0] else 0.0, "gram"
 
 
+def needed(rows: int, columns: int) -> int:
+    """Return how many bytes the whole spectrum of a matrix of that shape holds."""
+    short, size = min(rows, columns), 8 * rows * columns
+    if short <= SMALL_SIDE and rows * columns <= SMALL_SIZE:
+        return 4 * size
+    gram = 8 * short * short
+    if rows >= columns:  # what is added to the Gram matrix is as large
+        return 2 * gram + reading(rows, columns, _BLOCK)
+    blocks = reading(rows, columns, _BLOCK) + min(_BLOCK, size)
+    return max(2 * gram, gram + blocks + min(gram, 8 * (_BLOCK // (8 * columns) + 1) ** 2))
+
+
 def short_gram(matrix: Matrix, device: str | None = None) -> Any:
     """Return MᵀM or MMᵀ, whichever is smaller: an array, or a tensor on the device."""
     rows, columns = matrix.shape
@@ -73,8 +85,8 @@ def lost(G: Any) -> float:
 
 def _tall(matrix: Matrix, device: str | None) -> Any:
     G = placed(np.zeros((matrix.shape[1],) * 2), device)
-    for start, stop in runs(matrix, _BLOCK // 4):
-        M = placed(matrix.read(start, stop), device)
+    for start, stop in runs(matrix, _BLOCK):
+        M = placed(block(matrix, start, stop), device)
         G += M.T @ M
     return G
 
@@ -84,10 +96,10 @@ def _wide(matrix: Matrix, device: str | None) -> Any:
     G = placed(np.zeros((matrix.shape[0],) * 2), device)
     blocks = list(runs(matrix, _BLOCK))
     for i, (start, stop) in enumerate(blocks):
-        held = placed(matrix.read(start, stop), device)
+        held = placed(block(matrix, start, stop), device)
         G[start:stop, start:stop] = held @ held.T
         for first, last in blocks[i + 1 :]:
-            passing = held @ placed(matrix.read(first, last), device).T
+            passing = held @ placed(block(matrix, first, last), device).T
             G[start:stop, first:last] = passing
             G[first:last, start:stop] = passing.T
     return G

@@ -1,0 +1,1 @@
+"""Measurements, each a module: `python -m tests.bench` prints one table of them."""
