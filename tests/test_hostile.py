@@ -253,6 +253,43 @@ def test_a_saved_diff_of_wrong_types_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (("sources",), []),
+        (("versions",), "x"),
+        (("sources", "tuned"), {}),
+        (("sources", "tuned", 0), "x"),
+        (("sources", "tuned", 0, "files"), None),
+        (("sources", "tuned", 0, "files", 0), {"path": "x"}),
+    ],
+)
+def test_a_saved_result_that_lies_about_its_files_is_refused(
+    tmp_path: Path, base: Path, at: tuple[Any, ...], value: Any
+) -> None:
+    tuned = [write_model(tmp_path / str(i), nudge(llama(), seed=i)) for i in (1, 2)]
+    saved = ftdiff.similarity(tuned, base=base).save(tmp_path / "s.json")
+    document = json.loads(saved.read_text())
+    part = document["about"]
+    for step in at[:-1]:
+        part = part[step]
+    part[at[-1]] = value
+    saved.write_text(json.dumps(document))
+    with pytest.raises(BadFile, match=r"about\.sources"):
+        ftdiff.load(saved)
+
+
+@pytest.mark.parametrize("scale", ["1" + "0" * 400, "1e999", "NaN", "true", '"2"'])
+def test_a_scale_of_mlx_beyond_float32_is_refused(tmp_path: Path, base: Path, scale: str) -> None:
+    (tmp_path / "a").mkdir()
+    state = {f"{MODULE}.lora_a": torch.ones(16, 2), f"{MODULE}.lora_b": torch.ones(2, 16)}
+    save_file(state, tmp_path / "a" / "adapters.safetensors")
+    told = f'{{"fine_tune_type": "lora", "lora_parameters": {{"rank": 2, "scale": {scale}}}}}'
+    (tmp_path / "a" / "adapter_config.json").write_text(told)
+    with pytest.raises(BadAdapter, match="no finite scale"):
+        ftdiff.compare(base, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
     "shard", [None, [], "", ".", "..", "../m.safetensors", "/etc/passwd", "a\0b", "x" * 5000]
 )
 def test_an_index_names_files_beside_it_alone(tmp_path: Path, shard: Any) -> None:

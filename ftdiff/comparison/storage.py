@@ -205,6 +205,7 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
         if document["format"] not in form.readable:
             given = str(document["format"])[:40]
             raise BadFile(f"{path}: written in format {given!r}, this is {form.tag!r}")
+        _check_origin(document.get("about"))
         return parts(document)
     except Unfit as error:
         raise BadFile(f"{path}: not a {form.kind} saved by ftdiff: {error}") from error
@@ -213,6 +214,35 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
         raise BadFile(f"{path}: not a {form.kind} saved by ftdiff ({name})") from error
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+def _check_origin(about: Any) -> None:
+    """Check what every kind of result says of its files and versions, as `made_of` wrote it.
+
+    The first trajectories have a name alone for each of their sources.
+
+    Raises
+    ------
+    Unfit
+        A part is missing, or has another type.
+    """
+    if not isinstance(about, dict):
+        return
+    sources, versions = about.get("sources", {}), about.get("versions", {})
+    if not isinstance(sources, dict) or not isinstance(versions, dict):
+        raise Unfit("about.sources or about.versions is no map")
+    sides = [side for side in sources.values() if not isinstance(side, str)]
+    if not all(isinstance(side, list) and all(map(_is_source, side)) for side in sides):
+        raise Unfit("about.sources has no records")
+
+
+def _is_source(one: Any) -> bool:
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("source"), str)
+        and isinstance(one.get("files"), list)
+        and all(isinstance(file, dict) and {"path", "bytes"} <= {*file} for file in one["files"])
+    )
 
 
 _TAG = re.compile(rb'\s*\{\s*"format"\s*:\s*"ftdiff\.([a-z]+)/')
