@@ -381,3 +381,20 @@ def test_json_steers_no_terminal_and_keeps_the_name(tmp_path: Path, mark: str) -
     for text in (saved.read_text(), ci_formats.as_json(ftdiff.audit(diff))):
         assert mark not in text
     assert [*Diff.load(saved).frame["tensor"]] == [f"a{mark}"]
+
+
+@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e999", "[NaN]"])
+def test_a_setting_that_json_does_not_have_is_saved_as_its_word(tmp_path: Path, value: str) -> None:
+    model = write_model(tmp_path / "m", llama(layers=1))
+    (model / "config.json").write_text(f'{{"model_type": "llama", "num_hidden_layers": {value}}}')
+    saved = ftdiff.compare(model, model).save(tmp_path / "d.json")
+    kept = Diff.load(saved).about["config"]["tuned"]["num_hidden_layers"]
+    assert kept in ("Infinity", "NaN", ["NaN"])
+
+
+def test_a_verdict_without_a_sentence_is_refused(tmp_path: Path, fixtures: Path) -> None:
+    sides = (fixtures / name for name in ("base", "lora", "merged_f32"))
+    saved = ftdiff.verify(*sides).save(tmp_path / "v.json")
+    saved.write_text(json.dumps({**json.loads(saved.read_text()), "sentences": []}))
+    with pytest.raises(BadFile, match="not a verification"):
+        ftdiff.load(saved)
