@@ -21,7 +21,10 @@ from safetensors.torch import save_file
 
 import ftdiff
 from ftdiff.adapters.peft.patterns import matches
+from ftdiff.analyses import claims
 from ftdiff.analyses.audit import ci_formats
+from ftdiff.analyses.claims import keys
+from ftdiff.analyses.claims.held import Held
 from ftdiff.analyses.inspection import inspect
 from ftdiff.analyses.saved import load_for
 from ftdiff.comparison import csv_text
@@ -392,9 +395,24 @@ def test_a_setting_that_json_does_not_have_is_saved_as_its_word(tmp_path: Path, 
     assert kept in ("Infinity", "NaN", ["NaN"])
 
 
-def test_a_verdict_without_a_sentence_is_refused(tmp_path: Path, fixtures: Path) -> None:
+@pytest.mark.parametrize("harm", [{"sentences": []}, {"status": "untouc}ed"}])
+def test_a_verdict_without_a_sentence_is_refused(
+    tmp_path: Path, fixtures: Path, harm: dict[str, Any]
+) -> None:
     sides = (fixtures / name for name in ("base", "lora", "merged_f32"))
     saved = ftdiff.verify(*sides).save(tmp_path / "v.json")
-    saved.write_text(json.dumps({**json.loads(saved.read_text()), "sentences": []}))
+    document = json.loads(saved.read_text())
+    (document["tensors"][0] if "status" in harm else document).update(harm)
+    saved.write_text(json.dumps(document))
     with pytest.raises(BadFile, match="not a verification"):
         ftdiff.load(saved)
+
+
+@pytest.mark.parametrize("subject", ["x", None, {"digest": "x"}, {"digest": []}])
+def test_a_claim_of_subjects_that_are_none_is_refused(tmp_path: Path, subject: Any) -> None:
+    base = write_model(tmp_path / "b", llama(layers=1))
+    keys.new_key(tmp_path / "k")
+    claim = claims.attest(ftdiff.compare(base, base), tmp_path / "k")
+    harmed = json.loads(json.dumps(claim.statement)) | {"subject": [subject, subject]}
+    with pytest.raises(BadFile, match="no predicate of version 1"):
+        Held.of(harmed, "c.jsonl")
