@@ -13,6 +13,7 @@ FtdiffError
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import TypeVar
@@ -65,6 +66,22 @@ def one_line(text: object, most: int | None = None) -> str:
     whole = str(text)
     kept = whole if most is None or len(whole) <= most else f"{whole[:most]}…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
+
+
+#: What JSON need not escape, and a terminal may obey: DEL, the second set of control characters,
+#: and what turns the direction of writing.
+_STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def inert(text: str) -> str:
+    """Return JSON of the same values, in which nothing steers the terminal that it is printed on.
+
+    >>> inert('{"q\u202e": 1}')
+    '{"q\\\\u202e": 1}'
+    """
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def attempt(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,17 @@ from safetensors.torch import save_file
 
 import ftdiff
 from ftdiff.adapters.peft.patterns import matches
+from ftdiff.analyses import claims
+from ftdiff.analyses.audit import ci_formats
+from ftdiff.analyses.claims import keys
+from ftdiff.analyses.claims.held import Held
 from ftdiff.analyses.inspection import inspect
 from ftdiff.analyses.saved import load_for
+from ftdiff.comparison import csv_text
 from ftdiff.comparison.result import Diff
 from ftdiff.deltas.forms import LowRank
 from ftdiff.errors import BadAdapter, BadFile, FtdiffError
+from ftdiff.formats.quantised import bits4
 from tests.conftest import llama, nudge, write_model
 
 MODULE = "model.layers.0.self_attn.q_proj"
@@ -253,6 +263,43 @@ def test_a_saved_diff_of_wrong_types_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (("sources",), []),
+        (("versions",), "x"),
+        (("sources", "tuned"), {}),
+        (("sources", "tuned", 0), "x"),
+        (("sources", "tuned", 0, "files"), None),
+        (("sources", "tuned", 0, "files", 0), {"path": "x"}),
+    ],
+)
+def test_a_saved_result_that_lies_about_its_files_is_refused(
+    tmp_path: Path, base: Path, at: tuple[Any, ...], value: Any
+) -> None:
+    tuned = [write_model(tmp_path / str(i), nudge(llama(), seed=i)) for i in (1, 2)]
+    saved = ftdiff.similarity(tuned, base=base).save(tmp_path / "s.json")
+    document = json.loads(saved.read_text())
+    part = document["about"]
+    for step in at[:-1]:
+        part = part[step]
+    part[at[-1]] = value
+    saved.write_text(json.dumps(document))
+    with pytest.raises(BadFile, match=r"about\.sources"):
+        ftdiff.load(saved)
+
+
+@pytest.mark.parametrize("scale", ["1" + "0" * 400, "1e999", "NaN", "true", '"2"'])
+def test_a_scale_of_mlx_beyond_float32_is_refused(tmp_path: Path, base: Path, scale: str) -> None:
+    (tmp_path / "a").mkdir()
+    state = {f"{MODULE}.lora_a": torch.ones(16, 2), f"{MODULE}.lora_b": torch.ones(2, 16)}
+    save_file(state, tmp_path / "a" / "adapters.safetensors")
+    told = f'{{"fine_tune_type": "lora", "lora_parameters": {{"rank": 2, "scale": {scale}}}}}'
+    (tmp_path / "a" / "adapter_config.json").write_text(told)
+    with pytest.raises(BadAdapter, match="no finite scale"):
+        ftdiff.compare(base, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
     "shard", [None, [], "", ".", "..", "../m.safetensors", "/etc/passwd", "a\0b", "x" * 5000]
 )
 def test_an_index_names_files_beside_it_alone(tmp_path: Path, shard: Any) -> None:
@@ -286,3 +333,86 @@ def test_a_message_is_bounded_whatever_a_file_holds(tmp_path: Path, base: Path) 
     assert said.returncode == 2
     assert said.stderr.count("\n") == 1
     assert len(said.stderr) < 3000
+
+
+def test_names_in_csv_are_no_formulas_and_steer_no_terminal(tmp_path: Path) -> None:
+    names = ["=1+1", "+1", "-1", "@SUM(A1)", "a\x1b[2J\nb", "<script>x</script>", "q=1"]
+    base = write_model(tmp_path / "b", {name: torch.ones(3, 2) for name in names})
+    tuned = [write_model(tmp_path / "=t", nudge({n: torch.ones(3, 2) for n in names}))]
+    tuned.append(write_model(tmp_path / "u", nudge({n: torch.ones(3, 2) for n in names}, seed=2)))
+    diff = ftdiff.compare(base, tuned[0])
+    shown = {"'=1+1", "'+1", "'-1", "'@SUM(A1)", "a\\x1b[2J\\nb", "<script>x</script>", "q=1"}
+    with diff.save(tmp_path / "d.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["tensor"] for row in rows} == shown
+    assert {*Diff.load(diff.save(tmp_path / "d.json")).frame["tensor"]} == {*names}
+    printed = io.StringIO()
+    csv_text.write(diff.frame, printed)
+    assert {row["tensor"] for row in csv.DictReader(printed.getvalue().splitlines())} == shown
+    assert {float(row["relative_norm"]) for row in rows} == {*diff.frame["relative_norm"]}
+    csv_text.write(ftdiff.similarity(tuned, base=base).matrix, tmp_path / "m.csv", index=True)
+    assert (tmp_path / "m.csv").read_text().splitlines()[0] == ",'=t,u"
+
+
+@pytest.mark.parametrize("field", ["target_modules", "exclude_modules", "rank_pattern"])
+@pytest.mark.parametrize("pattern", ["((.*)*)*z", "(a|a)*b", ".*" * 9 + "z"])
+def test_no_pattern_of_a_configuration_is_matched_for_long(
+    tmp_path: Path, base: Path, field: str, pattern: str
+) -> None:
+    told: Any = {pattern: 2} if field == "rank_pattern" else pattern
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": "q_proj"}
+    folder = _adapter(tmp_path / "a", {**config, field: told})
+    begun = time.process_time()
+    with suppress(BadAdapter):
+        ftdiff.compare(base, folder)
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize("offset", ["1" + "0" * 400, "1e999", "NaN", '"x"'])
+def test_an_offset_of_four_bits_beyond_float32_is_refused(offset: str) -> None:
+    absmax = ftdiff.open_checkpoint({"a": np.zeros(1, np.uint8)}).tensors["a"]
+    state = json.loads(f'{{"nested_blocksize": 256, "nested_offset": {offset}}}')
+    with pytest.raises(BadFile, match="nested_offset"):
+        bits4._nested("w", {}, state, absmax)
+
+
+@pytest.mark.parametrize("mark", ["\x7f", "\x9b2J", "\u202e", "\u2028"])
+def test_json_steers_no_terminal_and_keeps_the_name(tmp_path: Path, mark: str) -> None:
+    base = write_model(tmp_path / "b", {f"a{mark}": torch.ones(3, 2)})
+    diff = ftdiff.compare(base, base)
+    saved = diff.save(tmp_path / "d.json")
+    for text in (saved.read_text(), ci_formats.as_json(ftdiff.audit(diff))):
+        assert mark not in text
+    assert [*Diff.load(saved).frame["tensor"]] == [f"a{mark}"]
+
+
+@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e999", "[NaN]"])
+def test_a_setting_that_json_does_not_have_is_saved_as_its_word(tmp_path: Path, value: str) -> None:
+    model = write_model(tmp_path / "m", llama(layers=1))
+    (model / "config.json").write_text(f'{{"model_type": "llama", "num_hidden_layers": {value}}}')
+    saved = ftdiff.compare(model, model).save(tmp_path / "d.json")
+    kept = Diff.load(saved).about["config"]["tuned"]["num_hidden_layers"]
+    assert kept in ("Infinity", "NaN", ["NaN"])
+
+
+@pytest.mark.parametrize("harm", [{"sentences": []}, {"status": "untouc}ed"}])
+def test_a_verdict_without_a_sentence_is_refused(
+    tmp_path: Path, fixtures: Path, harm: dict[str, Any]
+) -> None:
+    sides = (fixtures / name for name in ("base", "lora", "merged_f32"))
+    saved = ftdiff.verify(*sides).save(tmp_path / "v.json")
+    document = json.loads(saved.read_text())
+    (document["tensors"][0] if "status" in harm else document).update(harm)
+    saved.write_text(json.dumps(document))
+    with pytest.raises(BadFile, match="not a verification"):
+        ftdiff.load(saved)
+
+
+@pytest.mark.parametrize("subject", ["x", None, {"digest": "x"}, {"digest": []}])
+def test_a_claim_of_subjects_that_are_none_is_refused(tmp_path: Path, subject: Any) -> None:
+    base = write_model(tmp_path / "b", llama(layers=1))
+    keys.new_key(tmp_path / "k")
+    claim = claims.attest(ftdiff.compare(base, base), tmp_path / "k")
+    harmed = json.loads(json.dumps(claim.statement)) | {"subject": [subject, subject]}
+    with pytest.raises(BadFile, match="no predicate of version 1"):
+        Held.of(harmed, "c.jsonl")

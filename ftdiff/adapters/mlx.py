@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,8 @@ from ftdiff.tensors import LazyTensor, numel
 
 CONFIG = "adapter_config.json"
 _WEIGHTS = "adapters"
+#: What float32 can hold, below.
+_LARGEST = 3.4e38
 _PARTS = ("lora_a", "lora_b", "m")
 
 
@@ -120,7 +121,7 @@ def _sorted(
 def _scale(config: Mapping[str, Any], folder: Place) -> float:
     parameters = config.get("lora_parameters", config)
     scale = parameters.get("scale") if isinstance(parameters, Mapping) else None
-    if not isinstance(scale, int | float) or isinstance(scale, bool) or not isfinite(scale):
+    if not isinstance(scale, int | float) or isinstance(scale, bool) or not abs(scale) < _LARGEST:
         raise BadAdapter(
             f"{folder / CONFIG}: lora_parameters has no finite scale; MLX-LM multiplies by it, "
             'without dividing by the rank: "lora_parameters": {"rank": …, "scale": …}'

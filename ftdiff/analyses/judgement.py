@@ -49,6 +49,7 @@ def words(stored: Mapping[str, Any]) -> tuple[str, tuple[str, ...], dict[str, An
     """
     verdict, sentences, about = stored["verdict"], stored["sentences"], stored.get("about", {})
     texts = isinstance(sentences, list) and all(isinstance(one, str) for one in sentences)
+    texts = texts and bool(sentences)  # the first says the verdict
     if not isinstance(verdict, str) or not texts or not isinstance(about, dict):
         raise TypeError("verdict, sentences or about")
     return verdict, tuple(sentences), about

@@ -64,13 +64,14 @@ def drift(
 
 def _write(result: Drift, folder: Path) -> None:
     from ftdiff import plots
+    from ftdiff.comparison import csv_text
     from ftdiff.comparison.storage import written
     from ftdiff.reports import html
 
     files = [result.save(folder / "drift.json"), result.save(folder / "drift.csv")]
     for name, frame in (("outputs", result.outputs), ("tensors", result.tensors)):
         with written(folder / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False)
+            csv_text.write(frame, temporary)
         files.append(folder / f"{name}.csv")
     for name, draw in (("drift", plots.drift), ("drift_parts", plots.drift_parts)):
         try:

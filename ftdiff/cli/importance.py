@@ -108,6 +108,7 @@ def importance(
 def _write(result: Importance, folder: Path) -> None:
     from ftdiff import plots
     from ftdiff.analyses.importance import drawn
+    from ftdiff.comparison import csv_text
     from ftdiff.comparison.storage import written
     from ftdiff.reports import html
 
@@ -120,7 +121,7 @@ def _write(result: Importance, folder: Path) -> None:
     ):
         if kept.any():
             with written(folder / f"{name}.csv") as temporary:
-                long[kept].to_csv(temporary, index=False)
+                csv_text.write(long[kept], temporary)
             files.append(folder / f"{name}.csv")
     try:
         axes = plots.heatmap(diff, metric, style="importance")

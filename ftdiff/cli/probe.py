@@ -123,6 +123,7 @@ def probe(
 
 def _write(result: Probe, folder: Path) -> None:
     from ftdiff import plots
+    from ftdiff.comparison import csv_text
     from ftdiff.comparison.storage import written
     from ftdiff.reports import html
 
@@ -130,7 +131,7 @@ def _write(result: Probe, folder: Path) -> None:
     tuned = len(result.differences) > 0
     if tuned:
         with written(folder / "differences.csv") as temporary:
-            result.differences.to_csv(temporary, index=False)
+            csv_text.write(result.differences, temporary)
         files.append(folder / "differences.csv")
     try:
         for site, stack in result.sites:

@@ -109,11 +109,12 @@ def _hold_against(
 
 def _write(result: Similarity, folder: Path) -> None:
     from ftdiff import plots
+    from ftdiff.comparison import csv_text
     from ftdiff.comparison.storage import written
 
     files = [result.save(folder / "similarity.json"), result.save(folder / "similarity.csv")]
     with written(folder / "matrix.csv") as temporary:
-        result.matrix.to_csv(temporary)
+        csv_text.write(result.matrix, temporary, index=True)
     files.append(folder / "matrix.csv")
     try:
         figure = plots.similarity(result)

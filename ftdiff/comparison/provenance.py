@@ -6,6 +6,7 @@ Every result's `about` holds `sources`, `versions` and `created`.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -246,11 +247,14 @@ def _model(config: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(config: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
     """Return what is set of these, as values that JSON can hold."""
     given = {name: config[name] for name in wanted if config.get(name) is not None}
-    return {
+    held = {
         name: sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
         for name, value in given.items()
         if isinstance(value, (str, int, float, bool, list, dict, set, frozenset))
     }
+    # Python's JSON has NaN and Infinity, which are no values of anybody else's: their words are
+    plain: dict[str, Any] = json.loads(json.dumps(held, default=str), parse_constant=str)
+    return plain
 
 
 def _renamed(plan: Plan) -> bool:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ftdiff.errors import BadCall, BadFile, require
+from ftdiff.comparison import csv_text
+from ftdiff.errors import BadCall, BadFile, inert, require
 from ftdiff.tensors import Array, stamp
 
 if TYPE_CHECKING:
@@ -68,11 +69,11 @@ class Form:
         """Return a document as JSON with its tag, which has no NaN and no infinity."""
         tagged = {"format": self.tag, **document}
         rows = tagged.pop(self.rows) if self.rows and tagged[self.rows] else ()
-        text = json.dumps(tagged, ensure_ascii=False, indent=self.indent, allow_nan=False)
+        text = inert(json.dumps(tagged, ensure_ascii=False, indent=self.indent, allow_nan=False))
         if not rows:
             return text
         encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # in C: it never indents
-        lines = ",\n  ".join(map(encoder.encode, rows))
+        lines = inert(",\n  ".join(map(encoder.encode, rows)))
         return f'{text[:-1].rstrip()},\n "{self.rows}": [\n  {lines}\n ]\n}}'
 
 
@@ -115,7 +116,7 @@ def save(
             shapes = table["shape"].map(lambda shape: "x".join(map(str, shape or ())))
             table = table.assign(shape=shapes)
         with written(path) as temporary:
-            table.to_csv(temporary, index=False)
+            csv_text.write(table, temporary)
     elif ending == ".parquet":
         require("pyarrow", "parquet", "writing Parquet")
         table = frame()
@@ -133,14 +134,14 @@ def _write_columns(path: Path, columns: Mapping[str, Array]) -> None:
     lists = [_cells(name, values.tolist()) for name, values in columns.items()]
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         lines = csv.writer(file, lineterminator=os.linesep)
-        lines.writerow(columns)
+        lines.writerow(map(csv_text.as_text, columns))
         lines.writerows(zip(*lists, strict=True))
 
 
 def _cells(name: str, values: list[Any]) -> list[Any]:
     if name == "shape":
         return ["x".join(map(str, shape or ())) for shape in values]
-    return [None if value != value else value for value in values]
+    return [None if value != value else csv_text.as_text(value) for value in values]
 
 
 @contextmanager
@@ -205,6 +206,7 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
         if document["format"] not in form.readable:
             given = str(document["format"])[:40]
             raise BadFile(f"{path}: written in format {given!r}, this is {form.tag!r}")
+        _check_origin(document.get("about"))
         return parts(document)
     except Unfit as error:
         raise BadFile(f"{path}: not a {form.kind} saved by ftdiff: {error}") from error
@@ -213,6 +215,35 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
         raise BadFile(f"{path}: not a {form.kind} saved by ftdiff ({name})") from error
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+def _check_origin(about: Any) -> None:
+    """Check what every kind of result says of its files and versions, as `made_of` wrote it.
+
+    The first trajectories have a name alone for each of their sources.
+
+    Raises
+    ------
+    Unfit
+        A part is missing, or has another type.
+    """
+    if not isinstance(about, dict):
+        return
+    sources, versions = about.get("sources", {}), about.get("versions", {})
+    if not isinstance(sources, dict) or not isinstance(versions, dict):
+        raise Unfit("about.sources or about.versions is no map")
+    sides = [side for side in sources.values() if not isinstance(side, str)]
+    if not all(isinstance(side, list) and all(map(_is_source, side)) for side in sides):
+        raise Unfit("about.sources has no records")
+
+
+def _is_source(one: Any) -> bool:
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("source"), str)
+        and isinstance(one.get("files"), list)
+        and all(isinstance(file, dict) and {"path", "bytes"} <= {*file} for file in one["files"])
+    )
 
 
 _TAG = re.compile(rb'\s*\{\s*"format"\s*:\s*"ftdiff\.([a-z]+)/')

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from ftdiff.errors import one_line
+from ftdiff.errors import inert, one_line
 from ftdiff.registry import Registry
 from ftdiff.reports.section import Section
 
@@ -93,7 +93,8 @@ def latex(section: Section, figure: str = "") -> str:
 
 def as_json(section: Section, figure: str = "") -> str:
     """Write it as one object of plain values."""
-    return json.dumps({**section.as_dict(), "figure": figure}, ensure_ascii=False, indent=1)
+    told = {**section.as_dict(), "figure": figure}
+    return inert(json.dumps(told, ensure_ascii=False, indent=1))
 
 
 WRITERS: Registry[Writer] = Registry(

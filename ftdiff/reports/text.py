@@ -11,7 +11,7 @@ import pandas as pd
 from ftdiff.analyses.audit import CI, Audit
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.result import Diff
-from ftdiff.errors import one_line
+from ftdiff.errors import inert, one_line
 from ftdiff.reports import markdown
 from ftdiff.reports.summary import summary
 
@@ -37,7 +37,7 @@ def findings(
             "summary": list(lines),
             "findings": [one.record() for one in found],
         }
-        return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+        return inert(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))
     said = ["summary", *(f"  {one_line(line)}" for line in lines)]
     return "\n".join([*said, "findings", *_lines(found)])
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.audit.result import Audit
 from ftdiff.analyses.finding import SEVERITIES, Finding
-from ftdiff.errors import one_line
+from ftdiff.errors import inert, one_line
 
 _LEVELS = dict(zip(SEVERITIES, ("note", "warning", "error"), strict=True))
 _GITHUB = dict(zip(SEVERITIES, ("notice", "warning", "error"), strict=True))
@@ -21,7 +21,7 @@ _MOST = 100
 
 def as_json(found: Audit) -> str:
     """Return everything as JSON."""
-    return json.dumps(found.record(), ensure_ascii=False, indent=1, allow_nan=False)
+    return inert(json.dumps(found.record(), ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def sarif(found: Audit) -> str:
@@ -48,7 +48,7 @@ def sarif(found: Audit) -> str:
         "version": "2.1.0",
         "runs": [{"tool": {"driver": driver}, "results": results}],
     }
-    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    return inert(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def _location(one: Finding, uri: str) -> dict[str, Any]:

@@ -69,8 +69,10 @@ class Held:
             }  # fmt: skip
             if [*said["columns"]] != [*ROW] or len(subjects) != len(SIDES):
                 raise ValueError("its columns or its subjects are others")
-            for side in SIDES:
+            for side, subject in zip(SIDES, subjects, strict=True):
                 _typed(said["sides"][side])
+                if not isinstance(subject, dict) or not isinstance(subject.get("digest", {}), dict):
+                    raise TypeError("subject")
             for part in ("about", "totals", "overall", "options"):
                 if not isinstance(said[part], dict):
                     raise TypeError(part)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.saved_result import SavedResult
-from ftdiff.analyses.verification.sentences import HELD, SILENT, reach
+from ftdiff.analyses.verification.sentences import HELD, SILENT, STATUSES, reach
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
@@ -105,4 +105,7 @@ class Verification(SavedResult):
         verdict, sentences, about = judgement.words(stored)
         if not isinstance(about["merged"], str) or not isinstance(about["unmatched"], dict):
             raise TypeError("about")
-        return cls(verdict, sentences, judgement.frame_of(stored["tensors"], _COLUMNS), about)
+        frame = judgement.frame_of(stored["tensors"], _COLUMNS)
+        if not STATUSES.issuperset(frame["status"]):
+            raise ValueError("status")
+        return cls(verdict, sentences, frame, about)

@@ -30,6 +30,8 @@ _VERDICTS = {
     "reshaped": "other_tensors",
     "unmatched": "unmatched",
 }
+#: What a row can be.
+STATUSES = frozenset((*HELD, *SILENT, *_VERDICTS))
 
 
 def reach(

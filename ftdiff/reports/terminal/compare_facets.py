@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ftdiff.comparison import csv_text
 from ftdiff.comparison.coverage import percent
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
@@ -37,7 +38,7 @@ def show_siblings(
         shapes = whole["shape"].map(lambda shape: "x".join(map(str, shape or ())))
         whole = whole.assign(shape=shapes)
         whole.insert(0, "tuned", whole.pop("tuned"))
-        sys.stdout.write(whole.to_csv(index=False))
+        csv_text.write(whole, sys.stdout)
         return
     console = new_console()
     base = next(iter(diffs.values())).about["base"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from ftdiff.analyses.drift import Drift
 from ftdiff.analyses.finding import counted, listed
+from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import ROWS, escape, new_console, write_named, write_table
@@ -27,7 +28,7 @@ def show_drift(found: Drift, format_: str = "table") -> None:
         sys.stdout.write(found.json() + "\n")
         return
     if format_ == "csv":
-        found.frame.to_csv(sys.stdout, index=False)
+        csv_text.write(found.frame, sys.stdout)
         return
     out, about = new_console(), found.about
     text = about["text"]

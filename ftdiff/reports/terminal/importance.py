@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftdiff.analyses.importance import Importance
+from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.naming import component_order
 from ftdiff.reports.terminal import compare
@@ -27,7 +28,7 @@ def show_importance(found: Importance, format_: str = "table") -> None:
         compare.show(found.diff, format_="json")
         return
     if format_ == "csv":
-        found.frame.to_csv(sys.stdout, index=False)
+        csv_text.write(found.frame, sys.stdout)
         return
     out, about = new_console(), found.diff.about
     tuned = about.get("tuned") if found.losses[1] is not None else None

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from ftdiff.analyses.probing import Probe
+from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import ROWS, escape, new_console, write_named, write_table
@@ -20,7 +21,7 @@ def show_probe(found: Probe, format_: str = "table") -> None:
         sys.stdout.write(found.json() + "\n")
         return
     if format_ == "csv":
-        found.frame.to_csv(sys.stdout, index=False)
+        csv_text.write(found.frame, sys.stdout)
         return
     out, about = new_console(), found.about
     data = about["data"]

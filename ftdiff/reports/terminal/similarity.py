@@ -15,6 +15,7 @@ from ftdiff.analyses.pairwise import said as of_files
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import Against, Similarity, bias
 from ftdiff.analyses.similarity.storage import FORM, document
+from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import escape, new_console, write_named, write_table
@@ -32,7 +33,7 @@ def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str]
         sys.stdout.write(FORM.text(document(found.parts)) + "\n")
         return
     if format_ == "csv":
-        found.by(*by).to_csv(sys.stdout, index=False)
+        csv_text.write(found.by(*by), sys.stdout)
         return
     out, base = new_console(), found.about.get("base")
     of = f" of {escape(str(base))}" if base else ""
@@ -61,7 +62,7 @@ def show_against(found: Against, nearest: int | None = None, format_: str = "tab
     """
     rows = found.nearest(nearest)
     if format_ == "csv":
-        rows.to_csv(sys.stdout, index=False)
+        csv_text.write(rows, sys.stdout)
         return
     if format_ == "json":
         finite = rows.replace([np.inf, -np.inf], np.nan)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.analyses.trajectory.storage import FORM, document
+from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import escape, new_console, write_named, write_table
@@ -24,7 +25,7 @@ def show_trajectory(found: Trajectory, format_: str = "table", by: Sequence[str]
         sys.stdout.write(FORM.text(document(found.parts)) + "\n")
         return
     if format_ == "csv":
-        found.by(*by).to_csv(sys.stdout, index=False)
+        csv_text.write(found.by(*by), sys.stdout)
         return
     out, about = new_console(), found.about
     title = f"{about['base'] or '-'} → {len(found.names)} checkpoints ({about['kind']})"

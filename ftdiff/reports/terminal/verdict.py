@@ -10,6 +10,7 @@ from ftdiff.analyses.lineage_result import Lineage
 from ftdiff.analyses.merges import MergeOf
 from ftdiff.analyses.recovery import Recovery
 from ftdiff.analyses.verification import Verification
+from ftdiff.comparison import csv_text
 from ftdiff.reports.terminal.tables import (
     escape,
     new_console,
@@ -28,4 +29,7 @@ def show_whole(
     found: Verification | Lineage | MergeOf | Recovery | ClaimCheck, format_: str
 ) -> None:
     """Print all of a result as JSON or CSV."""
-    sys.stdout.write(found.json() + "\n" if format_ == "json" else found.frame.to_csv(index=False))
+    if format_ == "json":
+        sys.stdout.write(found.json() + "\n")
+    else:
+        csv_text.write(found.frame, sys.stdout)
