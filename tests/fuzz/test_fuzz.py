@@ -12,7 +12,7 @@ import pytest
 
 from tests.fuzz import mutations, specimens
 
-CASES = 100
+CASES = 40
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, and limits of what they may use")
