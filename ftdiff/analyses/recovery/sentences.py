@@ -26,7 +26,7 @@ def sentences(
         return ("no adapter of low rank: rows of the base were scaled, and nothing was added",)
     if found.verdict == "not_low_rank":
         told = f"the spectra of {found.low} of {found.count} moved matrices end at a low rank"
-        return (f"no adapter of low rank: {told}, rows scaled or not; others sink under rounding",)
+        return (f"no adapter of low rank: {told}, rows scaled or not",)
     form = _FORMS[found.verdict]
     first = f"looks like a merged {form} of rank {found.rank} ({_held(found)})"
     replay, error = (median(getattr(p, name) for p in parts) for name in ("replay", "error"))
