@@ -18,6 +18,10 @@ Severity: TypeAlias = Literal["note", "caution", "alarm"]
 #: From what is merely worth knowing to what must not be released.
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
+#: Null and power, in words, of what a rule reads or counts and does not estimate.
+READ = "none is needed: it is read or counted, not estimated"
+WHEREVER = "wherever it is"
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -16,7 +16,7 @@ COMMANDS = (
     *("compare", "inspect", "similarity", "trajectory", "verify", "lineage", "merge-of"),
     *("recover", "parts"),
     *("importance", "probe", "drift"),
-    *("findings", "audit", "plot", "report", "card", "attest", "verify-claim", "metrics"),
+    *("findings", "audit", "plot", "report", "card", "attest", "verify-claim", "metrics", "help"),
 )
 
 

@@ -8,7 +8,14 @@ from typing import Any, TypeAlias, TypeVar
 
 import pandas as pd
 
-from ftdiff.analyses.finding import Finding, Severity, counted, listed
+from ftdiff.analyses.finding import (
+    READ,
+    WHEREVER,
+    Finding,
+    Severity,
+    counted,
+    listed,
+)
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.result import Diff
 from ftdiff.registry import Registry
@@ -34,23 +41,29 @@ class AuditRule:
         What it guards against, in one sentence.
     check
         Takes a diff, then limits by keyword; yields findings.
+    null, power
+        Words: what it is held against, and what it would see.
     """
 
     name: str
     severity: Severity
     purpose: str
     check: Check
+    null: str = READ
+    power: str = WHEREVER
 
 
 AUDIT: Registry[AuditRule] = Registry("audit rule")
 
 
-def audit_rule(name: str, severity: Severity) -> Callable[[C], C]:
+def audit_rule(
+    name: str, severity: Severity, *, null: str = READ, power: str = WHEREVER
+) -> Callable[[C], C]:
     """Register a generator as an audit rule, and return it as it was; its docstring says why."""
 
     def register(check: C) -> C:
         purpose = (check.__doc__ or "").strip().partition("\n")[0]
-        AUDIT.add(name, AuditRule(name, severity, purpose, check))
+        AUDIT.add(name, AuditRule(name, severity, purpose, check, null, power))
         return check
 
     return register

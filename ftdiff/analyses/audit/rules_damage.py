@@ -81,32 +81,57 @@ def zeroed(diff: Diff) -> Iterator[Finding]:
     yield from _of_kind(diff, "zeroed")
 
 
-@audit_rule("sign-flipped", "alarm")
+@audit_rule(
+    "sign-flipped",
+    "alarm",
+    null="unrelated matrices have a cosine of 1/√entries: −0.9 is no chance",
+    power="exact from sums",
+)
 def sign_flipped(diff: Diff) -> Iterator[Finding]:
     """A tensor that points against the base was subtracted, or added with a negative weight."""
     yield from _of_kind(diff, "sign-flipped")
 
 
-@audit_rule("replaced", "alarm")
+@audit_rule(
+    "replaced",
+    "alarm",
+    null="unrelated matrices have a cosine of 1/√entries: under 0.1, where the rest is far above",
+    power="exact from sums; a matrix replaced by a near one is not told",
+)
 def replaced(diff: Diff) -> Iterator[Finding]:
     """A matrix without anything of the base's direction was initialised anew when it was loaded."""
     if not is_another_base(diff):
         yield from _of_kind(diff, "replaced")
 
 
-@audit_rule("pruned", "caution")
+@audit_rule(
+    "pruned",
+    "caution",
+    null="training alone makes next to no new zeros",
+    power="exact, from 1 % of new zeros on",
+)
 def pruned(diff: Diff) -> Iterator[Finding]:
     """A tensor with new zeros, and otherwise the base's, was pruned and not trained."""
     yield from _of_kind(diff, "pruned")
 
 
-@audit_rule("multiplied", "alarm")
+@audit_rule(
+    "multiplied",
+    "alarm",
+    null="training leaves no change that is the base's direction alone",
+    power="exact from sums, from 5 % on",
+)
 def multiplied(diff: Diff) -> Iterator[Finding]:
     """A tensor that is the base's times one number was scaled by mistake, or by a conversion."""
     yield from _of_kind(diff, "multiplied")
 
 
-@audit_rule("overwritten", "caution")
+@audit_rule(
+    "overwritten",
+    "caution",
+    null="none: 10 times the median matrix, and more than its own norm, is a convention",
+    power="exact from sums",
+)
 def overwritten(diff: Diff) -> Iterator[Finding]:
     """A matrix that moved by more than its norm, where the rest moved little, was fitted anew."""
     yield from _of_kind(diff, "overwritten")
@@ -140,7 +165,12 @@ _OF_BASE = ("base_sq", "base_abs")
 _EVEN = 1 - 1e-6
 
 
-@audit_rule("duplicate", "caution")
+@audit_rule(
+    "duplicate",
+    "caution",
+    null="changes that are not copies differ in the last bits of six sums",
+    power="exact from sums",
+)
 def duplicate(diff: Diff) -> Iterator[Finding]:
     """Two matrices whose changes have the same sums, to the last bit, may be copies of a layer."""
     frame = diff.frame[diff.frame["status"].isin(MOVED)]

@@ -26,7 +26,12 @@ _KEPT = 0.9
 _PLAIN = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 
 
-@audit_rule("wrong-base", "alarm")
+@audit_rule(
+    "wrong-base",
+    "alarm",
+    null="unrelated matrices have a cosine of 1/√entries; published fine-tunes stay above 0.5",
+    power="as the median over the matrices, exact",
+)
 def wrong_base(diff: Diff) -> Iterator[Finding]:
     """A fine-tune whose matrices point elsewhere than the base's was not made from it."""
     found = kinship(diff)
@@ -41,7 +46,12 @@ def wrong_base(diff: Diff) -> Iterator[Finding]:
         yield finding("wrong-base", message)
 
 
-@audit_rule("far-from-base", "caution")
+@audit_rule(
+    "far-from-base",
+    "caution",
+    null="none: how far published fine-tunes turned, and no test",
+    power="exact from sums",
+)
 def far_from_base(diff: Diff, *, cosine: float = 0.9) -> Iterator[Finding]:
     """A fine-tune that has turned so far may be of a relative of the base, or have diverged."""
     found = kinship(diff)
@@ -88,7 +98,12 @@ def layers_promised(diff: Diff) -> Iterator[Finding]:
             yield finding("layers-promised", message, promised=promised, held=held)
 
 
-@audit_rule("rescaled", "caution")
+@audit_rule(
+    "rescaled",
+    "caution",
+    null="training alone leaves less than nine tenths of its change along the base",
+    power="from a factor of 2 % on",
+)
 def rescaled(diff: Diff, *, share: float = 0.9, change: float = 0.02) -> Iterator[Finding]:
     """A model whose matrices were multiplied by one factor has that beside what it learnt."""
     if not diff.about.get("base"):
@@ -104,7 +119,12 @@ def rescaled(diff: Diff, *, share: float = 0.9, change: float = 0.02) -> Iterato
         yield finding("rescaled", message, scale=factor, scale_share=along)
 
 
-@audit_rule("few-bits-base", "caution")
+@audit_rule(
+    "few-bits-base",
+    "caution",
+    null="a grid of few bits that fits rows of trained weights by chance: 256 entries at least",
+    power="blocks of every tensor that moved by about the size of such a rounding",
+)
 def few_bits_base(diff: Diff) -> Iterator[Finding]:
     """A merge onto a base of few bits carries its rounding in every matrix that was not trained."""
     rows = diff.frame[has_reason(diff.frame, FEW_BITS)]
@@ -170,7 +190,12 @@ def scale(diff: Diff) -> Iterator[Finding]:
         yield finding("scale", f"The adapter is scaled by {told}{more}.", scalings=dict(origins))
 
 
-@audit_rule("outlier-layer", "caution")
+@audit_rule(
+    "outlier-layer",
+    "caution",
+    null="a robust z of 8 of the layers' medians",
+    power="from twice the median layer on; not tabled",
+)
 def outlier_layer(diff: Diff, *, z: float = 8.0, ratio: float = 2.0) -> Iterator[Finding]:
     """A layer that moves many times as much as its neighbours may have gone wrong in training."""
     for grid in grids(diff, "relative_norm" if diff.about.get("base") else "rms_change"):

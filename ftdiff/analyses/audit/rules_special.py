@@ -265,7 +265,12 @@ def _config(diff: Diff, side: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-@audit_rule("under-the-floor", "caution")
+@audit_rule(
+    "under-the-floor",
+    "caution",
+    null="rounding to nearest, ulp²/12 an entry: under 10 times that it is doubted",
+    power="exact from sums",
+)
 def under_the_floor(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Finding]:
     """A change that does not stand out of rounding cannot be told from a cast, or drowns in one."""
     if "snr" not in diff.frame:

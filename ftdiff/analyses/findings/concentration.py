@@ -24,7 +24,15 @@ from ftdiff.tensors import Array
 DRAWS = 499
 
 
-@rule("concentrated", kind="structure")
+@rule(
+    "concentrated",
+    kind="structure",
+    null="499 shuffles of each component's layers, apart from each other: p < 0.01",
+    power=(
+        "said where half of the squares sits in a fifth of the layers, and Gini is 0.3 or more; "
+        "what is milder is not claimed"
+    ),
+)
 def concentrated(
     grid: Grid, *, gini: float = 0.3, p: float = 0.01, few: float = 0.2, layers: int = LEAST
 ) -> Iterator[Finding]:

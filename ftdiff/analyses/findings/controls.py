@@ -22,7 +22,13 @@ from ftdiff.metrics import TRUSTED_SNR
 _LEAST = 1e-6
 
 
-@rule("scale-control", kind="control", of="diff")
+@rule(
+    "scale-control",
+    kind="control",
+    of="diff",
+    null="a cosine of 0.9: a change without direction has no part along the base worth a half",
+    power="exact from sums, from a change of 1e-6 on",
+)
 def scale_control(diff: Diff, *, share: float = 0.5, cosine: float = 0.9) -> Iterator[Finding]:
     """Say where most of the squared change is a uniform rescale of the base, direction kept.
 
@@ -78,7 +84,13 @@ def _factor(scale: float) -> str:
     return f"{whole}.{part.rstrip('0').ljust(3, '0')}"
 
 
-@rule("precision-control", kind="control", of="diff")
+@rule(
+    "precision-control",
+    kind="control",
+    of="diff",
+    null="rounding to nearest, ulp²/12 an entry: under 10 times that it is doubted",
+    power="exact from sums; what lies under rounding is not seen by anything",
+)
 def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Finding]:
     """Say how many changes do not stand out of the storage dtype's rounding."""
     if "snr" not in diff.frame:
@@ -123,7 +135,13 @@ def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Findi
         yield Finding("precision-control", "note", blurred.sentence, found)
 
 
-@rule("few-bits", kind="control", of="diff")
+@rule(
+    "few-bits",
+    kind="control",
+    of="diff",
+    null="a grid of few bits that fits rows of trained weights by chance: 256 entries at least",
+    power="blocks of every tensor that moved by about the size of such a rounding",
+)
 def few_bits(diff: Diff) -> Iterator[Finding]:
     """Say where a merge was onto a base of few bits, whose rounding is in the change."""
     rows = diff.frame[has_reason(diff.frame, FEW_BITS)]
@@ -134,7 +152,12 @@ def few_bits(diff: Diff) -> Iterator[Finding]:
         yield Finding("few-bits", "caution", sentence(one), found)
 
 
-@rule("left-out", kind="control")
+@rule(
+    "left-out",
+    kind="control",
+    null="none: it says where no test was made",
+    power="it names every cell that the tests left out",
+)
 def left_out(grid: Grid) -> Iterator[Finding]:
     """Say which cells no pattern was looked for in, and which controls the data does not allow."""
     if grid.drowned:

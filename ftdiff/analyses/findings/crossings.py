@@ -44,7 +44,15 @@ class Crossing:
     p: float
 
 
-@rule("crossing", kind="depth")
+@rule(
+    "crossing",
+    kind="depth",
+    null=(
+        "both sides' whitened means, simulated under the grid's own AR(1), Holm over all pairs: p "
+        "< 0.05"
+    ),
+    power="60 % on each side: 43 % of models of 8 layers, 87 % of 16, all of 48",
+)
 def crossing(
     grid: Grid, *, p: float = 0.05, ratio: float = 1.15, layers: int = LEAST
 ) -> Iterator[Finding]:

@@ -33,7 +33,12 @@ class Outlier:
     p: float
 
 
-@rule("outlier-component", kind="structure")
+@rule(
+    "outlier-component",
+    kind="structure",
+    null="levels drawn alike: Grubbs' test, p < 0.02, and a robust z of 3.5",
+    power="one component × 2: all models, from 8 layers on",
+)
 def outlier_component(
     grid: Grid, *, z: float = 3.5, consistency: float = 0.8, ratio: float = 1.15, p: float = 0.02,
     layers: int = 4,
@@ -90,7 +95,12 @@ def grubbs(levels: Array) -> float:
     return min(1.0, m * float(student(t_sq, m - 2)))
 
 
-@rule("outlier-layer", kind="structure")
+@rule(
+    "outlier-layer",
+    kind="structure",
+    null="a robust z of 6 of the layers' medians, and first in 80 % of the components",
+    power="from 1.5 times the median layer on; not tabled",
+)
 def outlier_layer(
     grid: Grid, *, z: float = 6.0, consistency: float = 0.8, ratio: float = 1.5, layers: int = 8
 ) -> Iterator[Finding]:

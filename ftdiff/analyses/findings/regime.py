@@ -58,7 +58,13 @@ _NEAR = 1.1
 _DROWNED, _UNTRAINED = 0.9, 0.5
 
 
-@rule("regime", kind="context", of="diff")
+@rule(
+    "regime",
+    kind="context",
+    of="diff",
+    null="none: sizes of published fine-tunes, one beside the other, and no test",
+    power="size alone; silent where structure, damage or rounding explains the change",
+)
 def regime(diff: Diff) -> Iterator[Finding]:
     """Say which calibration rows the overall change is consistent with, and its neighbours."""
     overall = diff.overall

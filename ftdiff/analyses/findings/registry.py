@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from ftdiff.analyses.finding import Finding
+from ftdiff.analyses.finding import READ, WHEREVER, Finding
 from ftdiff.registry import Registry
 
 #: "damage" says what is broken, and leads. "depth" and "structure" claim a pattern, and are tested
@@ -38,29 +38,40 @@ class Rule:
         "grid": it reads layers × components, a stack at a time; "diff": a whole diff.
     generate
         Takes the grid or the diff, then thresholds by keyword; yields findings.
+    null, power
+        Words: what it is held against, and what it would see.
     """
 
     name: str
     kind: Kind
     of: Literal["grid", "diff"]
     generate: Generator
+    null: str = READ
+    power: str = WHEREVER
 
 
 RULES: Registry[Rule] = Registry("finding")
 
 
-def rule(name: str, *, kind: Kind, of: Literal["grid", "diff"] = "grid") -> Callable[[G], G]:
+def rule(
+    name: str,
+    *,
+    kind: Kind,
+    of: Literal["grid", "diff"] = "grid",
+    null: str = READ,
+    power: str = WHEREVER,
+) -> Callable[[G], G]:
     """Register a generator as a rule, and return it as it was.
 
     Parameters
     ----------
-    name, kind, of
+    name, kind, of, null, power
         See `Rule`. Thresholds are the generator's keywords: their defaults hold unless
         `ftdiff.findings(…, limits={name: {keyword: value}})` says otherwise.
     """
 
     def register(generate: G) -> G:
-        RULES.add(name, Rule(name, kind, of, generate))
+        RULES.add(name, Rule(name, kind, of, generate, null, power))
         return generate
 
     return register

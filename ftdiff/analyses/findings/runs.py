@@ -19,7 +19,14 @@ _OVERLAP = 0.5
 _AVERAGE = 2 / 3
 
 
-@rule("depth-peak", kind="depth")
+@rule(
+    "depth-peak",
+    kind="depth",
+    null=(
+        "the best run of layers, simulated under the grid's own AR(1), Benjamini-Hochberg: q < 0.01"
+    ),
+    power="a third of the layers 60 % higher: 20 % of models of 8 layers, 93 % of 24, all of 96",
+)
 def depth_peak(
     grid: Grid, *, q: float = 0.01, percent: float = 15.0, layers: int = LEAST
 ) -> Iterator[Finding]:

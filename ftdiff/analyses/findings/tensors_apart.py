@@ -18,7 +18,12 @@ MOST, SPREAD = 5, 0.02
 _ROUNDS = 6
 
 
-@rule("tensor-apart", kind="structure")
+@rule(
+    "tensor-apart",
+    kind="structure",
+    null="tails as heavy as those of Student's t with 3 degrees of freedom: p < 0.012",
+    power="one tensor × 6: 90 to 100 % of models, from 8 layers on",
+)
 def tensor_apart(
     grid: Grid, *, z: float = 6.0, ratio: float = 1.5, p: float = 0.012, cells: int = 12
 ) -> Iterator[Finding]:

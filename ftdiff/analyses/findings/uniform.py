@@ -14,7 +14,12 @@ from ftdiff.analyses.findings.still import has_still_matrices, layers_of
 from ftdiff.comparison.grid import Grid
 
 
-@rule("uniform", kind="uniform")
+@rule(
+    "uniform",
+    kind="uniform",
+    null="no pattern passed its test",
+    power="said only where a trend of 30 % would be seen in 80 of 100 models",
+)
 def uniform(
     grid: Grid, *, spread: float = 1.25, whole: float = 1.6, cells: int = 16, trend: float = 30.0
 ) -> Iterator[Finding]:
@@ -41,7 +46,12 @@ def uniform(
     yield Finding("uniform", "note", message, found)
 
 
-@rule("depth-power", kind="power")
+@rule(
+    "depth-power",
+    kind="power",
+    null="none: it says what the tests could not see",
+    power="it is the power: the least trend that 80 of 100 such models show",
+)
 def depth_power(grid: Grid, *, trend: float = 30.0) -> Iterator[Finding]:
     """Say what depth could not show: where there is no finding, that is no evidence of evenness."""
     layers = len(grid.values)

@@ -20,7 +20,13 @@ _FEWEST = 4
 _OTHER = {"much": "little", "little": "much"}
 
 
-@rule("loss-not-lower", kind="context", of="diff")
+@rule(
+    "loss-not-lower",
+    kind="context",
+    of="diff",
+    null="none: two losses on one text, both printed",
+    power="any difference; that of one text says nothing of another",
+)
 def loss_not_lower(diff: Diff) -> Iterator[Finding]:
     """Say that the fine-tune is no better on the text, so that shares are of a loss, not a gain."""
     losses = _losses(diff)
@@ -36,7 +42,13 @@ def loss_not_lower(diff: Diff) -> Iterator[Finding]:
     )
 
 
-@rule("path-gap", kind="context", of="diff")
+@rule(
+    "path-gap",
+    kind="context",
+    of="diff",
+    null="the parts add up to the change of loss, but for the nodes between",
+    power="gaps of over 1 % of it",
+)
 def path_gap(diff: Diff, *, share: float = 0.01) -> Iterator[Finding]:
     """Say that the parts of the change of loss do not add up to it."""
     losses, told = _losses(diff), diff.about.get("importance", {})
@@ -54,7 +66,13 @@ def path_gap(diff: Diff, *, share: float = 0.01) -> Iterator[Finding]:
         )
 
 
-@rule("matters-little", kind="context", of="diff")
+@rule(
+    "matters-little",
+    kind="context",
+    of="diff",
+    null="an even share of the gain for each layer; no test",
+    power="a quarter of the even share, or less",
+)
 def matters_little(diff: Diff, *, share: float = 0.25) -> Iterator[Finding]:
     """Say which layers moved as much as the median layer, and carry next to nothing of the gain."""
     rows, even, middle = _layers(diff)
@@ -63,7 +81,13 @@ def matters_little(diff: Diff, *, share: float = 0.25) -> Iterator[Finding]:
         yield _said("little", few, even, middle, diff)
 
 
-@rule("matters-much", kind="context", of="diff")
+@rule(
+    "matters-much",
+    kind="context",
+    of="diff",
+    null="an even share of the gain for each layer; no test",
+    power="twice the even share, or more",
+)
 def matters_much(diff: Diff, *, times: float = 2.0) -> Iterator[Finding]:
     """Say which layers moved no more than the median layer, and carry much of the gain."""
     rows, even, middle = _layers(diff)
@@ -72,7 +96,13 @@ def matters_much(diff: Diff, *, times: float = 2.0) -> Iterator[Finding]:
         yield _said("much", many, even, middle, diff)
 
 
-@rule("worth-and-movement", kind="context", of="diff")
+@rule(
+    "worth-and-movement",
+    kind="context",
+    of="diff",
+    null="layers in any order: Spearman's p, printed",
+    power="said with its p whatever that is, from 4 layers on",
+)
 def worth_and_movement(diff: Diff) -> Iterator[Finding]:
     """Say how far worth and movement of layers go together."""
     rows, _, _ = _layers(diff)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from ftdiff.metrics import Metric, groups
-from ftdiff.reports.terminal.tables import (
-    escape,
-    new_console,
-)
+from ftdiff.metrics import groups
+from ftdiff.reports.terminal.tables import escape, new_console
+from ftdiff.reports.topics import measured
 
 
 def show_metrics() -> None:
@@ -20,17 +18,9 @@ def show_metrics() -> None:
             "range": metric.range + (f", in units of {metric.unit}" if metric.unit else ""),
             "noise gives": metric.null,
             "cost": metric.cost,
-            "measured": _measured(metric),
+            "measured": measured(metric),
             "source": metric.source,
         }
         for label, text in lines.items():
             if text:
                 console.print(f"    {label + ': ' if label else ''}{escape(text)}", soft_wrap=True)
-
-
-def _measured(metric: Metric) -> str:
-    if metric.needs == "sums":
-        return "always"
-    if metric.needs == "text":
-        return "by ftdiff importance"
-    return f"when asked for: -m {metric.name}, or -m {metric.group} for the group"
