@@ -27,7 +27,8 @@ from ftdiff.reports.topics import Topic, of_audit_rule, of_finding, of_metric  #
 from tests.analyses.finding_examples import EXAMPLES  # noqa: E402
 from tests.analyses.test_audit import CASES  # noqa: E402
 
-_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)]+\)")
+_PAGES = re.compile(r"\]\(\.docs/pages/([a-z]+\.md)\)")
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|[a-z]+\.md\))[^)]+\)")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\((fixtures/[^)]+)\)")
 
 
@@ -46,9 +47,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for _, picture in _PICTURE.findall(readme):
         file = str(ROOT / picture)
         files.append(File.generated(config, picture, abs_src_path=file))
-    start = _PICTURE.sub(r"![\1](\2){width=560}", _LINK.sub(r"\1", readme))
+    start = _PICTURE.sub(r"![\1](\2){width=560}", _PAGES.sub(r"](\1)", readme))
     files.append(File.generated(config, "index.md", content=start))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Leave of a link to a file of the project its words."""
+    return _LINK.sub(r"\1", markdown)
 
 
 def commands() -> Iterator[str]:
