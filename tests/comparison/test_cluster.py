@@ -18,12 +18,17 @@ import pytest
 import ftdiff
 from ftdiff.comparison import cluster, executors, preflight
 from ftdiff.comparison.cluster import Cluster
+from ftdiff.comparison.threads import cores
 from ftdiff.errors import BadCall
 from ftdiff.tensors import local
-from tests.comparison.tasks import slow, square, work
+from tests.comparison.tasks import library_threads, slow, square, work
 
 # distributed's own, on closing
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+#: What Dask's nanny sets to 1 for its workers; other ways of starting them do not.
+_MANY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +38,7 @@ def address() -> Iterator[str]:
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set({"distributed.nanny.pre-spawn-environ": dict.fromkeys(_MANY, "2")}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
         ) as workers,
@@ -68,6 +74,16 @@ def test_workers_behind_an_executor_of_dask_s_own_are_asked_too(
         monkeypatch.setattr(preflight, "version", lambda: "9.9")
         with pytest.raises(BadCall, match=r"Dask: 2 of 2 .* here is 9\.9"):
             ftdiff.compare(fixtures / "base", fixtures / "full", executor=workers)
+
+
+@pytest.mark.skipif(cores() < 2, reason="nothing has more than one thread there")
+def test_libraries_have_one_thread_in_a_task_whatever_started_the_worker(address: str) -> None:
+    import distributed
+
+    with executors.executor(dask=address) as workers, distributed.Client(address) as client:
+        assert {*client.run(library_threads).values()} == {2}
+        assert executors.run(work(library_threads), [[1], [2], [3, 4]], workers) == [1] * 4
+        assert {*client.run(library_threads).values()} == {2}  # whoever works there next
 
 
 def test_a_worker_that_is_killed_costs_nothing(address: str) -> None:
