@@ -203,4 +203,6 @@ def _is_lost(error: Exception) -> bool:
     """Say whether the worker failed, not the work."""
     if isinstance(error, BrokenExecutor | CancelledError):
         return True
+    if isinstance(error, ModuleNotFoundError):  # it has come since others were asked
+        return (error.name or "").partition(".")[0] == "ftdiff"
     return not _GONE.isdisjoint(cls.__name__ for cls in type(error).__mro__)

@@ -23,6 +23,15 @@ def slow(number: int) -> int:
     return square(number)
 
 
+def pid(_: int) -> int:
+    return os.getpid()
+
+
+def slow_pid(_: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
 def library_threads(_: int = 0) -> int:
     """Return how many threads the library of matrix products would use here."""
     import numpy as np
