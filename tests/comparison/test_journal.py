@@ -478,6 +478,36 @@ def test_numbers_of_another_version_are_dropped(tmp_path: Path) -> None:
         held.close()
 
 
+_KILLED = """
+import os, signal, sys; from pathlib import Path
+from ftdiff.comparison.journal import database
+database.is_shared = lambda path: sys.argv[2] == "shared"
+held = database.Database(Path(sys.argv[1]), "1")
+kept = len(held.find(b"one")) + len(held.find(b"two"))
+held.add([(sys.argv[3].encode(), 0, 0, "1")])
+print(kept, *sorted(path.name for path in Path(sys.argv[1]).parent.iterdir()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("order", [("shared", "shared"), ("shared", "own"), ("own", "shared")])
+def test_no_log_is_written_ahead_where_other_machines_write_and_a_kill_loses_nothing(
+    order: tuple[str, str], tmp_path: Path
+) -> None:
+    """A folder may also be moved from one file system to the other between two runs."""
+    for already, (kind, row) in enumerate(zip(order, ("one", "two"), strict=True)):
+        call = [sys.executable, "-c", _KILLED, str(tmp_path / "j.sqlite"), kind, row]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        kept, *files = done.stdout.split()
+        assert int(kept) == already
+        assert ("j.sqlite-wal" in files) is (kind == "own")
+        assert "j.sqlite-shm" not in files  # no memory is shared: the lock is held throughout
+    held = Database(tmp_path / "j.sqlite", "1")
+    assert [len(held.find(row)) for row in (b"one", b"two")] == [1, 1]
+    held.close()
+
+
 def test_rows_are_written_some_at_a_time_and_at_the_latest_after_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
