@@ -48,7 +48,7 @@ class Journal:
         self._written = time.monotonic()
         self._whole = 0
         self._waiting: Counter[str] = Counter()
-        self._names = 0
+        self._names, self._unit = 0, ("", "")
         self._said = False
 
     def key(self, *asked: Any) -> bytes | None:
@@ -115,12 +115,20 @@ class Journal:
         return key not in self._mine
 
     def begin(
-        self, names: set[str], waiting: Counter[str], phase: str, *, told: bool = True
+        self,
+        names: set[str],
+        waiting: Counter[str],
+        phase: str,
+        *,
+        told: bool = True,
+        unit: tuple[str, str] = ("tensor", "tensors"),
     ) -> None:
         """Take the names of what a phase is of, and how many pieces of each are not kept yet.
 
-        What is kept is said if it is to be `told`: it is of an earlier run.
+        What is kept is said if it is to be `told`: it is of an earlier run. `unit` is what a name
+        is of, one and several.
         """
+        self._unit = unit
         self._names, self._waiting = len(names) + self._whole, waiting
         kept, self._whole = self._names - len(waiting), 0
         if kept and told and self._database is not None and (waiting or not self._said):
@@ -145,7 +153,7 @@ class Journal:
 
     def _told(self, kept: int) -> str:
         one = kept == 1
-        of = f"{self._names:,} tensor{'' if self._names == 1 else 's'}"
+        of = f"{self._names:,} {self._unit[self._names != 1]}"
         return f"{kept:,} of {of} {'is' if one else 'are'} kept"
 
 
