@@ -50,7 +50,7 @@ ASKING = options.decided(
 @READING
 @ASKING
 @RUNNING
-@options.output(
+@options.folder(
     "Write diff.json and diff.csv with the new columns, layers.csv, importance.png, "
     "importance.svg and report.html into this folder; with --components components.csv."
 )
@@ -61,7 +61,7 @@ def importance(
     reading: Reading,
     asking: Asking,
     running: Running,
-    output: Path | None,
+    folder: options.Folder,
     format_: str,
 ) -> None:
     """Measure what BASE, and the change to TUNED, are worth on a text.
@@ -81,7 +81,7 @@ def importance(
 
     wanted = {"measures": tuple(one for one in asking.measures if one != "none")}
     chosen = wanted if asking.measures else {}
-    with progress.bars(of_bytes=False) as bars:
+    with folder.kept(), progress.bars(of_bytes=False) as bars:
         result = analysis.importance(
             base,
             tuned,
@@ -100,8 +100,8 @@ def importance(
             progress=bars,
             say=out.say,
         )
-    if output is not None:
-        _write(result, output)
+    if folder.output is not None:
+        _write(result, folder.output)
     terminal.show_importance(result, format_)
 
 

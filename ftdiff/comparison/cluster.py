@@ -1,11 +1,17 @@
-"""The workers of a Dask scheduler: asked before they measure, waited for, and missed aloud."""
+"""The workers of a Dask scheduler: asked before they measure, waited for, and missed aloud.
+
+A worker that differs from whoever asks gets no task; the others do all. One that joins later is
+asked as well, and a task that reaches it before that is refused there and tried again elsewhere.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, proxy
 
@@ -51,22 +57,49 @@ class Cluster(Executor):
         self._wait, self._say = wait, say
         # pure=False: a file that has changed must be read again, not remembered
         self._executor = executor or client.get_executor(pure=False)
-        self._asked: set[Source] = set()
+        self._asks, self._files = False, dict[Source, None]()
+        self._alike: set[str] = set()
+        self._out: dict[str, Any] = {}
+        self._met = float("-inf")
+        self._placed: dict[Future[Any], frozenset[str]] = {}
         self._since: float | None = None
         self._has_said = False
 
     @property
     def threads(self) -> int:
-        """How many tasks run at a time, on all workers that are there; 0 where there are none."""
+        """How many tasks run at a time, on all workers that are not left out; 0 without any."""
+        return sum(self._there().values())
+
+    def _there(self) -> dict[str, int]:
+        """Return the threads of each worker that is not left out."""
         try:
-            return sum(self._client.nthreads().values())
+            there = self._client.nthreads()
         except (OSError, RuntimeError, AttributeError):  # nor is there a scheduler
-            return 0
+            return {}
+        return {who: threads for who, threads in there.items() if who not in self._out}
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have a worker call `fn`."""
-        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
+        """Have a worker call `fn`; one of those that are alike, once some are known to differ."""
+        if time.monotonic() - self._met >= _LOOK:
+            self._meet()
+        where: dict[str, Any] = {}
+        if self._out:
+            where["workers"] = [*self._waited_for()]
+        future: Future[Any] = self._executor.submit(
+            preflight.guarded, preflight.version(), fn, *args, **kwargs, **where
+        )
+        if self._out:
+            self._placed[future] = frozenset(where["workers"])
+            future.add_done_callback(lambda ended: self._placed.pop(ended, None))
         return future
+
+    def _waited_for(self) -> frozenset[str]:
+        """Return the workers that are alike, as soon as there is one."""
+        while not (alike := self._alike & self._there().keys()):
+            if (why := self.stranded()) is not None:
+                raise BrokenExecutor(why)
+            time.sleep(_LOOK)
+        return frozenset(alike)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Forget the tasks; the cluster stays."""
@@ -88,41 +121,75 @@ class Cluster(Executor):
 
     def stranded(self) -> str | None:
         """Say why tasks are not waited for any longer: for long there was no worker."""
-        if self.threads:
+        self._meet()
+        if there := self._there():
             self._since, self._has_said = None, False
+            self._free(there)
             return None
         if self._client.status in ("closing", "closed"):
             return f"{self._address}: the scheduler is gone"
+        none = "no worker that is alike" if self._out else "no worker"
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         waited = now - self._since
         if self._wait is not None and waited >= self._wait:
-            return f"{self._address}: no worker in {duration(self._wait)}"
+            return f"{self._address}: {none} in {duration(self._wait)}"
         if waited >= _QUIET and not self._has_said and self._say is not None:
             self._has_said = True
             until = "" if self._wait is None else f" until {duration(self._wait)} are over"
             hint = " (--wait SECONDS gives up)" if self._wait is None else ""
             self._say(
-                f"{self._address}: no worker for {duration(_QUIET)}; waiting for one{until}{hint}"
+                f"{self._address}: {none} for {duration(_QUIET)}; waiting for one{until}{hint}"
             )
         return None
 
     def ask(self, files: Iterable[Source]) -> None:
         """Ask each worker whether it has this ftdiff and sees these files, each file once.
 
+        Those that differ are left out, and named.
+
         Raises
         ------
         BadCall
-            Some differ.
+            All differ.
         """
-        new = [file for file in files if file not in self._asked]
-        if not new:
+        new = [file for file in files if file not in self._files]
+        asked_before = self._alike & self._there().keys() if new else ()
+        self._files.update(dict.fromkeys(new))
+        self._asks = True
+        self._examine(new, asked_before)
+        self._meet()
+        if self._out and not self._alike:
+            raise BadCall(preflight.refusal(self._address, self._out))
+
+    def _meet(self) -> None:
+        """Ask the workers that have come since, once there is anything to ask for."""
+        self._met = time.monotonic()
+        if self._asks:
+            self._examine([*self._files], self._there().keys() - self._alike)
+
+    def _examine(self, files: Sequence[Source], workers: Collection[str]) -> None:
+        if not workers:
             return
-        answers = self._client.run(preflight.look, preflight.version(), new, on_error="return")
+        expected = preflight.version()
+        answers = self._client.run(
+            preflight.look, expected, files, workers=[*workers], on_error="return"
+        )
         # a connection that broke says nothing of a worker: its tasks are lost, and tried again
         there = {who: told for who, told in answers.items() if not isinstance(told, OSError)}
-        preflight.check(self._address, there)
-        self._asked.update(new)
+        out = {who: told for who, told in there.items() if told is not None}
+        self._alike = (self._alike | there.keys()) - out.keys()
+        self._out |= out
+        left = len(self._there())
+        if out and left:
+            told = preflight.left_out(self._address, out, left)
+            (self._say or partial(warnings.warn, stacklevel=2))(told)
+
+    def _free(self, there: Collection[str]) -> None:
+        """Take back the tasks whose workers are all gone: others are there, who may do them."""
+        for future, workers in [*self._placed.items()]:
+            if workers.isdisjoint(there):
+                future.cancel()
 
 
 #: What is known of executors that `distributed` made.

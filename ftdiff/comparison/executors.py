@@ -7,15 +7,8 @@ has a complaint as its outcome, and the outcomes of all others are kept. Nothing
 killed a worker is ever measured on the caller's side: what a `ProcessPoolExecutor` had not
 finished when it broke is measured in processes of our own; a Dask cluster starts new workers.
 
-Any `concurrent.futures.Executor` will do. What has another interface takes a few lines::
-
-    class Ray(Executor):
-        threads = int(ray.cluster_resources()["CPU"])
-
-        def submit(self, fn, /, *args, **kwargs):
-            return ray.remote(lambda: fn(*args, **kwargs)).remote().future()
-
-    ftdiff.compare(base, tuned, executor=Ray())
+Any `concurrent.futures.Executor` will do; `ftdiff.integrations.RayExecutor` shows how few lines
+make one of another scheduler.
 
 `threads`, where an executor has it, is how many tasks it runs at a time. `ask`, where it has it, is
 called with the files that will be read, before they are; `stranded`, once a second while nothing

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
+from contextlib import nullcontext
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar
 
+from ftdiff.comparison.library_threads import one_thread
 from ftdiff.comparison.progress import Progress
 from ftdiff.errors import one_line
 from ftdiff.tensors import bounds
@@ -97,6 +105,8 @@ class Gathering(Generic[P, R]):
         if self._alone is not None:
             return [(bundle, self._alone) for bundle in bundles]
         lost: Lost = []
+        # threads of this process are few, and leave the libraries theirs
+        alone = not isinstance(executor, ThreadPoolExecutor)
         futures: dict[Future[list[R]], range] = {}
         ended: SimpleQueue[Future[list[R]]] = SimpleQueue()
         waiting = deque((bundle, self._holds(bundle)) for bundle in bundles)
@@ -109,7 +119,7 @@ class Gathering(Generic[P, R]):
                     mine = [self._pieces[i] for i in bundle]
                     try:
                         future = executor.submit(
-                            _each, self._measure, mine, self._several, self._bound
+                            _each, self._measure, mine, self._several, self._bound, alone
                         )
                     except Exception as error:
                         if not _is_lost(error):
@@ -180,9 +190,10 @@ def _each(
     pieces: Sequence[P],
     several: Callable[[Sequence[P]], list[R]] | None = None,
     bound: Bound | None = None,
+    alone: bool = False,
 ) -> list[R]:
-    """Measure a bundle on a worker."""
-    with bounds.within(bound or bounds.held()):
+    """Measure a bundle on a worker; `alone`, it uses one thread, whatever started the worker."""
+    with one_thread() if alone else nullcontext(), bounds.within(bound or bounds.held()):
         if several is not None and len(pieces) > 1:
             return several(pieces)
         return [measure(piece) for piece in pieces]
@@ -192,4 +203,6 @@ def _is_lost(error: Exception) -> bool:
     """Say whether the worker failed, not the work."""
     if isinstance(error, BrokenExecutor | CancelledError):
         return True
+    if isinstance(error, ModuleNotFoundError):  # it has come since others were asked
+        return (error.name or "").partition(".")[0] == "ftdiff"
     return not _GONE.isdisjoint(cls.__name__ for cls in type(error).__mro__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from functools import cache
 from typing import Any
 
 from ftdiff.deltas.recipes.held import stored
-from ftdiff.errors import BadCall, BadFile, one_line
+from ftdiff.errors import BadFile, one_line
 from ftdiff.tensors import Source
 
 #: Workers that are named where they differ.
@@ -16,6 +18,7 @@ _NAMED = 3
 _LONGEST = 200
 
 
+@cache
 def version() -> str:
     """Return ftdiff's version; "unknown" where it runs from a folder that was not installed."""
     try:
@@ -46,30 +49,44 @@ def look(expected: str, files: Sequence[Source]) -> str | None:
     return None
 
 
-def check(address: str, answers: Mapping[str, Any]) -> None:
-    """Refuse a cluster of which some workers differ.
+def guarded(expected: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call `fn` on a worker, which may have come since others were asked.
+
+    Raises
+    ------
+    BrokenExecutor
+        It has another ftdiff: it measures nothing.
+    """
+    if version() != expected:
+        raise BrokenExecutor(f"it has ftdiff {version()}, and it was asked by {expected}")
+    return fn(*args, **kwargs)
+
+
+def refusal(address: str, out: Mapping[str, Any]) -> str:
+    """Say that no worker can measure: who differs, and in what.
 
     Parameters
     ----------
     address
         How the cluster is called.
-    answers
-        By worker, what it said: None where it is alike, or what went wrong there.
-
-    Raises
-    ------
-    BadCall
-        It names who differs, and in what.
+    out
+        By worker, what it said, or what went wrong there.
     """
-    differing = {who: answer for who, answer in answers.items() if answer is not None}
-    if not differing:
-        return
-    told = [f"{who}: {_told(answer)}" for who, answer in [*differing.items()][:_NAMED]]
-    more = f"; and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
-    raise BadCall(
-        f"{address}: {len(differing)} of {len(answers)} workers cannot measure this: "
-        f"{'; '.join(told)}{more}"
-    )
+    what = "its worker" if len(out) == 1 else f"none of its {len(out)} workers"
+    return f"{address}: {what} can{'not' if len(out) == 1 else ''} measure this: {_named(out)}"
+
+
+def left_out(address: str, out: Mapping[str, Any], left: int) -> str:
+    """Say which workers get no task, in what they differ, and how many `left` are alike."""
+    rest = "1 other measures" if left == 1 else f"{left} others measure"
+    some = "1 worker is" if len(out) == 1 else f"{len(out)} workers are"
+    return f"{address}: {some} left out, and {rest}: {_named(out)}"
+
+
+def _named(out: Mapping[str, Any]) -> str:
+    told = [f"{who}: {_told(answer)}" for who, answer in [*out.items()][:_NAMED]]
+    more = f"; and {len(out) - _NAMED} more" if len(out) > _NAMED else ""
+    return f"{'; '.join(told)}{more}"
 
 
 def _told(answer: Any) -> str:

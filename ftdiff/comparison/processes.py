@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 from typing import Any
 
-#: What keeps the libraries of matrix products to one thread for each process.
-_ONE_THREAD = dict.fromkeys(
-    (
-        *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
-        *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
-    ),
-    "1",
-)
+from ftdiff.comparison import library_threads
+
 #: Other threads start no process while the environment is that of a worker.
 _STARTING = threading.Lock()
 
@@ -91,7 +84,7 @@ class _Process:
         context = get_context("spawn")
         self._line, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _STARTING, _environment(_ONE_THREAD):
+        with _STARTING, library_threads.inherited():
             if self._ended:
                 raise BrokenExecutor("the pool is closed")
             self._process.start()
@@ -141,18 +134,3 @@ def _travelling(error: Exception) -> Exception:
     except Exception:  # noqa: BLE001 - whatever its class does when it is made again
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-
-
-@contextmanager
-def _environment(more: dict[str, str]) -> Iterator[None]:
-    """Set variables of the environment for a while."""
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

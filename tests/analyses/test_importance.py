@@ -395,7 +395,9 @@ def test_the_command_writes_columns_frames_pictures_and_a_page(
     assert again.exit_code == 0
     assert (tmp_path / "again.html").read_text() == (out / "report.html").read_text()
     names = {"diff.json", "diff.csv", "layers.csv", "components.csv", "report.html"}
-    assert {p.name for p in out.iterdir()} == names | {"importance.png", "importance.svg"}
+    assert {p.name for p in out.iterdir()} == names | {
+        *("importance.png", "importance.svg", "journal.sqlite"),
+    }
     header, *rows = (out / "layers.csv").read_text().splitlines()
     assert header == "stack,layer,component,measure,value,low,high,p"
     assert len(rows) == 2 + 2 + 3 + 3

@@ -23,6 +23,24 @@ def slow(number: int) -> int:
     return square(number)
 
 
+def pid(_: int) -> int:
+    return os.getpid()
+
+
+def slow_pid(_: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def library_threads(_: int = 0) -> int:
+    """Return how many threads the library of matrix products would use here."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return max(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+
+
 def ended(by: int) -> None:
     os.kill(os.getpid(), by)
 

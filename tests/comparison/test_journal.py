@@ -32,6 +32,8 @@ from ftdiff.comparison.journal.database import Damaged, Database, Failed
 from ftdiff.comparison.journal.keys import Keys, Unkeyed
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.spans import Span
+from ftdiff.comparison.structure import looks as structure_looks
+from ftdiff.comparison.structure.matrices import Matrix
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE
 from ftdiff.errors import BadCall, BadFile
@@ -44,16 +46,17 @@ BASE, LORA, FULL = FIXTURES / "base", FIXTURES / "lora", FIXTURES / "full"
 class Counting(ThreadPoolExecutor):
     """Counts the pieces that it is given, by name, and their tiles."""
 
-    def __init__(self) -> None:
+    def __init__(self, *kinds: type) -> None:
         super().__init__(1)
+        self.kinds = kinds or (Span, Change, Matrix)
         self.pieces: Counter[str] = Counter()
         self.tiles = 0
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         for piece in args[1]:
-            if not isinstance(piece, Span | Change):
-                continue  # a look at a few rows, which is taken again
+            if not isinstance(piece, self.kinds):
+                continue  # a question, not a measurement
             change = getattr(piece, "change", piece)
             self.pieces[change.address.name] += 1
             self.tiles += len(getattr(piece, "tiles", ()))
@@ -162,6 +165,29 @@ def test_what_is_asked_later_is_measured_and_no_more(
     for name in apart.columns:
         assert [*map(str, apart.columns[name])] == [*map(str, last.columns[name])], name
     assert last.about["spectra"].keys() == apart.about["spectra"].keys()
+
+
+def test_looks_at_the_structure_are_kept_and_what_could_not_be_read_is_looked_at_again(
+    small: tuple[Path, Path], keep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diff = ftdiff.compare(*small)
+    whole, changed = diff.about["structure"], diff.frame["status"] == "changed"
+    lost = diff.frame.loc[changed, "tensor"].iloc[-1]
+    seen = structure_looks._seen
+
+    def failing(matrix: Matrix, **how: Any) -> Any:
+        if matrix.address.name == lost:
+            raise BadFile("a page is missing")
+        return seen(matrix, **how)
+
+    failing.__module__, failing.__qualname__ = seen.__module__, seen.__qualname__
+    for look, is_again in ((failing, True), (seen, True), (seen, False)):
+        monkeypatch.setattr(structure_looks, "_seen", look)
+        counting = Counting(Matrix)
+        with keep():
+            found = ftdiff.compare(*small, executor=counting).about["structure"]
+        assert (lost in counting.pieces) is is_again is bool(counting.pieces)
+        assert (found == whole) is (look is seen)
 
 
 def test_other_bytes_other_times_and_other_questions_are_measured(
@@ -450,6 +476,36 @@ def test_numbers_of_another_version_are_dropped(tmp_path: Path) -> None:
         assert len(held.find(b"key")) == there
         held.add([(b"key", 0, 0, "1")])
         held.close()
+
+
+_KILLED = """
+import os, signal, sys; from pathlib import Path
+from ftdiff.comparison.journal import database
+database.is_shared = lambda path: sys.argv[2] == "shared"
+held = database.Database(Path(sys.argv[1]), "1")
+kept = len(held.find(b"one")) + len(held.find(b"two"))
+held.add([(sys.argv[3].encode(), 0, 0, "1")])
+print(kept, *sorted(path.name for path in Path(sys.argv[1]).parent.iterdir()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("order", [("shared", "shared"), ("shared", "own"), ("own", "shared")])
+def test_no_log_is_written_ahead_where_other_machines_write_and_a_kill_loses_nothing(
+    order: tuple[str, str], tmp_path: Path
+) -> None:
+    """A folder may also be moved from one file system to the other between two runs."""
+    for already, (kind, row) in enumerate(zip(order, ("one", "two"), strict=True)):
+        call = [sys.executable, "-c", _KILLED, str(tmp_path / "j.sqlite"), kind, row]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        kept, *files = done.stdout.split()
+        assert int(kept) == already
+        assert ("j.sqlite-wal" in files) is (kind == "own")
+        assert "j.sqlite-shm" not in files  # no memory is shared: the lock is held throughout
+    held = Database(tmp_path / "j.sqlite", "1")
+    assert [len(held.find(row)) for row in (b"one", b"two")] == [1, 1]
+    held.close()
 
 
 def test_rows_are_written_some_at_a_time_and_at_the_latest_after_a_second(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from ftdiff.analyses.importance.gradients import Asked
 from ftdiff.analyses.importance.parts import Part, label, of
+from ftdiff.analyses.importance.passes import Pass
 from ftdiff.analyses.importance.resampling import Effect, effects
 from ftdiff.analyses.live_model import layers, losses, mounting
 from ftdiff.analyses.live_model.changes import Changes
@@ -32,13 +34,23 @@ def fits(measure: str, part: Part) -> bool:
     return measure != "zero" or part.layer is not None
 
 
-def passes(measures: Sequence[str], found: Sequence[Part], changes: Changes | None) -> int:
-    """Return how many passes over all texts that takes."""
-    return sum(
-        fits(measure, part) and (measure in OF_BASE or _moves(part, changes))
-        for measure in measures
-        for part in found
-    )
+def pass_of(measure: str, part: Part) -> Pass:
+    """Return the pass in which a part is measured."""
+    return Pass(measure, part, of_base=measure in OF_BASE)
+
+
+def moving(
+    asked: Asked, changes: Changes | None, found: Sequence[Part], measure: str
+) -> list[Part]:
+    """Return the parts that a measure is defined for, and that are run for it."""
+    here = _defined(asked, found, measure)
+    return [part for part in here if measure in OF_BASE or _moves(part, changes)]
+
+
+def _defined(asked: Asked, found: Sequence[Part], measure: str) -> list[Part]:
+    here = [part for part in found if fits(measure, part)]
+    # a layer may be no module of its own
+    return [part for part in here if measure != "skip" or _is_module(asked, part)]
 
 
 def ablated(
@@ -67,22 +79,22 @@ def ablated(
     done
         Called with how many parts are measured, and of how many.
     """
-    here = [part for part in found if fits(measure, part)]
-    if measure == "skip":  # a layer may be no module of its own
-        here = [part for part in here if _is_module(asked, part)]
-    moving = [part for part in here if measure in OF_BASE or _moves(part, changes)]
+    run = moving(asked, changes, found, measure)
     lost: list[Losses] = []
     with _standing(measure, changes):
-        for i, part in enumerate(moving, 1):
-            with _changed(asked, changes, part, measure):
-                lost.append(
-                    losses.losses(asked.live, asked.rows, asked.pace, of=_of(measure, part))
-                )
-            done(i, len(moving))
+        for i, part in enumerate(run, 1):
+            made = partial(_lost, asked, changes, part, measure)
+            lost.append(asked.once(pass_of(measure, part), made))
+            done(i, len(run))
     sign = -1.0 if measure == "graft" else 1.0
-    measured = dict(zip(moving, effects(lost, reference, sign, seed), strict=True))
-    for part in here:  # of what does not change, nothing is taken away
+    measured = dict(zip(run, effects(lost, reference, sign, seed), strict=True))
+    for part in _defined(asked, found, measure):  # of what does not change, nothing is taken away
         yield part, measured.get(part, Effect(0.0, 0.0, 0.0, 1.0))
+
+
+def _lost(asked: Asked, changes: Changes | None, part: Part, measure: str) -> Losses:
+    with _changed(asked, changes, part, measure):
+        return losses.losses(asked.live, asked.rows, asked.pace, of=_of(measure, part))
 
 
 def _is_module(asked: Asked, part: Part) -> bool:

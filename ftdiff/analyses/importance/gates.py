@@ -8,7 +8,7 @@ import numpy as np
 
 from ftdiff.analyses.importance.gradients import Asked, slopes
 from ftdiff.analyses.importance.parts import Part, of
-from ftdiff.analyses.live_model import mounting
+from ftdiff.analyses.importance.passes import Pass
 from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.comparison.progress import Progress
 from ftdiff.tensors import Array
@@ -23,14 +23,11 @@ def gates(
     parts: Sequence[Part],
     gain: float,
     done: Progress,
-    *,
-    steps: int = STEPS,
-    start: float = 0.0,
 ) -> list[tuple[Part, float]]:
     """Minimise L(W + σ(γ)·ΔW) + gain · mean σ(γ), and return σ(γ) of each part.
 
     A gate stays open where its part is worth more than an average part; without the second term
-    all would open.
+    all would open. γ is 0 at first.
 
     Parameters
     ----------
@@ -42,26 +39,42 @@ def gates(
         L₀ − L₁, which is positive.
     done
         Called with the steps done and in all.
-    steps, start
-        How many, and γ at first.
     """
-    moving = [part for part in parts if of(part, changes.pieces)]
-    gamma = np.full(len(moving), float(start))
+    moving = _moving(parts, changes)
+    opened = asked.once(
+        pass_of(parts, changes), lambda: _minimised(asked, changes, moving, gain, done)
+    )
+    return list(zip(moving, opened, strict=True))
+
+
+def pass_of(parts: Sequence[Part], changes: Changes) -> Pass:
+    """Return what is kept of the gates of these parts; each step is kept by itself as well."""
+    return Pass("gate", (_moving(parts, changes), STEPS, RATE))
+
+
+def _moving(parts: Sequence[Part], changes: Changes) -> list[Part]:
+    return [part for part in parts if of(part, changes.pieces)]
+
+
+def _minimised(
+    asked: Asked, changes: Changes, moving: Sequence[Part], gain: float, done: Progress
+) -> list[float]:
+    gamma = np.zeros(len(moving))
     adam = _Adam(len(moving))
-    for step in range(1, steps + 1):
+    for step in range(1, STEPS + 1):
         opened = _sigmoid(gamma)
         far = {
             name: float(share)
             for part, share in zip(moving, opened, strict=True)
             for name in of(part, changes.pieces)
         }
-        with mounting.at(changes, far):
-            worth = slopes(asked, changes)
+        worth = slopes(asked, changes, far)
         sums = [sum(worth[name] for name in of(part, changes.pieces)) for part in moving]
         slope = (np.array(sums) + gain / len(moving)) * opened * (1 - opened)
         gamma = gamma - adam.step(slope)
-        done(step, steps)
-    return list(zip(moving, _sigmoid(gamma).tolist(), strict=True))
+        done(step, STEPS)
+    shares: list[float] = _sigmoid(gamma).tolist()
+    return shares
 
 
 class _Adam:

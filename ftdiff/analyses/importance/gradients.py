@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ftdiff.analyses.importance.passes import Pass, Passes
 from ftdiff.analyses.live_model import losses, mounting
 from ftdiff.analyses.live_model.batches import Pace, Rows
 from ftdiff.analyses.live_model.changes import Changes
@@ -16,14 +17,29 @@ from ftdiff.analyses.live_model.losses import Losses
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.metrics.records.worth import Worth
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A model, what it is asked, and how many texts at a time."""
+    """A model, what it is asked, how many texts at a time, and which passes are kept."""
 
     live: Live
     rows: Rows
     pace: Pace
+    passes: Passes | None = None
+
+    def once(self, one: Pass, make: Callable[[], T]) -> T:
+        """Return what a pass gives, which may be kept already; else make it."""
+        return make() if self.passes is None else self.passes.once(one, make)
+
+
+AT_BASE, AT_TUNED = Pass("worth"), Pass("losses", "tuned")
+
+
+def slopes_at(t: float | Mapping[str, float]) -> Pass:
+    """Return the pass there and back where the model stands at W + t·ΔW."""
+    return Pass("slopes", t)
 
 
 def at_base(asked: Asked, changes: Changes | None) -> tuple[Losses, dict[str, Worth]]:
@@ -34,6 +50,10 @@ def at_base(asked: Asked, changes: Changes | None) -> tuple[Losses, dict[str, Wo
     Losses, dict
         What the base loses, and by parameter its sums but `path`; no change is 0.
     """
+    return asked.once(AT_BASE, lambda: _at_base(asked, changes))
+
+
+def _at_base(asked: Asked, changes: Changes | None) -> tuple[Losses, dict[str, Worth]]:
     found: dict[str, Worth] = {}
     parameters = asked.live.parameters()
 
@@ -86,17 +106,30 @@ def along(asked: Asked, changes: Changes, nodes: int) -> dict[str, float]:
     nodes
         Of Gauss–Legendre's rule; the parts add up to L₁ − L₀ up to its error.
     """
-    points, weights = np.polynomial.legendre.leggauss(nodes)
     found: dict[str, float] = dict.fromkeys(changes, 0.0)
-    for point, weight in zip(points.tolist(), weights.tolist(), strict=True):
-        with mounting.at(changes, (point + 1) / 2):
-            for name, slope in slopes(asked, changes).items():
-                found[name] += weight / 2 * slope
+    for t, weight in nodes_of(nodes):
+        for name, slope in slopes(asked, changes, t).items():
+            found[name] += weight / 2 * slope
     return found
 
 
-def slopes(asked: Asked, changes: Changes) -> Mapping[str, float]:
-    """Return Σ g∘ΔW of every parameter that changes, g the gradient where the model stands."""
+def nodes_of(count: int) -> list[tuple[float, float]]:
+    """Return t of each node of Gauss–Legendre's rule, and its weight."""
+    points, weights = np.polynomial.legendre.leggauss(count)
+    return [((p + 1) / 2, w) for p, w in zip(points.tolist(), weights.tolist(), strict=True)]
+
+
+def slopes(asked: Asked, changes: Changes, t: float | Mapping[str, float]) -> Mapping[str, float]:
+    """Return Σ g∘ΔW of every parameter that changes, g the gradient at W + t·ΔW."""
+
+    def made() -> Mapping[str, float]:
+        with mounting.at(changes, t):
+            return _slopes(asked, changes)
+
+    return asked.once(slopes_at(t), made)
+
+
+def _slopes(asked: Asked, changes: Changes) -> Mapping[str, float]:
     found: dict[str, float] = defaultdict(float)
 
     def consume(name: str, gradient: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,11 @@ import numpy as np
 
 from ftdiff.adapters import open_base, open_tuned
 from ftdiff.analyses import texts as reading
-from ftdiff.analyses.finding import counted
-from ftdiff.analyses.importance import ablation, gradients
+from ftdiff.analyses.importance import ablation, foretold, gradients
 from ftdiff.analyses.importance import gates as gating
 from ftdiff.analyses.importance.gradients import Asked
 from ftdiff.analyses.importance.parts import Part, parts
+from ftdiff.analyses.importance.passes import passes_of
 from ftdiff.analyses.importance.result import Importance
 from ftdiff.analyses.live_model import batches, changes, losses, mounting, opening
 from ftdiff.analyses.live_model.changes import Changes
@@ -103,18 +102,23 @@ def importance(
     asked = Asked(live, batches.rows(live, read), batches.Pace(settings.batch, say))
     opened = open_base(base)
     assert opened is not None
-    changed = None
+    changed = plan = None
+    held = opened
     if tuned is not None:
         plan = pair(opened, open_tuned(tuned, opened))
         changed, opened = changes.changes_of(live, plan), plan.base or opened
+    kept = passes_of(live, asked.rows, asked.pace, held, plan.changes if plan else None)
+    asked = replace(asked, passes=kept)
     diff = compare(base, base if tuned is None else tuned)
     named = changes.located(live, opened)
     named = {tensor: live.named[name][0] for tensor, name in named.items()}
     found = [] if not settings.measures else parts(diff.columns, named)
     if settings.components and settings.measures:
         found += parts(diff.columns, named, components=True)
-    if say is not None:
-        announce(say, *_foretold(asked, changed, found, settings))
+    left = [*foretold.wanted(asked, changed, found, settings.measures, settings.nodes)]
+    left = left if kept is None else kept.left(left)
+    if say is not None and left:
+        announce(say, *foretold.foretold(asked, left))
     at_base, worth = gradients.at_base(asked, changed)
     at_tuned = _at_tuned(asked, changed)
     whole = None if at_tuned is None else at_tuned.mean - at_base.mean
@@ -154,37 +158,16 @@ def _check(settings: Settings) -> None:
 def _at_tuned(asked: Asked, changed: Changes | None) -> Losses | None:
     if changed is None:
         return None
-    with mounting.at(changed):
-        return losses.losses(asked.live, asked.rows, asked.pace, of="the fine-tune")
+
+    def made() -> Losses:
+        with mounting.at(changed):
+            return losses.losses(asked.live, asked.rows, asked.pace, of="the fine-tune")
+
+    return asked.once(gradients.AT_TUNED, made)
 
 
 def _gap(worth: Mapping[str, Worth]) -> float:
     return math.fsum(one.path or 0.0 for one in worth.values())
-
-
-def _foretold(
-    asked: Asked, changed: Changes | None, found: Sequence[Part], settings: Settings
-) -> tuple[str, float]:
-    """Run one batch there and back, and return what all of it is, and how long it will take."""
-    first = asked.rows.first(asked.pace.size)
-    share = len(asked.rows) / len(first)
-    losses.losses(asked.live, first, asked.pace)  # the first run of all is slower
-    start = time.perf_counter()
-    losses.losses(asked.live, first, asked.pace)
-    middle = time.perf_counter()
-    losses.gradients(asked.live, first, lambda name, gradient: None, asked.pace)
-    forward, both = share * (middle - start), share * (time.perf_counter() - middle)
-    measures = [m for m in settings.measures if m != "gate"]
-    measures = [m for m in measures if changed is not None or m in ablation.OF_BASE]
-    there = ablation.passes(measures, found, changed)
-    back = 1 + (settings.nodes if changed else 0)
-    kinds = len({part.component is None for part in found})
-    back += gating.STEPS * kinds if "gate" in settings.measures and changed else 0
-    texts = counted(len(asked.rows), "text")
-    tokens = counted(int(asked.rows.mask.sum()), "token")
-    runs = f"{counted(back, 'pass', 'passes')} there and back"
-    runs += f", {there:,} there" if there else ""
-    return f"{texts} of {tokens}, {runs}", there * forward + back * both
 
 
 def _measured(

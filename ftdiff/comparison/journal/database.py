@@ -1,6 +1,8 @@
 """The file of a journal: SQLite, a row for each outcome under what was asked, written in batches.
 
-A row is there whole or not at all, and lasts when the process is killed.
+A row is there whole or not at all, and lasts when the process is killed. One process alone opens
+the file, and holds its lock until it ends; where other machines may write to the file system (NFS
+and its like) a rollback journal stands in for the log that is written ahead, as SQLite asks for.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from ftdiff.tensors.files import is_shared
 
 #: What was asked, the first and last of its tiles (0 and 0 where it has none), the outcome's text.
 Row: TypeAlias = tuple[bytes, int, int, str]
@@ -70,7 +74,7 @@ class Database:
 
     def _open(self, version: str) -> None:
         self._do("PRAGMA locking_mode=EXCLUSIVE")
-        self._do("PRAGMA journal_mode=WAL")
+        self._do(f"PRAGMA journal_mode={'DELETE' if is_shared(self.path) else 'WAL'}")
         self._do("PRAGMA synchronous=NORMAL")
         self._do("BEGIN IMMEDIATE")
         for table in _SCHEMA:

@@ -44,10 +44,11 @@ class Journal:
         self._database, self._failed, self._say = database, failed, say
         self._keys = Keys()
         self._rows: list[Row] = []
+        self._mine: set[bytes] = set()
         self._written = time.monotonic()
         self._whole = 0
         self._waiting: Counter[str] = Counter()
-        self._names = 0
+        self._names, self._unit = 0, ("", "")
         self._said = False
 
     def key(self, *asked: Any) -> bytes | None:
@@ -78,6 +79,7 @@ class Journal:
             self._rows.append((key, first, last, values.text(outcome)))
         except values.Unkept:
             return False
+        self._mine.add(key)
         if len(self._rows) >= BATCH or time.monotonic() - self._written > PATIENCE:
             self.flush()
         return True
@@ -108,11 +110,28 @@ class Journal:
             self._database = None
             self._failed(error)
 
-    def begin(self, names: set[str], waiting: Counter[str], phase: str) -> None:
-        """Take the names of what a phase is of, and how many pieces of each are not kept yet."""
+    def is_earlier(self, key: bytes | None) -> bool:
+        """Whether what is kept under a key was measured by an earlier run, not by this one."""
+        return key not in self._mine
+
+    def begin(
+        self,
+        names: set[str],
+        waiting: Counter[str],
+        phase: str,
+        *,
+        told: bool = True,
+        unit: tuple[str, str] = ("tensor", "tensors"),
+    ) -> None:
+        """Take the names of what a phase is of, and how many pieces of each are not kept yet.
+
+        What is kept is said if it is to be `told`: it is of an earlier run. `unit` is what a name
+        is of, one and several.
+        """
+        self._unit = unit
         self._names, self._waiting = len(names) + self._whole, waiting
         kept, self._whole = self._names - len(waiting), 0
-        if kept and self._database is not None and (waiting or not self._said):
+        if kept and told and self._database is not None and (waiting or not self._said):
             self._said = True
             self._say(f"{self._told(kept)} from an earlier run ({phase}); --fresh measures all")
 
@@ -134,7 +153,7 @@ class Journal:
 
     def _told(self, kept: int) -> str:
         one = kept == 1
-        of = f"{self._names:,} tensor{'' if self._names == 1 else 's'}"
+        of = f"{self._names:,} {self._unit[self._names != 1]}"
         return f"{kept:,} of {of} {'is' if one else 'are'} kept"
 
 
@@ -157,6 +176,7 @@ class Asked(Generic[P]):
         self._pieces = [piece for task in tasks for piece in task]
         self._places = {id(piece): self._place(measure, piece) for piece in self._pieces}
         self._kept: dict[int, Any] = {}
+        earlier = False
         for piece in self._pieces:
             if getattr(piece, "looked_up", False):
                 continue
@@ -164,11 +184,13 @@ class Asked(Generic[P]):
             for start, stop, outcome in journal.find(key):
                 if (start, stop) == (first, last):
                     self._kept[id(piece)] = outcome
+                    earlier |= journal.is_earlier(key)
         self.left = [[p for p in task if id(p) not in self._kept] for task in tasks]
         self.left = [task for task in self.left if task]
         names = {name(piece) for piece in self._pieces}
         waiting = Counter(name(piece) for task in self.left for piece in task)
-        journal.begin(names, waiting, phase)
+        told = earlier or not self._kept  # those that are kept whole are of an earlier run
+        journal.begin(names, waiting, phase, told=told)
 
     def _place(self, measure: Callable[[P], Any], piece: P) -> tuple[bytes | None, int, int]:
         tiles = getattr(piece, "tiles", range(0))

@@ -67,8 +67,10 @@ def few_lines(matrices: Sequence[Matrix], seen: Sequence[Seen], at: Workplace) -
         left = [
             one for one in near if one.address.name not in {f.matrix.address.name for f in found}
         ]
-        lines = run(left[:_MOST], partial(_moved, axis=axis), at)
-        found += [one for one in lines if isinstance(one, Lines)]
+        some = left[:_MOST]
+        for matrix, lines in zip(some, run(some, partial(_moved, axis=axis), at), strict=True):
+            if isinstance(lines, tuple):
+                found.append(Lines(matrix, axis, *lines))
     return found
 
 
@@ -77,7 +79,8 @@ def _tells(matrix: Matrix) -> bool:
     return matrix.changed <= _FEWEST or matrix.address.block in ("embed", "head")
 
 
-def _moved(matrix: Matrix, axis: str) -> Lines | None:
+def _moved(matrix: Matrix, axis: str) -> tuple[tuple[int, ...], int] | None:
+    """Return which rows or columns moved, of how many, if nothing else did."""
     rows, columns = matrix.shape
     base, tuned = matrix.change.base, tuned_of(matrix).tensor
     assert base is not None
@@ -98,7 +101,7 @@ def _moved(matrix: Matrix, axis: str) -> Lines | None:
     entries = matrix.changed * rows * columns
     if not _WHOLE * room <= entries <= room * (1 + 1e-9):
         return None
-    return Lines(matrix, axis, tuple(int(place) for place in places), len(share))
+    return tuple(int(place) for place in places), len(share)
 
 
 def _unequal(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work, Workplace
+from ftdiff.comparison.journal import kept_as
 from ftdiff.comparison.structure.matrices import Matrix, tuned_of
 from ftdiff.errors import attempt
 from ftdiff.formats.quantised.rounding import Rounding
@@ -37,11 +38,17 @@ _BEYOND = 0.15
 _GAIN = 12.0
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What a few rows of one matrix show; see `Structure`."""
+for _name_of, _record in (
+    ("tail", Tail), ("slope", Slope), ("direction", Direction), ("rounding", Rounding),
+):  # fmt: skip
+    kept_as(_name_of)(_record)
 
-    matrix: Matrix
+
+@kept_as("look")
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a few rows of a matrix show; see `Structure`."""
+
     tail: Tail | None
     low: bool
     entries: int
@@ -60,6 +67,13 @@ class Seen:
     def sound(self) -> bool:
         """Whether its spectrum tells anything."""
         return self.tail is not None and not self.blurred
+
+
+@dataclass(frozen=True, eq=False)
+class Seen(Look):
+    """What a few rows of this matrix show."""
+
+    matrix: Matrix = field(kw_only=True)
 
 
 def look(
@@ -84,7 +98,8 @@ def look(
         Nothing else is looked for: directions, steps, zeros and lines are 0.
     """
     found = run(matrices, partial(_seen, most=most, onto=onto, ranks_only=ranks_only), at)
-    return [one for one in found if isinstance(one, Seen)]
+    pairs = zip(matrices, found, strict=True)
+    return [Seen(**vars(one), matrix=matrix) for matrix, one in pairs if isinstance(one, Look)]
 
 
 def slopes(matrices: Sequence[Matrix], at: Workplace) -> list[tuple[Slope, ...]]:
@@ -107,7 +122,10 @@ def scaled(matrices: Sequence[Matrix], at: Workplace) -> list[int]:
 def run(
     matrices: Sequence[Matrix], work: Callable[[Matrix], R], at: Workplace
 ) -> list[R | str | None]:
-    """Do the work on each matrix, in the order given, or say why it cannot be done."""
+    """Do the work on each matrix, in the order given, or say why it cannot be done.
+
+    What it returns is kept where a journal is, if its class is registered for that.
+    """
     if not matrices:
         return []
     attempted: Work[Matrix, R | str | None] = Work(
@@ -122,7 +140,7 @@ def _attempted(matrix: Matrix, work: Callable[[Matrix], R]) -> R | str | None:
         return attempt(matrix.address.name, partial(work, matrix))
 
 
-def _seen(matrix: Matrix, most: int, onto: Rounding | None, ranks_only: bool) -> Seen | None:
+def _seen(matrix: Matrix, most: int, onto: Rounding | None, ranks_only: bool) -> Look | None:
     change = matrix.change
     if onto is None:
         found = structure(change.recipe, change.base, matrix.shape, matrix.index, most=most)
@@ -134,8 +152,7 @@ def _seen(matrix: Matrix, most: int, onto: Rounding | None, ranks_only: bool) ->
     if found.rows is None:
         return None
     tail = found.tail
-    seen = Seen(
-        matrix,
+    seen = Look(
         tail=None if tail is None else replace(tail, squares=tail.squares.astype(np.float32)),
         low=tail is not None and found.is_low(tail.rank),
         entries=found.rows.W.size,
