@@ -9,37 +9,25 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ftdiff.comparison.frame import Columns, among, broken, floats, length, there, typed
+from ftdiff.comparison.frame import Columns, among, broken, floats, there, typed
+from ftdiff.comparison.grouping import Grouping, Key, grouped
 from ftdiff.comparison.statuses import MOVED, RESHAPED
-from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, TURNED, total
+from ftdiff.deltas.moments import COLUMNS, COUNTS, MAXIMA, TURNED
 from ftdiff.deltas.rescaling import turned_sq
 from ftdiff.errors import BadCall
 from ftdiff.tensors import Array
 
-#: What tells a group apart: its value of each column, None where that is missing.
-Key: TypeAlias = tuple[Any, ...]
 #: What a group's number may be over.
 Over: TypeAlias = Literal["all", "moved"]
 OVERS = get_args(Over)
 
 
-def groups(columns: Columns, keys: Sequence[str]) -> dict[Key, Array]:
-    """Return the rows of each group, groups ascending by key, missing values last.
+def groups(columns: Columns, keys: Sequence[str]) -> tuple[list[Key], Grouping]:
+    """Return the key of each group and its rows, ascending by key, missing values last.
 
     Sublayers ascend as numbers do.
     """
-    if not keys:
-        return {(): np.arange(length(columns))}
-    members: dict[Key, list[int]] = {}
-    for i, key in enumerate(zip(*(columns[name].tolist() for name in keys), strict=True)):
-        members.setdefault(tuple(None if v != v else v for v in key), []).append(i)
-    numbered = [natural if name == "sublayer" else _as_is for name in keys]
-
-    def order(key: Key) -> list[tuple[bool, Any]]:
-        return [(v is None, 0 if v is None else of(v)) for of, v in zip(numbered, key, strict=True)]
-
-    ordered = sorted(members, key=order)
-    return {key: np.array(members[key]) for key in ordered}
+    return grouped(columns, keys, lambda name: natural if name == "sublayer" else None)
 
 
 def natural(sublayer: str) -> tuple[tuple[bool, int | str], ...]:
@@ -56,10 +44,6 @@ def natural(sublayer: str) -> tuple[tuple[bool, int | str], ...]:
     )
 
 
-def _as_is(value: Any) -> Any:
-    return value
-
-
 def that_moved(columns: Columns) -> Array:
     """Say which tensors moved: rows that were only added, or a shape that nothing fits, do not."""
     still = (columns["status"] == RESHAPED) & ~(floats(columns["delta_sq"]) > 0)
@@ -67,31 +51,31 @@ def that_moved(columns: Columns) -> Array:
     return moved
 
 
-@dataclass(frozen=True)
-class Group:
-    """Some tensors, and those of them that a number of the group is over.
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of tensors, and those of each that its number is over.
 
     Attributes
     ----------
-    key
-        Its value of each column.
+    keys
+        By group, its value of each column.
     rows
-        All of its tensors.
+        All tensors.
     counted
-        Those that the number is over.
+        Those that the numbers are over.
     of
-        What these are: "matrices", "vectors", or "tensors" of both kinds.
+        By group, what these are: "matrices", "vectors", or "tensors" of both kinds.
     """
 
-    key: Key
-    rows: Array
-    counted: Array
-    of: str
+    keys: Sequence[Key]
+    rows: Grouping
+    counted: Grouping
+    of: Sequence[str]
 
 
 def chosen(
     columns: Columns, keys: Sequence[str], over: Over = "all", vectors: bool = False
-) -> list[Group]:
+) -> Groups:
     """Return groups of paired tensors, and which of each a number is over.
 
     Parameters
@@ -116,22 +100,24 @@ def chosen(
         raise BadCall(f"over={over!r}: it is 'all' or 'moved'")
     moved, known = that_moved(columns), there(columns["delta_sq"])
     lost = moved & broken(columns)
-    matrix = np.fromiter((len(shape or ()) > 1 for shape in columns["shape"]), bool, len(moved))
-    found = []
-    for key, rows in groups(columns, keys).items():
-        pool, of = rows, "tensors"
-        if not vectors:
-            matrices, others = rows[matrix[rows]], rows[~matrix[rows]]
-            only = not len(matrices) or (moved[others].any() and not moved[matrices].any())
-            pool, of = (others, "vectors") if only else (matrices, "matrices")
-        moving, measured = pool[(moved & known)[pool]], pool[known[pool]]
-        none_else = not len(moving) and lost[pool].any()
-        counted = moving if over == "moved" and len(moving) else measured
-        found.append(Group(key, rows, rows[:0] if none_else else counted, of))
-    return found
+    names, rows = groups(columns, keys)
+    pool, of = rows, ["tensors"] * len(rows)
+    if not vectors:
+        sides = [len(shape or ()) > 1 for shape in columns["shape"]]
+        matrix = np.array(sides, bool)
+        others = (rows.count(moved & ~matrix) > 0) & (rows.count(moved & matrix) == 0)
+        only = others | (rows.count(matrix) == 0)
+        pool = rows.only(matrix[rows.rows] != rows.each(only))
+        of = ["vectors" if vector else "matrices" for vector in only.tolist()]
+    moving = pool.count(moved & known) > 0
+    none = ~moving & (pool.count(lost) > 0)
+    counted = known[pool.rows] & ~pool.each(none)
+    if over == "moved":
+        counted &= moved[pool.rows] | ~pool.each(moving)
+    return Groups(names, rows, pool.only(counted), of)
 
 
-def summed(columns: Columns, keys: Sequence[str], chosen: Sequence[Group]) -> dict[str, Array]:
+def summed(columns: Columns, keys: Sequence[str], chosen: Groups) -> dict[str, Array]:
     """Add up the sums of each group exactly.
 
     A tensor with entries that are not finite is left out; a group in which nothing else moved has
@@ -139,42 +125,67 @@ def summed(columns: Columns, keys: Sequence[str], chosen: Sequence[Group]) -> di
     over, and `of` what these are; `params`, `tensors`, `moved` and `energy`, the squared change,
     are of all in the group.
     """
-    moved, known = that_moved(columns), there(columns["delta_sq"])
-    sizes = np.array([size or 0 for size in columns["numel"]], np.int64)
-    rows: list[list[Any]] = []
-    for group in chosen:
-        here = {name: columns[name][group.counted] for name in COLUMNS}
-        sums = {name: _total(values, name) for name, values in here.items()}
-        sums[TURNED] = _turned(here)
-        counts = [int(sizes[group.counted].sum()), len(group.counted), int(sizes[group.rows].sum())]
-        counts += [len(group.rows), int(moved[group.rows].sum())]
-        energy = _total(columns["delta_sq"][group.rows[known[group.rows]]], "delta_sq")
-        energy = energy if len(group.counted) else None
-        rows.append([*group.key, *sums.values(), *counts, energy, group.of])
-    names = [*keys, *COLUMNS, "numel", "counted", "params", "tensors", "moved", "energy", "of"]
-    return typed({name: [row[i] for row in rows] for i, name in enumerate(names)})
+    known = there(columns["delta_sq"])
+    sizes = columns["numel"]
+    found: dict[str, Any] = {name: [key[i] for key in chosen.keys] for i, name in enumerate(keys)}
+    found |= {name: _totals(columns[name], chosen.counted, name) for name in COLUMNS}
+    found[TURNED] = _turned(columns, chosen.counted)
+    energy = chosen.rows.where(known).totals(floats(columns["delta_sq"]))
+    found |= {
+        "numel": _entries(sizes, chosen.counted),
+        "counted": chosen.counted.sizes,
+        "params": _entries(sizes, chosen.rows),
+        "tensors": chosen.rows.sizes,
+        "moved": chosen.rows.count(that_moved(columns)),
+        "energy": np.where(chosen.counted.sizes > 0, energy, np.nan),
+        "of": chosen.of,
+    }
+    return typed(found)
 
 
-def _turned(sums: Columns) -> float | None:
+def _turned(columns: Columns, held: Grouping) -> Array:
     """Return ‖W₁ − c* W‖² of several tensors; missing where no tensor had a second pass."""
-    parts = [floats(sums[name]) for name in ("base_sq", "inner", "delta_sq")]
-    if not all(there(part).all() for part in parts):
-        return None
-    turned = [None if value != value else value for value in floats(sums[TURNED]).tolist()]
-    base_sq, inner, delta_sq = (part.tolist() for part in parts)
-    return turned_sq(base_sq, inner, delta_sq, turned)
+    parts = {name: floats(columns[name]) for name in ("base_sq", "inner", "delta_sq", TURNED)}
+    whole = np.logical_and.reduce([there(parts[name]) for name in parts if name != TURNED])
+    found = np.full(len(held), np.nan)
+    there_is = (held.count(there(parts[TURNED])) > 0) & (held.count(~whole) == 0)
+    here = [held.lists(values, np.flatnonzero(there_is)) for values in parts.values()]
+    for (i, base_sq), (_, inner), (_, delta_sq), (_, turned) in zip(*here, strict=True):
+        left = [None if value != value else value for value in turned]
+        found[i] = turned_sq(base_sq, inner, delta_sq, left)
+    return found
 
 
-def _total(values: Array, name: str) -> float | int | None:
+def _totals(values: Array, held: Grouping, name: str) -> Array | list[int | None]:
     """Add a column up, to the same bits in any order; missing where a part of it is missing."""
-    if not len(values) or not there(values).all():
-        return None
+    whole = (held.sizes > 0) & (held.count(~there(values)) == 0)
+    if name in COUNTS:
+        return _whole_numbers(values, held, whole)
     if name in MAXIMA:
-        return float(max(values))
-    return int(sum(values)) if name in COUNTS else total(floats(values))
+        found = np.full(len(held), np.nan)
+        numbers = floats(values)[held.rows]
+        if len(numbers):
+            some = held.sizes > 0
+            found[some] = np.maximum.reduceat(numbers, held.ends[:-1][some])
+    else:
+        found = held.totals(floats(values))
+    return np.where(whole, found, np.nan)
 
 
-def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -> dict[str, Array]:
+def _whole_numbers(values: Array, held: Grouping, whole: Array) -> list[int | None]:
+    found: list[int | None] = [None] * len(held)
+    for i, some in held.lists(values, np.flatnonzero(whole)):
+        found[i] = some[0] if len(some) == 1 else sum(some)
+    return found
+
+
+def _entries(sizes: Array, held: Grouping) -> list[int]:
+    """Return how many entries the tensors of each group have; what is unknown has none."""
+    numbers = np.array([size or 0 for size in sizes], object)
+    return [sum(some) for _, some in held.lists(numbers, np.arange(len(held)))]
+
+
+def apart(columns: Columns, chosen: Groups, pools: Mapping[str, str]) -> dict[str, Array]:
     """Return columns that do not add up.
 
     Parameters
@@ -189,8 +200,9 @@ def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -
     moved = that_moved(columns)
     added = {name: _added(columns[name], chosen) for name, pool in pools.items() if pool == "sum"}
     pools = {name: pool for name, pool in pools.items() if pool != "sum"}
-    groups = [group.counted if moved[group.counted].any() else group.rows[:0] for group in chosen]
-    alone = [rows[moved[rows]] for rows in groups]
+    counted = chosen.counted
+    groups = counted.only(counted.each(counted.count(moved) > 0))
+    alone = groups.where(moved)
     still = {**columns, **{name: np.where(moved, columns[name], 0.0) for name in pools}}
     return typed(
         {
@@ -201,11 +213,11 @@ def apart(columns: Columns, chosen: Sequence[Group], pools: Mapping[str, str]) -
     )
 
 
-def _added(values: Array, chosen: Sequence[Group]) -> list[float | None]:
+def _added(values: Array, chosen: Groups) -> list[float | None]:
     """Add a column up over all tensors of each group that have it; missing where none has."""
     known = there(values)
-    held = [floats(values[group.rows[known[group.rows]]]) for group in chosen]
-    return [math.fsum(some) if len(some) else None for some in held]
+    held = chosen.rows.where(known).lists(floats(values), np.arange(len(chosen.rows)))
+    return [math.fsum(some) if some else None for _, some in held]
 
 
 def _pooled(columns: Columns, rows: Array, name: str, pool: str) -> float | None:

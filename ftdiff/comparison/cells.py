@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,14 +143,11 @@ def stacks(rows: Columns) -> list[str]:
 def _sums(weights: Columns, rows: Columns, keys: Sequence[str]) -> dict[str, Array]:
     """Return `SUMS`, and whether both sides are stored, of the weights of a cell that moved."""
     moved = rows_at(weights, among(weights["status"], MOVED))
-    members = groups(moved, keys)
-    none = np.arange(0)
-    here = [members.get(key, none) for key in zip(*(rows[name] for name in keys), strict=True)]
-    stored = there(moved["tuned_dtype"])
-    known = {name: there(moved[name]) for name in SUMS}
-    sums = {
-        name: [math.fsum(moved[name][at][known[name][at]]) if len(at) else math.nan for at in here]
-        for name in SUMS
-    }
-    held = [float(stored[at].all()) if len(at) else math.nan for at in here]
-    return {name: np.array(values, np.float64) for name, values in {**sums, "stored": held}.items()}
+    names, members = groups(moved, keys)
+    place = {name: i for i, name in enumerate(names)}
+    at = [place.get(key, len(place)) for key in zip(*(rows[name] for name in keys), strict=True)]
+    held = {"stored": np.where(members.count(~there(moved["tuned_dtype"])) == 0, 1.0, 0.0)}
+    for name in SUMS:
+        known = members.where(there(moved[name]))
+        held[name] = np.where(known.sizes > 0, known.totals(floats(moved[name])), 0.0)
+    return {name: np.append(values, np.nan)[at] for name, values in held.items()}

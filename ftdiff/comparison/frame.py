@@ -121,11 +121,20 @@ def _typed(values: Sequence[Any] | Array, kind: str) -> Array:
         except TypeError:  # pandas' own missing values
             return np.array([_real(value) for value in values], np.float64)
     given = values.tolist() if isinstance(values, np.ndarray) else values
-    if kind == "Int64":
+    if kind == "Int64" and not _are_whole(given):
         given = [None if value is None else _whole(value) for value in given]
-    elif kind == "string":
+    elif kind == "string" and not {*map(type, given)} <= {str, type(None)}:
         given = [value if type(value) is str else _word(value) for value in given]
     return _objects(given)
+
+
+def _are_whole(values: Sequence[Any]) -> bool:
+    """Say whether all values are whole numbers of 64 bits as they are, or missing."""
+    kinds = {*map(type, values)}
+    if not kinds <= {int, type(None)}:
+        return False
+    numbers = values if kinds == {int} else [value for value in values if value is not None]
+    return not numbers or (min(numbers) >= -(1 << 63) and max(numbers) < 1 << 63)
 
 
 def _objects(values: Sequence[Any]) -> Array:
@@ -199,14 +208,15 @@ def floats(values: Array) -> Array:
 
 def among(values: Array, wanted: Collection[Any]) -> Array:
     """Say of each value of a column whether it is one of these."""
-    return np.fromiter((value in wanted for value in values), bool, len(values))
+    return np.fromiter(map({*wanted}.__contains__, values.tolist()), bool, len(values))
 
 
 def there(values: Array) -> Array:
     """Say of each value of a column whether it is not missing."""
     if values.dtype == np.float64:
         return ~np.isnan(values)
-    return np.fromiter((value is not None for value in values), bool, len(values))
+    is_there: Array = np.not_equal(values, np.array(None))
+    return is_there.astype(bool)
 
 
 def plain(columns: Columns) -> list[dict[str, Any]]:

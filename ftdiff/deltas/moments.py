@@ -7,7 +7,7 @@ and commutative to the last bit: the same number for any cut, thread count or wo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -58,18 +58,16 @@ def exact(values: Iterable[float]) -> Exact:
         terms.append(term)
 
 
-def total(values: Array) -> float:
+def total(values: Sequence[float]) -> float:
     """Return the first term of `exact`, the correctly rounded total, alone.
 
-    >>> import numpy
-    >>> total(numpy.array([1e100, 1.0, -1e100]))
+    >>> total([1e100, 1.0, -1e100])
     1.0
     """
-    given = values.tolist()
     try:
-        return math.fsum(given) or 0.0
+        return math.fsum(values) or 0.0
     except (OverflowError, ValueError):
-        return float(sum(given))
+        return float(sum(values))
 
 
 @dataclass(frozen=True)
