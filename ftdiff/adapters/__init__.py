@@ -6,6 +6,7 @@ names every key of its files (`Tuned.given`); those that it makes nothing of are
 A PEFT type: see `peft`. What a path is, `identity` alone decides, for every command that takes one.
 """
 
+from ftdiff.adapters.alike import Several, is_moved, moved, open_several
 from ftdiff.adapters.families import ADAPTERS, AdapterFiles
 from ftdiff.adapters.identity import Identity, identify
 from ftdiff.adapters.opening import open_adapter, open_base, open_model, open_tuned
@@ -14,9 +15,13 @@ __all__ = [
     "ADAPTERS",
     "AdapterFiles",
     "Identity",
+    "Several",
     "identify",
+    "is_moved",
+    "moved",
     "open_adapter",
     "open_base",
     "open_model",
+    "open_several",
     "open_tuned",
 ]

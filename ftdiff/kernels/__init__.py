@@ -8,6 +8,7 @@ from ftdiff.kernels.fused import sums
 from ftdiff.kernels.jit import Target, host
 from ftdiff.kernels.matrices import gram, product
 from ftdiff.kernels.mixtures import Mixed, Mixture
+from ftdiff.kernels.stacked_rows import row_products
 from ftdiff.kernels.stacks import stacked_gram
 from ftdiff.kernels.storage import LEAST_EXPONENT
 from ftdiff.kernels.transposing import transposed
@@ -28,6 +29,7 @@ __all__ = [
     "gram",
     "host",
     "product",
+    "row_products",
     "stacked_gram",
     "sums",
     "transposed",

@@ -9,6 +9,8 @@ from ftdiff.kernels.storage import itemsize, read
 
 #: Entries that are decoded at a time: few enough that those of many tensors stay in a cache.
 TILE = 16 * LANES
+#: Entries of a tile that is kept in float32: as many bytes.
+LONG = 2 * TILE
 #: Bytes between what is decoded and what is asked for.
 _AHEAD = 2048
 _UNROLLED = 4
@@ -23,9 +25,10 @@ class Reader:
     dtype
         What is stored: what float32 holds.
     role
-        "base": values, as they are, in float32. "value": values of float32, in float64. "tuned":
-        values minus the base's, taken in float32. "delta": values that are changes. Changes are
-        written in float64, zero where they are not finite.
+        "base": values, as they are, in float32. "value": values of float32, in float64. "row":
+        values in float32, of as many as a tile of float32 has. "tuned": values minus the base's,
+        taken in float32. "delta": values that are changes. Changes are written in float64, zero
+        where they are not finite.
     half, fused
         The machine widens float16; it multiplies and adds in one instruction.
     """
@@ -43,6 +46,8 @@ def assembly(reader: Reader) -> str:
     of entries that were not finite. What is not finite is looked for once a tile: only then are
     its entries looked at one by one.
     """
+    if reader.role == "row":
+        return _row(reader)
     if reader.role == "value":
         return _VALUES.format(step=_UNROLLED * LANES, tile=TILE, **_widened("%from", align=4))
     changes = reader.role != "base"
@@ -60,6 +65,16 @@ def assembly(reader: Reader) -> str:
             step=_UNROLLED * LANES, **_careful(), **_widened("%single", align=32),
         ) if changes else "done:",
     )  # fmt: skip
+
+
+def _row(reader: Reader) -> str:
+    """Write the decoding of a longer tile, in which nothing is looked for."""
+    body = Body()
+    for step in range(_UNROLLED):
+        place = body.put(f"add i64 %q, {step * LANES}")
+        value = read(body, reader.dtype, "%from", place, FLOAT, reader.half).value
+        _store(body, FLOAT.vector, FLOAT.scalar, value, "%out", place)
+    return _VALUES.format(step=_UNROLLED * LANES, tile=LONG, widened=body.text())
 
 
 def _values(body: Body, reader: Reader) -> list[tuple[str, str]]:

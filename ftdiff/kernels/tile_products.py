@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from ftdiff.kernels import driver, panels, readers
+from ftdiff.kernels import chains, driver, panels, readers
 from ftdiff.kernels.jit import Target, address, function
 from ftdiff.kernels.lanes import LANES
 from ftdiff.kernels.panels import WIDTH, Panels
@@ -24,7 +24,8 @@ from ftdiff.tensors import Array
 _NEAR = 2
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = (*(_POINTER, _LONG) * 3, *(_POINTER,) * 2, *(_LONG,) * 3)
-#: Bytes of a decoded tile, of sixteen counts, of a sum's lanes, and of a line of a cache.
+#: Bytes of a decoded tile (in float32 of twice as many entries), of sixteen counts, of the lanes of
+#: a sum, and of a line of a cache.
 _TILE, _LOST, _LANES, _LINE = 8 * TILE, 4 * LANES, 8 * WIDTH, 64
 
 
@@ -51,15 +52,15 @@ class Schedule:
 
 
 @lru_cache(maxsize=64)
-def triangle(n: int, target: Target) -> Schedule:
-    """Return the products of all pairs of n rows."""
+def triangle(n: int, target: Target, *, single: bool = False) -> Schedule:
+    """Return the products of all pairs of n rows; of float32 rows if `single`."""
     starts = range(0, n, panels.most_rows(target))
     places = ((i, j) for j in starts for i in starts if i <= j)
-    return _schedule(places, (0, n), (0, n), target)
+    return _schedule(places, (0, n), (0, n), target, single)
 
 
 @lru_cache(maxsize=64)
-def rectangle(m: int, s: int, target: Target) -> Schedule:
+def rectangle(m: int, s: int, target: Target, *, single: bool = False) -> Schedule:
     """Return the products of each of m rows with each of the s that follow."""
     most = panels.most_rows(target)
     near = _NEAR * most
@@ -69,20 +70,25 @@ def rectangle(m: int, s: int, target: Target) -> Schedule:
         for j in range(0, s, most)
         for i in range(first, min(first + near, m), most)
     )
-    return _schedule(places, (0, m), (m, m + s), target)
+    return _schedule(places, (0, m), (m, m + s), target, single)
 
 
 def _schedule(
-    pairs: Iterable[tuple[int, int]], left: tuple[int, int], right: tuple[int, int], target: Target
+    pairs: Iterable[tuple[int, int]],
+    left: tuple[int, int],
+    right: tuple[int, int],
+    target: Target,
+    single: bool,
 ) -> Schedule:
-    most, width = panels.most_rows(target), target.lanes // 2
+    most, written = panels.most_rows(target), chains if single else panels
+    width = chains.width(target.lanes, fused=target.fused) if single else target.lanes // 2
     calls: list[tuple[int, ...]] = []
     places = np.zeros((right[1], right[1]), np.intp)
     count = 0
     for i, j in pairs:
         sides = min(most, left[1] - i), min(most, right[1] - j)
         shape = Panels(*sides, i == j, width, target.fused)
-        code = address(shape, target, "multiply", partial(panels.assembly, shape))
+        code = address((single, shape), target, "multiply", partial(written.assembly, shape))
         calls.append((code, i * _TILE, j * _TILE, count * _LANES))
         for a, b in shape.pairs:
             places[i + a, j + b] = places[j + b, i + a] = count

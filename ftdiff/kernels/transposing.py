@@ -1,36 +1,46 @@
-"""A float32 matrix with its rows as columns, sixteen by sixteen entries at a time."""
+"""A matrix with its rows as columns, sixteen by sixteen entries at a time."""
 
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 
 import numpy as np
 
 from ftdiff.kernels.jit import Target, function, host
-from ftdiff.kernels.lanes import FLOAT, LANES, Body, lanes
+from ftdiff.kernels.lanes import LANES, Body, lanes
 from ftdiff.tensors import Array
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 
 
-def transposed(M: Array, *, target: Target | None = None) -> Array:
+def transposed(M: Array, out: Array | None = None, *, target: Target | None = None) -> Array:
     """Return a contiguous copy of Mᵀ.
 
     Parameters
     ----------
     M
-        float32, rows contiguous.
+        Of entries of two or four bytes, rows contiguous.
+    out
+        Where it is written; contiguous, and new if not given.
+    target
+        The processor to compile for, this one if not given.
 
     >>> transposed(np.float32([[1, 2, 3], [4, 5, 6]])).tolist()
     [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]
     """
     rows, columns = (side - side % LANES for side in M.shape)
-    out = np.empty(M.shape[::-1], np.float32)
+    if out is None:
+        out = np.empty(M.shape[::-1], M.dtype)
     contiguous = M.strides[1] == M.itemsize and M.strides[0] % M.itemsize == 0
     if not (rows and columns and contiguous):
         out[...] = M.T
         return out
-    run = function("transpose", target or host(), "transpose", (_POINTER, _LONG) * 3, _assembly)
+    scalar = {2: "i16", 4: "i32"}[M.itemsize]
+    run = function(
+        ("transpose", scalar), target or host(), "transpose", (_POINTER, _LONG) * 3,
+        partial(_assembly, scalar),
+    )  # fmt: skip
     run(
         M.ctypes.data, M.strides[0] // M.itemsize, out.ctypes.data, out.shape[1], rows, columns
     )  # fmt: skip
@@ -39,28 +49,28 @@ def transposed(M: Array, *, target: Target | None = None) -> Array:
     return out
 
 
-def _assembly() -> str:
-    body = Body()
+def _assembly(scalar: str) -> str:
+    body, vector = Body(), lanes(scalar)
     lines = []
     for i in range(LANES):
         row = body.put(f"add i64 %i, {i}")
         start = body.put(f"mul i64 {row}, %ld")
         start = body.put(f"add i64 {start}, %j")
-        lines.append(body.load(FLOAT.vector, "%M", "float", start, align=4))
+        lines.append(body.load(vector, "%M", scalar, start, align=1))
     distance = LANES // 2
     while distance:
-        lines = _exchanged(body, lines, distance)
+        lines = _exchanged(body, vector, lines, distance)
         distance //= 2
     for j, line in enumerate(lines):
         row = body.put(f"add i64 %j, {j}")
         start = body.put(f"mul i64 {row}, %ldo")
         start = body.put(f"add i64 {start}, %i")
-        at = body.put(f"getelementptr float, ptr %out, i64 {start}")
-        body.do(f"store {FLOAT.vector} {line}, ptr {at}, align 4")
+        at = body.put(f"getelementptr {scalar}, ptr %out, i64 {start}")
+        body.do(f"store {vector} {line}, ptr {at}, align 1")
     return _TRANSPOSE.format(body=body.text(), lanes=LANES)
 
 
-def _exchanged(body: Body, lines: list[str], distance: int) -> list[str]:
+def _exchanged(body: Body, vector: str, lines: list[str], distance: int) -> list[str]:
     """Exchange the off-diagonal blocks of this size: of each two lines that are so far apart."""
     found = [*lines]
     upper = [k if not k & distance else LANES + k - distance for k in range(LANES)]
@@ -68,7 +78,7 @@ def _exchanged(body: Body, lines: list[str], distance: int) -> list[str]:
     for k in range(LANES):
         if k & distance:
             continue
-        pair = f"{FLOAT.vector} {lines[k]}, {FLOAT.vector} {lines[k + distance]}"
+        pair = f"{vector} {lines[k]}, {vector} {lines[k + distance]}"
         for at, order in ((k, upper), (k + distance, lower)):
             mask = ", ".join(f"i32 {place}" for place in order)
             found[at] = body.put(f"shufflevector {pair}, {lanes('i32')} <{mask}>")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ftdiff.analyses.pairwise import opened
+import ftdiff
+from ftdiff.analyses.pairwise import inner_products, opened
 from ftdiff.analyses.pairwise.opened import Opened
 from ftdiff.deltas.forms import Delta, LowRank
 from ftdiff.deltas.recipes import Added, Recipe
@@ -54,3 +56,15 @@ def test_of_many_the_last_alone_is_held(monkeypatch: pytest.MonkeyPatch) -> None
     for index in (0, 1, 3, 0):
         assert isinstance(found[index], LowRank)
         assert [*found._held] == [index]
+
+
+def test_a_line_of_stored_factors_has_the_bits_of_opened_ones(
+    fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("lora", "rslora", "lora")
+    paths = [fixtures / name for name in names]
+    found = ftdiff.similarity(paths, fixtures / "base").sums["inner"]
+    opened: list[object] = []
+    monkeypatch.setattr(inner_products.StoredFactors, "of", lambda recipes: opened.append(recipes))
+    again = ftdiff.similarity(paths, fixtures / "base").sums["inner"]
+    assert opened and np.array_equal(found, again)

@@ -85,7 +85,7 @@ def open_(path: Place, base: Checkpoint | None) -> Tuned:
         A file is missing or lies, or the type has no reader.
     """
     folder = path.home
-    config, opened = read_json(folder / CONFIG), _open_weights(path)
+    config, opened = read_json(folder / CONFIG), open_weights(path)
     tuned = read(config, opened, base, folder / CONFIG)
     loaded = _loaded(config, opened, base, tuned.layout)
     notes = (*loaded, *tuned.notes, *header.contradicted(opened.metadata, config))
@@ -202,7 +202,14 @@ def _each(adapter: Adapter, family: Family) -> Reading:
     return Reading(recipes, scalings, unmatched, tuple(notes), spent)
 
 
-def _open_weights(path: Place) -> Checkpoint:
+def open_weights(path: Place) -> Checkpoint:
+    """Open the weights of a folder, or the file itself; nothing is made of them.
+
+    Raises
+    ------
+    BadFile
+        There are none, or they are not what they claim to be.
+    """
     weights = find(path, WEIGHTS)
     if weights is not None:
         return open_stored(weights)

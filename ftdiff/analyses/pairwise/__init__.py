@@ -1,8 +1,9 @@
 """Many fine-tunes of one base, measured together, tensor by tensor."""
 
-from ftdiff.analyses.pairwise.alignment import Line, Lineup, apart_from, labels, line_up, place
+from ftdiff.analyses.pairwise.alignment import Lineup, apart_from, labels, line_up, place
 from ftdiff.analyses.pairwise.file_notes import noted, said
 from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure, unmeasured
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.analyses.pairwise.problems import trouble, troubles
 from ftdiff.analyses.pairwise.storage import (
     COLUMNS,

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ftdiff.adapters import open_base, open_tuned
+from ftdiff.adapters import Several, is_moved, open_base, open_several
+from ftdiff.analyses.pairwise.line import Line
+from ftdiff.analyses.pairwise.planned_alike import Followers, following
 from ftdiff.comparison.alignment import alone, together
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.deltas.recipes import Beside, Recipe, Tuned, is_saved
 from ftdiff.errors import BadCall, Mismatch, one_line
 from ftdiff.formats import Checkpoint
-from ftdiff.naming import Address, locate
+from ftdiff.naming import locate
 from ftdiff.naming.matching import pair_names
 from ftdiff.tensors import LazyTensor, Rows, numel
-
-
-@dataclass(frozen=True)
-class Line:
-    """One base tensor, and what each of n fine-tunes makes of it.
-
-    Attributes
-    ----------
-    address, base
-        The tensor's place, and the tensor, where there is a base.
-    shape
-        What all of the recipes change: the base tensor's shape, or the rows that all have.
-    recipes
-        n of them; None where a fine-tune leaves the tensor as it is.
-    unknown
-        Which fine-tunes lack the tensor though they are whole checkpoints: their change is
-        missing, not zero.
-    """
-
-    address: Address
-    base: LazyTensor | None
-    shape: tuple[int, ...]
-    recipes: tuple[Recipe | None, ...]
-    unknown: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,8 +79,7 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
     if len(tuned) < least:
         raise BadCall(f"{len(tuned)} given: at least {least} fine-tunes are needed")
     opened = open_base(base)
-    fine = tuple(open_tuned(one, opened) for one in tuned)
-    opened, fine = _same_tensors(opened, fine)
+    opened, fine, like = _planned(opened, open_several(tuned, opened))
     names = labels([one.source for one in fine])
     whole = [name for name, one in zip(names, fine, strict=True) if one.kind == "full"]
     if opened is None and whole:
@@ -109,9 +87,13 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
     layouts = {tuple(one.layout.items()) for one in fine}
     if len(layouts) > 1:
         raise Mismatch("the fine-tunes do not have the same layers: some repeat layers of the base")
-    plans = [pair(opened, one) for one in fine] if opened is not None else _alone(fine)
+    followers = Followers(fine, like)
+    firsts = [fine[i] for i in followers.firsts]
+    plans = [pair(opened, one) for one in firsts] if opened is not None else _alone(firsts)
     saved = [_saved(plan) for plan in plans]
-    lines, apart = _lines(plans, fine, saved)
+    lines, apart = _lines(plans, firsts, saved)
+    lines = tuple(map(followers.line, lines))
+    saved, apart = followers.spread(saved), followers.spread(apart)
     still = [i for i in range(len(fine)) if all(line.recipes[i] is None for line in lines)]
     for i in still:
         held = f"holds saved tensors alone ({saved[i][0]}, …), {_UNKNOWN}" if saved[i] else ""
@@ -133,14 +115,26 @@ def line_up(base: Any | None, tuned: Sequence[Any], *, least: int = 2) -> Lineup
     )
 
 
-def _same_tensors(
-    base: Checkpoint | None, fine: tuple[Tuned, ...]
-) -> tuple[Checkpoint | None, tuple[Tuned, ...]]:
-    """Return all with the same tensors, where one stores as one what another splits."""
+def _planned(
+    base: Checkpoint | None, several: Several
+) -> tuple[Checkpoint | None, tuple[Tuned, ...], Sequence[int]]:
+    """Return all with the same tensors, where one stores as one what another splits.
+
+    Last is for each the first one that it is planned as.
+    """
+    like = several.like
+    firsts = {i: several.tuned[i] for i in dict.fromkeys(like)}
+    found, same = base, [*firsts.values()]
     if base is None:
-        return None, tuple(alone(fine))
-    base, found = together(base, fine)
-    return base, tuple(found)
+        same = alone(same)
+    else:
+        found, same = together(base, same)
+    if len(firsts) < len(like) and not all(is_moved(one.recipes, one) for one in same):
+        return _planned(base, Several(several.tuned, tuple(range(len(like)))))
+    planned = dict(zip(firsts, same, strict=True))
+    fine = (following(planned[of], firsts[of], one) if of != i else planned[i]
+            for i, (of, one) in enumerate(zip(like, several.tuned, strict=True)))  # fmt: skip
+    return found, tuple(fine), like
 
 
 def _alone(fine: Sequence[Tuned]) -> list[Plan]:
@@ -223,19 +217,12 @@ def labels(sources: Sequence[str]) -> tuple[str, ...]:
     ('a/final', 'b/final', 'other')
     """
     parts = [os.path.normpath(source).split(os.sep) for source in sources]
-    depth = 1
-    while depth < max(map(len, parts)):
-        shown = ["/".join(part[-depth:]) for part in parts]
-        if len({*shown}) == len(shown):
-            break
-        depth += 1
+    counts = [Counter("/".join(part[-d:]) for part in parts)
+              for d in range(1, max(map(len, parts), default=0) + 1)]  # fmt: skip
     found = []
     for i, part in enumerate(parts):
-        ends = ["/".join(part[-d:]) for d in range(1, depth + 1)]
-        alone = [
-            end for d, end in enumerate(ends, 1)
-            if sum("/".join(other[-d:]) == end for other in parts) == 1
-        ]  # fmt: skip
+        ends = ["/".join(part[-d:]) for d in range(1, len(part) + 1)]
+        alone = [end for end, count in zip(ends, counts, strict=False) if count[end] == 1]
         found.append(one_line(alone[0]) if alone else f"{one_line(ends[-1])} #{i + 1}")
     return apart_from((), found)
 
@@ -246,10 +233,11 @@ def apart_from(taken: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     >>> apart_from(["a"], ["a", "b", "b"])
     ('a #2', 'b', 'b #2')
     """
-    found = [*taken]
+    held, found = {*taken}, []
     for name in names:
         again, new = 2, name
-        while new in found:
+        while new in held:
             new, again = f"{name} #{again}", again + 1
+        held.add(new)
         found.append(new)
-    return tuple(found[len(taken) :])
+    return tuple(found)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from ftdiff import kernels
-from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.base_sums import WINDOW
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.deltas.moments import exact
 from ftdiff.tensors import DTYPES, Array, LazyTensor, numel, precision
 

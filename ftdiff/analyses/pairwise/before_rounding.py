@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 
 from ftdiff import kernels
-from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.comparison.journal import kept_as
 from ftdiff.deltas.recipes import Entries, Recipe
 from ftdiff.deltas.recipes.held import is_far

@@ -11,17 +11,19 @@ from typing import TypeVar
 import numpy as np
 
 from ftdiff import kernels
-from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.base_rounding import base_rounding_sq
 from ftdiff.analyses.pairwise.base_sums import base_sums
 from ftdiff.analyses.pairwise.before_rounding import Unrounded, before_rounding, unknown
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.analyses.pairwise.opened import Opened
 from ftdiff.analyses.pairwise.samples import PROBES, Probe
 from ftdiff.analyses.pairwise.stored_changes import from_stored
 from ftdiff.comparison.journal import kept_as
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.forms.inner_products import inner_products
+from ftdiff.deltas.forms.stacked_factors import all_products
 from ftdiff.deltas.recipes import Added, Entries, Recipe
+from ftdiff.deltas.recipes.stored_factors import StoredFactors
 from ftdiff.errors import FtdiffError, attempt
 from ftdiff.tensors import Array, matrices, nbytes, numel, precision
 
@@ -115,7 +117,7 @@ def unmeasured(line: Line, asked: Asked, why: str) -> Together:
 def _measured(line: Line, asked: Asked) -> Together:
     reading = _Reading(line)
     probes = {name: PROBES[name](line) for name in asked.probes}
-    inner = reading.closed_form()
+    inner = reading.closed_form(probed=bool(probes))
     unserved = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
     read = inner is not None or unserved  # by probes, in float64: a second reading tells no more
     stored = None if read else from_stored(line, asked.base)
@@ -181,11 +183,19 @@ class _Reading:
         self.nonfinite = np.zeros(self.count, np.int64)
         self.deltas: Mapping[int, Delta] = {}
 
-    def closed_form(self) -> Array | None:
-        """Return all inner products from factors; None where a change has none."""
+    def closed_form(self, *, probed: bool) -> Array | None:
+        """Return all inner products from factors; None where a change has none.
+
+        Where changes are probed as well, they are opened.
+        """
         if not all(recipe is None or isinstance(recipe, Added) for recipe in self.line.recipes):
             return None
         recipes = {i: recipe for i, recipe in enumerate(self.line.recipes) if recipe is not None}
+        stored = None if probed else StoredFactors.of([*recipes.values()])
+        if stored is not None:
+            products = self._from_factors(stored, [*recipes])
+            if products is not None:
+                return products
         self.deltas = opened = Opened(self.line.address.name, recipes, self.line.base)
         self.complaints |= opened.complaints
         own = [*opened]
@@ -198,6 +208,21 @@ class _Reading:
         inner = np.zeros((self.count, self.count))
         inner[np.ix_(own, own)] = products
         self.nonfinite[own] = [*opened.nonfinite.values()]
+        return inner
+
+    def _from_factors(self, stored: StoredFactors, own: Sequence[int]) -> Array | None:
+        """Return all inner products of products of two tensors; None where one cannot be read."""
+        try:
+            products, careful = all_products(stored)
+            nonfinite = {own[k]: stored.delta(k).nonfinite() for k in careful}
+        except (FtdiffError, MemoryError):  # whoever opens them one by one says which
+            return None
+        if np.isnan(products).any():
+            return None
+        for i, count in nonfinite.items():
+            self.nonfinite[i] = count
+        inner = np.zeros((self.count, self.count))
+        inner[np.ix_(own, own)] = products
         return inner
 
     def entries(self, probes: Sequence[Probe], known: Array | None) -> Array:

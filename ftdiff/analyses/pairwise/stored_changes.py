@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ftdiff import kernels
-from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.base_sums import BaseSums
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.deltas.moments import exact
 from ftdiff.deltas.recipes import Recipe, Replaced, StoredDelta
 from ftdiff.errors import FtdiffError

@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 from operator import attrgetter
 from typing import TypeVar
 
-from ftdiff.analyses.pairwise.alignment import Line
 from ftdiff.analyses.pairwise.inner_products import cost, held
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.comparison import executors
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress

@@ -71,10 +71,19 @@ def together(base: Checkpoint, fine: Sequence[Tuned]) -> tuple[Checkpoint, list[
 def alone(fine: Sequence[Tuned]) -> list[Tuned]:
     """Return adapters without a base, with one change wherever one of them has one."""
     found = [*fine]
+    names = [_changed(one) for one in found]
     for i, one in enumerate(found):
-        for other in (*found[:i], *found[i + 1 :]):
+        met = {names[i]}  # of those that change the same tensors one tells as much as all
+        for j, other in enumerate(found):
+            if names[j] in met:
+                continue
+            met.add(names[j])
             shapes: dict[str, LazyTensor] = {n: Hollow(r.shape) for n, r in other.recipes.items()}
             like = Checkpoint(shapes, other.source, "hollow")
             one = join_tuned(like, respell(like, one)[1])[0]
-        found[i] = one
+        found[i], names[i] = one, _changed(one)
     return found
+
+
+def _changed(one: Tuned) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, recipe.shape) for name, recipe in one.recipes.items())

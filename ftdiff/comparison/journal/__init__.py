@@ -24,7 +24,7 @@ from ftdiff.errors import BadCall, BadFile, one_line
 __all__ = ["ARITHMETIC", "Asked", "Journal", "current", "kept", "kept_as", "parts"]
 
 #: Raised with any change that measures another number of the same bytes.
-ARITHMETIC = 2
+ARITHMETIC = 3
 
 _CURRENT: ContextVar[Journal | None] = ContextVar("journal", default=None)
 

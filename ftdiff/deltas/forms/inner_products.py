@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ftdiff.deltas.forms.factor_stack import LowRanks
 from ftdiff.deltas.forms.hadamard import Hadamard
 from ftdiff.deltas.forms.kronecker import Kronecker
 from ftdiff.deltas.forms.lowrank import LowRank
 from ftdiff.deltas.forms.protocol import Delta
 from ftdiff.deltas.forms.stacked import Stacked
-from ftdiff.deltas.forms.stacked_factors import products
+from ftdiff.deltas.forms.stacked_factors import all_products, products
 from ftdiff.kernels import gram
 from ftdiff.tensors import Array
 
@@ -110,7 +111,7 @@ def _stacked(deltas: Sequence[Stacked]) -> Array:
 
 
 def _low_rank(deltas: _Some) -> Array:
-    return products(deltas, deltas.ranks)
+    return all_products(LowRanks(deltas, deltas.ranks))[0]
 
 
 _PRODUCTS: dict[Hashable, Callable[[Any], Array]] = {

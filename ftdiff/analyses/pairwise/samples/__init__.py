@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.analyses.pairwise.samples.masks import Masks
 from ftdiff.analyses.pairwise.samples.probe import Probe
 from ftdiff.analyses.pairwise.samples.signs import Signs

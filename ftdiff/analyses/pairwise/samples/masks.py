@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ftdiff import kernels
-from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.deltas.forms import Delta
 from ftdiff.tensors import Array
 

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-from ftdiff.analyses.pairwise.alignment import Line
+from ftdiff.analyses.pairwise.line import Line
 from ftdiff.deltas.forms import Delta, LowRank
 from ftdiff.tensors import Array, matrices
 
