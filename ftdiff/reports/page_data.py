@@ -69,6 +69,7 @@ def words(frame: pd.DataFrame, column: str) -> list[str]:
 def _map(one: Map, metrics: Sequence[str]) -> dict[str, Any]:
     return {
         "stack": one.stack,
+        "label": one.label,
         "layers": one.layers,
         "components": one.components,
         "values": {name: _numbers(one.values[name].ravel()) for name in metrics},
@@ -103,7 +104,7 @@ def _table(diff: Diff, metric: str) -> dict[str, Any]:
 def _rows(diff: Diff) -> dict[str, Any]:
     """Return the row of the maps that each tensor is in, where that is not its layer's number."""
     rows = unfolded(diff)
-    if not rows.nested:
+    if not (rows.nested or rows.words):
         return {}
     places = zip(rows.diff.columns["stack"], rows.diff.columns["layer"], strict=True)
     named = [None if layer is None else rows.names(stack, [layer])[0] for stack, layer in places]

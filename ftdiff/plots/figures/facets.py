@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,28 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
+from ftdiff.comparison.colour_rule import rule_of
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.shown_metric import ABSOLUTE, USUAL
+from ftdiff.comparison.stack_names import stacks_of
 from ftdiff.errors import BadCall
 from ftdiff.plots.elements import axes as canvas
-from ftdiff.plots.elements.axes import FAINT, FONT, LETTER, SMALL
-from ftdiff.plots.elements.cells import dress_bar
+from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL
+from ftdiff.plots.elements.cells import dress_bar, explain_bar, mesh_of, values_of
 from ftdiff.plots.elements.colours import extended
-from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.elements.labels import distinct
+from ftdiff.plots.elements.options import options_of
+from ftdiff.plots.elements.titles import Title, of_base, titled
 from ftdiff.plots.figures.registry import FIGURES, draw_as
+from ftdiff.plots.figures.towers import sibling_towers
+from ftdiff.plots.heatmaps.matrix import default_metric
+
+__all__ = ["WIDTH", "facets", "limits", "mesh_of"]
 
 #: Inches: letters stay readable in a column of 380 pixels.
 WIDTH = 4.6
+# Letters of a fine-tune's name beside a stack's.
+_NAME = 32
 
 
 def limits(
@@ -55,24 +65,58 @@ def limits(
     UnknownName, BadCall
         As for `heatmap`; or there is nothing to draw, or the figure has no scale of colours.
     """
-    taken = inspect.signature(FIGURES[style]).parameters
+    taken = options_of(FIGURES[style])
     if "vmax" not in taken:
         raise BadCall(f"style {style!r} has no scale of colours to share")
     if not len(diffs):
         raise BadCall("one scale of several figures needs at least one diff")
     if style == "importance" and options.get("normalise", "max") in ("max", "none"):
         options = {**options, "normalise": "none"}
-    bare = {**options, "bare": True}
-    function = FIGURES[style]
-    axes = (draw_as(style, function, one, metric, ax=_unseen(), **bare) for one in diffs)
-    drawn = [mesh_of(ax) for ax in axes]
+    metric = _common_metric(diffs) if metric is None else metric
+    drawn = _unseen_maps(diffs, metric, style, options)
+    if not drawn:
+        raise BadCall("nothing to draw: nothing moved in any of them")
     ends = np.array([mesh.get_clim() for mesh in drawn], float)
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
-    middle = 1.0 if options.get("normalise") in ("component", "row") else (low + high) / 2
-    joined = {"vmin": low, "vmax": high, "center": options.get("center", middle)}
+    joined = {"vmin": low, "vmax": high}
+    white = _white(metric, drawn, options, (low + high) / 2)
+    if white is not None:
+        joined["center"] = white
     if options.get("difference"):
         del joined["vmin"]
     return {name: float(value) for name, value in joined.items() if name in taken}
+
+
+def _common_metric(diffs: Sequence[Diff | pd.DataFrame]) -> str:
+    """Return what is drawn of all where no metric is named."""
+    own = {default_metric(one) for one in diffs}
+    return own.pop() if len(own) == 1 else ABSOLUTE
+
+
+def _unseen_maps(
+    diffs: Sequence[Diff | pd.DataFrame], metric: str, style: str, options: Mapping[str, Any]
+) -> list[QuadMesh]:
+    """Draw each where nobody sees it; return the cells of those that have some."""
+    bare = {**options, "bare": True}
+    function = FIGURES[style]
+    axes = [
+        draw_as(style, function, one, metric, ax=_unseen(), **bare, **own)
+        for one in diffs
+        for own in _stacks(one, diffs, style, options)
+    ]
+    return [mesh_of(ax) for ax in axes if ax.collections]
+
+
+def _white(
+    metric: str, drawn: Sequence[QuadMesh], options: Mapping[str, Any], middle: float
+) -> float | None:
+    """Return the number that is white on a scale of several maps; None for one without white."""
+    if "center" in options or options.get("normalise") in ("component", "row"):
+        return float(options.get("center", 1.0))
+    rule = rule_of(metric, np.concatenate([values_of(mesh).ravel() for mesh in drawn]))
+    if rule.sequential or options.get("cmap") is not None:
+        return None
+    return middle if rule.white is None else rule.white
 
 
 def _unseen() -> Axes:
@@ -90,9 +134,10 @@ def facets(
     shared: bool = True,
     titles: Sequence[str] | None = None,
     columns: int | None = None,
+    title: Title = None,
     **options: Any,
 ) -> Figure:
-    """Draw several maps side by side.
+    """Draw several maps side by side; of models of several stacks a line of maps for each stack.
 
     Parameters
     ----------
@@ -106,6 +151,8 @@ def facets(
         A text over each; by default what was tuned.
     columns
         Maps side by side; by default three, or two where each has a bar of its own.
+    title
+        Over all; by default how many fine-tunes there are of which base; False for none.
 
     Returns
     -------
@@ -121,9 +168,13 @@ def facets(
         titles = [_title(one, at) for at, one in enumerate(diffs)]
     if len(titles) != len(diffs):
         raise BadCall(f"{len(titles)} titles for {len(diffs)} maps")
-    scale = limits(diffs, metric, style=style, **options)
+    metric = _common_metric(diffs) if metric is None and len(diffs) else metric
+    if shared and metric is not None and _of_towers(diffs, style, options):
+        named = dict(zip(distinct(titles, _NAME), diffs, strict=True))
+        over = titled(title, _over(diffs))
+        return sibling_towers(named, metric, title=over, **options)  # type: ignore[arg-type]
     if shared:
-        options = {**options, **scale}
+        options = {**options, **_scale(diffs, metric, style, options)}
     across = columns or min(3 if shared else 2, len(diffs))
     if columns is None and len(diffs) > across:  # rows of equal length: four are two by two
         across = math.ceil(len(diffs) / math.ceil(len(diffs) / across))
@@ -133,26 +184,58 @@ def facets(
     figure.set_layout_engine("none")  # a layout half-way would measure maps without their labels
     room = {"left": 0.06, "right": 1.0, "wspace": 0.08}
     grid = figure.subplots(down, across, squeeze=False, gridspec_kw=room)
-    spots: list[Axes] = list(grid.ravel())
-    for spare in spots[len(diffs) :]:
+    places: list[Axes] = list(grid.ravel())
+    for spare in places[len(diffs) :]:
         spare.remove()
-    maps = spots[: len(diffs)]
-    for one, title, ax in zip(diffs, titles, maps, strict=True):
-        named = {**options, "title": _fitting(title, across)}
-        draw_as(style, FIGURES[style], one, metric, ax=ax, **named)
+    maps = places[: len(diffs)]
+    for one, name, ax in zip(diffs, distinct(titles, _letters(across)), maps, strict=True):
+        draw_as(style, FIGURES[style], one, metric, ax=ax, **{**options, "title": name})
     _shared_labels(figure, maps, across, shared=shared)
     if shared:
         _one_bar(figure, maps)
+    if not _bare(maps):
+        figure.suptitle(titled(title, _over(diffs)), fontsize=FONT + 1, color=INK, parse_math=False)
     _grown(figure, maps, down)
     figure.set_layout_engine(layout)
     return figure
 
 
-def mesh_of(ax: Axes) -> QuadMesh:
-    """Return the cells of a map."""
-    mesh = ax.collections[0]
-    assert isinstance(mesh, QuadMesh)
-    return mesh
+def _stacks(
+    one: Diff | pd.DataFrame,
+    diffs: Sequence[Diff | pd.DataFrame],
+    style: str,
+    options: Mapping[str, Any],
+) -> list[dict[str, str]]:
+    """Return the option that chooses each stack that is drawn of a diff."""
+    if isinstance(one, Diff) and _of_towers(diffs, style, options):
+        return [{"stack": stack} for stack in stacks_of(one)]
+    return [{}]
+
+
+def _of_towers(
+    diffs: Sequence[Diff | pd.DataFrame], style: str, options: Mapping[str, Any]
+) -> bool:
+    """Say whether these are models of several stacks, of which none is chosen."""
+    if style != "modules" or options.get("stack") is not None:
+        return False
+    stacks = [stacks_of(one) if isinstance(one, Diff) else {} for one in diffs]
+    return all(stacks) and any(len(found) > 1 for found in stacks)
+
+
+def _scale(
+    diffs: Sequence[Diff | pd.DataFrame], metric: str | None, style: str, options: dict[str, Any]
+) -> dict[str, float]:
+    """Return the limits that all share; none where nothing moved."""
+    if len(diffs) and not _unseen_maps(diffs, metric or USUAL, style, options):
+        return {}
+    return limits(diffs, metric, style=style, **options)
+
+
+def _over(diffs: Sequence[Diff | pd.DataFrame]) -> str:
+    """Return the title of all: of how many fine-tunes of which base."""
+    bases = {str(one.about.get("base") or "") if isinstance(one, Diff) else "" for one in diffs}
+    base = bases.pop() if len(bases) == 1 else ""
+    return of_base(len(diffs), "fine-tunes", {"base": base}) if base and len(diffs) > 1 else ""
 
 
 def _title(one: Diff | pd.DataFrame, at: int) -> str:
@@ -161,14 +244,14 @@ def _title(one: Diff | pd.DataFrame, at: int) -> str:
     return f"{at + 1}"
 
 
-def _fitting(title: str, across: int) -> str:
-    """Shorten a title to the width of its map."""
-    return shown(title, max(8, int(WIDTH * 72 / across / (LETTER * (FONT + 1)) - 4)))
+def _letters(across: int) -> int:
+    """Return how many letters fit over a map."""
+    return max(8, int(WIDTH * 72 / across / (LETTER * (FONT + 1)) - 4))
 
 
 def _grown(figure: Figure, maps: Sequence[Axes], down: int) -> None:
     """Make the figure as high as its maps and their labels need."""
-    rows = max(len(np.atleast_2d(np.asarray(mesh_of(ax).get_array()))) for ax in maps)
+    rows = max((len(values_of(mesh_of(ax))) for ax in maps if ax.collections), default=4)
     names = max((len(text.get_text()) for ax in maps for text in ax.get_xticklabels()), default=0)
     labels = 0.5 + min(names, 40) * LETTER * FONT / 72
     figure.set_size_inches(WIDTH, min(down * _tall(rows, labels) + 0.3, 40.0))
@@ -214,12 +297,16 @@ def _bare(maps: Sequence[Axes]) -> bool:
 
 def _one_bar(figure: Figure, maps: Sequence[Axes]) -> None:
     """Put one colour bar in the place of each map's own."""
-    bars = [mesh.colorbar for mesh in map(mesh_of, maps)]
-    own = [bar for bar in bars if isinstance(bar, Colorbar)]
+    meshes = [mesh_of(ax) for ax in maps if ax.collections]
+    own = [mesh.colorbar for mesh in meshes if isinstance(mesh.colorbar, Colorbar)]
+    if not own:
+        return
+    white = own[0].ax.get_xlabel().replace("\n", " ").partition("white:")
     label, extends = own[0].ax.get_ylabel(), [bar.extend for bar in own]
     ticks = [float(tick) for tick in own[0].get_ticks()]
     for bar in own:
         bar.remove()
-    mesh = mesh_of(maps[0])
-    bar = figure.colorbar(mesh, ax=list(maps), extend=extended(extends), pad=0.02, aspect=34)
+    bar = figure.colorbar(meshes[0], ax=list(maps), extend=extended(extends), pad=0.02, aspect=34)
     dress_bar(bar, ticks, label)
+    if label:
+        explain_bar(bar, "".join(white[1:]), map(values_of, meshes))
