@@ -16,8 +16,9 @@ from ftdiff.deltas.recipes.held import stored
 from ftdiff.tensors import LazyTensor, numel
 
 #: What became of a key: its values are in a change, or it is known to be no part of one; it is of
-#: a change that cannot be had, or fits the base by its name alone; it led to no change of the base.
-Fate: TypeAlias = Literal["read", "unreadable", "unmatched"]
+#: a change that cannot be had, or fits the base by its name alone; it led to no change of the base;
+#: its changes were not asked for.
+Fate: TypeAlias = Literal["read", "unreadable", "unmatched", "left out"]
 
 _NO_READER = "nothing that reads such an adapter uses it"
 
@@ -48,7 +49,10 @@ def readers(tuned: Tuned) -> dict[str, tuple[str, ...]]:
 
 
 def fates(
-    tuned: Tuned, lost: Collection[str] = (), unreadable: Collection[str] = ()
+    tuned: Tuned,
+    lost: Collection[str] = (),
+    unreadable: Collection[str] = (),
+    left_out: Collection[str] = (),
 ) -> dict[str, Fate]:
     """Return what became of each key.
 
@@ -59,10 +63,15 @@ def fates(
     lost, unreadable
         Names of recipes that no tensor of the base was found for, and of those that could not be
         measured or fit no shape of the base.
+    left_out
+        Names of recipes that were not asked for.
     """
     found: dict[str, Fate] = {}
     lost, unreadable = frozenset(lost), frozenset(unreadable)
     for key, names in readers(tuned).items():
+        if names and all(name in left_out for name in names):
+            found[key] = "left out"
+            continue
         broken = {n for n in names if n in unreadable or isinstance(tuned.recipes[n], Unreadable)}
         aside = key in tuned.spent and not tuned.spent[key]
         if aside or any(name not in broken and name not in lost for name in names):
@@ -77,7 +86,8 @@ def fates(
 def counts(tuned: Tuned, became: Mapping[str, Fate]) -> dict[str, dict[str, int]]:
     """Return how many tensors the files hold, and parameters, by what became of them."""
     total: dict[str, dict[str, int]] = {}
-    for fate in ("given", "read", "unreadable", "unmatched"):
+    some = ("left out",) if "left out" in became.values() else ()
+    for fate in ("given", "read", "unreadable", "unmatched", *some):
         keys = [key for key in became if fate in ("given", became[key])]
         parameters = sum(numel(tuned.given[key].shape) for key in keys)
         total[fate] = {"tensors": len(keys), "parameters": parameters}

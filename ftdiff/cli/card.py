@@ -9,6 +9,8 @@ import click
 from click.core import ParameterSource
 
 from ftdiff.cli import options
+from ftdiff.cli.selecting import SELECTED, taken
+from ftdiff.comparison.selection import Selection
 from ftdiff.errors import BadCall
 
 
@@ -39,6 +41,7 @@ from ftdiff.errors import BadCall
     help="With --check and a claim: the public key of whoever has to have signed it.",
 )
 @options.METRIC
+@SELECTED
 @click.pass_context
 def card(
     ctx: click.Context,
@@ -49,6 +52,7 @@ def card(
     check: Path | None,
     key: Path | None,
     metric: str,
+    selection: Selection,
 ) -> None:
     """Put what changed into a model card, README, as a marked section with one figure.
 
@@ -64,7 +68,7 @@ def card(
     ftdiff card --check my-lora/README.md claims.jsonl --key their.key.pub
     """
     if check is not None:
-        if readme is not None or format_ is not None or base_model is not None:
+        if readme is not None or format_ is not None or base_model is not None or selection:
             raise BadCall(
                 "card --check CARD takes a diff.json or a claims.jsonl, and writes nothing"
             )
@@ -82,7 +86,7 @@ def card(
         raise BadCall("card takes a README to write, or --to FORMAT to print; one of them")
     if format_ is not None and base_model is not None:
         raise BadCall("--base-model is for the front matter of a README, not for --to")
-    loaded = load_for("card", diff)
+    loaded = taken(load_for("card", diff), selection, metric, diff)
     assert isinstance(loaded, Diff)
     if format_ is not None:
         click.echo(WRITERS[format_](section(loaded, metric), ""))

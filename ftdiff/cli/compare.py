@@ -11,6 +11,8 @@ import click
 from ftdiff.cli import options
 from ftdiff.cli import output as out
 from ftdiff.cli.compare_options import FACETS, MEASURING, WANTED, Facets, Measuring, Wanted
+from ftdiff.cli.selecting import SELECTED
+from ftdiff.comparison.selection import Selection
 from ftdiff.errors import BadCall
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.sides("[BASE] TUNED [TUNED]...")
 @MEASURING
+@SELECTED
 @options.WORKERS
 @WANTED
 @FACETS
@@ -28,6 +31,7 @@ def compare(
     base: str,
     tuned: tuple[str, ...],
     measuring: Measuring,
+    selection: Selection,
     workers: options.Workers,
     wanted: Wanted,
     facets: Facets,
@@ -45,12 +49,15 @@ def compare(
     ftdiff compare base/ tuned/ -o out/ --min-coverage 0.99
     ftdiff compare base/ tuned/ --format csv > diff.csv
     ftdiff compare base/ tuned/ -m spectral --device cuda
+    ftdiff compare base/ tuned/ --layers 0-7 --include 'attn.*'
+    ftdiff compare base/ tuned/ -m spectral --top 20
     ftdiff compare base/ run-a/ run-b/ run-c/ --facet -o out/
     """
     if facets.facet:
         from ftdiff.cli.compare_facets import facet
 
-        sys.exit(facet(base, tuned, measuring, workers, wanted, shared=not facets.own_scale))
+        shared = not facets.own_scale
+        sys.exit(facet(base, tuned, measuring, workers, wanted, selection, shared=shared))
     if len(tuned) > 1 or facets.own_scale:
         what = "--own-scale" if facets.own_scale else "several TUNED"
         raise BadCall(f"{what}: only with --facet, which draws them side by side")
@@ -70,6 +77,7 @@ def compare(
             device=measuring.device,
             hash=measuring.hash,
             strict=measuring.strict,
+            selection=selection,
         )
     report = None
     if wanted.output is not None:  # before anything is printed: the reader of a pipe may leave

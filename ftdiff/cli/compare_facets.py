@@ -14,6 +14,7 @@ from ftdiff.errors import BadCall, FtdiffError, one_line
 if TYPE_CHECKING:
     from ftdiff.cli.compare_options import Measuring, Wanted
     from ftdiff.comparison.result import Diff
+    from ftdiff.comparison.selection import Selection
 
 
 def facet(
@@ -22,6 +23,7 @@ def facet(
     measuring: Measuring,
     workers: options.Workers,
     wanted: Wanted,
+    selection: Selection,
     *,
     shared: bool,
 ) -> int:
@@ -43,6 +45,7 @@ def facet(
             device=measuring.device,
             hash=measuring.hash,
             strict=measuring.strict,
+            selection=selection,
         )
     each = dict(zip(names(tuned), outcomes, strict=True))
     diffs = {name: one for name, one in each.items() if isinstance(one, Diff)}

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from ftdiff.cli.selecting import SELECTED, taken
+from ftdiff.comparison.selection import Selection
+
 _MAPS = ("modules", "importance", "tokens")
 
 
@@ -74,6 +77,7 @@ _MAPS = ("modules", "importance", "tokens")
 @click.option(
     "--difference", is_flag=True, default=None, help="tokens: the numbers are differences, about 0."
 )
+@SELECTED
 @click.option("--title", help="Text above.")
 @click.option("--bare", is_flag=True, default=None, help="Drop every label.")
 def plot(
@@ -84,6 +88,7 @@ def plot(
     outline: bool,
     trend: bool,
     tensors: tuple[str, ...],
+    selection: Selection,
     **given: Any,
 ) -> None:
     """Draw a saved result, or a matrix (CSV or JSON: a row per layer).
@@ -94,6 +99,7 @@ def plot(
     ftdiff plot out/diff.json -m rotation -o rotation.svg
     ftdiff plot out/diff.json --outline --title "my fine-tune"
     ftdiff plot out/diff.json --style profile --by block
+    ftdiff plot out/diff.json --layers 0-7 --exclude 'norm.*'
     ftdiff plot published.csv --style importance
     ftdiff plot out/similarity.json -o similarity.svg
     """
@@ -101,7 +107,8 @@ def plot(
     from ftdiff.analyses.findings import findings
     from ftdiff.analyses.saved import load_for
 
-    data: Any = load_for("plot", source, repeated=style == "tokens")
+    held: Any = load_for("plot", source, repeated=style == "tokens")
+    data = taken(held, selection, metric, source)
     options = {name: value for name, value in given.items() if value is not None}
     if tensors:
         options["tensors"] = tensors

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from ftdiff.cli import options
+from ftdiff.cli.selecting import SELECTED, taken
+from ftdiff.comparison.selection import Selection
 
 
 @click.command()
@@ -21,7 +23,8 @@ from ftdiff.cli import options
     help="The metric to draw; the relative norm by default, of an importance and of a "
     "similarity its own.",
 )
-def report(result: Path, output: Path, metric: str | None) -> None:
+@SELECTED
+def report(result: Path, output: Path, metric: str | None, selection: Selection) -> None:
     """Make a page of a saved diff: heatmaps that answer, every tensor, how it was made.
 
     Of a saved similarity, trajectory, probe, drift or merge: its figures, findings and tables. No
@@ -29,10 +32,11 @@ def report(result: Path, output: Path, metric: str | None) -> None:
 
     \b
     ftdiff report out/diff.json -o report.html
+    ftdiff report out/diff.json --layers 0-7
     ftdiff report out/trajectory.json -o run.html
     """
     from ftdiff.analyses.saved import load_for
     from ftdiff.reports import html
 
     held: Any = load_for("report", result)
-    click.echo(html.save(held, output, metric))
+    click.echo(html.save(taken(held, selection, metric, result), output, metric))

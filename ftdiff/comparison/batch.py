@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import afar, applied_twice, engine, few_bits
+from ftdiff.comparison import afar, applied_twice, engine, few_bits, selected
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.guesses import refuse
@@ -16,6 +16,7 @@ from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Plan, pair
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.selection import Selection, selection_of
 from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.errors import FtdiffError
@@ -25,10 +26,11 @@ from ftdiff.metrics import Metric, resolve
 
 @dataclass(frozen=True)
 class _Sibling:
-    """A fine-tune that was opened, and what is to be measured of it."""
+    """A fine-tune that was opened, and what is to be measured of it, `of` how many tensors."""
 
     tuned: Tuned
     plan: Plan
+    of: int
 
 
 def compare_each(
@@ -43,6 +45,7 @@ def compare_each(
     device: str | None = None,
     hash: bool = False,
     strict: bool = False,
+    selection: Selection | Mapping[str, Any] | None = None,
 ) -> list[Diff | FtdiffError]:
     """Measure what changed between a base and each of several fine-tunes.
 
@@ -52,7 +55,7 @@ def compare_each(
 
     Parameters
     ----------
-    base, metrics, executor, progress, say, tuned_is_delta, device, hash, strict
+    base, metrics, executor, progress, say, tuned_is_delta, device, hash, strict, selection
         As in `ftdiff.compare`.
     tuned
         What `ftdiff.compare` takes, for each.
@@ -68,10 +71,10 @@ def compare_each(
     BadFile, BadCall, MissingExtra
         As in `ftdiff.compare`, for what all of them share.
     """
-    wanted = resolve(metrics)
+    wanted, asked = resolve(metrics), selection_of(selection)
     engine.see(device, executor)
     opened = open_base(base)
-    found = [_opened(opened, one, tuned_is_delta, say, strict) for one in tuned]
+    found = [_opened(opened, one, tuned_is_delta, say, strict, asked) for one in tuned]
     there = [one for one in found if isinstance(one, _Sibling)]
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     with afar.reading(joined.changes, executor) as executor:
@@ -85,12 +88,17 @@ def compare_each(
             mine = [next(sums) for _ in one.plan.changes]
             grids = few_bits.on_grids(one.plan.changes, mine, executor, progress)
             diff = engine.gathered(opened, one.tuned, one.plan, mine, grids, hash=hash)
-            outcomes.append(_whole(diff, one.plan, wanted, at))
+            outcomes.append(_whole(diff, one, wanted, at, asked))
         return outcomes
 
 
 def _opened(
-    base: Checkpoint | None, tuned: Any, is_delta: bool, say: Say | None, strict: bool
+    base: Checkpoint | None,
+    tuned: Any,
+    is_delta: bool,
+    say: Say | None,
+    strict: bool,
+    asked: Selection,
 ) -> _Sibling | FtdiffError:
     try:
         fine = open_tuned(tuned, base)
@@ -98,13 +106,18 @@ def _opened(
             fine = as_delta(fine)
         plan = foretold(pair(base, fine), say)
         plan = refuse(plan) if strict else plan
-        return _Sibling(applied_twice.measured(base, plan.tuned or fine, plan), plan)
+        whole = applied_twice.measured(base, plan.tuned or fine, plan)
+        return _Sibling(whole, selected.of_plan(plan, asked), len(plan.tensors))
     except FtdiffError as error:
         return error
 
 
-def _whole(diff: Diff, plan: Plan, wanted: Sequence[Metric], at: Workplace) -> Diff | FtdiffError:
+def _whole(
+    diff: Diff, one: _Sibling, wanted: Sequence[Metric], at: Workplace, asked: Selection
+) -> Diff | FtdiffError:
     try:
+        names = [metric.name for metric in wanted]
+        diff, plan = selected.settled(diff, one.plan, asked, one.of, names)
         diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     except FtdiffError as error:
         return error

@@ -11,6 +11,7 @@ import numpy as np
 from ftdiff.comparison.beside.kinds import SENTENCES, sentence
 from ftdiff.comparison.frame import Columns, of_rows, type_of
 from ftdiff.comparison.saved_structure import fault
+from ftdiff.comparison.selection import is_record
 from ftdiff.comparison.storage import Form, Unfit
 from ftdiff.errors import one_line
 from ftdiff.metrics.linalg import spectrum_curve as curve
@@ -22,7 +23,7 @@ FORM = Form("diff", version=2, indent=1, rows="tensors", read=(1,))
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
     **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
-    **dict.fromkeys(("shares", "beside", "importance", "structure"), dict),
+    **dict.fromkeys(("shares", "beside", "importance", "structure", "selection"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),
@@ -73,6 +74,8 @@ def _about(found: Any) -> dict[str, Any]:
         raise Unfit(f"about.importance: {wrong}")
     if wrong := fault(found.get("structure", {})):
         raise Unfit(f"about.structure: {wrong}")
+    if "selection" in found and not is_record(found["selection"]):
+        raise Unfit("about.selection has another type")
     for share in (found.get("coverage", 0), *found.get("shares", {}).values()):
         float(share)  # whole numbers may be beyond it
     if not all(isinstance(file, dict) for side in found.get("files", {}).values() for file in side):

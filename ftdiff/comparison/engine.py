@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import afar, applied_twice, collector, executors, few_bits, provenance, spans
+from ftdiff.comparison import (
+    afar,
+    applied_twice,
+    collector,
+    executors,
+    few_bits,
+    provenance,
+    selected,
+    spans,
+)
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.frame import among
@@ -23,6 +32,7 @@ from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
+from ftdiff.comparison.selection import Selection, selection_of
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.moments import Moments
@@ -45,6 +55,7 @@ def compare(
     device: str | None = None,
     hash: bool = False,
     strict: bool = False,
+    selection: Selection | Mapping[str, Any] | None = None,
 ) -> Diff:
     """Measure what changed between a base and a fine-tune.
 
@@ -79,6 +90,9 @@ def compare(
         Read each file whole for its digest, which `about["sources"]` then holds.
     strict
         Compare only what the files pair by themselves: no name, layer, row or part is guessed.
+    selection
+        Measure only these tensors: {"include": ["attn.*"], "layers": "0-7", "top": 20}, as
+        `ftdiff.comparison.selection.Selection` has it. Of the `top`, sums are measured of all.
 
     Raises
     ------
@@ -87,18 +101,20 @@ def compare(
         that cannot be measured is a row of status "unreadable" instead, and `about["unreadable"]`
         says why.
     BadCall
-        Torch does not see the device, or a metric needs text.
+        Torch does not see the device, a metric needs text, or a selection fits nothing.
     MissingExtra
         A device is named and torch is not installed.
     """
-    wanted = resolve(metrics)
+    wanted, asked = resolve(metrics), selection_of(selection)
     measurable(wanted)
     see(device, executor)
     sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
-    plan = sides.plan
+    plan = selected.of_plan(sides.plan, asked)
+    count, sides = len(sides.plan.tensors), replace(sides, plan=plan)
     tensorwise.afford(plan, wanted)
     with afar.reading(plan.changes, executor) as executor:
         diff = summed(sides, executor, progress, hash=hash)
+        diff, plan = selected.settled(diff, plan, asked, count, [one.name for one in wanted])
         at = Workplace(executor, progress, say, device)
         diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     return diff.keeping([metric.name for metric in wanted])

@@ -68,6 +68,8 @@ class Plan:
         Tensors whose base stands under another name too: a tied head, a layer that was copied.
     kinship
         What a sample says of a whole checkpoint, as `about` of a diff holds it.
+    left_out
+        Tensors that are not looked at, as a selection does not want them.
     """
 
     changes: tuple[Change, ...]
@@ -84,6 +86,7 @@ class Plan:
     tuned: Tuned | None = None
     twice: frozenset[str] = frozenset()
     kinship: Mapping[str, Any] | None = None
+    left_out: frozenset[str] = frozenset()
 
     @property
     def coverage(self) -> float:

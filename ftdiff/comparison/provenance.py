@@ -94,7 +94,7 @@ def about(
         base (where there is one) and of the fine-tune's files. See `Coverage`.
     parts
         How many tensors the fine-tune's files hold, and parameters: given, and of these read,
-        unreadable and unmatched, which add up to them.
+        unreadable and unmatched, and of a selection left out, which add up to them.
     counts
         Number of tensors by what became of them while pairing; `buffers` are no weights, and in
         no row.
@@ -116,6 +116,8 @@ def about(
     beside
         What lies beside the weights of each side: settings, code, pickles. What differs or may
         run is among the notes.
+    selection
+        Where only some tensors were asked for: what was asked, how many are left, and of how many.
     sources, versions, created
         See `made_of`.
     """
@@ -231,7 +233,8 @@ def _parts(tuned: Tuned, plan: Plan, unreadable: Collection[str]) -> dict[str, d
     paired = plan.tuned or tuned  # its recipes stand under the base's names
     measured = {change.address.name for change in plan.changes}
     unfit = [name for name in plan.reshaped if name not in measured]
-    return account.counts(paired, account.fates(paired, plan.unmatched, {*unreadable, *unfit}))
+    became = account.fates(paired, plan.unmatched, {*unreadable, *unfit}, plan.left_out)
+    return account.counts(paired, became)
 
 
 def _adapter(tuned: Tuned) -> dict[str, Any]:

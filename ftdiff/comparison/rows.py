@@ -65,7 +65,7 @@ def rows(
     return made + [
         {"tensor": key, "status": ADDED, **noted([Note(reasons.UNMATCHED, why)])}
         for key, why in plan.unmatched.items()
-        if key not in plan.tensors
+        if key not in plan.tensors and key not in plan.left_out
     ]
 
 

@@ -28,6 +28,8 @@ class Scope:
         Of how many tensors the number is, and how many are on both sides.
     share
         Their share of these tensors' parameters.
+    selected
+        Whether all of this is of a selection: what was left out is in no number.
     """
 
     of: str
@@ -36,6 +38,7 @@ class Scope:
     counted: int
     tensors: int
     share: float
+    selected: bool = False
 
     @property
     def words(self) -> str:
@@ -44,6 +47,8 @@ class Scope:
         what = f"{self.counted:,} {self.of if self.counted != 1 else one}"
         if self.over == "moved":
             return f"the {self.counted:,} that moved"
+        if self.selected:
+            return f"the {what} selected"
         if self.targeted:
             return f"the {what} that it targets"
         return f"all {what}" if self.counted != 1 else f"its only {one}"
@@ -51,7 +56,9 @@ class Scope:
     @property
     def parts(self) -> str:
         """Say how much that is: "30 of 39 tensors, 99.6% of the parameters"."""
-        return f"{self.counted:,} of {self.tensors:,} tensors, {self.share:.1%} of the parameters"
+        of = "selected tensors" if self.selected else "tensors"
+        whose = "their" if self.selected else "the"
+        return f"{self.counted:,} of {self.tensors:,} {of}, {self.share:.1%} of {whose} parameters"
 
 
 def scope(diff: Diff, over: Over = "all") -> Scope:
@@ -65,6 +72,7 @@ def scope(diff: Diff, over: Over = "all") -> Scope:
         counted=int(row["counted"]),
         tensors=int(row["tensors"]),
         share=int(row["numel"]) / params if params else 0.0,
+        selected=bool(diff.about.get("selection")),
     )
 
 
@@ -76,6 +84,8 @@ def withheld(diff: Diff) -> str:
     about = diff.about
     share = (about.get("shares") or {}).get("tuned", 1.0)
     unmatched = about.get("unmatched") or {}
+    if about.get("selection"):  # the numbers are said to be of these alone
+        return ""
     if share >= _MOST or not unmatched or about.get("kind") == "full" or not about.get("base"):
         return ""
     modules = sum(name in unmatched for name in _named(diff))

@@ -20,6 +20,8 @@ import ftdiff
 from ftdiff.analyses import audit as policy
 from ftdiff.analyses.audit import AUDIT, CI, Expectation, Policy, policy_of, read_policy
 from ftdiff.cli import ftdiff as door
+from ftdiff.comparison.selected import of_diff
+from ftdiff.comparison.selection import Selection
 from ftdiff.errors import BadCall, BadFile
 from tests.analyses import file_cases, saved_cases
 from tests.conftest import FIXTURES
@@ -256,6 +258,7 @@ def unloaded() -> dict[str, Any]:
 #: By rule: what triggers it, and what the same without the fault is.
 CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = {
     "nothing-moved": (lambda: ftdiff.compare(model(), model()), plain),
+    "selection": (lambda: of_diff(plain(), Selection(layers="0")), plain),
     "dead-module": (lambda: dead(every=False), adapter),
     "target-missing": (
         lambda: adapter(

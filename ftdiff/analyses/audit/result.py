@@ -43,8 +43,9 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        """ "passed" or "failed"."""
-        return "passed" if self.ok else "failed"
+        """ "passed" or "failed"; "passed in part" where a selection was compared."""
+        part = " in part" if self.about.get("selection") else ""
+        return f"passed{part}" if self.ok else "failed"
 
     @property
     def exit_code(self) -> int:
@@ -92,7 +93,7 @@ def audit(diff: Diff, policy: Policy | str | Path | None = None) -> Audit:
     _measured(diff, held)
     found = [*_by_rules(diff, held), *_by_expectations(diff, held)]
     about = {name: diff.about.get(name) for name in ("base", "tuned", "kind")}
-    made = ("sources", "versions", "created")
+    made = ("sources", "versions", "created", "selection")
     about |= {name: diff.about[name] for name in made if name in diff.about}
     return Audit(tuple(gravest_first(found)), held.source, about)
 

@@ -9,6 +9,7 @@ from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.comparison.applied_twice import ADAPTER_BESIDE, HELD
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.selected import SELECTION
 
 
 @audit_rule("applied-twice", "alarm")
@@ -35,6 +36,17 @@ def unmerged(diff: Diff) -> Iterator[Finding]:
             f"as a plain model, it lacks them{known}."
         )
         yield finding("unmerged", message, modules=one["modules"])
+
+
+@audit_rule("selection", "caution")
+def selection(diff: Diff) -> Iterator[Finding]:
+    """Only some tensors were compared: of the others nothing is known, so that nothing passed."""
+    for one in reasons(diff.about, SELECTION):
+        left = one["of"] - one["tensors"]
+        message = (
+            f"{left:,} of {one['of']:,} tensors were not selected, and nothing is said of them."
+        )
+        yield finding("selection", message, tensors=[], selected=one["tensors"], of=one["of"])
 
 
 @audit_rule("index", "caution")

@@ -56,6 +56,8 @@ def one_sided(diff: Diff) -> Iterator[Finding]:
 def mostly_uncompared(diff: Diff, *, coverage: float = 0.5) -> Iterator[Finding]:
     """Where most parameters of a side were not compared, nothing is known of it as a whole."""
     share = diff.about.get("coverage")
+    if diff.about.get("selection"):  # it was asked for, and has a rule of its own
+        return
     if diff.about.get("base") and isinstance(share, (int, float)) and share < coverage:
         message = f"Only {words(diff.about, 'were compared')}: this says nothing of the others."
         message = " ".join([message, *(moved.message for moved in moved_layers(diff))])

@@ -74,6 +74,8 @@ def attest(
         raise BadCall(f"{where}: a diff of parts of tensors: attest that of whole ones")
     if not held.about.get("base"):
         raise BadCall(f"{where}: a diff without a base says nothing that others can recompute")
+    if held.about.get("selection"):
+        raise BadCall(f"{where}: a selection of tensors: attest a diff of all of them")
     for side, given in zip(SIDES, (base, tuned), strict=True):
         if given is None and not (held.about.get("files") or {}).get(side):
             told = f"its {side} was {held.about[side]}, and no file"
