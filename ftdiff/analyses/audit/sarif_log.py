@@ -79,9 +79,10 @@ def _rule(name: str) -> dict[str, Any]:
         if name in AUDIT
         else "Its severity and limits are in the policy, under [[expect]]."
     )
+    pascal = {"name": name.title().replace("-", "")} if "-" in name else {}  # else it is the id
     return {
         "id": name,
-        "name": name.title().replace("-", ""),
+        **pascal,
         "shortDescription": {"text": purpose},
         "fullDescription": {"text": about},
         "help": {"text": f"{about}\n\n{change}", "markdown": f"{about}\n\n{change}"},
