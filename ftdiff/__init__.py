@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ftdiff.formats import open_checkpoint
     from ftdiff.metrics import metric
 
+    __version__: str
+
 __all__ = [
     "Audit",
     "Claim",
@@ -118,6 +120,8 @@ _PACKAGES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("ftdiff.comparison.preflight").version()
     if name in _HOMES:
         return getattr(importlib.import_module(f"ftdiff.{_HOMES[name]}"), name)
     if name in _PACKAGES:

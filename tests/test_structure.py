@@ -138,7 +138,7 @@ def test_results_are_saved_and_loaded_in_one_place() -> None:
     atomic = [name for name, text in texts.items() if "os.replace(" in text]
     assert {*atomic} - {"metrics/linalg/cache.py"} == {home}  # a cache of numbers is no result
     assert [name for name, text in texts.items() if '["format"]' in text] == [home]
-    for result in ("Diff", "Similarity", "Trajectory", "SavedResult(ABC)"):
+    for result in ("Diff(NextSteps)", "Similarity", "Trajectory", "SavedResult(ABC)"):
         (text,) = (text for text in texts.values() if f"\nclass {result}:" in text)
         assert "storage.save(Path(path), " in text and "storage.load(Path(path), " in text, result
     kinds = ("Verification", "Lineage", "MergeOf", "Recovery", "ClaimCheck", "Probe", "Drift")

@@ -57,6 +57,21 @@ class Finding:
             "cells": [list(cell) for cell in self.cells],
         }
 
+    @classmethod
+    def of_record(cls, stored: Mapping[str, Any]) -> Finding:
+        """Return the finding of a record.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is none.
+        """
+        severity, evidence = stored["severity"], stored["evidence"]
+        if severity not in SEVERITIES or not isinstance(evidence, dict):
+            raise TypeError("severity or evidence")
+        cells = tuple((layer, str(component)) for layer, component in stored.get("cells", ()))
+        return cls(str(stored["rule"]), severity, str(stored["message"]), evidence, cells)
+
 
 #: What says the findings of each kind of result.
 SPEAKERS: dict[type, Callable[..., list[Finding]]] = {}

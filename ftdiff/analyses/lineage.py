@@ -34,6 +34,7 @@ from ftdiff.comparison.reasons import COARSE
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint
+from ftdiff.registry import several
 from ftdiff.tensors import Array, matrix_shape
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.
@@ -75,7 +76,7 @@ def lineage(
         One of them cannot be opened.
     """
     fine = _whole(open_tuned(tuned))
-    opened = [open_model(candidate) for candidate in candidates]
+    opened = [open_model(candidate) for candidate in several(candidates)]
     if not opened:
         raise BadCall("lineage needs at least one candidate")
     sampled = map(_of_sample, opened, sample(opened, fine, executor, progress))

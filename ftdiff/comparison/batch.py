@@ -36,7 +36,7 @@ class _Sibling:
 def compare_each(
     base: Any | None,
     tuned: Sequence[Any],
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     executor: Executor | None = None,
     progress: Progress | None = None,
     *,

@@ -46,7 +46,7 @@ from ftdiff.metrics.linalg import devices
 def compare(
     base: Any | None,
     tuned: Any,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     executor: Executor | None = None,
     progress: Progress | None = None,
     *,

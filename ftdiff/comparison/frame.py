@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ftdiff.comparison.column_words import described
 from ftdiff.deltas.moments import COLUMNS, COUNTS
 from ftdiff.tensors import Array
 
@@ -183,12 +184,14 @@ def _values(column: pd.Series[Any]) -> Array:
 
 
 def frame_of(columns: Columns) -> pd.DataFrame:
-    """Make a typed frame of columns."""
+    """Make a typed frame of columns; its `attrs["columns"]` says what each of them means."""
     import pandas as pd
 
     kinds = {name: type_of(name) for name in columns}
     frame = pd.DataFrame({**columns})
-    return frame.astype({name: kind for name, kind in kinds.items() if kind != "object"})
+    frame = frame.astype({name: kind for name, kind in kinds.items() if kind != "object"})
+    frame.attrs |= described(columns)
+    return frame
 
 
 def length(columns: Columns) -> int:

@@ -12,22 +12,24 @@ import numpy as np
 
 from ftdiff.comparison import aggregation, diff_document, storage
 from ftdiff.comparison import frame as frames
-from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison.aggregation import Over
+from ftdiff.comparison.column_words import described
 from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
 from ftdiff.comparison.metric_columns import sums_of, with_metrics
-from ftdiff.comparison.statuses import MOVED, PAIRED
+from ftdiff.comparison.next_steps import NextSteps
+from ftdiff.comparison.statuses import PAIRED
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.naming import component_order
+from ftdiff.registry import several
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, eq=False)
-class Diff:
+@dataclass(frozen=True, eq=False, repr=False)
+class Diff(NextSteps):
     """What changed between a base and a fine-tune.
 
     Attributes
@@ -53,7 +55,11 @@ class Diff:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The columns as a frame, made when it is first asked for."""
+        """A row per tensor, made when it is first asked for.
+
+        `attrs["columns"]` says of each its `meaning`, `unit` and `source`; of a metric its
+        `formula`, `range` and `null`, too. Sums are of weights, counts of entries.
+        """
         return frames.frame_of(self.data) if isinstance(self.data, Mapping) else self.data
 
     @classmethod
@@ -96,7 +102,7 @@ class Diff:
     def by(
         self,
         *columns: str,
-        metrics: Sequence[str] = ("relative_norm",),
+        metrics: str | Sequence[str] = ("relative_norm",),
         param: str | None = None,
         over: Over = "all",
         vectors: bool = False,
@@ -141,7 +147,7 @@ class Diff:
     def grouped(
         self,
         *columns: str,
-        metrics: Sequence[str] = ("relative_norm",),
+        metrics: str | Sequence[str] = ("relative_norm",),
         param: str | None = None,
         over: Over = "all",
         vectors: bool = False,
@@ -220,11 +226,14 @@ class Diff:
         wide = long.set_index([*at, columns])[metric].unstack().sort_index()
         if columns == "component":
             wide = wide[component_order(wide.columns)]
-        return wide.astype(float)
+        wide = wide.astype(float)
+        wide.attrs |= {"metric": metric, **described([metric])}
+        return wide
 
-    def keeping(self, metrics: Sequence[str]) -> Diff:
+    def keeping(self, metrics: str | Sequence[str]) -> Diff:
         """Return the same with only these metrics as columns; the sums stay."""
-        kept = {n: v for n, v in self.columns.items() if n not in METRICS or n in metrics}
+        wanted = several(metrics)
+        kept = {n: v for n, v in self.columns.items() if n not in METRICS or n in wanted}
         return Diff(kept, self.about)
 
     @cached_property
@@ -237,12 +246,6 @@ class Diff:
         names = [metric.name for metric in resolve(())]
         row = self.grouped(metrics=names, over=over, vectors=vectors)
         return {name: float(row[name][0]) for name in names if not np.isnan(row[name][0])}
-
-    def findings(self, metric: str | None = None) -> list[Any]:
-        """Say what it shows: a call of `ftdiff.findings`."""
-        import ftdiff
-
-        return [*ftdiff.findings(self, metric)]
 
     def save(self, path: str | Path) -> Path:
         """Write JSON (whole, exact to the bit), CSV or Parquet (the frame), by the path's ending.
@@ -277,22 +280,3 @@ class Diff:
         for name in (name for name in names if name not in self.columns):
             measurable([METRICS[name]])
             raise BadCall(f"{name} was not measured: compare with -m {name} (metrics=[{name!r}])")
-
-    def _repr_html_(self) -> str:
-        """Show itself in a notebook: what was compared, and a row per component."""
-        wanted = ("relative_norm", "rotation", "precision_floor", "rms_change")
-        shown = [name for name in wanted if name in self.columns]
-        rows = frames.plain(self.grouped("component", metrics=shown, param="weight"))
-        components = component_order([row["component"] for row in rows if row["component"]])
-        order = {name: i for i, name in enumerate(components)}
-        rows.sort(key=lambda row: order.get(row["component"], len(order)))
-        overall = [f"{name} {self.overall[name]:.4g}" for name in shown if name in self.overall]
-        sentences = [f"overall: {', '.join(overall)}"] if overall else []
-        return notebook.shown(repr(self), sentences, rows)
-
-    def __repr__(self) -> str:
-        status = self.columns["status"]
-        return (
-            f"Diff({self.about.get('base')} → {self.about.get('tuned')}: "
-            f"{frames.among(status, MOVED).sum()} of {len(status)} tensors moved)"
-        )

@@ -10,7 +10,7 @@ import numpy as np
 
 from ftdiff.deltas.moments import COLUMNS
 from ftdiff.errors import BadCall
-from ftdiff.registry import Registry
+from ftdiff.registry import Registry, several
 from ftdiff.tensors import Array
 
 #: What a metric may be computed from, and what that costs. All but "sums" are measured only when
@@ -170,8 +170,8 @@ def metric(
     return register
 
 
-def resolve(names: Iterable[str]) -> list[Metric]:
-    """Return the metrics of these names, each once; a group's name stands for all of it.
+def resolve(names: str | Iterable[str]) -> list[Metric]:
+    """Return the metrics of these names, or of this one; a group's name stands for all of it.
 
     No names stand for every metric that comes from sums alone.
 
@@ -180,7 +180,7 @@ def resolve(names: Iterable[str]) -> list[Metric]:
     UnknownName
         No metric and no group has that name.
     """
-    wanted = list(names)
+    wanted = several(names)
     if not wanted:
         return [m for m in METRICS.values() if m.needs == "sums"]
     found: dict[str, Metric] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ftdiff.analyses.audit import Audit
 from ftdiff.analyses.finding import Finding
@@ -21,7 +22,11 @@ def words(title: str, summary: Sequence[str], found: Sequence[Finding]) -> str:
 def audit(found: Audit) -> str:
     """Write an audit's verdict and findings."""
     title = f"## ftdiff audit {found.verdict}: {safe(str(found.about.get('tuned')))}"
-    return "\n".join([title, "", f"Policy: {safe(found.policy)}", "", *_table(found.findings), ""])
+    told = [
+        replace(one, message=f"{one.message} (known)") if i in found.known else one
+        for i, one in enumerate(found.findings)
+    ]
+    return "\n".join([title, "", f"Policy: {safe(found.held_against)}", "", *_table(told), ""])
 
 
 def safe(text: str) -> str:

@@ -48,8 +48,10 @@ def audit(found: Audit, format_: str = "table") -> str:
         return markdown.audit(found)
     if format_ != "table":
         return CI[format_](found)
-    head = f"{found.verdict}: {found.about.get('tuned')} ({found.policy})"
-    return "\n".join([one_line(head), *_lines(found.findings)])
+    head = f"{found.verdict}: {found.about.get('tuned')} ({found.held_against})"
+    lines = _lines(found.findings)
+    said = [f"{line} (known)" if i in found.known else line for i, line in enumerate(lines)]
+    return "\n".join([one_line(head), *said])
 
 
 def _lines(found: Sequence[Finding]) -> list[str]:

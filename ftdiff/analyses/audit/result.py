@@ -1,21 +1,21 @@
-"""`Audit`: whether a fine-tune holds to its policy, and what broke."""
+"""`Audit`: whether a fine-tune holds to its policy, what broke, and what of that is new."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ftdiff.analyses.audit.expectation import Expectation
-from ftdiff.analyses.audit.policy import Policy, read_policy
-from ftdiff.analyses.audit.registry import AUDIT
-from ftdiff.analyses.finding import Finding, gravest_first
+from ftdiff.analyses.finding import SEVERITIES, Finding, Severity
 from ftdiff.comparison import notebook_html as notebook
-from ftdiff.comparison.result import Diff
-from ftdiff.errors import BadCall
+from ftdiff.comparison import storage
+from ftdiff.comparison.storage import Unfit
 
-FORMAT = "ftdiff.audit/1"
+FORM = storage.Form("audit", indent=1)
+#: What a record of a finding has that an earlier audit had, too.
+KNOWN = "known"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +30,31 @@ class Audit:
         Where the policy was read, or "built-in rules".
     about
         What was compared: base, tuned, kind; sources, versions and when, as the diff has them.
+    fail_on
+        The least severity that fails the audit.
+    known
+        Numbers of findings that the baseline had, too: they do not fail it.
     """
 
     findings: tuple[Finding, ...]
     policy: str
     about: Mapping[str, Any]
+    fail_on: Severity = "alarm"
+    known: frozenset[int] = frozenset()
+
+    @cached_property
+    def failing(self) -> tuple[bool, ...]:
+        """Of each finding, whether it fails the audit: grave enough, and not known."""
+        least = SEVERITIES.index(self.fail_on)
+        return tuple(
+            SEVERITIES.index(one.severity) >= least and i not in self.known
+            for i, one in enumerate(self.findings)
+        )
 
     @property
     def ok(self) -> bool:
-        """Whether there is no alarm."""
-        return not any(one.severity == "alarm" for one in self.findings)
+        """Whether no finding fails it: by default, whether there is no alarm."""
+        return not any(self.failing)
 
     @property
     def verdict(self) -> str:
@@ -52,78 +67,68 @@ class Audit:
         """0 where the audit passed, 1 where it failed."""
         return 0 if self.ok else 1
 
+    @property
+    def held_against(self) -> str:
+        """What it was held against, in words."""
+        words = [self.policy]
+        words += [f"fails on a {self.fail_on}"] if self.fail_on != "alarm" else []
+        words += [f"{len(self.known)} known before"] if self.known else []
+        return ", ".join(words)
+
     def _repr_html_(self) -> str:
         """Show itself in a notebook: the verdict, and a row per finding."""
         rows = [{"severity": f.severity, "rule": f.rule, "found": f.message} for f in self.findings]
         return notebook.shown(
-            f"{self.verdict}: {self.about.get('tuned')} ({self.policy})", (), rows
+            f"{self.verdict}: {self.about.get('tuned')} ({self.held_against})", (), rows
         )
 
     def record(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
+        return {"format": FORM.tag, **self.document()}
+
+    def document(self) -> dict[str, Any]:
+        """Return everything but the name of the format as plain values."""
+        found = [
+            one.record() | ({KNOWN: True} if i in self.known else {})
+            for i, one in enumerate(self.findings)
+        ]
         return {
-            "format": FORMAT,
             "verdict": self.verdict,
             "policy": self.policy,
+            "fail_on": self.fail_on,
             "about": dict(self.about),
-            "findings": [one.record() for one in self.findings],
+            "findings": found,
         }
 
+    def json(self) -> str:
+        """Return everything as JSON."""
+        return FORM.text(self.document())
 
-def audit(diff: Diff, policy: Policy | str | Path | None = None) -> Audit:
-    """Hold a diff against the built-in rules and a policy's expectations.
+    @classmethod
+    def load(cls, path: str | Path) -> Audit:
+        """Read an audit that was printed or written as JSON.
 
-    Parameters
-    ----------
-    diff
-        What was compared.
-    policy
-        A policy, or the path of one in TOML; by default the built-in rules alone.
+        Raises
+        ------
+        BadFile
+            The file is no audit.
+        """
+        return storage.load(Path(path), FORM, cls.of_document)
 
-    Raises
-    ------
-    BadFile
-        The policy cannot be read.
-    BadCall
-        This is no diff, or the policy limits a metric that was not measured.
-    """
-    if not isinstance(diff, Diff):
-        raise BadCall(f"an audit is of a Diff, this is {type(diff).__name__}")
-    held = policy if isinstance(policy, Policy) else read_policy(policy) if policy else Policy()
-    _measured(diff, held)
-    found = [*_by_rules(diff, held), *_by_expectations(diff, held)]
-    about = {name: diff.about.get(name) for name in ("base", "tuned", "kind")}
-    made = ("sources", "versions", "created", "selection")
-    about |= {name: diff.about[name] for name in made if name in diff.about}
-    return Audit(tuple(gravest_first(found)), held.source, about)
+    @classmethod
+    def of_document(cls, stored: Mapping[str, Any]) -> Audit:
+        """Return the audit that a document holds.
 
-
-def _by_rules(diff: Diff, policy: Policy) -> Iterator[Finding]:
-    for name, rule in AUDIT.items():
-        severity = policy.rules.get(name, rule.severity)
-        if severity is not None:
-            for one in rule.check(diff):
-                yield replace(one, severity=severity)
-
-
-def _by_expectations(diff: Diff, policy: Policy) -> Iterator[Finding]:
-    for one in policy.expect:
-        yield from one.check(diff)
-    if policy.unlisted == "may not move":
-        listed = diff.frame["status"].isna()
-        for one in policy.expect:
-            listed |= one.chosen(diff.frame)
-        rest = Diff(diff.frame[~listed], diff.about)
-        if len(rest.frame):
-            yield from (
-                broken
-                for broken in Expectation("unlisted", moves=False).check(rest)
-                if broken.severity == "alarm"
-            )
-
-
-def _measured(diff: Diff, policy: Policy) -> None:
-    for one in policy.expect:
-        for metric in (*one.least, *one.most):
-            if metric not in diff.frame:
-                raise BadCall(f"{one.name} limits {metric}, which was not measured: -m {metric}")
+        Raises
+        ------
+        Unfit, KeyError, TypeError, ValueError
+            It holds none.
+        """
+        found, about = stored["findings"], stored["about"]
+        fail_on = stored.get("fail_on", "alarm")  # the first audits failed on nothing else
+        if not isinstance(about, dict) or fail_on not in SEVERITIES:
+            raise Unfit("about or fail_on is of another type")
+        known = frozenset(i for i, one in enumerate(found) if one.get(KNOWN))
+        return cls(
+            tuple(map(Finding.of_record, found)), str(stored["policy"]), about, fail_on, known
+        )

@@ -30,7 +30,7 @@ from ftdiff.comparison.statuses import PAIRED
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS, resolve
 from ftdiff.metrics.records.worth import Worth
-from ftdiff.registry import Registry
+from ftdiff.registry import Registry, several
 
 #: What is measured of layers by default.
 MEASURES = (*ablation.MEASURES, "gate")
@@ -93,6 +93,7 @@ def importance(
         Torch or transformers is not installed.
     """
     settings = replace(settings or Settings(), **_known(options))
+    settings = replace(settings, measures=several(settings.measures))
     _check(settings)
     live = opening.open_(base, device=settings.device, dtype=settings.dtype)
     read = reading.read(

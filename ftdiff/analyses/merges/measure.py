@@ -17,6 +17,7 @@ from ftdiff.analyses.merges.verdicts import OPEN
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
+from ftdiff.registry import several
 from ftdiff.tensors import numel
 
 #: Tensors of which a sample is looked at before all are read, and its entries.
@@ -72,7 +73,7 @@ def merge_of(
     that is missing if they do not; where neither can be told, both are said. Without a base,
     weights that add up to 1 within .002 do so.
     """
-    parents = list(parents)
+    parents = list(several(parents))
     if sample is not None and sample < 1:
         raise BadCall(f"a sample of {sample}: one entry of each tensor at least")
     models = Models.opened(merged, parents, base)

@@ -24,7 +24,7 @@ from ftdiff.comparison.plan import pair
 from ftdiff.comparison.progress import Progress, Say, phase
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall, require
-from ftdiff.registry import Registry
+from ftdiff.registry import Registry, several
 from ftdiff.tensors import Array
 
 #: Rows that the published split takes, as many as there are or fewer.
@@ -95,6 +95,9 @@ def probe(
     for name in options:
         Registry("setting", Settings.__dataclass_fields__)[name]
     settings = replace(settings or Settings(), **options)
+    settings = replace(
+        settings, positions=several(settings.positions), layers=several(settings.layers)
+    )
     _check(settings)
     read = rows.read(data)
     asked = positions.known(settings.positions, read.spans)

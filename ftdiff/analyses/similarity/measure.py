@@ -30,7 +30,7 @@ from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.comparison import executors
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.provenance import made_of
-from ftdiff.registry import Registry
+from ftdiff.registry import Registry, several
 from ftdiff.tensors import Array
 
 #: What can be measured beside the cosine, and what it costs.
@@ -47,7 +47,7 @@ MEASURES: Registry[str] = Registry(
 def similarity(
     tuned: Sequence[Any],
     base: Any | None = None,
-    measures: Sequence[str] = (),
+    measures: str | Sequence[str] = (),
     executor: Executor | None = None,
     progress: Progress | None = None,
     *,
@@ -88,10 +88,11 @@ def similarity(
     stacked. Others are read side by side, some rows at a time: each file once, whatever their
     number, and memory does not grow with the model.
     """
-    asked = [*MEASURES] if "all" in measures else [*dict.fromkeys(measures)]
+    named = dict.fromkeys(several(measures))
+    asked = [*MEASURES] if "all" in named else [*named]
     for name in asked:
         MEASURES[name]
-    lineup = line_up(base, tuned)
+    lineup = line_up(base, several(tuned))
     told = foretold(lineup.lines, lineup.names, executors.count(executor)) if say else ""
     if say and told:
         say(told)

@@ -36,6 +36,7 @@ from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadCall, Mismatch
 from ftdiff.metrics import METRICS, measurable, resolve
+from ftdiff.registry import several
 from ftdiff.tensors import Array
 
 #: What is measured of changes that have factors whether it is asked for or not: it costs little.
@@ -45,7 +46,7 @@ _FREE = "effective_rank"
 def trajectory(
     base: Any | None,
     checkpoints: Sequence[Any],
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     executor: Executor | None = None,
     progress: Progress | None = None,
     *,
@@ -94,7 +95,7 @@ def trajectory(
         raise BadCall("metrics of sums are always there; name those of single tensors")
     before = Trajectory.load(earlier) if isinstance(earlier, str | Path) else earlier
     measurable(wanted)
-    files, at, how = _in_order(checkpoints, order, steps)
+    files, at, how = _in_order(several(checkpoints), order, steps)
     if before is not None and how == GIVEN:
         at = [before.steps[-1] + step for step in at]
     lineup = line_up(base, files, least=1)
