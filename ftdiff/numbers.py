@@ -1,4 +1,4 @@
-"""How numbers are written, in every table, page and figure: four digits, a dash for what is missing.
+"""How numbers are written everywhere: four digits, a dash for what is missing.
 
 The page's script writes them alike (`reports/page/numbers.js`), and a test holds the two together.
 """

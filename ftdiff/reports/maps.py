@@ -13,6 +13,7 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.sublayers import Row, unfolded
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS, faint
+from ftdiff.numbers import number
 from ftdiff.tensors import Array
 
 # Names in files decide how many cells there would be; a page has to stay a page.
@@ -43,6 +44,10 @@ class Map:
         Columns that are not here: norms beside projections, and what would be too many.
     numbers
         Where lists are nested, the layer that each row is of.
+    of
+        Which of the diffs of a page it is of.
+    title
+        What it is of, where there are several maps; else "".
     """
 
     stack: str
@@ -54,6 +59,13 @@ class Map:
     moved: Array
     left_out: tuple[str, ...]
     numbers: tuple[int, ...] = ()
+    of: int = 0
+    title: str = ""
+
+    def row(self, i: int) -> str:
+        """Return what a row is called in a sentence: "layer 3", or "up 1.0"."""
+        layer = self.layers[i]
+        return f"layer {layer}" if isinstance(layer, int) else layer
 
     def only(self, components: Collection[str]) -> Map:
         """Return these components, where any of them has a value; else the same."""
@@ -111,6 +123,8 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
         _map(one, wanted, rows.rows(one.stack, one.layers)) for one in cells(rows.diff, wanted)
     ]
     kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
+    if len(kept) > 1:
+        kept = [replace(one, title=one.stack or "main stack") for one in kept]
     return tuple(kept[:_MOST_STACKS])
 
 
@@ -168,4 +182,4 @@ def described(one: Map, metric: str) -> str:
 
 def _cell(one: Map, cells: Array, at: int) -> str:
     row, column = divmod(at, cells.shape[1])
-    return f"{cells[row, column]:.3g} in layer {one.layers[row]}, {one.components[column]}"
+    return f"{number(float(cells[row, column]), 3)} in {one.row(row)}, {one.components[column]}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-#: Ends of equal lightness, told apart by colour-blind readers; the stops of the drawn heatmap.
-STOPS = ("#1f5f9e", "#4a90c4", "#a3cbe3", "#ffffff", "#fcc48a", "#ee8434", "#b8520a")
-#: One hue, the darker the larger: for what has no middle.
-HUE = ("#f1f6fb", "#cfe1f0", "#9dc5e2", "#62a2cf", "#2f7cb6", "#145996", "#0a3a68")
+from ftdiff.comparison.colour_rule import DIVERGING, SEQUENTIAL
+
+#: The stops of the drawn heatmap.
+STOPS, HUE = DIVERGING, SEQUENTIAL
 
 
 def rgb(share: float, stops: Sequence[str] = STOPS) -> tuple[int, int, int]:
@@ -31,7 +31,7 @@ def colour(share: float, stops: Sequence[str] = STOPS) -> str:
     """Return the same as `#rrggbb`.
 
     >>> colour(0.5), colour(1.0, HUE)
-    ('#ffffff', '#0a3a68')
+    ('#ffffff', '#0b3260')
     """
     return "#{:02x}{:02x}{:02x}".format(*rgb(share, stops))
 

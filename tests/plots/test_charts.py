@@ -22,7 +22,7 @@ from ftdiff.plots.charts.axes import notes_of
 from ftdiff.plots.charts.energy import CHANGE, LIFT, PARAMETERS
 from ftdiff.plots.charts.scatter import ARC, legs
 from ftdiff.plots.elements.cells import FLOOR
-from ftdiff.plots.elements.component_styles import looks
+from ftdiff.comparison.component_styles import looks
 from tests.plots.drawings import COMPONENTS, PUBLISHED, diff_of, movement, rows
 
 FIGURES = ("profile", "scatter", "energy")

@@ -20,7 +20,7 @@ from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT
 from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST
-from ftdiff.plots.elements.component_styles import Look, looks
+from ftdiff.comparison.component_styles import Look, looks
 from ftdiff.plots.heatmaps.columns import chosen, renamed
 from ftdiff.plots.heatmaps.matrix import Matrix, doubts, matrix_of, whole_layers
 from ftdiff.tensors import Array

@@ -16,7 +16,7 @@ from ftdiff.plots.elements.axes import FAINT, FONT, INK, SMALL
 from ftdiff.plots.elements.axes import points as points_of
 from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST, round_ticks, tick_texts
-from ftdiff.plots.elements.component_styles import looks
+from ftdiff.comparison.component_styles import looks
 from ftdiff.plots.elements.labels import shown
 from ftdiff.plots.heatmaps.columns import PROJECTIONS
 from ftdiff.plots.heatmaps.matrix import untrusted

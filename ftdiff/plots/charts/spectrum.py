@@ -21,7 +21,7 @@ from ftdiff.errors import BadCall
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT, FONT, INK
 from ftdiff.plots.elements.colours import tick_texts
-from ftdiff.plots.elements.component_styles import SPARE
+from ftdiff.comparison.component_styles import SPARE
 from ftdiff.plots.elements.labels import label_of, shown
 from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.registry import Registry

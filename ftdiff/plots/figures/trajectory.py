@@ -15,7 +15,7 @@ from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FONT, INK
 from ftdiff.plots.elements.colours import round_ticks
-from ftdiff.plots.elements.component_styles import looks
+from ftdiff.comparison.component_styles import looks
 from ftdiff.plots.elements.labels import label_of
 from ftdiff.plots.figures.facets import facets
 
