@@ -20,7 +20,7 @@ from ftdiff.reports.page_data import WORDS, island, table_frame, table_metrics, 
 from ftdiff.reports.page_marks import marked
 from ftdiff.reports.page_parts import Content, Part, content
 from ftdiff.reports.scale import scale_of
-from ftdiff.reports.svg import panes
+from ftdiff.reports.svg import panes, short
 from ftdiff.reports.templates import PAGES, hash_of, source
 
 _STYLES = ("page.css", "screen.css", "charts.css", "print.css")
@@ -28,6 +28,7 @@ _SCRIPTS = (
     *("numbers.js", "colours.js", "spectrum.js", "heatmap.js", "panel.js", "profile.js"),
     *("keep.js", "tensors.js", "start.js"),
 )
+PAGES.filters["short"] = short
 # What is there without scripts, and of each list: a page of names is no report.
 _ROWS, _LISTED = 50, 300
 
@@ -67,9 +68,7 @@ def render(
         There are no diffs or too many, or not as many names as diffs.
     """
     diffs = [diff] if isinstance(diff, Diff) else [*diff]
-    whole = content(
-        diffs, metric, report=report, base_name=base_name, tuned_names=tuned_names
-    )
+    whole = content(diffs, metric, report=report, base_name=base_name, tuned_names=tuned_names)
     drawn = whole.maps
     scale = scale_of([one.values[whole.metric] for one in drawn], whole.metric, one_hue)
     style, script = "\n".join(map(source, _STYLES)), _script()
@@ -81,7 +80,9 @@ def render(
         beside=whole.beside,
         metric=METRICS[whole.metric],
         metrics=[METRICS[name] for name in whole.metrics],
-        findings=[marked(part.report.findings, whole.maps, i) for i, part in enumerate(whole.parts)],
+        findings=[
+            marked(part.report.findings, whole.maps, i) for i, part in enumerate(whole.parts)
+        ],
         shown_findings=marked(whole.screen.findings, whole.maps),
         panes=panes(drawn, whole.metric, scale),
         maps=drawn,
@@ -176,7 +177,9 @@ def _tensors(whole: Content) -> dict[str, Any]:
         values = frame[whole.metric].to_numpy(np.float64, na_value=-np.inf)
         order = np.argsort(-values, kind="stable")
     top = order[:_ROWS].tolist()
-    numbers = {name: frame[name].iloc[top].to_numpy(np.float64, na_value=np.nan) for name in metrics}
+    numbers = {
+        name: frame[name].iloc[top].to_numpy(np.float64, na_value=np.nan) for name in metrics
+    }
     return {
         "columns": [(n, kinds.get(n, "word")) for n in said] + [(n, "number") for n in metrics],
         "rows": [

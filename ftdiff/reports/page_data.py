@@ -27,7 +27,18 @@ _CURVES = 500
 # How lines are broken, as SVG writes it.
 _DASHES = {"-": "", "--": "6 3", "-.": "7 3 1.5 3", ":": "1.5 3"}
 #: What the table of tensors says of each beside its numbers; "of" which diff, where several are.
-WORDS = ("tensor", "of", "stack", "layer", "sublayer", "component", "status", "form", "shape", "note")
+WORDS = (
+    "tensor",
+    "of",
+    "stack",
+    "layer",
+    "sublayer",
+    "component",
+    "status",
+    "form",
+    "shape",
+    "note",
+)
 
 
 def island(content: Content, one_hue: bool = False) -> str:

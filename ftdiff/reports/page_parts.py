@@ -194,7 +194,7 @@ def _side_by_side(parts: Sequence[Part]) -> FirstScreen:
 
 def _beside(parts: Sequence[Part]) -> Beside:
     """Return of each diff how far it moved, how far that is above rounding, and what of it."""
-    words = ("‖ΔW‖/‖W‖", "of rounding", "tensors moved")
+    words = ("‖ΔW‖/‖W‖", "÷ rounding", "moved")
     rows = []
     for part in parts:
         overall = {} if withheld(part.diff) else part.diff.overall

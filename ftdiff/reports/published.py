@@ -11,7 +11,9 @@ from typing import Any
 _CACHED = re.compile(r"(?:models|datasets)--([\w.-]+?)--([\w.-]+)(?:/snapshots/[^/]+)?(/.*)?$")
 _HUB = re.compile(r"hf://(?:models/|datasets/)?([\w.-]+/[\w.-]+)")
 # A path from a root, in the middle of a sentence too: "/a/b", "~/a", "C:\a\b", "../a".
-_PATH = re.compile(r"(?<![\w.:/\\~-])(?:~|\.\.|[A-Za-z]:(?=[\\/]))?(?:[\\/]+[^\s\\/:;,'\"()<>|]+)+[\\/]*")
+_PATH = re.compile(
+    r"(?<![\w.:/\\~-])(?:~|\.\.|[A-Za-z]:(?=[\\/]))?(?:[\\/]+[^\s\\/:;,'\"()<>|]+)+[\\/]*"
+)
 # Files that are called so wherever they lie: their folder is their name.
 _FILE = re.compile(
     r"(?:adapter_model|model|pytorch_model|pytorch_lora_weights|diffusion_pytorch_model|consolidated)"

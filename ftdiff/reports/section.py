@@ -18,7 +18,7 @@ from ftdiff.metrics import METRICS
 from ftdiff.plots.heatmaps.columns import PROJECTIONS
 from ftdiff.reports.document import document
 from ftdiff.reports.maps import described, maps, shown_metric
-from ftdiff.reports.svg import number
+from ftdiff.numbers import number
 
 # A card is read in a narrow column: few columns, few rows, few sentences.
 _SHOWN = ("relative_norm", "rotation", "precision_floor")

@@ -16,9 +16,9 @@ from ftdiff.reports.scale import Scale
 from ftdiff.tensors import Array
 
 # What maps have of a laptop's screen, with their names: more than that is scrolled to.
-_ROOM = {"width": 640.0, "height": 430.0}
+_ROOM = {"width": 636.0, "height": 430.0}
 _LETTER, _LONG, _LINE = 6.6, 20, 13
-_MARGIN = {"top": 6.0, "right": 10.0, "title": 20.0}
+_MARGIN = {"top": 6.0, "right": 8.0, "title": 20.0, "between": 14.0}
 _CELL = {"least": 3.0, "most": 26.0, "narrow": 16.0, "wide": 78.0}
 
 
@@ -89,11 +89,14 @@ def panes(drawn: Sequence[Map], metric: str, scale: Scale) -> tuple[tuple[Figure
     groups = [[*held] for _, held in groupby(enumerate(drawn), lambda one: _alike(one[1]))]
     columns = sum(len(held[0][1].components) for held in groups)
     left = max([_left(one) for one in drawn], default=0.0)
-    room = _ROOM["width"] - len(groups) * (left + _MARGIN["right"])
-    width = min(max(room / max(columns, 1), _CELL["narrow"]), _CELL["wide"])
-    names = [_short(name) for one in drawn for name in one.components]
+    names = [short(name) for one in drawn for name in one.components]
     longest = max(map(len, names), default=0) * _LETTER
+    width = _cell_width(left, columns, len(groups))
     slanted = longest > width - 4
+    if slanted:  # the first name reaches beyond its column
+        reach = max(0.77 * len(short(one.components[0])) * _LETTER for one in drawn)
+        left = max(left, reach - width / 2 + 4)
+        width = _cell_width(left, columns, len(groups))
     bottom = 0.66 * longest + 16 if slanted else 24.0
     rows = [sum(len(one.layers) for _, one in held) for held in groups]
     titles = max((len(held) for held in groups), default=0) * (_MARGIN["title"] + _MARGIN["top"])
@@ -110,6 +113,11 @@ def panes(drawn: Sequence[Map], metric: str, scale: Scale) -> tuple[tuple[Figure
     return tuple(made)
 
 
+def _cell_width(left: float, columns: int, groups: int) -> float:
+    room = _ROOM["width"] - groups * (left + _MARGIN["right"]) - (groups - 1) * _MARGIN["between"]
+    return min(max(room / max(columns, 1), _CELL["narrow"]), _CELL["wide"])
+
+
 @dataclass(frozen=True)
 class _Layout:
     left: float
@@ -123,10 +131,8 @@ def _figure(index: int, one: Map, metric: str, scale: Scale, layout: _Layout) ->
     top = _MARGIN["top"] + (_MARGIN["title"] if one.title else 0.0)
     tall = len(one.layers) * layout.height
     left = layout.left
-    if layout.slanted:
-        left = max(left, 0.77 * len(_short(one.components[0])) * _LETTER - layout.width / 2 + 4)
     columns = tuple(
-        Label(left + (j + 0.5) * layout.width, top + tall + 15, _short(name))
+        Label(left + (j + 0.5) * layout.width, top + tall + 15, short(name))
         for j, name in enumerate(one.components)
     )
     return Figure(
@@ -152,8 +158,8 @@ def _left(one: Map) -> float:
     return max(len(str(layer)) for layer in one.layers) * _LETTER + 12
 
 
-def _short(name: str) -> str:
-    """Drop the middle of a long name: the cells say it whole."""
+def short(name: str) -> str:
+    """Drop the middle of a long name, which the cells say whole."""
     return name if len(name) <= _LONG else f"{name[: _LONG // 2]}…{name[1 - _LONG // 2 :]}"
 
 

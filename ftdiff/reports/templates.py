@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from ftdiff.errors import one_line
-from ftdiff.numbers import percent, written
+from ftdiff.numbers import number, percent, written
 
 
 def _inert(value: Any) -> Any:
@@ -26,7 +26,7 @@ PAGES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-PAGES.filters |= {"written": written, "percent": percent}
+PAGES.filters |= {"written": written, "digits": number, "percent": percent}
 
 
 def source(name: str) -> str:

@@ -31,7 +31,11 @@ function numbersOf(heatmap, i, metric) {
   const table = element("table");
   if (beside.length > 1) {
     const row = element("tr");
-    row.append(element("td"), ...beside.map(([map]) => element("th", data.names[map.of], "number")));
+    row.append(element("td"), ...beside.map(([map]) => {
+      const name = element("th", data.names[map.of], "number");
+      name.title = data.names[map.of];
+      return name;
+    }));
     table.append(row);
   }
   const names = Object.keys(heatmap.map.values).sort((a, b) => (b === metric) - (a === metric));
@@ -43,7 +47,7 @@ function numbersOf(heatmap, i, metric) {
     const head = element("th", data.metrics[name].label);
     head.scope = "row";
     head.title = name;
-    row.append(head, ...values.map((value) => element("td", written(value), "number")));
+    row.append(head, ...values.map((value) => element("td", written(value, beside.length > 1 ? 3 : 4), "number")));
     table.append(row);
   }
   return table;
