@@ -60,6 +60,8 @@ def report(
     for path, one in zip(results, held, strict=True):
         if len(held) > 1 and not isinstance(one, Diff):
             raise BadCall(f"{path}: only diffs stand side by side; make a page of its own")
-    names = {"base_name": base_name, "tuned_names": tuned_names}
     shown = held if len(held) > 1 else held[0]
-    click.echo(html.save(shown, output, metric, one_hue=one_hue, **names))
+    written = html.save(
+        shown, output, metric, one_hue=one_hue, base_name=base_name, tuned_names=tuned_names
+    )
+    click.echo(written)

@@ -22,6 +22,7 @@ from ftdiff.plots.figures.merge_of import merge_of
 from ftdiff.plots.figures.probing import probe
 from ftdiff.plots.figures.registry import FIGURES
 from ftdiff.plots.figures.similarity import similarities, similarity
+from ftdiff.plots.figures.towers import towers
 from ftdiff.plots.figures.trajectory import courses, trajectory
 from ftdiff.plots.heatmaps import STYLES
 from ftdiff.plots.heatmaps.heatmap import heatmap
@@ -52,5 +53,6 @@ __all__ = [
     "spectrum",
     "strips",
     "svg",
+    "towers",
     "trajectory",
 ]

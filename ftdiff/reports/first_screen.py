@@ -1,4 +1,4 @@
-"""What a report says at a glance: a verdict, three findings, and a few numbers with their meaning."""
+"""What a report says at a glance: a verdict, three findings, a few numbers and what they mean."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _size(diff: Diff, found: Sequence[Finding]) -> Told:
         told = "its base would tell how much that is" if not about.get("base") else "of any entry"
         return Told(
             "note",
-            f"{subject} changes {of.words} by {rms} an entry (root mean square); {told}.",
+            f"{subject} changes {of.words} by {rms} an entry (RMS); {told}.",
         )
     size = number(overall["relative_norm"], 3)
     sentence = f"{subject} moved {of.words} by {size} of their norm"

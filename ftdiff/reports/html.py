@@ -18,9 +18,9 @@ from ftdiff.reports import runs_page
 from ftdiff.reports.document import Document
 from ftdiff.reports.page_data import WORDS, island, table_frame, table_metrics, words
 from ftdiff.reports.page_marks import marked
-from ftdiff.reports.page_parts import Content, Part, content
+from ftdiff.reports.page_parts import Content, content
 from ftdiff.reports.scale import scale_of
-from ftdiff.reports.svg import panes, short
+from ftdiff.reports.svg import panes
 from ftdiff.reports.templates import PAGES, hash_of, source
 
 _STYLES = ("page.css", "screen.css", "charts.css", "print.css")
@@ -28,7 +28,6 @@ _SCRIPTS = (
     *("numbers.js", "colours.js", "spectrum.js", "heatmap.js", "panel.js", "profile.js"),
     *("keep.js", "tensors.js", "start.js"),
 )
-PAGES.filters["short"] = short
 # What is there without scripts, and of each list: a page of names is no report.
 _ROWS, _LISTED = 50, 300
 

@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ftdiff.comparison.cells import Cells, cells
-from ftdiff.comparison.frame import there
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.shown_metric import shown_metric, shown_metrics
 from ftdiff.comparison.sublayers import Row, unfolded
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS, faint
+from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.numbers import number
 from ftdiff.tensors import Array
 
+__all__ = ["Map", "described", "maps", "shown_metric", "shown_metrics"]
+
 # Names in files decide how many cells there would be; a page has to stay a page.
-_MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 6
+_MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 24
 # Beyond this no scale can be computed.
 _LARGEST = 1e100
 
@@ -43,11 +46,11 @@ class Map:
     left_out
         Columns that are not here: norms beside projections, and what would be too many.
     numbers
-        Where lists are nested, the layer that each row is of.
-    of
-        Which of the diffs of a page it is of.
-    title
-        What it is of, where there are several maps; else "".
+        The layer that each row is of.
+    label
+        What people call the stack: "up", "double", "text encoder"; "" for a lone one.
+    of, title
+        On a page, which of its diffs it is of, and what stands above it.
     """
 
     stack: str
@@ -59,6 +62,7 @@ class Map:
     moved: Array
     left_out: tuple[str, ...]
     numbers: tuple[int, ...] = ()
+    label: str = ""
     of: int = 0
     title: str = ""
 
@@ -83,27 +87,8 @@ class Map:
         )
 
 
-def shown_metrics(diff: Diff) -> list[str]:
-    """Return the metrics that the frame holds and that some tensor has, in its order."""
-    columns = diff.columns
-    return [name for name in columns if name in METRICS and there(columns[name]).any()]
-
-
-def shown_metric(diff: Diff, wanted: str = "relative_norm") -> str:
-    """Return the metric to show: the wanted one, or where it has no value the first that has.
-
-    Raises
-    ------
-    UnknownName
-        There is no metric of that name.
-    """
-    there = shown_metrics(diff)
-    choice = [METRICS[wanted].name, "rms_change", *there]
-    return next((name for name in choice if name in there), wanted)
-
-
 def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
-    """Take the cells of every stack from a diff's weights, the stack that moved most first.
+    """Take the cells of every stack from a diff's weights, in the model's own order.
 
     Parameters
     ----------
@@ -119,16 +104,22 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
     """
     wanted = tuple(dict.fromkeys((*metrics, "snr")))
     rows = unfolded(diff)
-    found = [
-        _map(one, wanted, rows.rows(one.stack, one.layers)) for one in cells(rows.diff, wanted)
-    ]
-    kept = [one for one in found if any(np.isfinite(v).any() for v in one.values.values())]
-    if len(kept) > 1:
-        kept = [replace(one, title=one.stack or "main stack") for one in kept]
-    return tuple(kept[:_MOST_STACKS])
+    every = {one.stack: one for one in cells(rows.diff, wanted)}
+    labels = stack_labels(every)
+    drawn = {
+        stack: _map(one, wanted, rows.rows(stack, one.layers), labels[stack])
+        for stack, one in every.items()
+    }
+    kept = {
+        stack: one
+        for stack, one in drawn.items()
+        if any(np.isfinite(values).any() for values in one.values.values())
+    }
+    most = [*kept][:_MOST_STACKS]  # those that moved most
+    return tuple(kept[stack] for stack in stack_order(most))
 
 
-def _map(one: Cells, wanted: Sequence[str], rows: Sequence[Row]) -> Map:
+def _map(one: Cells, wanted: Sequence[str], rows: Sequence[Row], label: str) -> Map:
     columns, left_out = _columns(one, wanted[0])
     kept = [one.columns.index(name) for name in columns]
 
@@ -139,6 +130,7 @@ def _map(one: Cells, wanted: Sequence[str], rows: Sequence[Row]) -> Map:
     sizes = {name: drawn(one.matrix(name)) for name in ("tensors", "moved")}
     return Map(
         stack=one_line(one.stack),
+        label=one_line(label),
         layers=tuple(row.name for row in rows[:_MOST_LAYERS]),
         numbers=tuple(row.layer for row in rows[:_MOST_LAYERS]),
         components=tuple(one_line(name) for name in columns),
@@ -171,7 +163,7 @@ def described(one: Map, metric: str) -> str:
     cells = one.values[metric]
     label = METRICS[metric].label
     size = f"{len(one.layers)} layers × {len(one.components)} components"
-    of = f" of the stack {one.stack}" if one.stack else ""
+    of = f" of the stack {one.label or one.stack}" if one.label or one.stack else ""
     if not np.isfinite(cells).any():
         return f"Heatmap of {label}{of}, {size}: no cell has a value."
     ends = (_cell(one, cells, int(find(cells))) for find in (np.nanargmax, np.nanargmin))

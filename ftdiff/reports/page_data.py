@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ftdiff.comparison.result import Diff
 from ftdiff.comparison.colour_rule import rule_of
 from ftdiff.comparison.component_styles import looks
+from ftdiff.comparison.result import Diff
 from ftdiff.comparison.sublayers import unfolded
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
@@ -147,7 +147,7 @@ def _table(content: Content) -> dict[str, Any]:
 def _rows(parts: Sequence[Part]) -> dict[str, Any]:
     """Return the row of the maps that each tensor is in, where that is not its layer's number."""
     found = [unfolded(part.diff) for part in parts]
-    if not any(rows.nested for rows in found):
+    if not any(rows.nested or rows.words for rows in found):
         return {}
     named: list[int | str | None] = []
     for rows in found:

@@ -108,7 +108,7 @@ def content(
         raise BadCall(f"a page is of one diff, or of 2 to {MOST} side by side, not of {len(diffs)}")
     if tuned_names and len(tuned_names) != len(diffs):
         raise BadCall(f"{len(tuned_names)} names for {len(diffs)} fine-tunes: give one for each")
-    given = tuned_names or [None] * len(diffs)
+    given: Sequence[str | None] = tuned_names or [None] * len(diffs)
     shown = [
         Diff(one.data, published(one.about, base_name, name))
         for one, name in zip(diffs, given, strict=True)
@@ -155,8 +155,8 @@ def _renamed(report: Document, public: Callable[[str], str]) -> Document:
 
 def _title(one: Map, part: Part, parts: Sequence[Part]) -> str:
     if len(parts) == 1:
-        return one.title
-    return f"{part.name}: {one.title}" if one.title else part.name
+        return one.label
+    return f"{part.name}: {one.label}" if one.label else part.name
 
 
 def _with_all(one: Map, metrics: Iterable[str]) -> dict[str, Array]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import PurePath
 from typing import Any
 
 from ftdiff.comparison import coverage
+from ftdiff.comparison.model_names import named
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline, withheld
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
-from ftdiff.plots.heatmaps.columns import PROJECTIONS
-from ftdiff.reports.document import document
-from ftdiff.reports.maps import described, maps, shown_metric
+from ftdiff.naming.projections import is_projection
 from ftdiff.numbers import number
+from ftdiff.reports.document import document
+from ftdiff.reports.maps import Map, described, maps, shown_metric
 
 # A card is read in a narrow column: few columns, few rows, few sentences.
 _SHOWN = ("relative_norm", "rotation", "precision_floor")
@@ -78,7 +77,7 @@ def section(diff: Diff, metric: str = "relative_norm") -> Section:
     return Section(
         heading="What changed in the weights",
         sentences=(*_sentences(diff), *report.structure, *report.cautions[:_SENTENCES]),
-        alt=described(drawn[0].only(PROJECTIONS), metric) if drawn else "",
+        alt=_described(drawn, metric),
         columns=("component", *(METRICS[name].label for name in names), "weights that moved"),
         rows=tuple(
             (str(row["component"]), *(number(row[name]) for name in names), str(row["moved"]))
@@ -88,12 +87,18 @@ def section(diff: Diff, metric: str = "relative_norm") -> Section:
     )
 
 
+def _described(drawn: Sequence[Map], metric: str) -> str:
+    """Say what the figure shows of each stack."""
+    kept = (one.only([name for name in one.components if is_projection(name)]) for one in drawn)
+    return " ".join(described(one, metric) for one in kept)
+
+
 def _sentences(diff: Diff) -> list[str]:
     about, overall = diff.about, diff.overall
     kind = f" ({about['kind']})" if about.get("kind") else ""
-    base = _named(about["base"]) if about.get("base") else "its base, which was not at hand"
+    base = named(about["base"]) if about.get("base") else "its base, which was not at hand"
     moved = int(diff.frame["status"].isin(MOVED).sum())
-    said = f"Compared with {base}, {_named(about.get('tuned'))}{kind} moved {moved:,} of "
+    said = f"Compared with {base}, {named(about.get('tuned'))}{kind} moved {moved:,} of "
     said += f"{len(diff.frame):,} tensors"
     if why := withheld(diff):
         said += f"; no number of everything is given: {why}"
@@ -121,14 +126,3 @@ def _made(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         if len(held) > 4:
             made.append((f"{side} files", f"{len(held) - 4} more"))
     return [(one_line(name), one_line(value)) for name, value in made]
-
-
-def _named(source: Any) -> str:
-    """Name a model for the public: of a path of this machine, the last folder only.
-
-    >>> _named("/home/me/secret/my-lora/"), _named("org/model"), _named("hf://org/model")
-    ('my-lora', 'model', 'org/model')
-    """
-    text = one_line(source)
-    found = re.match(r"hf://(?:models/)?([\w.-]+/[\w.-]+)", text)
-    return found[1] if found else PurePath(text).name or text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
 from ftdiff.comparison.colour_range import few
+from ftdiff.naming.labels import column_labels, distinct
 from ftdiff.numbers import number
 from ftdiff.reports.maps import Map, described
 from ftdiff.reports.scale import Scale
@@ -89,12 +90,12 @@ def panes(drawn: Sequence[Map], metric: str, scale: Scale) -> tuple[tuple[Figure
     groups = [[*held] for _, held in groupby(enumerate(drawn), lambda one: _alike(one[1]))]
     columns = sum(len(held[0][1].components) for held in groups)
     left = max([_left(one) for one in drawn], default=0.0)
-    names = [short(name) for one in drawn for name in one.components]
-    longest = max(map(len, names), default=0) * _LETTER
+    labels = _labels(drawn)
+    longest = max(map(len, labels.values()), default=0) * _LETTER
     width = _cell_width(left, columns, len(groups))
     slanted = longest > width - 4
     if slanted:  # the first name reaches beyond its column
-        reach = max(0.77 * len(short(one.components[0])) * _LETTER for one in drawn)
+        reach = max(0.77 * len(labels[one.components[0]]) * _LETTER for one in drawn)
         left = max(left, reach - width / 2 + 4)
         width = _cell_width(left, columns, len(groups))
     bottom = 0.66 * longest + 16 if slanted else 24.0
@@ -107,7 +108,7 @@ def panes(drawn: Sequence[Map], metric: str, scale: Scale) -> tuple[tuple[Figure
         figures = []
         for place, (index, one) in enumerate(reversed(held)):
             last = place == len(held) - 1
-            layout = _Layout(left, width, height, bottom if last else 0.0, slanted)
+            layout = _Layout(left, width, height, bottom if last else 0.0, slanted, labels)
             figures.append(_figure(index, one, metric, scale, layout))
         made.append(tuple(figures))
     return tuple(made)
@@ -125,6 +126,13 @@ class _Layout:
     height: float
     bottom: float
     slanted: bool
+    labels: Mapping[str, str]
+
+
+def _labels(drawn: Sequence[Map]) -> dict[str, str]:
+    """Return what the columns are called, those of one name alike in all maps."""
+    every = [*dict.fromkeys(name for one in drawn for name in one.components)]
+    return dict(zip(every, distinct(column_labels(every), _LONG), strict=True))
 
 
 def _figure(index: int, one: Map, metric: str, scale: Scale, layout: _Layout) -> Figure:
@@ -132,7 +140,7 @@ def _figure(index: int, one: Map, metric: str, scale: Scale, layout: _Layout) ->
     tall = len(one.layers) * layout.height
     left = layout.left
     columns = tuple(
-        Label(left + (j + 0.5) * layout.width, top + tall + 15, short(name))
+        Label(left + (j + 0.5) * layout.width, top + tall + 15, layout.labels[name])
         for j, name in enumerate(one.components)
     )
     return Figure(
@@ -156,11 +164,6 @@ def _alike(one: Map) -> tuple[int, tuple[str, ...]]:
 
 def _left(one: Map) -> float:
     return max(len(str(layer)) for layer in one.layers) * _LETTER + 12
-
-
-def short(name: str) -> str:
-    """Drop the middle of a long name, which the cells say whole."""
-    return name if len(name) <= _LONG else f"{name[: _LONG // 2]}…{name[1 - _LONG // 2 :]}"
 
 
 def ends_of(values: Array, low: float, high: float) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ from ftdiff.plots.elements.axes import FONT, INK
 from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import round_ticks, tick_texts
 from ftdiff.plots.elements.labels import label_of
-from ftdiff.plots.heatmaps.columns import PROJECTIONS
+from ftdiff.plots.elements.titles import Title, own_title, titled
 from ftdiff.plots.heatmaps.matrix import untrusted
 
 #: Gids of the two bars of a component, and of its lift.
@@ -34,7 +34,7 @@ def energy(
     ax: Axes | None = None,
     by: str = "component",
     most: int = 12,
-    title: str | None = None,
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw each component's share of ‖ΔW‖² over its share of the parameters, and write its lift.
@@ -111,7 +111,7 @@ def energy(
     notes = ["bar: share of ‖ΔW‖², behind it the share of the parameters; their ratio is the lift"]
     if found["doubtful"].any():
         notes.append(untrusted("hatched"))
-    chart.explained(ax, [], title or "", notes)
+    chart.explained(ax, [], titled(title, own_title(diff.about)), notes)
     return ax
 
 
@@ -148,7 +148,7 @@ def shares(diff: Diff, by: str = "component", most: int = 12) -> pd.DataFrame:
         }
     )
     if by == "component":
-        order = {n: i for i, n in enumerate([*PROJECTIONS, *component_order(rows["name"])])}
+        order = {n: i for i, n in enumerate(component_order(rows["name"]))}
         rows = rows.sort_values("name", key=lambda names: names.map(order), kind="stable")
     if len(rows) > most:
         size = rows[["change", "parameters"]].max(axis=1).sort_values(kind="stable")

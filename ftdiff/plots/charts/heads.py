@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
 from ftdiff.comparison.cells import stacks
 from ftdiff.comparison.frame import of_frame
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
+from ftdiff.naming import component_order
 from ftdiff.plots.charts.axes import WIDTH
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.axes import FONT, INK
-from ftdiff.plots.elements.colours import narrowness, scale_of
+from ftdiff.plots.elements.colours import narrowness
 from ftdiff.plots.elements.labels import label_of, shown
+from ftdiff.plots.elements.options import check
+from ftdiff.plots.elements.rules import scale_for
 from ftdiff.plots.elements.ticks import layer_ticks
-from ftdiff.plots.heatmaps.columns import PROJECTIONS
-from ftdiff.plots.heatmaps.matrix import Matrix, bounded, choose_stack, doubts, filled
+from ftdiff.plots.elements.titles import Title, own_title, titled
+from ftdiff.plots.heatmaps.matrix import (
+    Matrix,
+    bounded,
+    choose_stack,
+    default_metric,
+    doubts,
+    filled,
+)
 from ftdiff.registry import Registry
 
 #: The gid of the lines between projections.
@@ -27,7 +40,7 @@ BETWEEN = "between-projections"
 
 def heads(
     diff: Diff,
-    metric: str = "relative_norm",
+    metric: str | None = None,
     *,
     ax: Axes | None = None,
     component: str | None = None,
@@ -36,8 +49,10 @@ def heads(
     vmin: float | None = None,
     vmax: float | None = None,
     robust: bool = False,
-    title: str | None = None,
+    cmap: Colormap | str | None = None,
+    title: Title = None,
     bare: bool = False,
+    **seaborn: Any,
 ) -> Axes:
     """Draw layers × heads in blue, white and orange: q, k, v and o side by side.
 
@@ -50,7 +65,7 @@ def heads(
         As for `heatmap`; the metric is one of sums.
     component
         Only this projection, with its heads numbered.
-    stack, center, vmin, vmax, robust, title, bare
+    stack, center, vmin, vmax, robust, cmap, title, bare, **seaborn
         As for the style "modules".
 
     Raises
@@ -60,14 +75,17 @@ def heads(
     BadCall
         The diff has no heads, or none moved.
     """
+    check("heads", heads, seaborn)
+    metric = default_metric(diff) if metric is None else metric
     matrix, sizes = head_matrix(diff, metric, component, stack)
     values = matrix.values
-    scale = scale_of(values.to_numpy(), vmin=vmin, vmax=vmax, center=center, robust=robust)
+    limits = {"vmin": vmin, "vmax": vmax, "center": center}
+    scale = scale_for(metric, values.to_numpy(), cmap=cmap, robust=robust, **limits)
     rows, columns = values.shape
     if ax is None:
         height = max(1.9, min(0.9 + canvas.row_height(rows) * rows, 13.5))
         ax = canvas.new_figure((WIDTH, height)).add_subplot()
-    cells.paint(ax, values, scale, matrix.label, bare=bare)
+    cells.paint(ax, values, scale, matrix.label, bare=bare, **seaborn)
     cells.hatch(ax, matrix.doubtful)
     ends = pd.Series(sizes).cumsum()
     for end in ends[:-1]:
@@ -88,10 +106,9 @@ def heads(
     canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
     array = values.to_numpy()
     notes = [narrowness(array, scale), "a column for each head", *matrix.legend()]
-    over = title if title is not None else matrix.title
-    if title is None and len(sizes) == 1:
-        over = " ".join([label_of(next(iter(sizes))), matrix.title]).strip()
-    canvas.caption(ax, over, [note for note in notes if note])
+    one = label_of(next(iter(sizes))) if len(sizes) == 1 else ""
+    over = own_title(diff.about, *([one] if one else []), matrix.title)
+    canvas.caption(ax, titled(title, over), [note for note in notes if note])
     return ax
 
 
@@ -112,8 +129,7 @@ def head_matrix(
         raise BadCall("nothing to draw: no projection of this diff was cut into heads")
     chosen, title, notes = choose_stack(stacks(of_frame(cut)), stack)
     cut = cut[cut["stack"] == chosen]
-    names = list(cut["component"].unique())
-    names.sort(key=lambda name: (_order(name), name))
+    names = component_order(cut["component"].unique())
     if component is not None:
         Registry("projection with heads", dict.fromkeys(names))[component]
         names = [component]
@@ -140,7 +156,3 @@ def head_matrix(
 def _of_sums(metric: str) -> None:
     if METRICS[metric].needs != "sums":
         raise BadCall(f"{metric} does not come from sums, so parts of tensors have none")
-
-
-def _order(name: str) -> int:
-    return PROJECTIONS.index(name) if name in PROJECTIONS else len(PROJECTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.finding import Finding
+from ftdiff.comparison.component_styles import Look, looks
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.sublayers import unfolded
@@ -20,9 +22,16 @@ from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT
 from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST
-from ftdiff.comparison.component_styles import Look, looks
+from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.columns import chosen, renamed
-from ftdiff.plots.heatmaps.matrix import Matrix, doubts, matrix_of, whole_layers
+from ftdiff.plots.heatmaps.matrix import (
+    Matrix,
+    default_metric,
+    doubts,
+    matrix_of,
+    whole_layers,
+)
+from ftdiff.plots.heatmaps.modules import still_map
 from ftdiff.tensors import Array
 
 By = Literal["component", "block", "layer"]
@@ -33,7 +42,7 @@ _LEAST_SHARE = 0.4
 
 def profile(
     diff: Diff | pd.DataFrame,
-    metric: str = "relative_norm",
+    metric: str | None = None,
     *,
     ax: Axes | None = None,
     by: By = "component",
@@ -43,7 +52,7 @@ def profile(
     noise: bool = True,
     trend: Iterable[Finding] = (),
     log: bool = False,
-    title: str | None = None,
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw one metric over the layers, a line for each component.
@@ -69,7 +78,8 @@ def profile(
     log
         Heights as logarithms.
     title, bare
-        Text above; whether to leave out all text but the axes' numbers.
+        Text above, by default what was compared with what, False for none; whether to leave out all
+        text but the axes' numbers.
 
     Returns
     -------
@@ -82,7 +92,10 @@ def profile(
     UnknownName, BadCall
         As for `heatmap`.
     """
+    metric = default_metric(diff) if metric is None else metric
     matrix = _matrix(diff, metric, by, stack, others)
+    if matrix.still:
+        return still_map(ax, matrix, title, bare=bare)
     values, styles = matrix.values, looks(matrix.values)
     if log and not (values > 0).to_numpy().any():
         raise BadCall(f"nothing to draw: no value of {metric} has a logarithm")
@@ -111,7 +124,7 @@ def profile(
         return ax
     notes += matrix.legend("gaps", "hollow")
     handles = [chart.named(name, look) for name, look in styles.items()]
-    chart.explained(ax, handles, matrix.title if title is None else title, notes)
+    chart.explained(ax, handles, titled(title, matrix.title), [*matrix.counted, *notes])
     return ax
 
 
@@ -137,7 +150,7 @@ def _matrix(
     )
     values = whole.where(whole.abs() <= LARGEST).to_frame(_WHOLE)
     doubtful = doubts(floor.to_frame(_WHOLE), values)
-    return Matrix(values, blocks.label, doubtful, blocks.stack, blocks.title, blocks.notes)
+    return replace(blocks, values=values, doubtful=doubtful)
 
 
 def _tensors(diff: Diff, metric: str, matrix: Matrix, by: By) -> pd.DataFrame:

@@ -6,21 +6,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ftdiff.comparison.component_styles import looks
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.stack_names import stack_named
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import BadCall
 from ftdiff.metrics import faint
 from ftdiff.naming import component_order
+from ftdiff.naming.projections import is_projection
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, SMALL
 from ftdiff.plots.elements.axes import points as points_of
 from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST, round_ticks, tick_texts
-from ftdiff.comparison.component_styles import looks
 from ftdiff.plots.elements.labels import shown
-from ftdiff.plots.heatmaps.columns import PROJECTIONS
+from ftdiff.plots.elements.titles import Title, own_title, titled
 from ftdiff.plots.heatmaps.matrix import untrusted
-from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
 #: The gids of arcs of one relative norm, and of points that stand for several components.
@@ -37,7 +38,7 @@ def scatter(
     stack: str | None = None,
     others: bool = True,
     equal: bool | None = None,
-    title: str | None = None,
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw each weight's rescaling against its rotation; the distance from (0, 0) is ‖ΔW‖/‖W‖.
@@ -108,7 +109,7 @@ def scatter(
     if points["doubtful"].any():
         notes.append(untrusted("hollow"))
     handles = [chart.named(kind, styles[kind], line=False) for kind in styles]
-    chart.explained(ax, handles, shown(stack or "") if title is None else title, notes)
+    chart.explained(ax, handles, titled(title, own_title(diff.about, shown(stack or ""))), notes)
     return ax
 
 
@@ -120,7 +121,7 @@ def legs(diff: Diff, stack: str | None = None, *, others: bool = True) -> pd.Dat
     if not isinstance(diff, Diff):
         raise BadCall(f"a scatter draws a Diff, this is {type(diff).__name__}")
     if stack is not None:
-        Registry("stack", dict.fromkeys(diff.frame["stack"].dropna().unique()))[stack]
+        stack = stack_named(diff.frame["stack"].dropna().unique(), stack)
     names = ("scale", "rotation", "snr")
     long = diff.by("tensor", "stack", "component", "block", metrics=names, param="weight")
     norms = diff.frame.set_index("tensor")[["status", "base_sq", "tuned_sq"]]
@@ -129,7 +130,7 @@ def legs(diff: Diff, stack: str | None = None, *, others: bool = True) -> pd.Dat
         long = long[long["stack"] == stack]
     long = long[long["status"].isin(MOVED) & long["scale"].notna() & long["rotation"].notna()]
     long = long[(long["base_sq"] > 0) & (long["tuned_sq"] >= 0)]
-    projection = long["component"].isin(PROJECTIONS)
+    projection = long["component"].map(is_projection).astype(bool)
     if not others and projection.any():
         long, projection = long[projection], projection[projection]
     with np.errstate(all="ignore"):  # what is beyond all scales is left out below
@@ -150,7 +151,7 @@ def legs(diff: Diff, stack: str | None = None, *, others: bool = True) -> pd.Dat
     if points.empty:
         hint = "" if diff.about.get("base") else "; rescaling and rotation need a base"
         raise BadCall(f"nothing to draw: no weight of this diff moved{hint}")
-    order = {name: i for i, name in enumerate([*PROJECTIONS, *component_order(points["kind"])])}
+    order = {name: i for i, name in enumerate(component_order(points["kind"]))}
     ranks = points["kind"].map(order)
     ordered: pd.DataFrame = points.loc[ranks.sort_values(kind="stable").index]
     return ordered

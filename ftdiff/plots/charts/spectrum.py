@@ -16,14 +16,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from ftdiff.analyses.finding import counted
+from ftdiff.comparison.component_styles import SPARE
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.stack_names import stack_named
 from ftdiff.errors import BadCall
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT, FONT, INK
 from ftdiff.plots.elements.colours import tick_texts
-from ftdiff.comparison.component_styles import SPARE
 from ftdiff.plots.elements.labels import label_of, shown
 from ftdiff.plots.elements.ticks import layer_ticks
+from ftdiff.plots.elements.titles import Title, own_title, titled
 from ftdiff.registry import Registry
 
 #: The gid of lines at the edge of noise.
@@ -64,7 +66,7 @@ def spectrum(
     tensors: Sequence[str] = (),
     component: str | None = None,
     stack: str | None = None,
-    title: str | None = None,
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw the singular values of ΔW by their index, and what of them stands above noise.
@@ -137,8 +139,8 @@ def spectrum(
     if any(one.count > len(one.index) for one in found):
         notes.append("beyond the first values, a line through some of them")
     handles = [] if component is not None else _handles(found, colours)
-    said = label_of(component) if component is not None and title is None else title or ""
-    chart.explained(ax, handles, said, notes)
+    said = own_title(diff.about, *([label_of(component)] if component is not None else []))
+    chart.explained(ax, handles, titled(title, said), notes)
     return ax
 
 
@@ -156,7 +158,7 @@ def curves(diff: Diff, stack: str | None = None) -> list[Curve]:
         raise BadCall(f"a spectrum is of a Diff, this is {type(diff).__name__}")
     frame = diff.frame
     if stack is not None:
-        Registry("stack", dict.fromkeys(frame["stack"].dropna().unique()))[stack]
+        stack = stack_named(frame["stack"].dropna().unique(), stack)
         frame = frame[frame["stack"] == stack]
     notes: Mapping[str, Any] = diff.about.get("spectra", {})
     told = zip(frame["tensor"], frame["component"], frame["layer"], strict=True)

@@ -25,20 +25,22 @@ LETTER, _LINE = 0.56, 1.3
 _DIGIT = 0.64  # digits are wider
 
 
-def new_axes(values: pd.DataFrame, strip: int = 0) -> Axes:
+def new_axes(values: pd.DataFrame, strip: int = 0, *, wide: bool = False) -> Axes:
     """Return the Axes of a new figure with room for these cells and names.
 
     In a notebook the figure is pyplot's current one, which is shown below the cell; elsewhere
     pyplot does not know it, so that nothing piles up and threads may draw. `strip` is how many
-    columns more the map takes.
+    columns more the map takes, `wide` gives cells room for a number.
     """
     rows, columns = values.shape
     names, layers = [_inches(name) for name in values], [_inches(name) for name in values.index]
     left = max(layers) + max(0.0, 0.7 * names[0] - 0.4)  # slanted names lean out to the left
-    width = max(3.9, min(1.4 + 0.3 * (columns + strip), 14.0) + left)
-    if width > _COLUMN >= 1.2 + max(layers) + 1.15 * FONT / 72 * (columns + strip):
+    each = 0.42 if wide else 0.3
+    width = max(3.9, min(1.4 + each * (columns + strip), 14.0) + left)
+    if not wide and width > _COLUMN >= 1.2 + max(layers) + 1.15 * FONT / 72 * (columns + strip):
         width = _COLUMN  # thinner cells, whose names still stand apart
-    height = max(1.9, min(0.75 + row_height(rows) * rows, 13.5) + 0.7 * max(names))
+    high = max(row_height(rows), 0.17 if wide else 0.0)
+    height = max(1.9, min(0.75 + high * rows, 13.5) + 0.7 * max(names))
     return new_figure(figsize=(width, height)).add_subplot()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,34 +15,43 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.patches import Rectangle
 
 from ftdiff.comparison.colour_range import few
-from ftdiff.plots.elements.axes import FONT, INK, SMALL, cell_points
+from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, cell_points, points
 from ftdiff.plots.elements.colours import Scale, tick_texts
+from ftdiff.tensors import Array
 
 #: Marks a reader (or a test, or a style sheet) finds by their gid.
 FLOOR, OUTLINE, CHANCE, STRIP = "under-the-floor", "outlined", "chance", "whole-layer"
-FRAME, BEYOND = "frame", "beyond"
+FRAME, BEYOND, STILL = "frame", "beyond", "nothing-moved"
 #: The face of a cell that cannot be told from chance: darker than a missing one.
 INDISTINCT = "#b9b9c2"
 _FRAME, _HATCH = "#a8a8b0", (0.13, 0.13, 0.13, 0.6)
 # Points between cells, and under which size of a cell they would eat it.
 _LINE, _THIN = 0.35, 3.0
+# Letters in a line under or over a colour bar, which is narrow.
+_NARROW = 17
 
 
-def paint(ax: Axes, values: pd.DataFrame, scale: Scale, label: str, *, bare: bool) -> QuadMesh:
-    """Draw the cells and their colour bar; row 0 is at the bottom, column j spans j to j + 1."""
+def paint(
+    ax: Axes, values: pd.DataFrame, scale: Scale, label: str, *, bare: bool, **seaborn: Any
+) -> QuadMesh:
+    """Draw the cells and their colour bar; row 0 is at the bottom, column j spans j to j + 1.
+
+    Keywords are `seaborn.heatmap`'s, instead of our own.
+    """
     thin = min(cell_points(ax, *values.shape)) < _THIN
-    sns.heatmap(
-        values,
-        ax=ax,
-        vmin=scale.vmin,
-        vmax=scale.vmax,
-        cmap=scale.cmap,
-        linewidths=0 if thin else _LINE,
-        linecolor="white",
-        xticklabels=False,
-        yticklabels=False,
-        cbar_kws={"extend": scale.extend, "pad": 0.03, "aspect": 34, "ticks": list(scale.ticks)},
-    )
+    limits: dict[str, Any] = {"vmin": scale.vmin, "vmax": scale.vmax}
+    options: dict[str, Any] = {
+        "cmap": scale.cmap,
+        "linewidths": 0 if thin else _LINE,
+        "linecolor": "white",
+        "xticklabels": False,
+        "yticklabels": False,
+        **(limits if scale.norm is None else {"norm": scale.norm}),
+        **_annotated(ax, values, seaborn),
+    }
+    bar = {"extend": scale.extend, "pad": 0.03, "aspect": 34, "ticks": list(scale.ticks)}
+    options["cbar_kws"] = bar | dict(options.get("cbar_kws") or {})
+    sns.heatmap(values, ax=ax, **options)
     rows, columns = values.shape
     ax.set(ylim=(0, rows), xlabel="", ylabel="")
     frame = Rectangle((0, 0), columns, rows, fill=False, linewidth=0.5, edgecolor=_FRAME, zorder=2)
@@ -49,7 +60,32 @@ def paint(ax: Axes, values: pd.DataFrame, scale: Scale, label: str, *, bare: boo
     assert isinstance(mesh, QuadMesh)
     if mesh.colorbar is not None:
         dress_bar(mesh.colorbar, scale.ticks, "" if bare else label)
+        if not bare:
+            explain_bar(mesh.colorbar, scale.white, [values.to_numpy()])
     return mesh
+
+
+def _annotated(ax: Axes, values: pd.DataFrame, seaborn: dict[str, Any]) -> dict[str, Any]:
+    """Return seaborn's options; numbers in cells are small, and none is a negative zero."""
+    if not isinstance(seaborn.get("annot"), bool) or not seaborn["annot"]:
+        return seaborn
+    form = str(seaborn.get("fmt", ".2g"))
+    width, height = cell_points(ax, *values.shape)
+    texts = values.map(lambda value: "" if np.isnan(value) else plain(value, form))
+    longest = max(int(texts.map(len).to_numpy().max()), 1)
+    size = max(3.5, min(SMALL, 0.9 * width / (longest * LETTER), 0.75 * height))
+    fonts = {"fontsize": size} | dict(seaborn.get("annot_kws") or {})
+    return {**seaborn, "annot": texts, "fmt": "", "annot_kws": fonts}
+
+
+def plain(value: float, form: str) -> str:
+    """Write a number with a true minus; what is rounded to nothing has no sign.
+
+    >>> plain(-0.001, ".2f"), plain(-0.25, ".2f")
+    ('0.00', '−0.25')
+    """
+    text = format(value, form)
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−", 1)
 
 
 def dress_bar(bar: Colorbar, ticks: Sequence[float], label: str) -> None:
@@ -59,6 +95,54 @@ def dress_bar(bar: Colorbar, ticks: Sequence[float], label: str) -> None:
     bar.minorticks_off()
     bar.outline.set(linewidth=0.4, edgecolor=_FRAME)
     bar.set_label(label, fontsize=FONT, color=INK, parse_math=False)
+
+
+def explain_bar(bar: Colorbar, white: str, drawn: Iterable[Array]) -> None:
+    """Write at a bar which number is white, and at its arrows how many cells are beyond."""
+    below, above = clipped(drawn, *map(float, bar.mappable.get_clim()))
+    style: dict[str, Any] = {"fontsize": SMALL, "color": FAINT, "loc": "left", "parse_math": False}
+    if above:
+        bar.ax.set_title("\n".join(textwrap.wrap(above, _NARROW)), pad=3, **style)
+    under = [line for text in (below, white) if text for line in textwrap.wrap(text, _NARROW)]
+    if under:
+        bar.ax.set_xlabel("\n".join(under), labelpad=4, **style)
+
+
+def clipped(drawn: Iterable[Array], low: float, high: float) -> tuple[str, str]:
+    """Say how many cells are below the colours, and how many above, and how far they go.
+
+    >>> clipped([np.array([1.0, 2.0, 9.0])], 1.0, 3.0)
+    ('', '1 cell above, to 9')
+    """
+    values = np.concatenate([np.ravel(one) for one in drawn])
+    values = values[np.isfinite(values)]
+    under, over = values[values < low], values[values > high]
+    said = [
+        f"{len(part)} cell{'' if len(part) == 1 else 's'} {word} {end(part):.2g}"
+        if len(part)
+        else ""
+        for part, word, end in ((under, "below, from", np.min), (over, "above, to", np.max))
+    ]
+    return said[0], said[1]
+
+
+def say_still(ax: Axes, sentence: str) -> None:
+    """Write in the place of a map that nothing moved."""
+    ax.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
+    ax.spines[:].set(linewidth=0.5, color=_FRAME)
+    ax.set_facecolor("#f7f7f9")
+    letters = max(8, int(0.9 * points(ax)[0] / (LETTER * FONT)))
+    ax.text(
+        0.5,
+        0.5,
+        "\n".join(textwrap.wrap(sentence, letters)),
+        fontsize=FONT,
+        color=INK,
+        ha="center",
+        va="center",
+        parse_math=False,
+        gid=STILL,
+    )
 
 
 def hatch(ax: Axes, cells: pd.DataFrame) -> None:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from ftdiff.comparison.colour_range import colour_range
+from ftdiff.comparison.colour_rule import DIVERGING, SEQUENTIAL
 from ftdiff.errors import BadCall
+from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
 #: The face of a cell without a value: neutral, and apart from the white of the middle.
 MISSING = "#e9e9ec"
 
 #: Blue, white, orange: ends of equal lightness, told apart by colour-blind readers.
-BLUE_WHITE_ORANGE = LinearSegmentedColormap.from_list(
-    "ftdiff.blue_white_orange",
-    ["#1f5f9e", "#4a90c4", "#a3cbe3", "#ffffff", "#fcc48a", "#ee8434", "#b8520a"],
-)
+BLUE_WHITE_ORANGE = LinearSegmentedColormap.from_list("ftdiff.blue_white_orange", [*DIVERGING])
+#: From pale to dark blue.
+SEQUENTIAL_BLUE = LinearSegmentedColormap.from_list("ftdiff.sequential", [*SEQUENTIAL])
+#: Our own colours by the names that options take, beside matplotlib's.
+NAMED: Mapping[str, Colormap] = {"diverging": BLUE_WHITE_ORANGE, "sequential": SEQUENTIAL_BLUE}
 
 #: Numbers beyond cannot be told from infinity: products of a few of them must be finite.
 LARGEST = 1e100
@@ -33,6 +36,9 @@ LARGEST = 1e100
 _SAME = 1e-9
 # Spread, relative to the largest value, under which a full range of colours exaggerates.
 _NARROW = 0.1
+
+
+Extend: TypeAlias = Literal["neither", "min", "max", "both"]
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,19 @@ class Scale:
         At most five round numbers within.
     extend
         At which ends of the bar data lie beyond the limits: drawn as arrows.
+    white
+        Which number is white, in words; "" for colours that have none.
+    norm
+        Where equal steps of colour are not equal steps of the number; None where they are.
     """
 
     vmin: float
     vmax: float
     cmap: Colormap
     ticks: tuple[float, ...]
-    extend: Literal["neither", "min", "max", "both"]
+    extend: Extend
+    white: str = ""
+    norm: Normalize | None = None
 
 
 def scale_of(
@@ -94,16 +106,33 @@ def scale_of(
     low, high, same = _limits(finite, vmin, vmax, robust)
     if ticks is None:
         ticks = (float(finite.min()),) if same else round_ticks(low, high)
-    below, above = bool(finite.min() < low), bool(finite.max() > high)
-    extend: Literal["neither", "min", "max", "both"] = "neither"
-    if below or above:
-        extend = "both" if below and above else "min" if below else "max"
-    base = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
-    colours = base if center is None else _centred(base, low, high, center)
-    return Scale(low, high, colours.with_extremes(bad=MISSING), ticks, extend)
+    extend = beyond(finite, low, high)
+    base = colours_of(cmap)
+    colours = base if center is None else centred(base, low, high, center)
+    white = _middle(low, high, center) if base is BLUE_WHITE_ORANGE and not same else ""
+    return Scale(low, high, colours.with_extremes(bad=MISSING), ticks, extend, white)
 
 
-def extended(ends: Iterable[str]) -> Literal["neither", "min", "max", "both"]:
+def beyond(values: Array, low: float, high: float) -> Extend:
+    """Say at which ends of the limits there are numbers beyond."""
+    below, above = bool(np.nanmin(values) < low), bool(np.nanmax(values) > high)
+    return "both" if below and above else "min" if below else "max" if above else "neither"
+
+
+def colours_of(cmap: Colormap | str) -> Colormap:
+    """Return colours by their name: ours, or any of matplotlib's or seaborn's.
+
+    Raises
+    ------
+    UnknownName
+        None have that name.
+    """
+    if not isinstance(cmap, str):
+        return cmap
+    return Registry("colours", {**mpl.colormaps, **NAMED})[cmap]
+
+
+def extended(ends: Iterable[str]) -> Extend:
     """Join the ends of several bars at which data lie beyond.
 
     >>> extended(["neither", "min"]), extended(["max", "min"])
@@ -135,7 +164,8 @@ def _limits(
     return low, high, False
 
 
-def _centred(cmap: Colormap, low: float, high: float, center: float) -> Colormap:
+def centred(cmap: Colormap, low: float, high: float, center: float) -> Colormap:
+    """Cut colours so that their middle is at a number, and both sides keep one slope."""
     if not abs(center) <= LARGEST:
         raise BadCall(f"center={center}: the middle of the colours is a finite number")
     reach = max(abs(high - center), abs(low - center))
@@ -215,12 +245,10 @@ def narrowness(values: Array, scale: Scale) -> str:
     return ""
 
 
-def middle(scale: Scale, center: float | None) -> str:
-    """Say which number is white between the colours, and what it is.
-
-    >>> middle(scale_of(np.array([0.0, 4.0])), None)
-    'white: 2, the middle of the range'
-    """
+def _middle(low: float, high: float, center: float | None) -> str:
+    """Say which number is white between the colours, and what it is."""
     if center is not None:
         return f"white: {center:.3g}"
-    return f"white: {(scale.vmin + scale.vmax) / 2:.3g}, the middle of the range"
+    middle = (low + high) / 2
+    no_zero = ", not 0" if abs(middle) > 1e-3 * (high - low) else ""
+    return f"white: {middle:.3g}, the middle of the range{no_zero}"

@@ -10,7 +10,12 @@ _WIDER = (5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
 
 
 def layer_ticks(
-    count: int, apart: float = 1.0, *, steps: Sequence[int] = (3, 4), last: bool = True
+    count: int,
+    apart: float = 1.0,
+    *,
+    steps: Sequence[int] = (3, 4),
+    last: bool = True,
+    named: bool = False,
 ) -> list[int]:
     """Choose the rows with a tick: `range(0, count, step)`, and the last one.
 
@@ -26,13 +31,15 @@ def layer_ticks(
     last
         Whether the last row always has a tick (the one it would touch is dropped), and each row
         where there are few.
+    named
+        Whether rows are called by more than a number: each has its label then where they fit.
 
     Examples
     --------
     >>> layer_ticks(28), layer_ticks(32)
     ([0, 3, 6, 9, 12, 15, 18, 21, 24, 27], [0, 4, 8, 12, 16, 20, 24, 28, 31])
     """
-    if last and count <= _FEW and apart <= 1:
+    if last and apart <= 1 and (count <= _FEW or named):
         return list(range(count))
     fitting = [step for step in steps if step >= apart]
     step = (

@@ -16,12 +16,14 @@ from ftdiff.analyses.probing import Probe
 from ftdiff.analyses.similarity import Similarity
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.stack_names import stacks_of
 from ftdiff.plots.figures.drift import drift, drift_parts
 from ftdiff.plots.figures.lineage import lineage
 from ftdiff.plots.figures.merge_of import merge_of
 from ftdiff.plots.figures.probing import probe
 from ftdiff.plots.figures.registry import FIGURES, draw_as
 from ftdiff.plots.figures.similarity import similarities, similarity
+from ftdiff.plots.figures.towers import towers
 from ftdiff.plots.figures.trajectory import courses, trajectory
 from ftdiff.registry import Registry
 
@@ -58,7 +60,8 @@ def draw(
     metric
         A metric's name, or a number of the result's; by default the figure's own.
     style
-        Of a diff or a matrix a name of `FIGURES`: a style of the heatmap ("modules" by default),
+        Of a diff or a matrix a name of `FIGURES`: a style of the heatmap ("modules" by default: of
+        a diff of several stacks one map for each, see `towers`),
         "profile", "scatter", "spectrum", "energy", "heads" or "strips". Of a similarity
         "similarity" or "similarities" (by component), of a trajectory "trajectory" or "courses", of
         a probe "probe", of a drift "drift" or "drift_parts", of a lineage "lineage", of a merge
@@ -75,6 +78,10 @@ def draw(
     """
     figures = figures_of(data)
     name = next(iter(figures)) if style is None else style
+    if name == "modules" and isinstance(data, Diff) and ax is None and options.get("stack") is None:
+        options = {key: value for key, value in options.items() if key != "stack"}
+        if len(stacks_of(data)) > 1:
+            return draw_as(name, towers, data, metric, **options)
     given = options if ax is None else {**options, "ax": ax}
     drawn: Axes | Figure = draw_as(name, figures[name], data, metric, **given)
     return drawn

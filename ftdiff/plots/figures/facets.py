@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,23 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
+from ftdiff.comparison.colour_rule import rule_of
+from ftdiff.comparison.model_names import named as named_model
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.shown_metric import ABSOLUTE, USUAL
+from ftdiff.comparison.stack_names import stacks_of
 from ftdiff.errors import BadCall
+from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.plots.elements import axes as canvas
-from ftdiff.plots.elements.axes import FAINT, FONT, LETTER, SMALL
-from ftdiff.plots.elements.cells import dress_bar
+from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL
+from ftdiff.plots.elements.cells import dress_bar, explain_bar
 from ftdiff.plots.elements.colours import extended
 from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.elements.options import options_of
+from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.figures.registry import FIGURES, draw_as
+from ftdiff.plots.heatmaps.matrix import default_metric
+from ftdiff.tensors import Array
 
 #: Inches: letters stay readable in a column of 380 pixels.
 WIDTH = 4.6
@@ -55,24 +63,58 @@ def limits(
     UnknownName, BadCall
         As for `heatmap`; or there is nothing to draw, or the figure has no scale of colours.
     """
-    taken = inspect.signature(FIGURES[style]).parameters
+    taken = options_of(FIGURES[style])
     if "vmax" not in taken:
         raise BadCall(f"style {style!r} has no scale of colours to share")
     if not len(diffs):
         raise BadCall("one scale of several figures needs at least one diff")
     if style == "importance" and options.get("normalise", "max") in ("max", "none"):
         options = {**options, "normalise": "none"}
-    bare = {**options, "bare": True}
-    function = FIGURES[style]
-    axes = (draw_as(style, function, one, metric, ax=_unseen(), **bare) for one in diffs)
-    drawn = [mesh_of(ax) for ax in axes]
+    metric = _common_metric(diffs) if metric is None else metric
+    drawn = _unseen_maps(diffs, metric, style, options)
+    if not drawn:
+        raise BadCall("nothing to draw: nothing moved in any of them")
     ends = np.array([mesh.get_clim() for mesh in drawn], float)
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
-    middle = 1.0 if options.get("normalise") in ("component", "row") else (low + high) / 2
-    joined = {"vmin": low, "vmax": high, "center": options.get("center", middle)}
+    joined = {"vmin": low, "vmax": high}
+    white = _white(metric, drawn, options, (low + high) / 2)
+    if white is not None:
+        joined["center"] = white
     if options.get("difference"):
         del joined["vmin"]
     return {name: float(value) for name, value in joined.items() if name in taken}
+
+
+def _common_metric(diffs: Sequence[Diff | pd.DataFrame]) -> str:
+    """Return what is drawn of all where no metric is named."""
+    own = {default_metric(one) for one in diffs}
+    return own.pop() if len(own) == 1 else ABSOLUTE
+
+
+def _unseen_maps(
+    diffs: Sequence[Diff | pd.DataFrame], metric: str, style: str, options: Mapping[str, Any]
+) -> list[QuadMesh]:
+    """Draw each where nobody sees it; return the cells of those that have some."""
+    bare = {**options, "bare": True}
+    function = FIGURES[style]
+    found = []
+    for one, stack in _maps(diffs, style, options):
+        own = {**bare, "stack": stack} if stack is not None else bare
+        ax = draw_as(style, function, one, metric, ax=_unseen(), **own)
+        found += [mesh_of(ax)] if ax.collections else []
+    return found
+
+
+def _white(
+    metric: str, drawn: Sequence[QuadMesh], options: Mapping[str, Any], middle: float
+) -> float | None:
+    """Return the number that is white on a scale of several maps; None for one without white."""
+    if "center" in options or options.get("normalise") in ("component", "row"):
+        return float(options.get("center", 1.0))
+    rule = rule_of(metric, np.concatenate([values_of(mesh).ravel() for mesh in drawn]))
+    if rule.sequential or options.get("cmap") is not None:
+        return None
+    return middle if rule.white is None else rule.white
 
 
 def _unseen() -> Axes:
@@ -90,9 +132,10 @@ def facets(
     shared: bool = True,
     titles: Sequence[str] | None = None,
     columns: int | None = None,
+    title: Title = None,
     **options: Any,
 ) -> Figure:
-    """Draw several maps side by side.
+    """Draw several maps side by side; of models of several stacks a line of maps for each stack.
 
     Parameters
     ----------
@@ -106,6 +149,8 @@ def facets(
         A text over each; by default what was tuned.
     columns
         Maps side by side; by default three, or two where each has a bar of its own.
+    title
+        Over all; by default how many fine-tunes there are of which base; False for none.
 
     Returns
     -------
@@ -121,31 +166,87 @@ def facets(
         titles = [_title(one, at) for at, one in enumerate(diffs)]
     if len(titles) != len(diffs):
         raise BadCall(f"{len(titles)} titles for {len(diffs)} maps")
-    scale = limits(diffs, metric, style=style, **options)
+    metric = _common_metric(diffs) if metric is None and len(diffs) else metric
+    spots = _maps(diffs, style, options)
     if shared:
-        options = {**options, **scale}
-    across = columns or min(3 if shared else 2, len(diffs))
-    if columns is None and len(diffs) > across:  # rows of equal length: four are two by two
-        across = math.ceil(len(diffs) / math.ceil(len(diffs) / across))
-    down = math.ceil(len(diffs) / across)
+        options = {**options, **_scale(diffs, metric, style, options)}
+    several = len(spots) > len(diffs)
+    most = 3 if shared else 2
+    across = columns or min(len(diffs) if several else most, most + several, len(spots))
+    if columns is None and not several and len(spots) > across:  # four are two by two
+        across = math.ceil(len(spots) / math.ceil(len(spots) / across))
+    down = math.ceil(len(spots) / across)
     figure = canvas.new_figure((WIDTH, min(down * _tall(_layers(diffs), 1.0), 40.0)))
     layout = figure.get_layout_engine()
     figure.set_layout_engine("none")  # a layout half-way would measure maps without their labels
     room = {"left": 0.06, "right": 1.0, "wspace": 0.08}
     grid = figure.subplots(down, across, squeeze=False, gridspec_kw=room)
-    spots: list[Axes] = list(grid.ravel())
-    for spare in spots[len(diffs) :]:
+    places: list[Axes] = list(grid.ravel())
+    for spare in places[len(spots) :]:
         spare.remove()
-    maps = spots[: len(diffs)]
-    for one, title, ax in zip(diffs, titles, maps, strict=True):
-        named = {**options, "title": _fitting(title, across)}
-        draw_as(style, FIGURES[style], one, metric, ax=ax, **named)
+    maps = places[: len(spots)]
+    for (one, stack), name, ax in zip(spots, _names(diffs, spots, titles), maps, strict=True):
+        named = {**options, "title": shown(name, _letters(across))}
+        own = {**named, "stack": stack} if stack is not None else named
+        draw_as(style, FIGURES[style], one, metric, ax=ax, **own)
     _shared_labels(figure, maps, across, shared=shared)
     if shared:
         _one_bar(figure, maps)
+    if not _bare(maps):
+        figure.suptitle(titled(title, _over(diffs)), fontsize=FONT + 1, color=INK, parse_math=False)
     _grown(figure, maps, down)
     figure.set_layout_engine(layout)
     return figure
+
+
+def _maps(
+    diffs: Sequence[Diff | pd.DataFrame], style: str, options: Mapping[str, Any]
+) -> list[tuple[Diff | pd.DataFrame, str | None]]:
+    """Return what each map is of: a diff and a stack, the same stack of all side by side."""
+    stacks = [stacks_of(one) if isinstance(one, Diff) else {} for one in diffs]
+    names = stack_order({name for found in stacks for name in found})
+    if len(names) < 2 or options.get("stack") is not None or style != "modules":
+        return [(one, None) for one in diffs]
+    return [
+        (one, name)
+        for name in names
+        for one, found in zip(diffs, stacks, strict=True)
+        if name in found or not isinstance(one, Diff)
+    ]
+
+
+def _names(
+    diffs: Sequence[Diff | pd.DataFrame],
+    spots: Sequence[tuple[Diff | pd.DataFrame, str | None]],
+    titles: Sequence[str],
+) -> list[str]:
+    """Return a text over each map: the fine-tune, and the stack where there are several."""
+    called = {id(one): title for one, title in zip(diffs, titles, strict=True)}
+    labels = stack_labels({stack for _, stack in spots if stack is not None})
+    return (
+        [
+            called[id(one)] if stack is None else f"{called[id(one)]} · {labels[stack] or 'main'}"
+            for one, stack in spots
+        ]
+        if len(spots) > len(diffs)
+        else [*titles]
+    )
+
+
+def _scale(
+    diffs: Sequence[Diff | pd.DataFrame], metric: str | None, style: str, options: dict[str, Any]
+) -> dict[str, float]:
+    """Return the limits that all share; none where nothing moved."""
+    if len(diffs) and not _unseen_maps(diffs, metric or USUAL, style, options):
+        return {}
+    return limits(diffs, metric, style=style, **options)
+
+
+def _over(diffs: Sequence[Diff | pd.DataFrame]) -> str:
+    """Return the title of all: of how many fine-tunes of which base."""
+    bases = {str(one.about.get("base") or "") if isinstance(one, Diff) else "" for one in diffs}
+    base = named_model(bases.pop()) if len(bases) == 1 else ""
+    return f"{len(diffs)} fine-tunes of {shown(base)}" if base and len(diffs) > 1 else ""
 
 
 def mesh_of(ax: Axes) -> QuadMesh:
@@ -155,20 +256,25 @@ def mesh_of(ax: Axes) -> QuadMesh:
     return mesh
 
 
+def values_of(mesh: QuadMesh) -> Array:
+    """Return the numbers of a map's cells, NaN where there is none."""
+    return np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+
+
 def _title(one: Diff | pd.DataFrame, at: int) -> str:
     if isinstance(one, Diff) and one.about.get("tuned"):
         return str(one.about["tuned"]).rstrip("/").rpartition("/")[2]
     return f"{at + 1}"
 
 
-def _fitting(title: str, across: int) -> str:
-    """Shorten a title to the width of its map."""
-    return shown(title, max(8, int(WIDTH * 72 / across / (LETTER * (FONT + 1)) - 4)))
+def _letters(across: int) -> int:
+    """Return how many letters fit over a map."""
+    return max(8, int(WIDTH * 72 / across / (LETTER * (FONT + 1)) - 4))
 
 
 def _grown(figure: Figure, maps: Sequence[Axes], down: int) -> None:
     """Make the figure as high as its maps and their labels need."""
-    rows = max(len(np.atleast_2d(np.asarray(mesh_of(ax).get_array()))) for ax in maps)
+    rows = max((len(values_of(mesh_of(ax))) for ax in maps if ax.collections), default=4)
     names = max((len(text.get_text()) for ax in maps for text in ax.get_xticklabels()), default=0)
     labels = 0.5 + min(names, 40) * LETTER * FONT / 72
     figure.set_size_inches(WIDTH, min(down * _tall(rows, labels) + 0.3, 40.0))
@@ -214,12 +320,16 @@ def _bare(maps: Sequence[Axes]) -> bool:
 
 def _one_bar(figure: Figure, maps: Sequence[Axes]) -> None:
     """Put one colour bar in the place of each map's own."""
-    bars = [mesh.colorbar for mesh in map(mesh_of, maps)]
-    own = [bar for bar in bars if isinstance(bar, Colorbar)]
+    meshes = [mesh_of(ax) for ax in maps if ax.collections]
+    own = [mesh.colorbar for mesh in meshes if isinstance(mesh.colorbar, Colorbar)]
+    if not own:
+        return
+    white = own[0].ax.get_xlabel().replace("\n", " ").partition("white:")
     label, extends = own[0].ax.get_ylabel(), [bar.extend for bar in own]
     ticks = [float(tick) for tick in own[0].get_ticks()]
     for bar in own:
         bar.remove()
-    mesh = mesh_of(maps[0])
-    bar = figure.colorbar(mesh, ax=list(maps), extend=extended(extends), pad=0.02, aspect=34)
+    bar = figure.colorbar(meshes[0], ax=list(maps), extend=extended(extends), pad=0.02, aspect=34)
     dress_bar(bar, ticks, label)
+    if label:
+        explain_bar(bar, "".join(white[1:]), map(values_of, meshes))

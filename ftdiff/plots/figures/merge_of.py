@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.merges import MergeOf
+from ftdiff.comparison.component_styles import SPARE, Look, looks
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
-from ftdiff.comparison.component_styles import SPARE, Look, looks
 
 
 def merge_of(

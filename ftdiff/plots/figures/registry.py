@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from ftdiff.plots.charts.profile import profile
 from ftdiff.plots.charts.scatter import scatter
 from ftdiff.plots.charts.spectrum import spectrum
 from ftdiff.plots.charts.strips import strips
+from ftdiff.plots.elements.options import check
 from ftdiff.plots.heatmaps import STYLES
 from ftdiff.registry import Registry
 
@@ -44,7 +44,5 @@ def draw_as(
     UnknownName
         An option is none of the function's.
     """
-    known = Registry(f"option of style {style!r}", inspect.signature(function).parameters)
-    for option in options:
-        known[option]
+    check(style, function, options)
     return function(data, *([] if metric is None else [metric]), **options)

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ftdiff.analyses.trajectory import Trajectory
+from ftdiff.comparison.component_styles import looks
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FONT, INK
 from ftdiff.plots.elements.colours import round_ticks
-from ftdiff.comparison.component_styles import looks
 from ftdiff.plots.elements.labels import label_of
 from ftdiff.plots.figures.facets import facets
 

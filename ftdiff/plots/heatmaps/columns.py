@@ -7,14 +7,9 @@ from dataclasses import replace
 
 from ftdiff.errors import BadCall
 from ftdiff.naming import component_order
-from ftdiff.plots.elements.labels import component_of, shown
+from ftdiff.naming.projections import is_projection
+from ftdiff.plots.elements.labels import component_of, distinct
 from ftdiff.plots.heatmaps.matrix import Matrix
-
-#: The projections of a block in the published order; fused ones stand where their parts would.
-PROJECTIONS = (
-    *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
-    *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
-)
 
 
 def renamed(matrix: Matrix) -> Matrix:
@@ -55,7 +50,7 @@ def chosen(matrix: Matrix, plain: bool, others: bool | None) -> Matrix:
     """
     values = matrix.values
     names = list(values.columns)
-    known: list[Hashable] = [name for name in PROJECTIONS if name in names]
+    known: list[Hashable] = [name for name in component_order(names) if is_projection(name)]
     rest = [name for name in (names if plain else component_order(names)) if name not in known]
     empty = not values[known].notna().to_numpy().any()
     if others or (others is None and (plain or empty)):
@@ -63,10 +58,11 @@ def chosen(matrix: Matrix, plain: bool, others: bool | None) -> Matrix:
     if empty:
         raise BadCall(f"no projection to draw; with others=True there are: {', '.join(rest)}")
     hidden = [n for n in rest if values[n].notna().any() and not n.startswith("norm.")]
-    notes = (f"not shown: {_listed(hidden)} (others=True)",) if hidden else ()
+    notes = (f"not shown: {listed(hidden)} (others=True)",) if hidden else ()
     return replace(matrix.only(known), notes=(*matrix.notes, *notes))
 
 
-def _listed(names: list[str], most: int = 4) -> str:
+def listed(names: list[str], most: int = 4) -> str:
+    """Name a few columns, and say how many more there are."""
     more = [f"{len(names) - most} more"] if len(names) > most + 1 else []
-    return ", ".join([*map(shown, names[:most] if more else names), *more])
+    return ", ".join([*distinct(names[:most] if more else names), *more])

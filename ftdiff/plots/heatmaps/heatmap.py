@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.comparison.result import Diff
+from ftdiff.plots.elements.options import check
 from ftdiff.plots.heatmaps import STYLES
-from ftdiff.registry import Registry
 
 
 def heatmap(
     diff: Diff | pd.DataFrame,
-    metric: str = "relative_norm",
+    metric: str | None = None,
     *,
     ax: Axes | None = None,
     style: str = "modules",
@@ -28,7 +27,8 @@ def heatmap(
     diff
         A diff, or a plain matrix of numbers: rows layers, columns components or tokens.
     metric
-        A metric's name. For a plain matrix, any text: it names the colour bar.
+        A metric's name; by default the relative norm, or where a diff has none (without a base)
+        one that has values. For a plain matrix, any text: it names the colour bar.
     ax
         Where to draw; by default a figure of its own, sized to the matrix. A notebook shows it
         below the cell; elsewhere pyplot does not know it, and `plots.save` writes it.
@@ -51,7 +51,6 @@ def heatmap(
         An option that does not fit, or nothing to draw.
     """
     draw = STYLES[style]
-    options = Registry(f"option of style {style!r}", inspect.signature(draw).parameters)
-    for option in style_options:
-        options[option]
-    return draw(diff, metric, ax=ax, **style_options)
+    check(style, draw, style_options)
+    given = () if metric is None else (metric,)
+    return draw(diff, *given, ax=ax, **style_options)

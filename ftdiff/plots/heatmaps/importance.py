@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import LARGEST, scale_of
+from ftdiff.plots.elements.labels import distinct
+from ftdiff.plots.elements.options import check
 from ftdiff.plots.elements.ticks import layer_ticks
-from ftdiff.plots.heatmaps.matrix import Matrix, matrix_of, whole_layers
+from ftdiff.plots.elements.titles import Title, titled
+from ftdiff.plots.heatmaps.matrix import Matrix, default_metric, matrix_of, whole_layers
+from ftdiff.plots.heatmaps.modules import still_map
 
 Normalise = Literal["max", "column", "rank", "none"]
 _NAMED = {"max": ", largest = 1", "column": " ÷ column's largest", "rank": ", rank", "none": ""}
@@ -24,14 +29,16 @@ _WHOLE = ("whole layer", "layer")
 
 def importance(
     diff: Diff | pd.DataFrame,
-    metric: str = "relative_norm",
+    metric: str | None = None,
     *,
     ax: Axes | None = None,
     stack: str | None = None,
     normalise: Normalise = "max",
     vmax: float | None = None,
-    title: str | None = None,
+    cmap: Colormap | str = "GnBu",
+    title: Title = None,
     bare: bool = False,
+    **seaborn: Any,
 ) -> Axes:
     """Draw layers × modules from white to blue, the modules sorted by descending mean.
 
@@ -48,7 +55,10 @@ def importance(
     vmax
         The number at the dark end, instead of the largest cell, where "max" or "none" is drawn.
     title, bare
-        Text above; whether to leave out all text but the colour bar's numbers.
+        Text above, by default what was compared with what, False for none; whether to leave out all
+        text but the colour bar's numbers.
+    cmap, **seaborn
+        Other colours; options of `seaborn.heatmap`, as for the style "modules".
 
     Raises
     ------
@@ -57,7 +67,11 @@ def importance(
     """
     if normalise not in _NAMED:
         raise BadCall(f"normalise={normalise!r}: it is one of {', '.join(map(repr, _NAMED))}")
+    check("importance", importance, seaborn)
+    metric = default_metric(diff) if metric is None else metric
     matrix = matrix_of(diff, metric, columns="module", stack=stack)
+    if matrix.still:
+        return still_map(ax, matrix, title, bare=bare)
     matrix, strip = _split(matrix, diff, metric)
     order = matrix.values.mean().sort_values(ascending=False, kind="stable", na_position="last")
     matrix = matrix.only(list(order.index))
@@ -66,11 +80,11 @@ def importance(
     values = _normalised(matrix.values, normalise, vmax)
     largest = float(np.nanmax(values.to_numpy())) if vmax is None else vmax
     top = largest if normalise == "none" and largest > 0 else 1.0
-    scale = scale_of(values.to_numpy(), "GnBu", vmin=0.0, vmax=top, ticks=(0.0, top))
+    scale = scale_of(values.to_numpy(), cmap, vmin=0.0, vmax=top, ticks=(0.0, top))
     if ax is None:
         ax = canvas.new_axes(values, strip=2 if strip is not None else 0)
     named = _NAMED[normalise] if vmax is None or normalise == "none" else f" ÷ {vmax:.3g}"
-    cells.paint(ax, values, scale, matrix.label + named, bare=bare)
+    cells.paint(ax, values, scale, matrix.label + named, bare=bare, **seaborn)
     cells.hatch(ax, matrix.doubtful)
     names, at = [*values], [j + 0.5 for j in range(values.shape[1])]
     if strip is not None:
@@ -80,10 +94,11 @@ def importance(
         ax.set(xticks=[], yticks=[])
         return ax
     width, height = canvas.cell_points(ax, len(values), len(names))
-    canvas.label_columns(ax, at, names, width)
+    canvas.label_columns(ax, at, distinct(names), width)
     ticks = layer_ticks(len(values), canvas.rows_apart(height), steps=(2,), last=False)
     canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
-    canvas.caption(ax, matrix.title if title is None else title, matrix.legend())
+    notes = [*matrix.counted, *matrix.legend()]
+    canvas.caption(ax, titled(title, matrix.title), notes)
     return ax
 
 

@@ -6,16 +6,22 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ftdiff.comparison.cells import cells
+from ftdiff.comparison.frame import among, there
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.shown_metric import USUAL, shown_metric
+from ftdiff.comparison.stack_names import stack_named
+from ftdiff.comparison.statuses import STILL
 from ftdiff.comparison.sublayers import unfolded
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS, TRUSTED_SNR, faint
+from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.plots.elements.colours import LARGEST
 from ftdiff.plots.elements.labels import shown
-from ftdiff.registry import Registry
+from ftdiff.plots.elements.titles import own_title
 
 # Layers missing from a diff are drawn as blank rows, up to this many: indices come from names in
 # files, and a hostile one must not make a million rows.
@@ -38,9 +44,15 @@ class Matrix:
     stack
         The tower of a diff that this is of.
     title
-        What is drawn where a choice was made ("decoder"), or "".
+        What was compared with what, and which stack this is where there are several.
     notes
         What a reader has to know, as short clauses.
+    still
+        Says that nothing of the stack moved; "" where something did.
+    metric
+        The metric's name, or any text of a plain matrix.
+    counts
+        How many weights of the stack's layers moved, of how many; of a plain matrix none.
     """
 
     values: pd.DataFrame
@@ -49,6 +61,15 @@ class Matrix:
     stack: str = ""
     title: str = ""
     notes: tuple[str, ...] = ()
+    still: str = ""
+    metric: str = ""
+    counts: tuple[int, int] = (0, 0)
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """How many weights moved, in words; nothing of a plain matrix."""
+        moved, of = self.counts
+        return (f"{moved:,} of {of:,} weights moved",) if of else ()
 
     def only(self, columns: Sequence[Hashable]) -> Matrix:
         """Return these columns, in this order."""
@@ -74,6 +95,11 @@ def untrusted(mark: str) -> str:
     return f"{mark}: not above rounding (snr < {TRUSTED_SNR:g})"
 
 
+def default_metric(data: object) -> str:
+    """Return what is drawn where no metric is named: of a diff one that has values."""
+    return shown_metric(data) if isinstance(data, Diff) else USUAL
+
+
 def matrix_of(
     diff: Diff | pd.DataFrame,
     metric: str,
@@ -92,7 +118,8 @@ def matrix_of(
     columns
         The column of the diff's frame that makes the columns: "component" or "module".
     stack
-        Which tower of the diff; by default the one with the most parameters that moved.
+        Which tower of the diff, by its name or label; by default the one with the most parameters
+        that moved.
 
     Raises
     ------
@@ -102,17 +129,64 @@ def matrix_of(
         There is nothing to draw, or the matrix is not one of numbers.
     """
     if isinstance(diff, Diff):
-        found = _of_diff(diff, metric, columns, stack)
+        every = matrices_of(diff, metric, columns=columns)
+        chosen, label, notes = choose_stack([*every], stack)
+        found = every[chosen]
+        title = own_title(diff.about, label)
+        found = replace(found, title=title, notes=(*found.notes, *notes))
     elif isinstance(diff, pd.DataFrame):
         if stack is not None:
             raise BadCall(f"stack={stack!r}: a plain matrix has no stacks; draw a Diff")
-        found = _of_frame(diff, metric)
+        found = bounded(_of_frame(diff, metric))
     else:
         raise BadCall(f"a heatmap draws a Diff or a DataFrame, this is {type(diff).__name__}")
-    found = bounded(found)
-    if not found.values.notna().to_numpy().any():
-        raise BadCall(f"nothing to draw: {_why_empty(diff, metric)}")
+    if not found.still and not found.values.notna().to_numpy().any():
+        raise BadCall(f"nothing to draw: {why_empty(diff, metric)}")
     return found
+
+
+def matrices_of(diff: Diff, metric: str, *, columns: str = "component") -> dict[str, Matrix]:
+    """Take the cells of every stack of a diff, the stack that moved most first.
+
+    Raises
+    ------
+    UnknownName, BadCall
+        As for `matrix_of`.
+    """
+    label = METRICS[metric].label
+    rows = unfolded(diff)
+    found = {}
+    for one in cells(rows.diff, (metric,), by=columns):
+        values, snr = (filled(one.table(name)) for name in (metric, "snr"))
+        names = pd.Index(rows.names(one.stack, values.index), name="layer")
+        values, snr = values.set_axis(names), snr.set_axis(names)
+        counts = [int(np.nansum(one.matrix(name))) for name in ("moved", "tensors")]
+        found[one.stack] = bounded(
+            Matrix(
+                values,
+                label,
+                doubts(snr, values),
+                one.stack,
+                still=_still(rows.diff, one.stack),
+                metric=metric,
+                counts=(counts[0], counts[1]),
+            )
+        )
+    if not found:
+        raise BadCall(
+            "nothing to draw: no weight of this diff is in a layer; see diff.by('tensor')"
+        )
+    return found
+
+
+def _still(diff: Diff, stack: str) -> str:
+    """Say that no weight of a stack moved, where each is the base's."""
+    columns = diff.columns
+    weights = (columns["stack"] == stack) & (columns["param"] == "weight") & there(columns["layer"])
+    statuses = columns["status"][weights]
+    if not among(statuses, STILL).all():
+        return ""
+    return f"Nothing moved: all {len(statuses):,} weights are the base's"
 
 
 def bounded(matrix: Matrix) -> Matrix:
@@ -133,22 +207,6 @@ def whole_layers(diff: Diff, metric: str, stack: str, index: pd.Index[Any]) -> p
     return long.set_index(names)[metric].astype(float).reindex(index)
 
 
-def _of_diff(diff: Diff, metric: str, columns: str, stack: str | None) -> Matrix:
-    label = METRICS[metric].label
-    rows = unfolded(diff)
-    every = {one.stack: one for one in cells(rows.diff, (metric,), by=columns)}
-    if not every:
-        raise BadCall(
-            "nothing to draw: no weight of this diff is in a layer; see diff.by('tensor')"
-        )
-    chosen, title, notes = choose_stack(list(every), stack)
-    values, snr = (filled(every[chosen].table(name)) for name in (metric, "snr"))
-    if chosen in rows.nested:
-        names = pd.Index(rows.names(chosen, values.index), name="layer")
-        values, snr = values.set_axis(names), snr.set_axis(names)
-    return Matrix(values, label, doubts(snr, values), chosen, title, notes)
-
-
 def doubts(snr: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     """Say which values do not stand out of rounding."""
     return faint(snr) & values.notna()
@@ -157,14 +215,13 @@ def doubts(snr: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 def choose_stack(
     stacks: Sequence[str], stack: str | None = None
 ) -> tuple[str, str, tuple[str, ...]]:
-    """Return which stack to draw, the first or the one named, its title, and what of the others."""
-    if stack is not None:
-        Registry("stack", dict.fromkeys(stacks))[stack]
-    chosen = stack if stack is not None else stacks[0]
-    others = [repr(shown(name)) for name in sorted(stacks) if name != chosen]
+    """Return which stack to draw, the first or the one named, its label, and what of the others."""
+    labels = stack_labels(stacks)
+    chosen = stacks[0] if stack is None else stack_named(stacks, stack)
+    others = [repr(shown(labels[name])) for name in stack_order(stacks) if name != chosen]
     if not others:
         return chosen, "", ()
-    return chosen, shown(chosen) or "main stack", (f"also: stack={' or '.join(others)}",)
+    return chosen, shown(labels[chosen]), (f"also: stack={' or '.join(others)}",)
 
 
 def filled(wide: pd.DataFrame) -> pd.DataFrame:
@@ -187,10 +244,11 @@ def _of_frame(frame: pd.DataFrame, metric: str) -> Matrix:
     if pd.api.types.is_numeric_dtype(values.index):
         values = values.sort_index()
     label = METRICS[metric].label if metric in METRICS else metric
-    return Matrix(values, label, values.isna() & False)
+    return Matrix(values, label, values.isna() & False, metric=metric)
 
 
-def _why_empty(diff: Diff | pd.DataFrame, metric: str) -> str:
+def why_empty(diff: Diff | pd.DataFrame, metric: str) -> str:
+    """Say why no cell has a value."""
     if isinstance(diff, Diff) and diff.about.get("base") is None:
         return f"{metric} has no value in any layer; without a base try metric='rms_change'"
     return f"{metric} has no value in any layer"

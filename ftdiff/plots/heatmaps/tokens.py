@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
@@ -14,7 +16,10 @@ from ftdiff.metrics import METRICS
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import BLUE_WHITE_ORANGE, Scale, scale_of
+from ftdiff.plots.elements.labels import distinct
+from ftdiff.plots.elements.options import check
 from ftdiff.plots.elements.ticks import layer_ticks
+from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.matrix import matrix_of
 from ftdiff.tensors import Array
 
@@ -28,8 +33,10 @@ def tokens(
     chance: pd.DataFrame | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
-    title: str | None = None,
+    cmap: Colormap | str | None = None,
+    title: Title = None,
     bare: bool = False,
+    **seaborn: Any,
 ) -> Axes:
     """Draw a matrix of layers × tokens in shades of blue from 0.5 to 1, columns as they come.
 
@@ -47,6 +54,8 @@ def tokens(
         once): cells that cannot be told from chance are grey.
     vmin, vmax
         Limits, by default 0.5 and 1; of a difference, `vmax` is the limit on both sides.
+    cmap, **seaborn
+        Other colours; options of `seaborn.heatmap`, as for the style "modules".
     title, bare
         Text above; whether to leave out all text but the colour bar's numbers.
 
@@ -59,15 +68,16 @@ def tokens(
         raise BadCall("style 'tokens' draws a matrix of layers × tokens; a diff has no tokens")
     if not isinstance(diff, pd.DataFrame):
         raise BadCall(f"style 'tokens' draws a DataFrame, this is {type(diff).__name__}")
+    check("tokens", tokens, seaborn)
     label = "" if metric in METRICS else metric
     names = [*diff.columns]
     # told apart by their numbers: a token comes more than once
     matrix = matrix_of(diff.set_axis(range(len(names)), axis=1), label)
     values = matrix.values
-    scale = _scale(values.to_numpy(), difference, vmin, vmax)
+    scale = _scale(values.to_numpy(), difference, vmin, vmax, cmap)
     if ax is None:
         ax = canvas.new_axes(values.set_axis(names, axis=1))
-    cells.paint(ax, values, scale, matrix.label, bare=bare)
+    cells.paint(ax, values, scale, matrix.label, bare=bare, **seaborn)
     ax.set_ylim(len(values), 0)
     notes = matrix.legend()
     if chance is not None:
@@ -78,21 +88,28 @@ def tokens(
         return ax
     rows, columns = values.shape
     width, height = canvas.cell_points(ax, rows, columns)
-    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], names, width)
+    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], distinct(names), width)
     ticks = layer_ticks(rows, canvas.rows_apart(height))
     canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
-    canvas.caption(ax, title or "", notes)
+    canvas.caption(ax, titled(title, ""), notes)
     return ax
 
 
-def _scale(array: Array, difference: bool, vmin: float | None, vmax: float | None) -> Scale:
+def _scale(
+    array: Array,
+    difference: bool,
+    vmin: float | None,
+    vmax: float | None,
+    cmap: Colormap | str | None,
+) -> Scale:
     if not difference:
         low, high = 0.5 if vmin is None else vmin, 1.0 if vmax is None else vmax
-        return scale_of(array, "Blues", vmin=low, vmax=high)
+        return scale_of(array, cmap or "Blues", vmin=low, vmax=high)
     if vmin is not None:
         raise BadCall(f"vmin={vmin:g}: a difference has one limit on both sides, vmax")
     reach = float(np.nanmax(np.abs(array))) if vmax is None else vmax
-    return scale_of(array, BLUE_WHITE_ORANGE, vmin=-(reach or 1.0), vmax=reach or 1.0)
+    reach = reach or 1.0
+    return scale_of(array, cmap or BLUE_WHITE_ORANGE, vmin=-reach, vmax=reach, center=0.0)
 
 
 def _fitting(chance: pd.DataFrame, values: pd.DataFrame, names: Sequence[object]) -> pd.DataFrame:

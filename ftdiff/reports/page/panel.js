@@ -1,9 +1,10 @@
 // What is known of one cell: its numbers, of every diff that has it, and the tensors it is made of.
 function readOut(panel, heatmap, i, metric) {
   const { map } = heatmap;
-  const of = map.title ? `${map.title} · ` : "";
+  const row = heatmap.rowOf(i);
+  const of = map.title && !row.startsWith(`${map.title} `) ? `${map.title} · ` : "";
   const head = element("h2");
-  const link = element("a", `${of}${heatmap.rowOf(i)} · ${map.components[i % heatmap.columns]}`);
+  const link = element("a", `${of}${row} · ${map.components[i % heatmap.columns]}`);
   link.href = heatmap.linkTo(i);
   link.title = "A link to this cell";
   head.append(link);
