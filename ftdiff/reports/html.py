@@ -1,4 +1,4 @@
-"""A page that stands alone: summary, heatmaps, tables, what did not match, provenance."""
+"""A page that stands alone: what is seen first, the maps, and below them all the rest."""
 
 from __future__ import annotations
 
@@ -13,83 +13,115 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
+from ftdiff.numbers import number
 from ftdiff.reports import runs_page
-from ftdiff.reports.document import Document, document
-from ftdiff.reports.maps import maps, shown_metric, shown_metrics
-from ftdiff.reports.page_data import WORDS, island, table_metrics, words
+from ftdiff.reports.document import Document
+from ftdiff.reports.page_data import WORDS, island, table_frame, table_metrics, words
 from ftdiff.reports.page_marks import marked
-from ftdiff.reports.svg import figure, number
+from ftdiff.reports.page_parts import Content, content
+from ftdiff.reports.scale import scale_of
+from ftdiff.reports.svg import panes
 from ftdiff.reports.templates import PAGES, hash_of, source
 
-_SCRIPTS = ("numbers.js", "spectrum.js", "heatmap.js", "tensors.js", "start.js")
+_STYLES = ("page.css", "screen.css", "charts.css", "print.css")
+_SCRIPTS = (
+    *("numbers.js", "colours.js", "spectrum.js", "heatmap.js", "panel.js", "profile.js"),
+    *("keep.js", "tensors.js", "start.js"),
+)
 # What is there without scripts, and of each list: a page of names is no report.
 _ROWS, _LISTED = 50, 300
 
 
-def render(diff: Diff, metric: str = "relative_norm", *, report: Document | None = None) -> str:
+def render(
+    diff: Diff | Sequence[Diff],
+    metric: str = "relative_norm",
+    *,
+    report: Document | None = None,
+    one_hue: bool = False,
+    base_name: str | None = None,
+    tuned_names: Sequence[str] = (),
+) -> str:
     """Return the page as text; nothing in it asks the network for anything.
 
-    Without scripts it shows the summary, the heatmap of one metric and the tables; with them the
-    heatmap answers, and the table of tensors holds all of them.
+    Without scripts it shows what is seen first, the maps of one metric and the tables; with them
+    the maps answer, and the table of tensors holds all of them.
 
     Parameters
     ----------
     diff
-        What is reported.
+        What is reported; several are seen side by side on one scale.
     metric
         The metric shown first; where it has no value, the first that has.
     report
         `document(diff, words=True)`, where it is at hand.
+    one_hue
+        Whether maps are at first in one hue, the darker the larger.
+    base_name, tuned_names
+        What the base, and each fine-tune, are called; by default as their folders or repositories.
 
     Raises
     ------
     UnknownName
         There is no metric of that name.
+    BadCall
+        There are no diffs or too many, or not as many names as diffs.
     """
-    metric = shown_metric(diff, metric)
-    choice = shown_metrics(diff)
-    drawn = maps(diff, choice) if choice else ()
-    report = document(diff, words=True) if report is None else report
-    style, script = source("page.css"), _script()
+    diffs = [diff] if isinstance(diff, Diff) else [*diff]
+    whole = content(diffs, metric, report=report, base_name=base_name, tuned_names=tuned_names)
+    drawn = whole.maps
+    scale = scale_of([one.values[whole.metric] for one in drawn], whole.metric, one_hue)
+    style, script = "\n".join(map(source, _STYLES)), _script()
     return PAGES.get_template("page.html.jinja").render(
-        report=report,
-        headline=[(name, report.overall[name]) for name in _headline(report, metric)],
-        metric=METRICS[metric],
-        metrics=[METRICS[name] for name in choice],
-        findings=marked(report.findings, drawn),
-        figures=[(figure(one, metric), one) for one in drawn],
-        cell_number=number,
-        **_tensors(diff, metric),
-        total=len(diff.frame),
+        whole=whole,
+        screen=whole.screen,
+        title=_title(whole),
+        several=len(whole.parts) > 1,
+        beside=whole.beside,
+        metric=METRICS[whole.metric],
+        metrics=[METRICS[name] for name in whole.metrics],
+        findings=[
+            marked(part.report.findings, whole.maps, i) for i, part in enumerate(whole.parts)
+        ],
+        shown_findings=marked(whole.screen.findings, whole.maps),
+        panes=panes(drawn, whole.metric, scale),
+        maps=drawn,
+        hatched=any(one.doubtful.any() for one in drawn),
+        left_out=[*dict.fromkeys(name for one in drawn for name in one.left_out)],
+        scale=scale,
+        one_hue=one_hue,
+        **_tensors(whole),
         most_listed=_LISTED,
-        provenance=list(_provenance(report.about)),
+        provenance=[list(_provenance(part.report.about)) for part in whole.parts],
         style=Markup(style),
         style_hash=hash_of(style),
         script=Markup(script),
         script_hash=hash_of(script),
-        island=Markup(island(diff, drawn, choice, metric)),
+        island=Markup(island(whole, one_hue)),
     )
 
 
 def save(
-    result: Diff | runs_page.Reported,
+    result: Diff | Sequence[Diff] | runs_page.Reported,
     path: Path,
     metric: str | None = None,
     *,
     report: Document | None = None,
+    one_hue: bool = False,
+    base_name: str | None = None,
+    tuned_names: Sequence[str] = (),
 ) -> Path:
     """Write the page of a result whole, or not at all.
 
     Parameters
     ----------
     result, path
-        What is reported, and where to.
+        What is reported, and where to; several diffs are seen side by side.
     metric
         The metric shown first; by default the relative norm, of an importance the share of the
         change of loss or the saliency, of a similarity the cosine, of a probe the AUROC, of a drift
         the relative change.
-    report
-        As in `render`.
+    report, one_hue, base_name, tuned_names
+        As in `render`; of what is no diff, names of the base and of each fine-tune.
 
     Raises
     ------
@@ -97,9 +129,14 @@ def save(
         The file cannot be written.
     UnknownName
         There is no metric of that name.
+    BadCall
+        As in `render`.
     """
-    if isinstance(result, Diff):
-        text = render(result, metric or _own_metric(result), report=report)
+    if isinstance(result, Diff | Sequence):
+        diffs = [result] if isinstance(result, Diff) else [*result]
+        shown = metric or _own_metric(diffs)
+        names = {"base_name": base_name, "tuned_names": tuned_names}
+        text = render(diffs, shown, report=report, one_hue=one_hue, **names)  # type: ignore[arg-type]
     else:
         text = runs_page.render(result, metric)
     with written(path) as temporary:
@@ -107,18 +144,19 @@ def save(
     return path
 
 
-def _own_metric(diff: Diff) -> str:
+def _own_metric(diffs: Sequence[Diff]) -> str:
     """Return what a page opens at: of a diff that was measured on a text, what is worth most."""
-    if not diff.about.get("importance"):
+    if len(diffs) != 1 or not diffs[0].about.get("importance"):
         return "relative_norm"
     from ftdiff.analyses.importance import Importance, drawn
 
-    return drawn(Importance(diff))
+    return drawn(Importance(diffs[0]))
 
 
-def _headline(report: Document, metric: str) -> list[str]:
-    wanted = (metric, "relative_norm", "rotation", "scale_share", "precision_floor", "rms_change")
-    return [name for name in dict.fromkeys(wanted) if name in report.overall]
+def _title(whole: Content) -> str:
+    if len(whole.parts) > 1:
+        return " · ".join(part.name for part in whole.parts)
+    return whole.parts[0].report.title
 
 
 def _script() -> str:
@@ -126,19 +164,20 @@ def _script() -> str:
     return f'(() => {{\n"use strict";\n{parts}}})();\n'
 
 
-def _tensors(diff: Diff, metric: str) -> dict[str, Any]:
+def _tensors(whole: Content) -> dict[str, Any]:
     """Return the columns of the table, and the rows that stand there without scripts."""
-    metrics = table_metrics(diff, metric)
-    texts = {name: words(diff.frame, name) for name in WORDS}
+    metrics = table_metrics(whole.parts, whole.metric)
+    frame = table_frame(whole.parts, whole.metric)
+    texts = {name: words(frame, name) for name in WORDS}
     said = [name for name in WORDS if name in ("tensor", "layer") or any(texts[name])]
     kinds = {"tensor": "name", "layer": "number"}
-    order = np.arange(len(diff.frame))
-    if metric in metrics:
-        values = diff.frame[metric].to_numpy(np.float64, na_value=-np.inf)
+    order = np.arange(len(frame))
+    if whole.metric in metrics:
+        values = frame[whole.metric].to_numpy(np.float64, na_value=-np.inf)
         order = np.argsort(-values, kind="stable")
     top = order[:_ROWS].tolist()
     numbers = {
-        name: diff.frame[name].iloc[top].to_numpy(np.float64, na_value=np.nan) for name in metrics
+        name: frame[name].iloc[top].to_numpy(np.float64, na_value=np.nan) for name in metrics
     }
     return {
         "columns": [(n, kinds.get(n, "word")) for n in said] + [(n, "number") for n in metrics],
@@ -146,6 +185,7 @@ def _tensors(diff: Diff, metric: str) -> dict[str, Any]:
             [*(texts[name][at] for name in said), *(number(numbers[name][i]) for name in metrics)]
             for i, at in enumerate(top)
         ],
+        "total": len(frame),
     }
 
 

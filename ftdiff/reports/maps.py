@@ -14,6 +14,7 @@ from ftdiff.comparison.sublayers import Row, unfolded
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS, faint
 from ftdiff.naming.stack_order import stack_labels, stack_order
+from ftdiff.numbers import number
 from ftdiff.tensors import Array
 
 __all__ = ["Map", "described", "maps", "shown_metric", "shown_metrics"]
@@ -48,6 +49,8 @@ class Map:
         The layer that each row is of.
     label
         What people call the stack: "up", "double", "text encoder"; "" for a lone one.
+    of, title
+        On a page, which of its diffs it is of, and what stands above it.
     """
 
     stack: str
@@ -60,6 +63,13 @@ class Map:
     left_out: tuple[str, ...]
     numbers: tuple[int, ...] = ()
     label: str = ""
+    of: int = 0
+    title: str = ""
+
+    def row(self, i: int) -> str:
+        """Return what a row is called in a sentence: "layer 3", or "up 1.0"."""
+        layer = self.layers[i]
+        return f"layer {layer}" if isinstance(layer, int) else layer
 
     def only(self, components: Collection[str]) -> Map:
         """Return these components, where any of them has a value; else the same."""
@@ -164,4 +174,4 @@ def described(one: Map, metric: str) -> str:
 
 def _cell(one: Map, cells: Array, at: int) -> str:
     row, column = divmod(at, cells.shape[1])
-    return f"{cells[row, column]:.3g} in layer {one.layers[row]}, {one.components[column]}"
+    return f"{number(float(cells[row, column]), 3)} in {one.row(row)}, {one.components[column]}"

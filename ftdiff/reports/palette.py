@@ -1,37 +1,39 @@
-"""The colours of a heatmap on a page and in a terminal: blue, white, orange."""
+"""The colours of a heatmap on a page and in a terminal: blue, white, orange, or one hue."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-#: Ends of equal lightness, told apart by colour-blind readers; the stops of the drawn heatmap.
-STOPS = ("#1f5f9e", "#4a90c4", "#a3cbe3", "#ffffff", "#fcc48a", "#ee8434", "#b8520a")
+from ftdiff.comparison.colour_rule import DIVERGING, SEQUENTIAL
 
-_RGB = [tuple(int(stop[i : i + 2], 16) for i in (1, 3, 5)) for stop in STOPS]
+#: The stops of the drawn heatmap.
+STOPS, HUE = DIVERGING, SEQUENTIAL
 
 
-def rgb(share: float) -> tuple[int, int, int]:
+def rgb(share: float, stops: Sequence[str] = STOPS) -> tuple[int, int, int]:
     """Return the colour at a share of the way from the first stop to the last.
 
     >>> rgb(0.0), rgb(0.5), rgb(1.0)
     ((31, 95, 158), (255, 255, 255), (184, 82, 10))
     """
-    place = min(max(share, 0.0), 1.0) * (len(_RGB) - 1)
-    i = min(int(place), len(_RGB) - 2)
+    colours = [tuple(int(stop[i : i + 2], 16) for i in (1, 3, 5)) for stop in stops]
+    place = min(max(share, 0.0), 1.0) * (len(stops) - 1)
+    i = min(int(place), len(stops) - 2)
     red, green, blue = (
         math.floor(a + (b - a) * (place - i) + 0.5)
-        for a, b in zip(_RGB[i], _RGB[i + 1], strict=True)
+        for a, b in zip(colours[i], colours[i + 1], strict=True)
     )
     return red, green, blue
 
 
-def colour(share: float) -> str:
+def colour(share: float, stops: Sequence[str] = STOPS) -> str:
     """Return the same as `#rrggbb`.
 
-    >>> colour(0.5)
-    '#ffffff'
+    >>> colour(0.5), colour(1.0, HUE)
+    ('#ffffff', '#0b3260')
     """
-    return "#{:02x}{:02x}{:02x}".format(*rgb(share))
+    return "#{:02x}{:02x}{:02x}".format(*rgb(share, stops))
 
 
 def share_of(value: float, low: float, high: float) -> float:

@@ -15,9 +15,9 @@ from ftdiff.comparison.statuses import MOVED
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
 from ftdiff.naming.projections import is_projection
+from ftdiff.numbers import number
 from ftdiff.reports.document import document
 from ftdiff.reports.maps import Map, described, maps, shown_metric
-from ftdiff.reports.svg import number
 
 # A card is read in a narrow column: few columns, few rows, few sentences.
 _SHOWN = ("relative_norm", "rotation", "precision_floor")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
 import jinja2
 
 from ftdiff.errors import one_line
+from ftdiff.naming.labels import shown
+from ftdiff.numbers import number, percent, written
 
 
 def _inert(value: Any) -> Any:
@@ -25,6 +28,12 @@ PAGES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+PAGES.filters |= {
+    "written": written,
+    "digits": number,
+    "percent": percent,
+    "short": partial(shown, most=20),
+}
 
 
 def source(name: str) -> str:

@@ -166,7 +166,7 @@ def test_filtering_by_words_and_status(page: Chrome, full: ftdiff.Diff) -> None:
 
 
 def test_the_keyboard_reaches_the_map_moves_chooses_and_leaves(page: Chrome) -> None:
-    page.find_element(By.ID, "normalise").send_keys(Keys.TAB)
+    page.find_element(By.ID, "keep-png").send_keys(Keys.TAB)
     focused = page.switch_to.active_element
     assert focused.get_attribute("class") == "map"
     readout = page.find_element(By.ID, "readout")

@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex, to_rgba
 
 import ftdiff
 from ftdiff import plots
+from ftdiff.comparison.component_styles import looks
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.plots.charts import axes as chart
@@ -22,7 +23,6 @@ from ftdiff.plots.charts.axes import notes_of
 from ftdiff.plots.charts.energy import CHANGE, LIFT, PARAMETERS
 from ftdiff.plots.charts.scatter import ARC, legs
 from ftdiff.plots.elements.cells import FLOOR
-from ftdiff.plots.elements.component_styles import looks
 from tests.plots.drawings import COMPONENTS, PUBLISHED, diff_of, movement, rows
 
 FIGURES = ("profile", "scatter", "energy")

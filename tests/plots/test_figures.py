@@ -15,8 +15,8 @@ import ftdiff
 from ftdiff import plots
 from ftdiff.analyses.similarity import Similarity
 from ftdiff.analyses.trajectory import Trajectory
+from ftdiff.comparison.component_styles import looks
 from ftdiff.errors import BadCall, UnknownName
-from ftdiff.plots.elements.component_styles import looks
 from ftdiff.plots.figures.facets import mesh_of
 from tests.conftest import FIXTURES
 

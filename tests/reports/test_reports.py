@@ -17,7 +17,8 @@ from ftdiff.reports.document import document
 from ftdiff.reports.maps import described, maps
 from ftdiff.reports.page_marks import marked
 from ftdiff.reports.palette import STOPS, rgb
-from ftdiff.reports.svg import figure
+from ftdiff.reports.scale import scale_of
+from ftdiff.reports.svg import panes
 from tests.conftest import FIXTURES
 
 _NO_LOADER = jinja2.Environment()
@@ -57,7 +58,8 @@ def test_a_page_asks_the_network_for_nothing(full: ftdiff.Diff) -> None:
 
 def test_a_page_without_scripts_has_its_picture_and_the_largest_tensors(full: ftdiff.Diff) -> None:
     page = Page(html.render(full))
-    pictures = [attributes for tag, attributes in page.elements if tag == "svg"]
+    svgs = [attributes for tag, attributes in page.elements if tag == "svg"]
+    pictures = [attributes for attributes in svgs if attributes["class"] == "map"]
     table = full.table()
     projections = [name for name in table if not name.startswith("norm.")]
     largest = table[projections].stack().idxmax()
@@ -135,7 +137,8 @@ def test_a_page_of_a_7b_model_stays_small() -> None:
 
 
 def test_what_a_page_reads_is_in_the_package() -> None:
-    for name in ("page.html.jinja", "page.css", "numbers.js", "heatmap.js", "tensors.js"):
+    names = {*html._STYLES, *html._SCRIPTS, "page.html.jinja", "runs.html.jinja"}
+    for name in names | {"tables.html.jinja", "figures.html.jinja"}:
         assert jinja2.PackageLoader("ftdiff", "reports/page").get_source(_NO_LOADER, name)
 
 
@@ -165,7 +168,10 @@ def test_a_figure_is_described_in_words_and_blank_cells_are_no_numbers(fixtures:
     )
     blank = replace(drawn, values={"relative_norm": np.full((28, 7), np.nan)})
     assert described(blank, "relative_norm").endswith("no cell has a value.")
-    assert {cell.fill for cell in figure(blank, "relative_norm").cells} == {""}
+    scale = scale_of([blank.values["relative_norm"]], "relative_norm")
+    ((drawing,),) = panes([blank], "relative_norm", scale)
+    assert {cell.fill for cell in drawing.cells} == {""}
+    assert scale.bar == () and scale.words == "No cell has a value."
 
 
 def test_the_coverage_comes_first(full: ftdiff.Diff) -> None:

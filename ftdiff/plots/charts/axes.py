@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from ftdiff.comparison.component_styles import Look
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, new_figure, points, wrapped
 from ftdiff.plots.elements.colours import LARGEST, round_ticks, tick_texts
-from ftdiff.plots.elements.component_styles import Look
 from ftdiff.plots.elements.labels import label_of, shown
 from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.tensors import Array

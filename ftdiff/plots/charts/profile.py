@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.finding import Finding
+from ftdiff.comparison.component_styles import Look, looks
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.sublayers import unfolded
@@ -21,7 +22,6 @@ from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT
 from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST
-from ftdiff.plots.elements.component_styles import Look, looks
 from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.columns import chosen, renamed
 from ftdiff.plots.heatmaps.matrix import (

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ftdiff.comparison.component_styles import looks
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.stack_names import stack_named
 from ftdiff.comparison.statuses import MOVED
@@ -18,7 +19,6 @@ from ftdiff.plots.elements.axes import FAINT, FONT, INK, SMALL
 from ftdiff.plots.elements.axes import points as points_of
 from ftdiff.plots.elements.cells import FLOOR
 from ftdiff.plots.elements.colours import LARGEST, round_ticks, tick_texts
-from ftdiff.plots.elements.component_styles import looks
 from ftdiff.plots.elements.labels import shown
 from ftdiff.plots.elements.titles import Title, own_title, titled
 from ftdiff.plots.heatmaps.matrix import untrusted

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.merges import MergeOf
+from ftdiff.comparison.component_styles import SPARE, Look, looks
 from ftdiff.comparison.model_names import told
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
-from ftdiff.plots.elements.component_styles import SPARE, Look, looks
 from ftdiff.plots.elements.labels import shown
 from ftdiff.plots.elements.titles import Title, titled
 

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ftdiff.analyses.trajectory import Trajectory
+from ftdiff.comparison.component_styles import looks
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, points
 from ftdiff.plots.elements.colours import round_ticks
-from ftdiff.plots.elements.component_styles import looks
 from ftdiff.plots.elements.labels import column_labels
 from ftdiff.plots.elements.titles import Title, of_base, titled
 from ftdiff.plots.figures.facets import facets

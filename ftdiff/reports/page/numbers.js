@@ -1,21 +1,28 @@
-// The page's numbers, and how they are written.
+// The page's numbers, and how they are written: as ftdiff.numbers does in Python.
 const data = JSON.parse(document.getElementById("ftdiff-data").textContent);
 
-function written(value) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
+function written(value, digits = 4) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e6)) {
-    const [mantissa, exponent] = value.toExponential(3).split("e");
-    return `${Number(mantissa)}e${exponent}`;
+  if (Number.isInteger(value) && size < 1e6) return (value || 0).toLocaleString("en");
+  if (size < 1e-4 || size >= 1e6) {
+    const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
+    return `${Number(mantissa)}e${Number(exponent)}`;
   }
-  return String(Number(value.toPrecision(4)));
+  return Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 12 });
 }
 
 function element(name, text, className) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text; // never as markup: names come from files
   if (className) made.className = className;
+  return made;
+}
+
+function shape(name, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
   return made;
 }
 

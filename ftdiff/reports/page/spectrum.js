@@ -1,13 +1,6 @@
 // A tensor's singular values: σ by index, both as logarithms, and the edge that noise would not cross.
 const SPECTRUM = { width: 250, height: 130, left: 62, bottom: 22 };
 
-function shape(name, attributes, text) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 // Where numbers lie between two ends of a line of pixels.
 function along(low, high, from, to) {
   const [a, b] = [Math.log(low), Math.log(high)];

@@ -52,12 +52,13 @@ class Tensors {
   choose(wanted) {
     this.wanted = wanted;
     const words = (wanted.words ?? "").toLowerCase().split(/\s+/).filter(Boolean);
-    const [status, stack] = ["status", "stack"].map(column);
+    const [status, stack, of] = ["status", "stack", "of"].map(column);
     const layers = rowsOf();
     const rows = [];
     for (let row = 0; row < this.count; row += 1) {
       if (wanted.status && valueAt(status, row) !== wanted.status) continue;
       if (wanted.layer !== undefined && layers[row] !== wanted.layer) continue;
+      if (wanted.of !== undefined && of && valueAt(of, row) !== wanted.of) continue;
       if (wanted.layer !== undefined && stack && valueAt(stack, row) !== wanted.stack) continue;
       if (!words.every((word) => this.texts[row].includes(word))) continue;
       rows.push(row);

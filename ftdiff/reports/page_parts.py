@@ -1,0 +1,215 @@
+"""What a page of one or several diffs is made of: each diff with what is said and drawn of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ftdiff.comparison.aggregation import that_moved
+from ftdiff.comparison.result import Diff
+from ftdiff.comparison.scope import withheld
+from ftdiff.errors import BadCall, one_line
+from ftdiff.numbers import MISSING, number, times
+from ftdiff.reports.document import Document, document
+from ftdiff.reports.first_screen import FirstScreen, Told, first_screen
+from ftdiff.reports.maps import Map, maps, shown_metric, shown_metrics
+from ftdiff.reports.published import public_name, published, renaming
+from ftdiff.tensors import Array
+
+#: Diffs that stand side by side.
+MOST = 6
+
+
+@dataclass(frozen=True)
+class Part:
+    """One diff of a page.
+
+    Attributes
+    ----------
+    name
+        What it is called on the page, where it is one of several.
+    diff, report, screen, drawn
+        The diff, with names for the public, and what is said and drawn of it.
+    """
+
+    name: str
+    diff: Diff
+    report: Document
+    screen: FirstScreen
+    drawn: tuple[Map, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a page shows.
+
+    Attributes
+    ----------
+    parts
+        The diffs.
+    metrics, metric
+        The metrics that a reader may choose from, and the one shown first.
+    maps
+        The maps of all diffs, each by the number of its diff.
+    screen
+        What is seen first: of the only diff, or of all.
+    beside
+        A small table of several diffs.
+    """
+
+    parts: tuple[Part, ...]
+    metrics: tuple[str, ...]
+    metric: str
+    maps: tuple[Map, ...]
+    screen: FirstScreen
+    beside: Beside
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Several diffs in a small table: the words above its columns, and a row for each diff."""
+
+    words: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def content(
+    diffs: Sequence[Diff],
+    metric: str = "relative_norm",
+    *,
+    report: Document | None = None,
+    base_name: str | None = None,
+    tuned_names: Sequence[str] = (),
+) -> Content:
+    """Draw up what a page shows.
+
+    Parameters
+    ----------
+    diffs
+        One, or up to `MOST` that are to be seen side by side on one scale.
+    metric
+        The metric shown first; where none of them has it, the first that one has.
+    report
+        `document(diff, words=True)` of the only one, where it is at hand.
+    base_name, tuned_names
+        What the base, and each fine-tune, are called instead of their folders.
+
+    Raises
+    ------
+    BadCall
+        There are none or too many, or not as many names as diffs.
+    UnknownName
+        There is no metric of that name.
+    """
+    if not 1 <= len(diffs) <= MOST:
+        raise BadCall(f"a page is of one diff, or of 2 to {MOST} side by side, not of {len(diffs)}")
+    if tuned_names and len(tuned_names) != len(diffs):
+        raise BadCall(f"{len(tuned_names)} names for {len(diffs)} fine-tunes: give one for each")
+    given: Sequence[str | None] = tuned_names or [None] * len(diffs)
+    shown = [
+        Diff(one.data, published(one.about, base_name, name))
+        for one, name in zip(diffs, given, strict=True)
+    ]
+    names = _apart([one_line(public_name(one.about.get("tuned")), 60) for one in shown])
+    if report is not None:
+        report = _renamed(report, renaming(diffs[0].about, base_name, given[0]))
+    parts = tuple(
+        _part(i, name, one, report if len(diffs) == 1 else None)
+        for i, (name, one) in enumerate(zip(names, shown, strict=True))
+    )
+    metric = _first([shown_metric(one, metric) for one in shown], metric)
+    every = dict.fromkeys(name for one in shown for name in shown_metrics(one))
+    drawn = [
+        replace(one, title=_title(one, part, parts), values=_with_all(one, every))
+        for part in parts
+        for one in part.drawn
+    ]
+    screen = parts[0].screen if len(parts) == 1 else _side_by_side(parts)
+    return Content(parts, tuple(every), metric, tuple(drawn), screen, _beside(parts))
+
+
+def _part(index: int, name: str, diff: Diff, report: Document | None) -> Part:
+    said = document(diff, words=True) if report is None else replace(report, about=diff.about)
+    held = shown_metrics(diff)
+    drawn = tuple(replace(one, of=index) for one in maps(diff, held)) if held else ()
+    return Part(name, diff, said, first_screen(diff, said), drawn)
+
+
+def _renamed(report: Document, public: Callable[[str], str]) -> Document:
+    """Put names for the public into a document that was drawn up with others."""
+    return replace(
+        report,
+        title=public(report.title),
+        cautions=tuple(map(public, report.cautions)),
+        summary=tuple(map(public, report.summary)),
+        findings=tuple(replace(one, message=public(one.message)) for one in report.findings),
+        lists={
+            heading: {name: public(said) for name, said in listed.items()}
+            for heading, listed in report.lists.items()
+        },
+    )
+
+
+def _title(one: Map, part: Part, parts: Sequence[Part]) -> str:
+    if len(parts) == 1:
+        return one.label
+    return f"{part.name}: {one.label}" if one.label else part.name
+
+
+def _with_all(one: Map, metrics: Iterable[str]) -> dict[str, Array]:
+    """Return a map's values with every metric of the page: those of another diff have none here."""
+    missing = np.full(one.doubtful.shape, np.nan)
+    return {name: one.values.get(name, missing) for name in metrics}
+
+
+def _first(found: Sequence[str], wanted: str) -> str:
+    return wanted if wanted in found else found[0]
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Number names that come more than once."""
+    return [
+        f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]
+
+
+def _side_by_side(parts: Sequence[Part]) -> FirstScreen:
+    """Say which of several moved most, and of each what its own page says first."""
+    sizes = {part.name: _size(part.diff) for part in parts}
+    known = {name: size for name, size in sizes.items() if size is not None}
+    told = tuple(Told(part.screen.verdict.severity, part.screen.verdict.sentence) for part in parts)
+    if len(known) < len(parts) or len({kind for _, kind in known.values()}) > 1:
+        verdict = f"{len(parts)} fine-tunes side by side; no one number is of all of them."
+        return FirstScreen(Told("note", verdict), told, ())
+    ranked = sorted(known, key=lambda name: -known[name][0])
+    (most, kind), (least, _) = known[ranked[0]], known[ranked[-1]]
+    ratio = f"{times(most / least)} as much as" if least else "and nothing moved in"
+    verdict = f"{ranked[0]} moved most, {ratio} {ranked[-1]}: {number(most, 3)} against "
+    return FirstScreen(Told("note", f"{verdict}{number(least, 3)} ({kind})."), told, ())
+
+
+def _beside(parts: Sequence[Part]) -> Beside:
+    """Return of each diff how far it moved, how far that is above rounding, and what of it."""
+    words = ("‖ΔW‖/‖W‖", "÷ rounding", "moved")
+    rows = []
+    for part in parts:
+        overall = {} if withheld(part.diff) else part.diff.overall
+        snr = overall.get("snr")
+        values = (
+            number(overall.get("relative_norm"), 3),
+            times(math.sqrt(snr)) if snr is not None else MISSING,
+            f"{int(that_moved(part.diff.columns).sum()):,}",
+        )
+        rows.append((part.name, values))
+    return Beside(words, tuple(rows))
+
+
+def _size(diff: Diff) -> tuple[float, str] | None:
+    for name, words in (("relative_norm", "‖ΔW‖/‖W‖"), ("rms_change", "an entry")):
+        if name in diff.overall:
+            return diff.overall[name], words
+    return None
