@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ _SHARED = frozenset(
 
 
 @dataclass(frozen=True)
-class _File:
+class _File(ABC):
     """A local file, as it was when it was opened.
 
     Attributes
@@ -67,12 +68,12 @@ class _File:
         """The file itself, links resolved."""
         return self.stamp
 
-    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:  # noqa: B027 - nothing is missing
         """Do nothing: the system reads ahead."""
 
+    @abstractmethod
     def lend(self, start: int, stop: int) -> AbstractContextManager[memoryview]:
         """Lend bytes; see `Source`."""
-        raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
         path = os.path.abspath(self.path)  # whoever reads it may work in another folder

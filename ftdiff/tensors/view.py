@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from ftdiff.tensors.lazy import Array, LazyTensor, read_rows
 
 
 @dataclass(frozen=True)
-class View:
+class View(ABC):
     """Another tensor, seen otherwise; a subclass says what is lent of it.
 
     Nothing is read or copied before entries are asked for, and then only what holds them.
@@ -47,9 +48,9 @@ class View:
         """Return a copy of these rows."""
         return read_rows(self, rows)
 
+    @abstractmethod
     def window(self, start: int, stop: int) -> AbstractContextManager[Array]:
         """Lend elements `start` to `stop` of what is shown."""
-        raise NotImplementedError
 
 
 def stored_as(tensor: LazyTensor) -> str:

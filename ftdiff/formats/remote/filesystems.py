@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ftdiff.errors import BadFile, MissingExtra, require
+from ftdiff.formats.remote.addressed import AddressedFolder
 from ftdiff.formats.remote.asking import logger, offline
 from ftdiff.formats.remote.ranges import Fetch, RemoteFile
 from ftdiff.tensors import Source
@@ -41,20 +42,13 @@ class SystemFile:
 
 
 @dataclass(frozen=True)
-class SystemFolder:
+class SystemFolder(AddressedFolder):
     """A folder by its URL."""
-
-    url: str
 
     @property
     def name(self) -> str:
         """The URL without a password."""
         return _shown(self.url)
-
-    @property
-    def is_local(self) -> bool:
-        """False."""
-        return False
 
     def files(self) -> Mapping[str, int]:
         """Return the files right in it by name, and their sizes in bytes."""
@@ -69,10 +63,6 @@ class SystemFolder:
         """Say whether a file of that name is right in it."""
         return name in self.files()
 
-    def has_folder(self, name: str) -> bool:
-        """Say whether a folder of that name is right in it."""
-        return name in self.folders()
-
     def within(self, name: str) -> SystemFolder:
         """Return a folder right in it."""
         return SystemFolder(_below(self.url, name))
@@ -84,14 +74,6 @@ class SystemFolder:
     def called(self, name: str) -> str:
         """Return the file's URL without a password."""
         return _shown(_below(self.url, name))
-
-    def read(self, name: str, limit: int) -> bytes:
-        """Return a small file whole; see `Folder`."""
-        source = self.source(name)
-        if source.size > limit:
-            raise BadFile(f"{source.name}: {source.size} bytes is too large for a configuration")
-        with source.lend(0, source.size) as lent:
-            return bytes(lent)
 
     def source(self, name: str) -> Source:
         """Return a file by its ranges; see `Folder`."""

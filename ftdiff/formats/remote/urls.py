@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ftdiff.errors import BadFile, require
+from ftdiff.formats.remote.addressed import AddressedFolder
 from ftdiff.formats.remote.asking import logger, offline
 from ftdiff.formats.remote.ranges import Fetch, RemoteFile, in_store, options, retries, words
 from ftdiff.tensors import Source
@@ -45,23 +46,16 @@ class UrlFile:
 
 
 @dataclass(frozen=True)
-class UrlFolder:
+class UrlFolder(AddressedFolder):
     """What lies beside a file at an address, or below a prefix of a bucket.
 
     A web server does not tell what it holds: of one, only names that are asked for are known.
     """
 
-    url: str
-
     @property
     def name(self) -> str:
         """The address without its query."""
         return _shown(self.url)
-
-    @property
-    def is_local(self) -> bool:
-        """False."""
-        return False
 
     def files(self) -> Mapping[str, int]:
         """Return the files right in it, where it can be listed; none of a web server."""
@@ -77,10 +71,6 @@ class UrlFolder:
             return _head(_beside(self.url, name)) is not None
         return name in self.files()
 
-    def has_folder(self, name: str) -> bool:
-        """Say whether a folder of that name is right in it, where it can be listed."""
-        return name in self.folders()
-
     def above(self) -> UrlFolder:
         """Return the folder that it is in; a host's root is in none."""
         path = urlsplit(self.url).path.rstrip("/").rpartition("/")[0]
@@ -93,14 +83,6 @@ class UrlFolder:
     def within(self, name: str) -> UrlFolder:
         """Return a folder right in it."""
         return UrlFolder(_beside(self.url, f"{name}/"))
-
-    def read(self, name: str, limit: int) -> bytes:
-        """Return a small file whole; see `Folder`."""
-        source = self.source(name)
-        if source.size > limit:
-            raise BadFile(f"{source.name}: {source.size} bytes is too large for a configuration")
-        with source.lend(0, source.size) as lent:
-            return bytes(lent)
 
     def source(self, name: str) -> Source:
         """Return a file by its ranges, its size and version asked for; see `Folder`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import numpy as np
 from ftdiff.tensors import Array, LazyTensor
 
 
-class _Unfolded:
+@dataclass(frozen=True)
+class _Unfolded(ABC):
     """What every unfolded factor answers; a factor is small, so that it is read whole."""
 
     tensor: LazyTensor
@@ -26,8 +28,9 @@ class _Unfolded:
         """None: no run of the file's bytes is the unfolded factor."""
         return None
 
+    @abstractmethod
     def _whole(self) -> Array:
-        raise NotImplementedError
+        """Return the unfolded factor."""
 
     def read(self, rows: slice = slice(None)) -> Array:
         """Return these rows, unfolded."""
@@ -51,7 +54,6 @@ class BlockDiagonal(_Unfolded):
         How many blocks the rows are cut into.
     """
 
-    tensor: LazyTensor
     blocks: int
 
     @property
@@ -83,7 +85,6 @@ class Pooled(_Unfolded):
         Inputs to a group.
     """
 
-    tensor: LazyTensor
     size: int
 
     @property
