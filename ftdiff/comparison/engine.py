@@ -97,7 +97,7 @@ def compare(
     sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
     plan = sides.plan
     tensorwise.afford(plan, wanted)
-    with afar.reading(plan.changes, executor) as executor:
+    with collector.settled(), afar.reading(plan.changes, executor) as executor:
         diff = summed(sides, executor, progress, hash=hash)
         at = Workplace(executor, progress, say, device)
         diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
@@ -128,7 +128,8 @@ def paired(
         if tuned_is_delta:
             fine = as_delta(fine)
         plan = pair(opened, fine)
-    plan = foretold(plan, say)
+    with collector.settled():
+        plan = foretold(plan, say)
     plan = refuse(plan) if strict else plan
     return Sides(opened, applied_twice.measured(opened, plan.tuned or fine, plan), plan)
 
