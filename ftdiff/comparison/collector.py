@@ -1,6 +1,6 @@
-"""Python's collector of cycles, paused while many small objects are made that all stay.
+"""Python's collector of cycles, kept from walking over many small objects that all stay.
 
-It would walk over all of them again and again, and find nothing.
+It would do so again and again, and find nothing.
 """
 
 from __future__ import annotations
@@ -25,3 +25,19 @@ def paused() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Have the collector leave alone, in this block, what there is already.
+
+    Where somebody has frozen objects, they stay so, and nothing else is.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -112,7 +112,7 @@ def compare(
     plan = selected.of_plan(sides.plan, asked)
     count, sides = len(sides.plan.tensors), replace(sides, plan=plan)
     tensorwise.afford(plan, wanted)
-    with afar.reading(plan.changes, executor) as executor:
+    with collector.settled(), afar.reading(plan.changes, executor) as executor:
         diff = summed(sides, executor, progress, hash=hash)
         diff, plan = selected.settled(diff, plan, asked, count, [one.name for one in wanted])
         at = Workplace(executor, progress, say, device)
@@ -144,7 +144,8 @@ def paired(
         if tuned_is_delta:
             fine = as_delta(fine)
         plan = pair(opened, fine)
-    plan = foretold(plan, say)
+    with collector.settled():
+        plan = foretold(plan, say)
     plan = refuse(plan) if strict else plan
     return Sides(opened, applied_twice.measured(opened, plan.tuned or fine, plan), plan)
 

@@ -5,13 +5,14 @@ A tensor is looked at, in a few of its blocks, only where it moved by about what
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from ftdiff.comparison import executors, reasons
 from ftdiff.comparison.executors import Work
@@ -32,6 +33,7 @@ FLOORS: Mapping[str, float] = {
 _NEAR = 0.3
 #: A grid fits fewer entries, or shorter rows, by chance.
 _LEAST, _WIDTH = 1 << 8, 16
+_NONE = (0.0,)
 #: Tensors that one task looks at.
 _BUNDLE = 16
 
@@ -59,9 +61,7 @@ def on_grids(
     executor, progress
         As in `ftdiff.compare`.
     """
-    pairs = enumerate(zip(changes, outcomes, strict=True))
-    near = [(i, _Suspect(change, _near(change, outcome))) for i, (change, outcome) in pairs]
-    near = [(i, suspect) for i, suspect in near if suspect.grids]
+    near = [*_suspects(changes, outcomes)]
     if not near:
         return {}
     tasks = [[one for _, one in near[at : at + _BUNDLE]] for at in range(0, len(near), _BUNDLE)]
@@ -115,17 +115,29 @@ def sentence(data: Mapping[str, Any]) -> str:
     return f"Merged onto {base}: {said}. The {rest} beside may hold the same rounding."
 
 
-def _near(change: Change, outcome: Moments | str) -> tuple[Grid, ...]:
-    """Return the grids whose rounding makes about this change; none of what is no pair."""
-    if isinstance(outcome, str) or change.base is None or not isinstance(change.recipe, Replaced):
-        return ()
+def _suspects(
+    changes: Sequence[Change], outcomes: Sequence[Moments | str]
+) -> Iterator[tuple[int, _Suspect]]:
+    """Yield the changes that are about as large as a grid's rounding makes them, by their place."""
+    sums = [{} if isinstance(one, str) else one.sums for one in outcomes]
+    base_sq, delta_sq = (
+        np.array([one.get(name, _NONE)[0] for one in sums]) for name in ("base_sq", "delta_sq")
+    )
+    with np.errstate(all="ignore"):
+        relative = np.where(base_sq > 0, np.sqrt(delta_sq / base_sq), 0.0)
+        near = {scheme: np.abs(relative / floor - 1) < _NEAR for scheme, floor in FLOORS.items()}
+    for i in np.flatnonzero(np.logical_or.reduce([*near.values()])).tolist():
+        if _is_pair(changes[i]):
+            yield i, _Suspect(changes[i], tuple(g for g in grids.GRIDS if near[g.scheme][i]))
+
+
+def _is_pair(change: Change) -> bool:
+    """Say whether both sides are stored, neither in few bits, and large enough to tell."""
+    if change.base is None or not isinstance(change.recipe, Replaced):
+        return False
     if is_quantised(change.base) or is_quantised(change.recipe.tensor):
-        return ()
-    if numel(change.base.shape) < _LEAST or change.base.shape[-1] < _WIDTH:
-        return ()
-    base_sq, delta_sq = (outcome.sums.get(name, (0.0,))[0] for name in ("base_sq", "delta_sq"))
-    relative = math.sqrt(delta_sq / base_sq) if base_sq > 0 else 0.0
-    return tuple(g for g in grids.GRIDS if abs(relative / FLOORS[g.scheme] - 1) < _NEAR)
+        return False
+    return numel(change.base.shape) >= _LEAST and change.base.shape[-1] >= _WIDTH
 
 
 def _look(suspect: _Suspect) -> Grid | str | None:

@@ -21,6 +21,10 @@ _CONTROLS = ("rms_change", "scale_share", "snr")
 TWINS = (*_CONTROLS, *SUMS, "params")
 
 
+#: Layers up to which patterns over depth are looked for: what that takes grows with their square.
+DEEPEST = 512
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Cells to be read: matrices of one stack, layer by layer.
@@ -68,6 +72,11 @@ class Grid:
         """Return the cells of a column that have a value."""
         column = self.values[component].dropna()
         return tuple((layer, component) for layer in column.index)
+
+    @property
+    def is_too_deep(self) -> bool:
+        """Whether there are more layers than patterns are looked for in."""
+        return len(self.values) > DEEPEST
 
     @property
     def where(self) -> str:

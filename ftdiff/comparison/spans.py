@@ -116,6 +116,9 @@ def _summed(change: Change, tiles: range | None) -> Moments:
 
 def _tile_bytes(change: Change) -> int:
     """Return what a tile holds whose values are made from codes or fetched; 0 where none is."""
+    sides = change.base, getattr(change.recipe, "tensor", None)
+    if all(type(side) is FileTensor and side.source.is_local for side in sides):
+        return 0  # as most are
     found = 0
     for tensor in (*stored(change.recipe), *stored(change.base)):
         row = numel(tensor.shape[1:]) if tensor.shape else 1

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+
 from ftdiff.tensors import Array
 
 Exact: TypeAlias = tuple[float, ...]
@@ -139,6 +141,26 @@ class Moments:
         entries = counts[0] if len(counts) == 1 else counts.sum(axis=0)
         whole = dict(zip(COUNTS, entries.tolist(), strict=True))
         return cls(numel, sums, tops, whole)
+
+    @classmethod
+    def of_rows(
+        cls, numel: int, floats: Array, counts: Array, ulp: float, off: Array
+    ) -> list[Moments]:
+        """Return what `of_blocks` makes of each row by itself: `numel` entries are in each."""
+        sums = np.column_stack([floats[:, :7], np.where(off, floats[:, 6], 0.0)]) + 0.0
+        sums[:, 6:] *= ulp
+        sums[:, 6:] *= ulp
+        rows = zip(sums.tolist(), floats[:, 7].tolist(), counts.tolist(), strict=True)
+        names = (*SUMS, NULL)
+        return [
+            cls(
+                numel,
+                dict(zip(names, zip(some), strict=True)),  # each an expansion of one term
+                {"delta_max": top},
+                dict(zip(COUNTS, entries, strict=True)),
+            )
+            for some, top, entries in rows
+        ]
 
     def only(self, *names: str) -> Moments:
         """Return the same without the sums, maxima and counts that are not named."""

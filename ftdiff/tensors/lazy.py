@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import ml_dtypes
@@ -67,6 +68,7 @@ def read_rows(tensor: LazyTensor, rows: slice) -> Array:
         return flat.reshape(max(stop - start, 0), *tensor.shape[1:])[::step].copy()
 
 
+@lru_cache(maxsize=256)
 def precision(dtype: str) -> tuple[float, int] | None:
     """Return a float dtype's spacing at 1.0 and least normal exponent; None where there is none.
 

@@ -119,11 +119,12 @@ def _led(rows: list[Finding]) -> list[Finding]:
 
 def _of(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     rows: list[Finding] = []
+    alone = isinstance(subject, Grid) and subject.is_too_deep
     for name, one in sorted(RULES.items(), key=lambda item: _ORDER.index(item[1].kind)):
         kinds = {_kind(row) for row in rows}
         even = not kinds & {*STRUCTURAL, "contrast"}
         silent = {"uniform": not even, "power": bool(kinds & {"depth", "uniform"})}
-        if one.of == of and not silent.get(one.kind):
+        if one.of == of and not silent.get(one.kind) and (not alone or name == "left-out"):
             rows += one.generate(subject, **options.get(name, {}))
     return rows
 

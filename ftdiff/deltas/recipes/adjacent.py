@@ -14,7 +14,7 @@ from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import tiles as tiling
 from ftdiff.deltas.recipes.recipe import Recipe
 from ftdiff.deltas.recipes.replaced import Replaced
-from ftdiff.tensors import DTYPES, FileTensor, LazyTensor, nbytes, numel
+from ftdiff.tensors import DTYPES, FileTensor, LazyTensor, Source, nbytes, numel
 
 #: A change, and the base that it is of.
 Pair: TypeAlias = tuple[Recipe, LazyTensor | None]
@@ -23,14 +23,15 @@ Pair: TypeAlias = tuple[Recipe, LazyTensor | None]
 def runs(pairs: Sequence[Pair]) -> Iterator[range]:
     """Cut a sequence into runs of which `moments` measures each in one call, and single pairs."""
     start = 0
-    for at in range(1, len(pairs) + 1):
-        if at < len(pairs) and _follows(pairs[at - 1], pairs[at]):
-            base = pairs[at][1]
-            assert base is not None
-            if (at + 1 - start) * numel(base.shape) <= tiling.TILE:
-                continue
-        yield range(start, at)
-        start = at
+    before: _Places = ()
+    for at, pair in enumerate(pairs):
+        here = _places(pair)
+        if at and not (_follows(before, here) and (at + 1 - start) * here[0][2] <= tiling.TILE):
+            yield range(start, at)
+            start = at
+        before = here
+    if pairs:
+        yield range(start, len(pairs))
 
 
 def moments(pairs: Sequence[Pair]) -> list[Moments]:
@@ -63,17 +64,32 @@ def _stored(side: Recipe | LazyTensor | None) -> FileTensor | None:
     return tensor if 0 < numel(tensor.shape) <= kernels.BLOCK else None
 
 
-def _follows(early: Pair, late: Pair) -> bool:
+#: Where both sides of a pair lie: source, dtype and entries of each, its first byte, and its end.
+_Places: TypeAlias = Sequence[tuple[Source, str, int, int, int]]
+
+
+def _places(pair: Pair) -> _Places:
+    """Return where a pair lies; nothing where a side is no small part of a file, or both are one.
+
+    The same bytes on both sides are read once, or not at all.
+    """
+    found = []
+    for side in pair:
+        tensor = _stored(side)
+        if tensor is None:
+            return ()
+        size = nbytes(tensor)
+        entries, end = size // DTYPES[tensor.dtype].itemsize, tensor.offset + size
+        found.append((tensor.source, tensor.dtype, entries, tensor.offset, end))
+    recipe, base = pair
+    return () if type(recipe) is Replaced and recipe.is_of(base) else found
+
+
+def _follows(early: _Places, late: _Places) -> bool:
     """Say whether both sides of a pair lie right behind those of another, and are alike."""
-    for before, after in zip(early, late, strict=True):
-        one, other = _stored(before), _stored(after)
-        if one is None or other is None or one.offset + nbytes(one) != other.offset:
-            return False
-        if (one.dtype, one.source) != (other.dtype, other.source):
-            return False
-        if numel(one.shape) != numel(other.shape):
-            return False
-    # the same bytes on both sides are read once, or not at all
-    return not any(
-        type(recipe) is Replaced and recipe.is_of(base) for recipe, base in (early, late)
+    if not early or not late:
+        return False
+    return all(
+        before[4] == after[3] and before[2] == after[2] and before[:2] == after[:2]
+        for before, after in zip(early, late, strict=True)
     )

@@ -30,10 +30,11 @@ def stored(thing: Any) -> Iterator[LazyTensor]:
     waiting = [thing]
     while waiting:
         one = waiting.pop()
+        if type(one) is FileTensor:  # a place in a file: it is made of no other, and most are such
+            yield one
+            continue
         if hasattr(one, "window"):
             yield one
-        if type(one) is FileTensor:  # a place in a file: it is made of no other, and most are such
-            continue
         if names := _fields(type(one)):
             inside: Iterable[Any] = [getattr(one, name) for name in names]
         else:

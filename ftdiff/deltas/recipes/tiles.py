@@ -50,10 +50,9 @@ def replaced_each(
     """Measure tensors of so many entries each, no more than a block's, that lie one by one."""
     floats, counts = kernels.sums(W, tuned, base_dtype, tuned_dtype, block=size)
     off = off_grid(W, base_dtype, tuned_dtype, size)
-    return [
-        _moments((floats[i : i + 1], counts[i : i + 1]), size, tuned_dtype, off[i : i + 1])
-        for i in range(len(floats))
-    ]
+    facts = precision(tuned_dtype)
+    found = Moments.of_rows(size, floats, counts, facts[0] if facts else 1.0, off)
+    return found if facts else [one.without("ulp_sq", NULL) for one in found]
 
 
 def added(W: Array, dW: Array, dtype: str, delta_dtype: str = "F32") -> Moments:

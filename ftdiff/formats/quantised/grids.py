@@ -196,10 +196,20 @@ def _agreeing(own: Array, levels: Array, spacing: float) -> Array:
     """
     there = levels != 0
     ratios = np.divide(own, levels, out=np.full_like(own, np.nan), where=there)
-    ratios[np.isnan(ratios).all(axis=1)] = 0.0
-    middle = levels * np.nanmedian(ratios, axis=1, keepdims=True)
+    middle = levels * _medians(ratios)
     agreeing: Array = np.abs(own - middle) <= 4 * spacing * np.abs(middle)
     return agreeing
+
+
+def _medians(values: Array) -> Array:
+    """Return the median of each row as a column, what is NaN left out; 0 of nothing."""
+    ascending = np.sort(values, axis=1)  # NaN is last
+    count = np.isfinite(values).sum(axis=1, keepdims=True)
+    pair = [
+        np.take_along_axis(ascending, np.maximum(at, 0), 1) for at in ((count - 1) // 2, count // 2)
+    ]
+    found: Array = np.where(count > 0, (pair[0] + pair[1]) / 2, 0.0)
+    return found
 
 
 def _block(grid: Grid, shape: tuple[int, ...]) -> int:
