@@ -160,7 +160,7 @@ def _drawn(
         first = next(ax for ax, name in zip(axes, maps, strict=True) if name in drawn)
         _bar(figure, sheet, first, scale, [*drawn.values()], bare=bare)
     if not bare:
-        sheet.explain(figure, title, [_counted([*maps.values()]), *_joined(notes)])
+        sheet.explain(figure, title, [*_joined(notes), _counted([*maps.values()])])
     return figure
 
 

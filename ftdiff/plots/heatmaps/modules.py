@@ -102,7 +102,7 @@ def modules(
     if bare:
         return ax
     name_cells(ax, values)
-    canvas.caption(ax, titled(title, matrix.title), [*matrix.counted, *notes])
+    canvas.caption(ax, titled(title, matrix.title), [*notes, *matrix.counted])
     return ax
 
 
@@ -145,7 +145,7 @@ def still_map(ax: Axes | None, matrix: Matrix, title: Title, *, bare: bool) -> A
         ax = canvas.new_figure((3.9, 1.3)).add_subplot()
     cells.say_still(ax, matrix.still)
     if not bare:
-        canvas.caption(ax, titled(title, matrix.title), [*matrix.counted, *matrix.notes])
+        canvas.caption(ax, titled(title, matrix.title), [*matrix.notes, *matrix.counted])
     return ax
 
 
