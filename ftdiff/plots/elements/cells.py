@@ -15,6 +15,7 @@ from matplotlib.collections import PatchCollection, QuadMesh
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import ScaledTranslation
 
 from ftdiff.comparison.colour_range import few
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, cell_points, points
@@ -31,8 +32,8 @@ FRAMED = "#a8a8b0"
 _HATCH = (0.13, 0.13, 0.13, 0.6)
 # Points between cells, and under which size of a cell they would eat it.
 _LINE, _THIN = 0.35, 3.0
-# Letters in a line under or over a colour bar, which is narrow.
-_NARROW = 17
+# Letters in a line at a colour bar, which is narrow; points by which it begins to its left.
+_NARROW, _LEFT = 13, 8.0
 
 
 def paint(
@@ -125,12 +126,16 @@ def explain_bar(bar: Colorbar, white: str, drawn: Iterable[Array]) -> None:
     under = "\n".join(_narrow(text) for text in (below, white) if text)
     if under:
         bar.ax.set_xlabel(under, labelpad=4, **style)
+        words, figure = bar.ax.xaxis.label, bar.ax.get_figure()
+        if figure is not None:  # a little to the left, so that they end where the bar's label does
+            left = ScaledTranslation(-_LEFT / 72, 0, figure.dpi_scale_trans)
+            words.set_transform(words.get_transform() + left)
 
 
 def _narrow(text: str) -> str:
     """Break a text into lines as narrow as a bar, but for a number and the word before it."""
     held = re.sub(r"(to|from|white:) (?=[\d−-])", "\\1\u00a0", text)
-    return "\n".join(textwrap.wrap(held, _NARROW)).replace("\u00a0", " ")
+    return "\n".join(textwrap.wrap(held, _NARROW, break_long_words=False)).replace("\u00a0", " ")
 
 
 def clipped(drawn: Iterable[Array], low: float, high: float) -> tuple[str, str]:

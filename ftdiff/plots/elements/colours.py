@@ -129,7 +129,7 @@ def colours_of(cmap: Colormap | str) -> Colormap:
     """
     if not isinstance(cmap, str):
         return cmap
-    return Registry("colours", {**mpl.colormaps, **NAMED})[cmap]
+    return Registry("colour map", {**mpl.colormaps, **NAMED})[cmap]
 
 
 def extended(ends: Iterable[str]) -> Extend:

@@ -47,6 +47,7 @@ def towers(
     vmax: float | None = None,
     cmap: Colormap | str | None = None,
     robust: bool = False,
+    annot: Any = False,
     outline: Iterable[Outlined] = (),
     title: Title = None,
     bare: bool = False,
@@ -58,7 +59,7 @@ def towers(
     ----------
     diff, metric
         As for `heatmap`.
-    others, normalise, center, vmin, vmax, cmap, robust, title, bare, **seaborn
+    others, normalise, center, vmin, vmax, cmap, robust, annot, title, bare, **seaborn
         As for the style "modules", for all maps alike.
     outline
         Cells to frame, as (name of a row, component), or findings: each in its stack.
@@ -76,6 +77,7 @@ def towers(
         As for `heatmap`; or a cell to frame is in no stack.
     """
     check("modules", towers, seaborn)
+    seaborn |= {"annot": annot}
     if not isinstance(diff, Diff):
         raise BadCall(f"towers are of a Diff, this is {type(diff).__name__}")
     metric = default_metric(diff) if metric is None else metric
@@ -160,7 +162,7 @@ def _drawn(
         first = next(ax for ax, name in zip(axes, maps, strict=True) if name in drawn)
         _bar(figure, sheet, first, scale, [*drawn.values()], bare=bare)
     if not bare:
-        sheet.explain(figure, title, [_counted([*maps.values()]), *_joined(notes)])
+        sheet.explain(figure, title, [*_joined(notes), _counted([*maps.values()])])
     return figure
 
 
