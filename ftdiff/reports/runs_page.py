@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -159,9 +160,17 @@ def render(result: Reported, number: str | None = None, *, base_name: str | None
     return PAGES.get_template("runs.html.jinja").render(
         report=report,
         screen=report.screen,
-        figures=[(heading, Markup(svg)) for heading, svg in report.figures.items()],
+        figures=[
+            (heading, Markup(_apart(svg, f"f{i}-")))
+            for i, (heading, svg) in enumerate(report.figures.items())
+        ],
         style=Markup("\n".join(map(source, STYLES))),
     )
+
+
+def _apart(svg: str, prefix: str) -> str:
+    """Put a prefix before the names within a figure: in a page each name is there once."""
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", svg)
 
 
 def _figures(result: Reported, number: str | None) -> Iterator[tuple[str, str]]:

@@ -65,7 +65,9 @@ def _of_similarity(found: Similarity) -> Glance:
     ]
     if len(rows) == 1:
         del numbers[2]
-    told = f"{pair} are {'' if len(rows) == 1 else 'most '}alike: cosine {number(most['cosine'], 3)}"
+    told = (
+        f"{pair} are {'' if len(rows) == 1 else 'most '}alike: cosine {number(most['cosine'], 3)}"
+    )
     above = f", {times(ratio)} what chance gives" if _known(ratio) else ""
     return f"{told}{above}.", tuple(numbers)
 
