@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
-from ftdiff.errors import one_line
+from ftdiff.errors import BadCall, one_line
 from ftdiff.metrics import METRICS
 from ftdiff.numbers import number
 from ftdiff.reports import runs_page
@@ -23,7 +23,6 @@ from ftdiff.reports.scale import scale_of
 from ftdiff.reports.svg import panes
 from ftdiff.reports.templates import PAGES, hash_of, source
 
-_STYLES = ("page.css", "screen.css", "charts.css", "print.css")
 _SCRIPTS = (
     *("numbers.js", "colours.js", "spectrum.js", "heatmap.js", "panel.js", "profile.js"),
     *("keep.js", "tensors.js", "start.js"),
@@ -70,7 +69,7 @@ def render(
     whole = content(diffs, metric, report=report, base_name=base_name, tuned_names=tuned_names)
     drawn = whole.maps
     scale = scale_of([one.values[whole.metric] for one in drawn], whole.metric, one_hue)
-    style, script = "\n".join(map(source, _STYLES)), _script()
+    style, script = "\n".join(map(source, runs_page.STYLES)), _script()
     return PAGES.get_template("page.html.jinja").render(
         whole=whole,
         screen=whole.screen,
@@ -121,7 +120,7 @@ def save(
         change of loss or the saliency, of a similarity the cosine, of a probe the AUROC, of a drift
         the relative change.
     report, one_hue, base_name, tuned_names
-        As in `render`; of what is no diff, names of the base and of each fine-tune.
+        As in `render`; what is no diff has a name of its base alone.
 
     Raises
     ------
@@ -138,7 +137,9 @@ def save(
         names = {"base_name": base_name, "tuned_names": tuned_names}
         text = render(diffs, shown, report=report, one_hue=one_hue, **names)  # type: ignore[arg-type]
     else:
-        text = runs_page.render(result, metric)
+        if tuned_names:
+            raise BadCall("names of fine-tunes are for diffs; here they are those of their folders")
+        text = runs_page.render(result, metric, base_name=base_name)
     with written(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

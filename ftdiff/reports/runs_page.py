@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,10 +18,15 @@ from ftdiff.analyses.similarity import Similarity
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.frame import records
 from ftdiff.errors import BadCall, one_line
+from ftdiff.reports.first_screen import FirstScreen
+from ftdiff.reports.published import published
+from ftdiff.reports.runs_screen import runs_screen
 from ftdiff.reports.templates import PAGES, source
 
 #: The results that have such a page.
 Reported: TypeAlias = Similarity | Trajectory | Probe | Drift | MergeOf
+#: The style sheets of every page.
+STYLES = ("page.css", "screen.css", "charts.css", "print.css")
 # Rows of a table: the saved file holds the rest.
 _ROWS = 200
 
@@ -33,6 +39,8 @@ class RunsDocument:
     ----------
     title
         What was measured.
+    screen
+        What is seen first.
     findings
         What is to be said, alarms first.
     figures
@@ -44,6 +52,7 @@ class RunsDocument:
     """
 
     title: str
+    screen: FirstScreen
     findings: tuple[Finding, ...]
     figures: Mapping[str, str]
     tables: Mapping[str, list[dict[str, Any]]]
@@ -70,6 +79,7 @@ def document(result: Reported, number: str | None = None) -> RunsDocument:
     title, tables = _TABLES[type(result)](result)
     return RunsDocument(
         title,
+        runs_screen(result, title),
         tuple(result.findings()),
         dict(_figures(result, number)),
         {heading: rows[:_ROWS] for heading, rows in tables.items() if rows},
@@ -135,14 +145,32 @@ _TABLES: Mapping[type, Callable[[Any], _Tables]] = {
 }
 
 
-def render(result: Reported, number: str | None = None) -> str:
-    """Return the page as text; nothing in it asks the network, and it holds no script."""
-    report = document(result, number)
+def render(result: Reported, number: str | None = None, *, base_name: str | None = None) -> str:
+    """Return the page as text; nothing in it asks the network, and it holds no script.
+
+    Parameters
+    ----------
+    result, number
+        As in `document`.
+    base_name
+        What the base is called, instead of its folder.
+    """
+    public: Any = replace(result, about=published(result.about, base_name))
+    report = document(public, number)
     return PAGES.get_template("runs.html.jinja").render(
         report=report,
-        figures={heading: Markup(svg) for heading, svg in report.figures.items()},
-        style=Markup(source("page.css")),
+        screen=report.screen,
+        figures=[
+            (heading, Markup(_apart(svg, f"f{i}-")))
+            for i, (heading, svg) in enumerate(report.figures.items())
+        ],
+        style=Markup("\n".join(map(source, STYLES))),
     )
+
+
+def _apart(svg: str, prefix: str) -> str:
+    """Put a prefix before the names within a figure: in a page each name is there once."""
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", svg)
 
 
 def _figures(result: Reported, number: str | None) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ PAGES.filters |= {
     "digits": number,
     "percent": percent,
     "short": partial(shown, most=20),
+    "pair": lambda finding: (finding, ""),  # without cells to point at
 }
 
 

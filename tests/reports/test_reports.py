@@ -12,7 +12,7 @@ import pytest
 
 import ftdiff
 from ftdiff.analyses.findings import findings
-from ftdiff.reports import html
+from ftdiff.reports import html, runs_page
 from ftdiff.reports.document import document
 from ftdiff.reports.maps import described, maps
 from ftdiff.reports.page_marks import marked
@@ -137,7 +137,7 @@ def test_a_page_of_a_7b_model_stays_small() -> None:
 
 
 def test_what_a_page_reads_is_in_the_package() -> None:
-    names = {*html._STYLES, *html._SCRIPTS, "page.html.jinja", "runs.html.jinja"}
+    names = {*runs_page.STYLES, *html._SCRIPTS, "page.html.jinja", "runs.html.jinja"}
     for name in names | {"tables.html.jinja", "figures.html.jinja"}:
         assert jinja2.PackageLoader("ftdiff", "reports/page").get_source(_NO_LOADER, name)
 
