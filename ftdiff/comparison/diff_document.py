@@ -18,7 +18,7 @@ from ftdiff.metrics.linalg import spectrum_curve as curve
 from ftdiff.tensors import Array
 
 # In the first version layers of nested lists were numbered in one row, and kept so in such a file.
-FORM = Form("diff", version=2, indent=1, rows="tensors", read=(1,))
+FORM = Form("diff", version=2, indent=1, rows="tensors", read=(1,), described=True)
 
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
@@ -49,6 +49,8 @@ def parts(stored: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
         They are not what was saved.
     """
     rows, about = stored["tensors"], _about(stored["about"])
+    if not isinstance(rows, list):
+        raise Unfit(f"tensors is {type(rows).__name__}")
     decoded = [{str(k): _decoded(k, v) for k, v in row.items()} for row in rows]
     return of_rows(decoded, [str(name) for name in stored.get("columns", ())]), about
 

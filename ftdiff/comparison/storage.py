@@ -43,6 +43,8 @@ class Form:
         Its list of records, the longest part: each stands in a line of its own.
     read
         Older versions of its document that are read too.
+    described
+        Whether a JSON Schema of its document is in `ftdiff/schemas/`, which it then names.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Form:
     indent: int | None = None
     rows: str | None = None
     read: tuple[int, ...] = ()
+    described: bool = False
 
     @property
     def tag(self) -> str:
@@ -67,7 +70,8 @@ class Form:
 
     def text(self, document: Mapping[str, Any]) -> str:
         """Return a document as JSON with its tag, which has no NaN and no infinity."""
-        tagged = {"format": self.tag, **document}
+        named = {"$schema": schema_id(self.kind, self.version)} if self.described else {}
+        tagged = {"format": self.tag, **named, **document}
         rows = tagged.pop(self.rows) if self.rows and tagged[self.rows] else ()
         text = inert(json.dumps(tagged, ensure_ascii=False, indent=self.indent, allow_nan=False))
         if not rows:
@@ -75,6 +79,11 @@ class Form:
         encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # in C: it never indents
         lines = inert(",\n  ".join(map(encoder.encode, rows)))
         return f'{text[:-1].rstrip()},\n "{self.rows}": [\n  {lines}\n ]\n}}'
+
+
+def schema_id(kind: str, version: int) -> str:
+    """Return the name of a schema in `ftdiff/schemas/`, by which files call it."""
+    return f"urn:ftdiff:schema:{kind}:{version}"
 
 
 class Unfit(ValueError):

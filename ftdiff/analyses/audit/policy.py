@@ -15,7 +15,7 @@ from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.finding import SEVERITIES, Severity, layer_spans
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
-from ftdiff.comparison.storage import written
+from ftdiff.comparison.storage import schema_id, written
 from ftdiff.errors import BadCall, BadFile, UnknownName
 from ftdiff.metrics import METRICS
 from ftdiff.registry import Registry
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 FORMAT = "ftdiff.policy/1"
 _LARGEST = 4 << 20
-_KEYS = ("format", "rules", "expect", "unlisted")
+#: The schema that is shipped as `ftdiff/schemas/policy-1.schema.json`.
+SCHEMA = schema_id("policy", 1)
+_KEYS = ("format", "$schema", "rules", "expect", "unlisted")
 _OF_EXPECT = ("name", "where", "moves", "min", "max", "severity")
 #: A written policy leaves so much room above what was measured.
 _ROOM = 1.25
@@ -180,6 +182,7 @@ def policy_of(diff: Diff) -> str:
     lines = [
         "# What is expected of this fine-tune, written from a diff: review it, then keep it.",
         f'format = "{FORMAT}"',
+        f'"$schema" = "{SCHEMA}"',
         'unlisted = "may not move"',
         "",
         "[rules]  # off, note, caution or alarm; an alarm fails the audit",

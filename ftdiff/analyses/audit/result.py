@@ -13,7 +13,7 @@ from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.storage import Unfit
 
-FORM = storage.Form("audit", indent=1)
+FORM = storage.Form("audit", indent=1, described=True)
 #: What a record of a finding has that an earlier audit had, too.
 KNOWN = "known"
 

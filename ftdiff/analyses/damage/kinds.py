@@ -155,7 +155,8 @@ class _Sums:
         return gone
 
     def pruned(self, share: float) -> Array:
-        kept: Array = np.abs(self["inner"] + self["delta_sq"]) <= _EXACT * self["delta_sq"]
+        with np.errstate(invalid="ignore"):  # sums beyond a float's range
+            kept: Array = np.abs(self["inner"] + self["delta_sq"]) <= _EXACT * self["delta_sq"]
         some = (self["unequal"] >= np.maximum(share * self.n, 8)) & (self["unequal"] < self.n)
         kept &= self.judged & some & (self["sign_flips"] == 0) & (self["delta_sq"] > 0)
         return kept
