@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base", metavar="BASE|DIFF")
-@click.argument("tuned", required=False)
+@click.argument("base", type=words.PLACE, metavar="BASE|DIFF")
+@click.argument("tuned", type=words.PLACE, required=False)
 @click.option("--policy", type=click.Path(path_type=Path), help="What is expected, in TOML.")
 @click.option(
     "--write-policy",

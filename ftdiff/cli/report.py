@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli.selecting import SELECTED, taken
 from ftdiff.comparison.selection import Selection
 
@@ -20,6 +20,7 @@ from ftdiff.comparison.selection import Selection
 @click.option(
     "-m",
     "--metric",
+    type=words.METRIC,
     help="The metric to draw; the relative norm by default, of an importance and of a "
     "similarity its own.",
 )
@@ -36,7 +37,11 @@ def report(result: Path, output: Path, metric: str | None, selection: Selection)
     ftdiff report out/trajectory.json -o run.html
     """
     from ftdiff.analyses.saved import load_for
+    from ftdiff.cli import progress
     from ftdiff.reports import html
 
     held: Any = load_for("report", result)
-    click.echo(html.save(taken(held, selection, metric, result), output, metric))
+    wanted = taken(held, selection, metric, result)
+    with progress.step("the page"):
+        written = html.save(wanted, output, metric)
+    click.echo(written)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar
 
-from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.progress import Report
 from ftdiff.errors import one_line
 from ftdiff.tensors import bounds
 from ftdiff.tensors.bounds import Bound
@@ -79,7 +79,7 @@ class Gathering(Generic[P, R]):
         self,
         work: Work[P, R],
         pieces: Sequence[P],
-        report: Progress,
+        report: Report,
         keep: Callable[[P, R], None] | None,
         bound: Bound | None = None,
     ) -> None:

@@ -10,7 +10,7 @@ from ftdiff.analyses.importance.gradients import Asked, slopes
 from ftdiff.analyses.importance.parts import Part, of
 from ftdiff.analyses.live_model import mounting
 from ftdiff.analyses.live_model.changes import Changes
-from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.progress import Report
 from ftdiff.tensors import Array
 
 #: Steps of Adam, and its rate.
@@ -22,7 +22,7 @@ def gates(
     changes: Changes,
     parts: Sequence[Part],
     gain: float,
-    done: Progress,
+    done: Report,
     *,
     steps: int = STEPS,
     start: float = 0.0,

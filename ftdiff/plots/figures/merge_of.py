@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.merges import MergeOf
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.component_styles import SPARE, Look, looks
+from ftdiff.registry import unknown
 
 
 def merge_of(
@@ -48,7 +49,7 @@ def merge_of(
     """
     names = [*found.about["parents"]]
     if parent is not None and parent not in names:
-        raise UnknownName(f"no parent is called {parent!r}; there are: {', '.join(names)}")
+        raise unknown("parent", parent, names)
     if parent is None and found.components_differ:
         parent = names[0]
     table = found.curves(components=parent is not None)

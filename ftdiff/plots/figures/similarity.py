@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from ftdiff.analyses.finding import counted
 from ftdiff.analyses.pairwise import COLUMNS
 from ftdiff.analyses.similarity import Similarity, bias
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall
 from ftdiff.naming import component_order
 from ftdiff.plots.elements.axes import FONT, INK, SMALL, new_figure
 from ftdiff.plots.elements.colours import Scale, scale_of, tick_texts
 from ftdiff.plots.elements.labels import label_of, shown
+from ftdiff.registry import unknown
 
 # Up to this many fine-tunes, cells have room for their number.
 _WRITTEN = 12
@@ -148,7 +149,7 @@ def similarities(
 def _largest(found: Similarity, by: str, most: int) -> list[Any]:
     """Return the values of a column whose tensors hold most entries, in their own order."""
     if by not in found.tensors:
-        raise UnknownName(f"no column is called {by!r}; there are: {', '.join(COLUMNS)}")
+        raise unknown("column", by, COLUMNS)
     sizes = found.tensors.dropna(subset=[by]).groupby(by)["numel"].sum()
     largest = [*sizes.sort_values(ascending=False, kind="stable").index[:most]]
     return component_order(largest) if by == "component" else sorted(largest)

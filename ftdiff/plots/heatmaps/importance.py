@@ -15,6 +15,7 @@ from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import LARGEST, scale_of
 from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.heatmaps.matrix import Matrix, matrix_of, whole_layers
+from ftdiff.registry import near
 
 Normalise = Literal["max", "column", "rank", "none"]
 _NAMED = {"max": ", largest = 1", "column": " ÷ column's largest", "rank": ", rank", "none": ""}
@@ -56,7 +57,8 @@ def importance(
         As for `heatmap`.
     """
     if normalise not in _NAMED:
-        raise BadCall(f"normalise={normalise!r}: it is one of {', '.join(map(repr, _NAMED))}")
+        known = ", ".join(map(repr, _NAMED))
+        raise BadCall(f"normalise={normalise!r}: it is one of {known}{near(normalise, _NAMED)}")
     matrix = matrix_of(diff, metric, columns="module", stack=stack)
     matrix, strip = _split(matrix, diff, metric)
     order = matrix.values.mean().sort_values(ascending=False, kind="stable", na_position="last")
