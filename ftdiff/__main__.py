@@ -1,8 +1,10 @@
-"""The shell's way in: errors are one line, exit codes are 0, 1 (a verdict) and 2 (the input)."""
+"""The shell's way in: errors are one line; exit codes are 0, 1 (a check failed) and 2 (the input).
+
+A few commands have verdicts of their own beyond these, which their help names.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -12,36 +14,48 @@ from typing import NoReturn
 
 import click
 
-from ftdiff.cli import ftdiff
-from ftdiff.errors import FtdiffError, one_line
+from ftdiff.cli import dialect, ftdiff, streams
+from ftdiff.errors import FtdiffError
 
 _INTERRUPTED = 130
-_LONGEST = 2000  # characters of a message: a name in a file may have a million
 
 
 def main() -> None:
-    """Run the command line, and translate what was raised on purpose into a line and a code."""
+    """Run the command line, and translate what was raised into a line and a code."""
     interrupts = _counted_interrupts()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal of few letters shows the others as ?
-            stream.reconfigure(errors="replace")
+    streams.settle()
+    code = _run(interrupts)
     try:
-        sys.exit(ftdiff(prog_name="ftdiff", standalone_mode=False))
-    except (Exception, KeyboardInterrupt) as error:
-        if interrupts or isinstance(error, click.Abort):
-            click.echo("ftdiff: interrupted", err=True)
+        streams.flush()
+    except FtdiffError as error:
+        code = _said(error)
+    sys.exit(code)
+
+
+def _run(interrupts: list[int]) -> int:
+    """Run the command, and return its exit code."""
+    try:
+        returned = ftdiff(prog_name="ftdiff", standalone_mode=False)
+        return returned if isinstance(returned, int) else 0
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001, what is left is a defect
+        if interrupts or isinstance(error, click.Abort | KeyboardInterrupt):
+            with suppress(FtdiffError):
+                click.echo("ftdiff: interrupted", err=True)
             _leave(_INTERRUPTED)
-        if isinstance(error, FtdiffError):
-            _fail(f"ftdiff: {one_line(error, _LONGEST)}", 2)
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(error.exit_code)
-        if isinstance(error, MemoryError):
-            _fail(f"ftdiff: not enough memory ({one_line(error, _LONGEST)})", 2)
-        if isinstance(error, BrokenPipeError):  # the reader of our output has gone: not an error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-        raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # the name alone: its help
+            click.echo(str(error), err=True)
+            return dialect.WRONG
+        return _said(error)
+
+
+def _said(error: BaseException) -> int:
+    """Say what went wrong, if anybody listens, and return the exit code."""
+    line, code = dialect.told(error)
+    with suppress(FtdiffError, ValueError):
+        click.echo(line, err=True)
+    return code
 
 
 def _counted_interrupts() -> list[int]:
@@ -62,14 +76,9 @@ def _counted_interrupts() -> list[int]:
 def _leave(code: int) -> NoReturn:
     """End the process without waiting for threads: one may wait for another machine."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, FtdiffError):
             stream.flush()
     os._exit(code)
-
-
-def _fail(line: str, code: int) -> NoReturn:
-    click.echo(line, err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

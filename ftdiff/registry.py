@@ -32,7 +32,7 @@ class Registry(Mapping[str, T]):
         try:
             return self._items[name]
         except KeyError:
-            raise UnknownName(self._complaint(name)) from None
+            raise unknown(self.kind, name, self._items) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._items
@@ -48,13 +48,6 @@ class Registry(Mapping[str, T]):
         self._items[name] = item
         return item
 
-    def _complaint(self, name: str) -> str:
-        near = get_close_matches(name, self._items, n=3, cutoff=0.5)
-        said = " or ".join(repr(other) for other in near)
-        known = ", ".join(self._items)
-        hint = f"did you mean {said}?" if near else f"there are: {known}"
-        return f"no {self.kind} is called {name!r}; {hint}"
-
 
 def several(given: Any) -> tuple[Any, ...]:
     """Return what was given one by one; a lone name, path or state dict is one of them.
@@ -64,3 +57,26 @@ def several(given: Any) -> tuple[Any, ...]:
     """
     lone = isinstance(given, str | bytes | PathLike | Mapping) or not isinstance(given, Iterable)
     return (given,) if lone else tuple(given)
+
+
+def near(word: object, known: Iterable[object]) -> str:
+    """Suggest the words that are nearly the one given, whatever its case; "" for none.
+
+    >>> near("JSN", ["json", "csv"])
+    "; did you mean 'json'?"
+    """
+    lower = {str(one).lower(): str(one) for one in known}
+    asked = str(word).lower()
+    found = [asked] if asked in lower else get_close_matches(asked, lower, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(lower[one]) for one in found)}?" if found else ""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> UnknownName:
+    """Return the error of a name that is not known: it suggests the near ones, or tells all.
+
+    >>> unknown("colour", "Gren", ["blue", "green"])
+    UnknownName("no colour is called 'Gren'; did you mean 'green'?")
+    """
+    every = [*known]
+    hint = near(name, every) or f"; there are: {', '.join(map(str, every))}"
+    return UnknownName(f"no {kind} is called {name!r}{hint}")

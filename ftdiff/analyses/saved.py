@@ -1,6 +1,7 @@
 """Open any file that ftdiff writes: what kind of result it holds, and which commands take it.
 
-To make another kind of result a file that commands take: its line in `KINDS`.
+To make another kind of result a file that commands take: its line in `KINDS`, and the commands in
+`ftdiff.formats.written.TAKEN`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ftdiff.comparison import storage
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import format_of
 from ftdiff.formats.place import here, is_repository
+from ftdiff.formats.written import HEAD, TAKEN, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,32 +44,28 @@ class Kind:
     ----------
     home, name
         The module of its class, imported when a file of this kind is opened, and the class.
-    commands
-        The commands that take such a file.
     """
 
     home: str
     name: str
-    commands: tuple[str, ...]
 
     def load(self, path: Path) -> Any:
         """Read a file of this kind."""
         return getattr(importlib.import_module(f"ftdiff.{self.home}"), self.name).load(path)
 
 
-_DRAWN = ("findings", "plot", "report")
 #: By the word in a file's format tag.
 KINDS: Mapping[str, Kind] = {
-    "diff": Kind("comparison.result", "Diff", (*_DRAWN, "audit", "card", "attest")),
-    "similarity": Kind("analyses.similarity", "Similarity", _DRAWN),
-    "trajectory": Kind("analyses.trajectory", "Trajectory", _DRAWN),
-    "verification": Kind("analyses.verification", "Verification", ("findings",)),
-    "recovery": Kind("analyses.recovery", "Recovery", ("findings",)),
-    "lineage": Kind("analyses.lineage_result", "Lineage", ("findings", "plot")),
-    "merge": Kind("analyses.merges", "MergeOf", _DRAWN),
-    "claim": Kind("analyses.claims", "ClaimCheck", ("findings",)),
-    "probe": Kind("analyses.probing", "Probe", _DRAWN),
-    "drift": Kind("analyses.drift", "Drift", _DRAWN),
+    "diff": Kind("comparison.result", "Diff"),
+    "similarity": Kind("analyses.similarity", "Similarity"),
+    "trajectory": Kind("analyses.trajectory", "Trajectory"),
+    "verification": Kind("analyses.verification", "Verification"),
+    "recovery": Kind("analyses.recovery", "Recovery"),
+    "lineage": Kind("analyses.lineage_result", "Lineage"),
+    "merge": Kind("analyses.merges", "MergeOf"),
+    "claim": Kind("analyses.claims", "ClaimCheck"),
+    "probe": Kind("analyses.probing", "Probe"),
+    "drift": Kind("analyses.drift", "Drift"),
 }
 #: Commands that take a published matrix, in CSV or JSON, too.
 MATRICES = ("findings", "plot")
@@ -108,14 +106,16 @@ def load_for(command: str, path: str | Path, *, repeated: bool = False) -> Resul
     path = Path(path)
     _no_model(path, command)
     word = storage.kind_of(path)
+    if not word:
+        _not_ours(path)
     if not word and command in MATRICES:
         from ftdiff.comparison.matrix_files import read_matrix
 
         return read_matrix(path, repeated=repeated)
     kind = _known(path, word)
-    if command not in kind.commands:
-        takes = " or ".join(f"a {one}" for one, held in KINDS.items() if command in held.commands)
-        others = ", ".join(kind.commands)
+    if command not in TAKEN[word]:
+        takes = " or ".join(f"a {one}" for one, commands in TAKEN.items() if command in commands)
+        others = ", ".join(TAKEN[word])
         raise BadCall(f"{path}: a saved {word}; {command} takes {takes}, and a {word} {others}")
     found: Result = kind.load(path)
     return found
@@ -124,8 +124,25 @@ def load_for(command: str, path: str | Path, *, repeated: bool = False) -> Resul
 def _known(path: Path, word: str) -> Kind:
     if word in KINDS:
         return KINDS[word]
-    what = f"{word} written by ftdiff, which are not read again" if word else "no result of ftdiff"
-    raise BadFile(f"{path}: {what}; what is opened is a saved {', '.join(KINDS)}")
+    _not_ours(path)
+    raise BadFile(f"{path}: no result of ftdiff; what is opened is a saved {', '.join(KINDS)}")
+
+
+def _not_ours(path: Path) -> None:
+    """Refuse a file of ours that is no saved result, or a table of one, by what it is.
+
+    Raises
+    ------
+    BadFile
+        It is one: the message names what it is, and which commands take it.
+    """
+    try:
+        with path.open("rb") as file:
+            ours = written(path, file.read(HEAD))
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error
+    if ours is not None and ours.word not in KINDS:
+        raise BadFile(f"{path}: {ours}")
 
 
 def _no_model(path: Path, command: str = "load") -> None:

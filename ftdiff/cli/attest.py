@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.errors import BadCall
 
@@ -23,8 +23,14 @@ from ftdiff.errors import BadCall
     default=Path("claims.jsonl"),
     show_default=True,
 )
-@click.option("--base", help="Where the base is, if not where the diff was made of it.")
-@click.option("--tuned", help="Where the fine-tune is, if not where the diff was made of it.")
+@click.option(
+    "--base", type=words.PLACE, help="Where the base is, if not where the diff was made of it."
+)
+@click.option(
+    "--tuned",
+    type=words.PLACE,
+    help="Where the fine-tune is, if not where the diff was made of it.",
+)
 @click.option(
     "--new-key",
     type=click.Path(path_type=Path),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.errors import BadCall
 
@@ -66,8 +66,8 @@ HELD = options.decided(
 
 
 @click.command()
-@click.argument("base", metavar="BASE|DIFF")
-@click.argument("tuned", required=False)
+@click.argument("base", type=words.PLACE, metavar="BASE|DIFF")
+@click.argument("tuned", type=words.PLACE, required=False)
 @HELD
 @options.WORKERS
 @click.option(

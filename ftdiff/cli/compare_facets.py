@@ -28,6 +28,7 @@ def facet(
     shared: bool,
 ) -> int:
     """Compare each with the base, write and print what could be measured; return 0, 1 or 2."""
+    from ftdiff.cli import progress as steps
     from ftdiff.comparison import batch
     from ftdiff.comparison.result import Diff
     from ftdiff.reports.terminal import compare_facets as terminal
@@ -50,7 +51,8 @@ def facet(
     each = dict(zip(names(tuned), outcomes, strict=True))
     diffs = {name: one for name, one in each.items() if isinstance(one, Diff)}
     if wanted.output is not None and diffs:  # before anything is printed: a pipe's reader may leave
-        _write(diffs, wanted.output, measuring.drawn, shared=shared)
+        with steps.step("saving and drawing"):
+            _write(diffs, wanted.output, measuring.drawn, shared=shared)
     if diffs:
         terminal.show_siblings(diffs, measuring.drawn, wanted.format_)
     return max(_code(name, one, wanted.min_coverage) for name, one in each.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ MEASURING = options.decided(
         "--metric",
         "metrics",
         multiple=True,
+        type=words.METRIC_OR_GROUP,
         metavar="METRIC",
         help="Keep only these metrics or groups (repeat); the first is drawn. See `ftdiff "
         "metrics`.",

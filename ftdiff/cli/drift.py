@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.cli.model_options import READING, RUNNING, Reading, Running
 from ftdiff.errors import BadCall
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("tuned")
+@click.argument("base", type=words.PLACE)
+@click.argument("tuned", type=words.PLACE)
 @READING
 @RUNNING
 @options.output(
@@ -45,7 +45,7 @@ def drift(
     ftdiff drift base/ my-lora/ --text chats.jsonl -o out/
     """
     from ftdiff.analyses import drift as analysis
-    from ftdiff.cli import progress
+    from ftdiff.cli import progress as steps
     from ftdiff.reports.terminal import drift as terminal
 
     asked = {**reading.__dict__}
@@ -53,12 +53,13 @@ def drift(
     settings = analysis.Settings(
         **asked, device=running.device, dtype=running.dtype, batch=running.batch
     )
-    with progress.bars(of_bytes=False) as bars:
+    with steps.bars(of_bytes=False) as bars:
         result = analysis.drift(
             base, tuned, text=text, settings=settings, progress=bars, say=out.say
         )
     if output is not None:
-        _write(result, output)
+        with steps.step("saving and drawing"):
+            _write(result, output)
     terminal.show_drift(result, format_)
 
 

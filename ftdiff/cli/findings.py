@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 
 #: Written by `tests/bench/findings_power.py`.
 _POWER = Path(__file__).parents[1] / "analyses" / "findings" / "power.txt"
@@ -24,7 +24,10 @@ def _seen() -> str:
 @click.command(epilog=_seen())
 @click.argument("source", metavar="RESULT|MATRIX", type=click.Path(path_type=Path))
 @click.option(
-    "-m", "--metric", help="Where to look for patterns; the relative norm, or without a base RMS."
+    "-m",
+    "--metric",
+    type=words.METRIC,
+    help="Where to look for patterns; the relative norm, or without a base RMS.",
 )
 @options.format_of("table", "json", "markdown")
 def findings(source: Path, metric: str | None, format_: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.cli.model_options import READING, RUNNING, Reading, Running
 from ftdiff.errors import BadCall
@@ -45,8 +45,8 @@ ASKING = options.decided(
 
 
 @click.command()
-@click.argument("base")
-@click.argument("tuned", required=False)
+@click.argument("base", type=words.PLACE)
+@click.argument("tuned", type=words.PLACE, required=False)
 @READING
 @ASKING
 @RUNNING
@@ -76,12 +76,12 @@ def importance(
     ftdiff importance base/ tuned/ --text chats.jsonl --components --device cuda
     """
     from ftdiff.analyses import importance as analysis
-    from ftdiff.cli import progress
+    from ftdiff.cli import progress as steps
     from ftdiff.reports.terminal import importance as terminal
 
     wanted = {"measures": tuple(one for one in asking.measures if one != "none")}
     chosen = wanted if asking.measures else {}
-    with folder.kept(), progress.bars(of_bytes=False) as bars:
+    with folder.kept(), steps.bars(of_bytes=False) as bars:
         result = analysis.importance(
             base,
             tuned,
@@ -101,7 +101,8 @@ def importance(
             say=out.say,
         )
     if folder.output is not None:
-        _write(result, folder.output)
+        with steps.step("saving and drawing"):
+            _write(result, folder.output)
     terminal.show_importance(result, format_)
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import click
 
+from ftdiff.cli import words
+
 
 @click.command()
-@click.argument("path")
-@click.option("--base", help="The base: its names and shapes decide what an adapter leaves open.")
+@click.argument("path", type=words.PLACE)
+@click.option(
+    "--base",
+    type=words.PLACE,
+    help="The base: its names and shapes decide what an adapter leaves open.",
+)
 def inspect(path: str, base: str | None) -> None:
     """Say what is in a checkpoint or adapter, from headers alone.
 

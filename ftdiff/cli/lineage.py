@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 
 
 @click.command()
-@click.argument("tuned")
-@click.argument("candidates", metavar="CANDIDATE...", nargs=-1, required=True)
+@click.argument("tuned", type=words.PLACE)
+@click.argument("candidates", type=words.PLACE, metavar="CANDIDATE...", nargs=-1, required=True)
 @options.WORKERS
 @options.FORMAT
 def lineage(

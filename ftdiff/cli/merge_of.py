@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.errors import BadCall
 
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command("merge-of")
-@click.argument("merged")
-@click.argument("parents", metavar="PARENT...", nargs=-1, required=True)
-@click.option("--base", help="What the parents were tuned from; for task vectors, TIES and DARE.")
+@click.argument("merged", type=words.PLACE)
+@click.argument("parents", type=words.PLACE, metavar="PARENT...", nargs=-1, required=True)
+@click.option(
+    "--base",
+    type=words.PLACE,
+    help="What the parents were tuned from; for task vectors, TIES and DARE.",
+)
 @click.option(
     "--sample",
     type=click.IntRange(min=1),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
+from ftdiff.cli import words
 from ftdiff.errors import BadCall
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def sides(metavar: str) -> Decorator:
             base, *tuned = sides if len(sides) > 1 else (base_of(sides[0]), sides[0])
             return command(base=base, tuned=tuple(tuned), **given)
 
-        return click.argument("sides", metavar=metavar, nargs=-1, required=True)(called)
+        return click.argument("sides", type=words.PLACE, metavar=metavar, nargs=-1, required=True)(
+            called
+        )
 
     return decorate
 
@@ -186,5 +189,10 @@ def folder(help: str) -> Decorator:
 
 
 METRIC = click.option(
-    "-m", "--metric", default="relative_norm", show_default=True, help="The metric to draw."
+    "-m",
+    "--metric",
+    type=words.METRIC,
+    default="relative_norm",
+    show_default=True,
+    help="The metric to draw.",
 )

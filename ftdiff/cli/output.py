@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftdiff.cli.voice import VOICE
 from ftdiff.errors import one_line
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ _LONGEST = 2000  # characters of a complaint: a name in a file may have a millio
 
 
 def say(text: str) -> None:
-    """Tell whoever waits; standard output is for what was asked for."""
+    """Tell whoever waits, unless `-q` was given; standard output is for what was asked for."""
+    if not VOICE.quiet:
+        click.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """Say what went wrong, whoever wants to hear it."""
     click.echo(text, err=True)
 
 
@@ -30,7 +37,7 @@ def wrote(paths: Iterable[Path]) -> None:
 def complain(text: object, kept: str = "the rest is kept", more: int = 0) -> None:
     """Say in one line what went wrong, how many more there are, and what is kept."""
     others = f" (and {more} more)" if more else ""
-    say(f"ftdiff: {one_line(text, _LONGEST)}{others}; {kept}")
+    warn(f"ftdiff: {one_line(text, _LONGEST)}{others}; {kept}")
 
 
 def lost(unreadable: Mapping[str, str], name: str = "") -> bool:
@@ -56,7 +63,7 @@ def too_little(diff: Diff, min_coverage: float, name: str = "") -> bool:
 
     said = coverage.too_little(diff.about, min_coverage)
     if said:
-        say(f"ftdiff: {name}: {said}" if name else f"ftdiff: {said}")
+        warn(f"ftdiff: {name}: {said}" if name else f"ftdiff: {said}")
     return bool(said)
 
 

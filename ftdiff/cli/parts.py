@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.errors import BadCall
 
 
 @click.command()
-@click.argument("base")
-@click.argument("tuned")
+@click.argument("base", type=words.PLACE)
+@click.argument("tuned", type=words.PLACE)
 @click.argument("tensor", required=False)
 @click.option(
     "--by",
@@ -21,7 +21,12 @@ from ftdiff.errors import BadCall
     help="Of one TENSOR: row (the default) or column. Of all: head (the default) or token.",
 )
 @click.option(
-    "-m", "--metric", default="relative_norm", show_default=True, help="The metric to rank by."
+    "-m",
+    "--metric",
+    type=words.METRIC,
+    default="relative_norm",
+    show_default=True,
+    help="The metric to rank by.",
 )
 @click.option("--top", type=click.IntRange(1), default=12, show_default=True, help="How many.")
 @click.option(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ftdiff.cli import words
 from ftdiff.cli.selecting import SELECTED, taken
 from ftdiff.cli.stack_option import LIST, complete_stacks, listed
 from ftdiff.comparison.selection import Selection
@@ -25,12 +26,14 @@ _MAPS = ("modules", "importance", "tokens")
 @click.option(
     "-m",
     "--metric",
+    type=words.METRIC,
     metavar="METRIC",
     help="The metric to draw (see `ftdiff metrics`); by default the figure's own, for maps "
     "relative_norm. Of a matrix, any text.",
 )
 @click.option(
     "--style",
+    type=words.STYLE,
     metavar="STYLE",
     help="Maps: modules (the default), importance, tokens (of a matrix). Charts: profile (lines "
     "over layers), scatter (rescaling against rotation), spectrum (after compare -m spectral), "
@@ -75,15 +78,21 @@ _MAPS = ("modules", "importance", "tokens")
     "--outline", is_flag=True, help="modules: frame the cells that `ftdiff findings` speaks of."
 )
 @click.option("--trend", is_flag=True, help="profile: draw the depth trends that are findings.")
-@click.option("--by", metavar="COLUMN", help="profile, energy: component, block, layer, ….")
+@click.option(
+    "--by", type=words.BY, metavar="COLUMN", help="profile, energy: component, block, layer, …."
+)
 @click.option("--log", is_flag=True, default=None, help="profile: heights as logarithms.")
 @click.option(
-    "--component", metavar="NAME", help="spectrum: all its layers. heads: only this, attn.q."
+    "--component",
+    type=words.COMPONENT,
+    metavar="NAME",
+    help="spectrum: all its layers. heads: only this, attn.q.",
 )
 @click.option(
     "--tensor",
     "tensors",
     multiple=True,
+    type=words.TENSOR,
     metavar="NAME",
     help="spectrum: this tensor, or the one whose name ends so (repeat).",
 )
@@ -120,6 +129,7 @@ def plot(
     from ftdiff import plots
     from ftdiff.analyses.findings import findings
     from ftdiff.analyses.saved import load_for
+    from ftdiff.cli import progress
 
     held: Any = load_for("plot", source, repeated=style == "tokens")
     if given["stack"] == LIST:
@@ -132,7 +142,9 @@ def plot(
     for name, asked in (("outline", outline), ("trend", trend)):
         if asked:
             options[name] = findings(data, metric)
-    drawn = plots.draw(data, metric, style=style, **options)
-    name = style or next(iter(plots.figures_of(data)))
-    path = output or Path("heatmap.png" if name in _MAPS else f"{name}.png")
-    click.echo(plots.save(drawn, path))
+    with progress.step("drawing"):
+        drawn = plots.draw(data, metric, style=style, **options)
+        name = style or next(iter(plots.figures_of(data)))
+        path = output or Path("heatmap.png" if name in _MAPS else f"{name}.png")
+        written = plots.save(drawn, path)
+    click.echo(written)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.cli.model_options import RUNNING, Running
 from ftdiff.errors import BadCall
@@ -70,8 +70,8 @@ PROBING = options.decided(
 
 
 @click.command()
-@click.argument("model")
-@click.argument("tuned", required=False)
+@click.argument("model", type=words.PLACE)
+@click.argument("tuned", type=words.PLACE, required=False)
 @click.option(
     "--data",
     required=True,
@@ -106,18 +106,19 @@ def probe(
     ftdiff probe base/ --data answers.jsonl --position exact_answer_last --position -1
     """
     from ftdiff.analyses import probing as analysis
-    from ftdiff.cli import progress
+    from ftdiff.cli import progress as steps
     from ftdiff.reports.terminal import probing as terminal
 
     settings = analysis.Settings(
         **probing.__dict__, device=running.device, dtype=running.dtype, batch=running.batch
     )
-    with progress.bars(of_bytes=False) as bars:
+    with steps.bars(of_bytes=False) as bars:
         result = analysis.probe(
             model, tuned, data=data, settings=settings, progress=bars, say=out.say
         )
     if output is not None:
-        _write(result, output)
+        with steps.step("saving and drawing"):
+            _write(result, output)
     terminal.show_probe(result, format_)
 
 

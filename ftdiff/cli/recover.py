@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 
 
 @click.command()
-@click.argument("base")
-@click.argument("merged")
+@click.argument("base", type=words.PLACE)
+@click.argument("merged", type=words.PLACE)
 @options.output("A new folder for the adapter.")
 @options.WORKERS
 @options.FORMAT

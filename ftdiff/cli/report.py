@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli.selecting import SELECTED, taken
 from ftdiff.comparison.selection import Selection
 from ftdiff.errors import BadCall
@@ -23,6 +23,7 @@ from ftdiff.errors import BadCall
 @click.option(
     "-m",
     "--metric",
+    type=words.METRIC,
     help="The metric to draw; the relative norm by default, of an importance and of a "
     "similarity its own.",
 )
@@ -58,6 +59,7 @@ def report(
     ftdiff report out/trajectory.json -o run.html
     """
     from ftdiff.analyses.saved import load_for
+    from ftdiff.cli import progress
     from ftdiff.comparison.result import Diff
     from ftdiff.reports import html
 
@@ -66,7 +68,8 @@ def report(
         if len(held) > 1 and not isinstance(one, Diff):
             raise BadCall(f"{path}: only diffs stand side by side; make a page of its own")
     shown = held if len(held) > 1 else held[0]
-    written = html.save(
-        shown, output, metric, one_hue=one_hue, base_name=base_name, tuned_names=tuned_names
-    )
+    with progress.step("the page"):
+        written = html.save(
+            shown, output, metric, one_hue=one_hue, base_name=base_name, tuned_names=tuned_names
+        )
     click.echo(written)

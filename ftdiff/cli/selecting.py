@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ftdiff.cli import words
 from ftdiff.cli.options import Decorator, decided
 from ftdiff.comparison.selection import Selection
 from ftdiff.errors import BadCall
@@ -16,6 +17,7 @@ SELECTED: Decorator = decided(
     click.option(
         "--include",
         multiple=True,
+        type=words.GLOB,
         metavar="GLOB",
         help="Only tensors that this fits (repeat): a name or parts of it, a component, a stack; "
         "q_proj, 'attn.*', '*.bias'.",
@@ -23,6 +25,7 @@ SELECTED: Decorator = decided(
     click.option(
         "--exclude",
         multiple=True,
+        type=words.GLOB,
         metavar="GLOB",
         help="None that this fits (repeat).",
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.errors import BadCall
 
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("tuned", metavar="TUNED TUNED...", nargs=-1, required=True)
-@click.option("--base", help="Their base; adapters whose change does not depend on it need none.")
+@click.argument("tuned", type=words.PLACE, metavar="TUNED TUNED...", nargs=-1, required=True)
+@click.option(
+    "--base",
+    type=words.PLACE,
+    help="Their base; adapters whose change does not depend on it need none.",
+)
 @click.option(
     "-m",
     "--measure",
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--against",
+    type=words.PLACE,
     metavar="ONE",
     help="Hold this fine-tune against each of the others, and no two of those.",
 )
@@ -70,6 +75,7 @@ def similarity(
     ftdiff similarity --against mine/ adapters/* --nearest 10
     """
     from ftdiff.analyses import similarity as analysis
+    from ftdiff.cli import progress as steps
     from ftdiff.reports.terminal import similarity as terminal
 
     if against is not None:
@@ -82,7 +88,8 @@ def similarity(
     with folder.kept(), workers.lent() as (executor, progress):
         result = analysis.similarity(tuned, base, measures, executor, progress, say=out.say)
     if folder.output is not None:
-        _write(result, folder.output)
+        with steps.step("saving and drawing"):
+            _write(result, folder.output)
     terminal.show_similarity(result, format_, by)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 from ftdiff.cli import output as out
 from ftdiff.errors import BadCall
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base")
-@click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True)
+@click.argument("base", type=words.PLACE)
+@click.argument("checkpoints", type=words.PLACE, metavar="CKPT...", nargs=-1, required=True)
 @click.option(
     "-m",
     "--metric",
     "metrics",
     multiple=True,
+    type=words.METRIC,
     metavar="METRIC",
     help="A metric of single tensors for each checkpoint, such as effective_rank (repeat). Of "
     "adapters that one is always there.",
@@ -72,6 +73,7 @@ def trajectory(
     ftdiff trajectory base/ run/checkpoint-900/ --append out/trajectory.json -o out/
     """
     from ftdiff.analyses import trajectory as analysis
+    from ftdiff.cli import progress as steps
     from ftdiff.reports.terminal import trajectory as terminal
 
     with folder.kept(), workers.lent() as (executor, progress):
@@ -85,7 +87,8 @@ def trajectory(
             earlier=earlier,
         )
     if folder.output is not None:
-        _write(result, folder.output)
+        with steps.step("saving and drawing"):
+            _write(result, folder.output)
     terminal.show_trajectory(result, format_, by)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

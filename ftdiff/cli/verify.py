@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 
 
 @click.command()
-@click.argument("base")
-@click.argument("adapters", metavar="ADAPTER...", nargs=-1, required=True)
-@click.argument("merged")
+@click.argument("base", type=words.PLACE)
+@click.argument("adapters", type=words.PLACE, metavar="ADAPTER...", nargs=-1, required=True)
+@click.argument("merged", type=words.PLACE)
 @click.option(
     "--quantised",
     is_flag=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ftdiff.cli import options
+from ftdiff.cli import options, words
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ SAMPLE = options.decided(
 
 @click.command(name="verify-claim")
 @click.argument("claims", type=click.Path(path_type=Path))
-@click.argument("base")
-@click.argument("tuned")
+@click.argument("base", type=words.PLACE)
+@click.argument("tuned", type=words.PLACE)
 @click.option(
     "--key",
     type=click.Path(path_type=Path),

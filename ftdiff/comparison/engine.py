@@ -28,7 +28,7 @@ from ftdiff.comparison.frame import among
 from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Change, Plan, pair
-from ftdiff.comparison.progress import Progress, Say
+from ftdiff.comparison.progress import Progress, Say, phase
 from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
@@ -77,6 +77,7 @@ def compare(
         Called with the bytes measured so far and in all; from the start again for each phase:
         "sums", then "spectra", "geometry", "structure" or "entries" where metrics need more. If it
         has a method `phase(name)`, that is called as a phase begins, and what it returns instead.
+        True shows bars, in notebooks too: tqdm's, or rich's where tqdm is not installed.
     say
         Called with a sentence before long work begins: how long it will take, and what a few rows
         of a whole checkpoint say of its base.
@@ -116,6 +117,7 @@ def compare(
         diff = summed(sides, executor, progress, hash=hash)
         diff, plan = selected.settled(diff, plan, asked, count, [one.name for one in wanted])
         at = Workplace(executor, progress, say, device)
+        phase(progress, "structure")
         diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     return diff.keeping([metric.name for metric in wanted])
 

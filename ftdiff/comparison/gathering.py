@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar
 
 from ftdiff.comparison.library_threads import one_thread
-from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.progress import Report
 from ftdiff.errors import one_line
 from ftdiff.tensors import bounds
 from ftdiff.tensors.bounds import Bound
@@ -87,7 +87,7 @@ class Gathering(Generic[P, R]):
         self,
         work: Work[P, R],
         pieces: Sequence[P],
-        report: Progress,
+        report: Report,
         keep: Callable[[P, R], None] | None,
         bound: Bound | None = None,
     ) -> None:

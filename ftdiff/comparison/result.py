@@ -18,10 +18,10 @@ from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
 from ftdiff.comparison.metric_columns import sums_of, with_metrics
 from ftdiff.comparison.next_steps import NextSteps
 from ftdiff.comparison.statuses import PAIRED
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.naming import component_order
-from ftdiff.registry import several
+from ftdiff.registry import several, unknown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ class Diff(NextSteps):
         metrics_of = resolve(metrics) if metrics else []
         for column in columns:
             if column not in self.columns:
-                known = ", ".join(name for name in (*IDENTITY, *PARTS) if name in self.columns)
-                raise UnknownName(f"no column is called {column!r}; there are: {known}")
+                known = [name for name in (*IDENTITY, *PARTS) if name in self.columns]
+                raise unknown("column", column, known)
         for outer, inner in (("layer", "sublayer"), ("stack", "layer")):
             if inner in columns and outer not in columns:
                 columns = (outer, *columns)

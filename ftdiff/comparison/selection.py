@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from ftdiff.errors import BadCall
+from ftdiff.registry import near
 
 _RANGE = re.compile(r"\s*(\d+)\s*(?:(-)\s*(\d+)?\s*)?")
 
@@ -180,6 +180,4 @@ def _near(glob: str, every: list[Placed]) -> str:
     """Suggest components and parts of names that are nearly what was asked."""
     words = dict.fromkeys(one.component for one in every if one.component)
     words |= dict.fromkeys(part for one in every for part in one.name.split("."))
-    lower = {word.lower(): word for word in words if not word.isdigit()}
-    near = get_close_matches(glob.strip("*.").lower(), lower, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(repr(lower[one]) for one in near)}?" if near else ""
+    return near(glob.strip("*."), (word for word in words if not word.isdigit()))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from ftdiff.errors import BadFile
 from ftdiff.formats.place import Place
 from ftdiff.formats.pointers import refuse_pointer
+from ftdiff.formats.written import HEAD, written
 
-_SAVED = re.compile(rb'\s*\{\s*"format":\s*"ftdiff\.')
 _PICKLES = ("*.pkl", "*.pickle", "*.joblib")
 #: What of a folder's names shows who wrote it, what that is, and the way out. Asked in this order.
 _WRITTEN: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -77,12 +76,10 @@ def why_unread(path: Place, suffixes: Iterable[str]) -> str:
             refuse_pointer(entry)
     if not folder:
         refuse_pointer(path)
-    saved = next((entry for entry in entries if _SAVED.match(_head(entry))), None)
-    if saved is not None:
-        return (
-            f"{saved}: a saved result of ftdiff, and no weights: `ftdiff findings`, `plot` and "
-            "`report` open it, and `audit` a saved diff"
-        )
+    for entry in entries:
+        ours = written(str(entry), _head(entry)) if _may_be_ours(entry, folder) else None
+        if ours is not None:
+            return f"{entry}: {ours.what}, and no weights; {ours.way}"
     for globs, what, way in _WRITTEN:
         found = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
         if found:
@@ -95,12 +92,15 @@ def why_unread(path: Place, suffixes: Iterable[str]) -> str:
     return f"{path}: no weights here ({_looked(path, names, suffixes)})"
 
 
+def _may_be_ours(file: Place, folder: bool) -> bool:
+    """Say whether a file may be one that ftdiff wrote; of a folder, only saved results count."""
+    return file.is_file() and (not folder or file.name.endswith(".json"))
+
+
 def _head(file: Place) -> bytes:
-    if not file.name.endswith(".json") or not file.is_file():
-        return b""
     try:
         source = file.source()
-        with source.lend(0, min(64, source.size)) as lent:
+        with source.lend(0, min(HEAD, source.size)) as lent:
             return bytes(lent)
     except BadFile:
         return b""

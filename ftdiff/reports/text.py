@@ -27,7 +27,7 @@ def findings(
 ) -> str:
     """Write a summary and findings as "table", "json" or "markdown"."""
     spoken = isinstance(data, Diff | pd.DataFrame)
-    lines = summary(data, found, metric) if spoken else (repr(data),)
+    lines = summary(data, found, metric) if spoken else getattr(data, "sentences", (repr(data),))
     if format_ == "markdown":
         return markdown.words(title, lines, found)
     if format_ == "json":

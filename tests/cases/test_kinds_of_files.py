@@ -132,8 +132,8 @@ def test_a_saved_diff_is_no_model(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
     saved = ftdiff.compare(base, write_lora(tmp_path / "lora")).save(tmp_path / "out" / "diff.json")
     for path in (saved, saved.parent):
-        assert "a saved result of ftdiff" in _refusal(ftdiff.compare, base, path)
-        assert "a saved result of ftdiff" in _refusal(ftdiff.compare, path, base)
+        assert "a saved diff, and no weights" in _refusal(ftdiff.compare, base, path)
+        assert "a saved diff, and no weights" in _refusal(ftdiff.compare, path, base)
 
 
 def test_an_adapter_in_the_bases_place_is_refused_by_every_command(tmp_path: Path) -> None:

@@ -102,12 +102,12 @@ def test_a_tensor_that_cannot_be_read_exits_with_two_and_keeps_the_rest(tmp_path
         (("compare", BASE, FULL, "-j", "0"), "at least one thread"),
         (("compare", BASE, FULL, "--processes", "0"), "at least one process"),
         (("compare", BASE, FULL, "-j", "2", "--dask", "tcp://127.0.0.1:1"), "not both"),
-        (("compare",), "Missing argument '[BASE] TUNED"),
+        (("compare",), "missing argument [BASE] TUNED"),
         (("compare", BASE), "name no base; give it: ftdiff compare BASE"),
         (("compare", BASE, FULL, "--format", "xml"), "'xml' is not one of"),
         (("inspect", "nowhere"), "nowhere: no such file or folder"),
         (("plot", "nowhere.json"), "nowhere.json"),
-        (("nonsense",), "No such command 'nonsense'"),
+        (("nonsense",), "no command is called 'nonsense'"),
     ],
 )
 def test_a_wrong_call_is_told_without_a_traceback(arguments: tuple[str, ...], said: str) -> None:

@@ -22,7 +22,7 @@ BASE, LORA, FULL, MERGED, RUN = (
     FIXTURES / name for name in ("base", "lora", "full", "merged", "run")
 )
 UP = "model.layers.3.mlp.up_proj.weight"
-PHASES = {"sums", "few bits", "spectra", "scales", "factors", "reading", "sampling"}
+PHASES = {"sums", "few bits", "structure", "spectra", "scales", "factors", "reading", "sampling"}
 #: Every command that reads weights.
 COMMANDS: Sequence[Sequence[str | Path]] = [
     ("compare", BASE, FULL),

@@ -58,9 +58,7 @@ def of_case(number: int, every: Sequence[Specimen]) -> Specimen:
     return light[(number - number // HEAVY) % len(light)]
 
 
-def case(
-    number: int, seed: int, specimen: Specimen, at: Path
-) -> tuple[list[str], forked.Outcome]:
+def case(number: int, seed: int, specimen: Specimen, at: Path) -> tuple[list[str], forked.Outcome]:
     """Run one case in a folder that is made for it."""
     draw = Random(f"{seed}:{number}")
     folder = at / "case"

@@ -25,7 +25,7 @@ from ftdiff.analyses.live_model.batches import Batch
 from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.comparison.plan import pair
-from ftdiff.comparison.progress import Progress, Say, announce, phase
+from ftdiff.comparison.progress import Progress, Report, Say, announce, phase
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
 from ftdiff.registry import Registry
@@ -184,7 +184,7 @@ class _Measured:
     sums: dict[str, Array] = field(default_factory=dict)
 
 
-def _measured(run: _Run, size: int, done: Progress) -> _Measured:
+def _measured(run: _Run, size: int, done: Report) -> _Measured:
     """Run everything: the base for its sizes, then base, wider base and fine-tune in turns."""
     sizes = _sizes(run, size)
     ground = Ground(run.bins, tally.massive(sizes, run.rows.mask))

@@ -13,7 +13,7 @@ from ftdiff.analyses.importance.resampling import Effect, effects
 from ftdiff.analyses.live_model import layers, losses, mounting
 from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.analyses.live_model.losses import Losses
-from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.progress import Report
 from ftdiff.errors import BadCall
 
 #: What is measured of each part, and what it says.
@@ -60,7 +60,7 @@ def ablated(
     measure: str,
     reference: Losses,
     seed: int,
-    done: Progress,
+    done: Report,
 ) -> Iterator[tuple[Part, Effect]]:
     """Measure every part that a measure is defined for.
 

@@ -10,7 +10,7 @@ from ftdiff.analyses.importance.gradients import Asked, slopes
 from ftdiff.analyses.importance.parts import Part, of
 from ftdiff.analyses.importance.passes import Pass
 from ftdiff.analyses.live_model.changes import Changes
-from ftdiff.comparison.progress import Progress
+from ftdiff.comparison.progress import Report
 from ftdiff.tensors import Array
 
 #: Steps of Adam, and its rate.
@@ -22,7 +22,7 @@ def gates(
     changes: Changes,
     parts: Sequence[Part],
     gain: float,
-    done: Progress,
+    done: Report,
 ) -> list[tuple[Part, float]]:
     """Minimise L(W + σ(γ)·ΔW) + gain · mean σ(γ), and return σ(γ) of each part.
 
@@ -57,7 +57,7 @@ def _moving(parts: Sequence[Part], changes: Changes) -> list[Part]:
 
 
 def _minimised(
-    asked: Asked, changes: Changes, moving: Sequence[Part], gain: float, done: Progress
+    asked: Asked, changes: Changes, moving: Sequence[Part], gain: float, done: Report
 ) -> list[float]:
     gamma = np.zeros(len(moving))
     adam = _Adam(len(moving))

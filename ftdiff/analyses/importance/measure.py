@@ -24,7 +24,7 @@ from ftdiff.analyses.live_model.changes import Changes
 from ftdiff.analyses.live_model.losses import Losses
 from ftdiff.comparison.engine import compare
 from ftdiff.comparison.plan import pair
-from ftdiff.comparison.progress import Progress, Say, announce, phase
+from ftdiff.comparison.progress import Progress, Report, Say, announce, phase
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import PAIRED
 from ftdiff.errors import BadCall
@@ -204,7 +204,7 @@ def _gated(
     found: Sequence[Part],
     at_base: Losses,
     at_tuned: Losses | None,
-    done: Progress,
+    done: Report,
 ) -> Iterator[dict[str, Any]]:
     if changed is None or at_tuned is None or not at_tuned.mean < at_base.mean:
         return  # there is no worth to share out

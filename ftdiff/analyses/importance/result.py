@@ -14,7 +14,8 @@ from ftdiff.analyses.finding import findings as spoken
 from ftdiff.analyses.importance.overlap import Overlap, overlap
 from ftdiff.comparison.notebook_html import shown
 from ftdiff.comparison.result import Diff
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall
+from ftdiff.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +128,7 @@ class Importance:
         layers = self.layers
         numbers = [str(name) for name in layers if name not in PLACE]
         if column not in numbers:
-            raise UnknownName(f"no column is called {column!r}; there are: {', '.join(numbers)}")
+            raise unknown("column", column, numbers)
         sign = -1.0 if column in _LOWER else 1.0
         keys = zip(layers["stack"], layers["layer"], strict=True)
         return {

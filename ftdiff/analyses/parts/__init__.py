@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from difflib import get_close_matches
 from os import PathLike
 from typing import Any
 
@@ -24,6 +23,7 @@ from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.tokenizers import vocabulary
+from ftdiff.registry import near
 
 __all__ = ["columns", "heads", "rows", "tokens"]
 
@@ -220,9 +220,8 @@ def _named(plan: Plan, tensor: str) -> Change:
     if len(ends) > 1:
         raise UnknownName(f"{len(ends)} tensors end in {tensor!r}: {ends[0]!r}, {ends[1]!r}, …")
     if not ends:
-        near = get_close_matches(tensor, plan.tensors, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see `ftdiff inspect`"
-        raise UnknownName(f"no tensor is called {tensor!r}; {hint}")
+        hint = near(tensor, plan.tensors) or "; see `ftdiff inspect`"
+        raise UnknownName(f"no tensor is called {tensor!r}{hint}")
     if ends[0] in held:
         return held[ends[0]]
     fates = {UNTOUCHED: plan.untouched, ADDED: plan.added, REMOVED: plan.removed}

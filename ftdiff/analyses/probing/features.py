@@ -17,7 +17,7 @@ from ftdiff.analyses.live_model.activations import Site
 from ftdiff.analyses.live_model.batches import Pace
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.analyses.probing.positions import Read
-from ftdiff.comparison.progress import Progress, Say, announce
+from ftdiff.comparison.progress import Report, Say, announce
 from ftdiff.errors import BadCall
 from ftdiff.tensors import Array
 
@@ -66,7 +66,7 @@ def features(
     given: Places,
     sites: Sequence[Site],
     pace: Pace,
-    progress: Progress,
+    progress: Report,
     say: Say | None = None,
 ) -> Features:
     """Run all rows, and keep their states at their positions.

@@ -21,7 +21,7 @@ from ftdiff.analyses.probing.positions import Read
 from ftdiff.analyses.probing.result import CHANCE, Probe
 from ftdiff.analyses.probing.rows import EXACT, Data
 from ftdiff.comparison.plan import pair
-from ftdiff.comparison.progress import Progress, Say, phase
+from ftdiff.comparison.progress import Progress, Report, Say, phase
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall, require
 from ftdiff.registry import Registry, several
@@ -213,7 +213,7 @@ def _setup(kept: _Kept, settings: Settings, *, compared: bool) -> Setup:
     return Setup(labels, fold, drawn, clusters, settings.protocol, settings.seed, compared)
 
 
-def _cells(states: Features, kept: _Kept, setup: Setup, done: Progress) -> list[Cell]:
+def _cells(states: Features, kept: _Kept, setup: Setup, done: Report) -> list[Cell]:
     """Fit every cell: sites in their order, and the positions of each."""
     limits = require("threadpoolctl", "models", "probing").threadpool_limits
     count, found = kept.at.shape[1], []

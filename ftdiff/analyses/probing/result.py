@@ -11,8 +11,8 @@ from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
-from ftdiff.errors import BadCall, UnknownName
-from ftdiff.registry import Registry
+from ftdiff.errors import BadCall
+from ftdiff.registry import Registry, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ class Probe(SavedResult):
         if number == "difference":
             rows = self.differences
         elif number not in self.frame or (number in ("model", *_PLACE) and number != "n"):
-            raise UnknownName(f"no number is called {number!r}; there are: {', '.join(COLUMNS)}")
+            raise unknown("number", number, COLUMNS)
         if rows.empty:
             if model not in ("model", "tuned"):
                 Registry("model", dict.fromkeys(("model", "tuned")))[model]

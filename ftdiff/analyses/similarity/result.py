@@ -25,7 +25,8 @@ from ftdiff.analyses.similarity.formulas import FORMULAS
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.notebook_html import shown
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall
+from ftdiff.registry import unknown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Similarity:
             raise BadCall(f"no tensor has {', '.join(f'{k}={v!r}' for k, v in where.items())}")
         numbers = self._numbers(np.flatnonzero(kept))
         if number not in numbers:
-            raise UnknownName(f"no number is called {number!r}; there are: {', '.join(numbers)}")
+            raise unknown("number", number, numbers)
         return pd.DataFrame(numbers[number], [*self.names], [*self.names])
 
     def by(self, *columns: str) -> pd.DataFrame:
@@ -163,8 +164,7 @@ class Similarity:
 
     def _known(self, column: str) -> None:
         if column not in self.tensors:
-            there = ", ".join(COLUMNS)
-            raise UnknownName(f"no column is called {column!r}; there are: {there}")
+            raise unknown("column", column, COLUMNS)
 
     @cached_property
     def groups(self) -> grouping.Groups:

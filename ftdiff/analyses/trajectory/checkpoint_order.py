@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import place
 from ftdiff.formats.checkpoint import read_json
+from ftdiff.registry import near
 
 Order = Literal["auto", "trainer", "names", "given"]
 
@@ -66,7 +67,8 @@ def ordered(checkpoints: Sequence[Any], order: Order = "auto") -> tuple[list[Any
         The order asked for is not to be had, or two checkpoints have one step.
     """
     if order not in get_args(Order):
-        raise BadCall(f"order={order!r}: it is one of {', '.join(get_args(Order))}")
+        orders = get_args(Order)
+        raise BadCall(f"order={order!r}: it is one of {', '.join(orders)}{near(order, orders)}")
     ways: dict[str, tuple[list[int | None], str]] = {}
     if order in ("auto", "trainer"):
         ways["trainer"] = [_trainer_step(one) for one in checkpoints], f"global_step in {_STATE}"

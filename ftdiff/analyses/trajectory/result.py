@@ -24,8 +24,9 @@ from ftdiff.analyses.trajectory import (
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.notebook_html import shown
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall
 from ftdiff.metrics import faint
+from ftdiff.registry import unknown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ class Trajectory:
 
         for column in columns:
             if column not in COLUMNS:
-                there = ", ".join(COLUMNS)
-                raise UnknownName(f"no column is called {column!r}; there are: {there}")
+                raise unknown("column", column, COLUMNS)
         parts = []
         for key, here in self._groups(columns):
             rows: dict[str, Any] = dict(zip(columns, key, strict=True))
@@ -123,8 +123,8 @@ class Trajectory:
             told = ", ".join(f"{column}={value!r}" for column, value in where.items())
             raise BadCall(f"no layer has a tensor with {told or 'a known change'}")
         if number not in found:
-            there = ", ".join(str(name) for name in found if name not in columns)
-            raise UnknownName(f"no number is called {number!r}; there are: {there}")
+            there = [str(name) for name in found if name not in columns]
+            raise unknown("number", number, there)
         return found.pivot(index="layer", columns="step", values=number).astype(float)
 
     def growth(self, *columns: str) -> pd.DataFrame:

@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from ftdiff.analyses.merges import MergeOf
 from ftdiff.comparison.component_styles import SPARE, Look, looks
 from ftdiff.comparison.model_names import told
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.labels import shown
 from ftdiff.plots.elements.titles import Title, titled
+from ftdiff.registry import unknown
 
 
 def merge_of(
@@ -51,7 +52,7 @@ def merge_of(
     """
     names = [*found.about["parents"]]
     if parent is not None and parent not in names:
-        raise UnknownName(f"no parent is called {parent!r}; there are: {', '.join(names)}")
+        raise unknown("parent", parent, names)
     if parent is None and found.components_differ:
         parent = names[0]
     table = found.curves(components=parent is not None)

@@ -22,9 +22,15 @@ from ftdiff.naming import component_order
 from ftdiff.plots.charts.axes import NOISE
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, new_figure, wrapped
 from ftdiff.plots.elements.cells import FRAMED, dress_bar, explain_bar, plain
-from ftdiff.plots.elements.colours import BLUE_WHITE_ORANGE, SEQUENTIAL_BLUE, Scale, scale_of
+from ftdiff.plots.elements.colours import (
+    BLUE_WHITE_ORANGE,
+    SEQUENTIAL_BLUE,
+    Scale,
+    scale_of,
+)
 from ftdiff.plots.elements.labels import column_labels, distinct
 from ftdiff.plots.elements.titles import Title, of_base, titled
+from ftdiff.registry import unknown
 
 # Up to this many fine-tunes, cells have room for their number.
 _WRITTEN = 12
@@ -227,7 +233,7 @@ def _said(found: Similarity, number: str, chance: float | None) -> list[str]:
 def _largest(found: Similarity, by: str, most: int) -> list[Any]:
     """Return the values of a column whose tensors hold most entries, in their own order."""
     if by not in found.tensors:
-        raise UnknownName(f"no column is called {by!r}; there are: {', '.join(COLUMNS)}")
+        raise unknown("column", by, COLUMNS)
     sizes = found.tensors.dropna(subset=[by]).groupby(by)["numel"].sum()
     largest = [*sizes.sort_values(ascending=False, kind="stable").index[:most]]
     return component_order(largest) if by == "component" else sorted(largest)

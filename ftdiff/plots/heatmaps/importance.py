@@ -20,6 +20,7 @@ from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.matrix import Matrix, default_metric, matrix_of, whole_layers
 from ftdiff.plots.heatmaps.modules import still_map
+from ftdiff.registry import near
 
 Normalise = Literal["max", "column", "rank", "none"]
 _NAMED = {"max": ", largest = 1", "column": " ÷ column's largest", "rank": ", rank", "none": ""}
@@ -66,7 +67,8 @@ def importance(
         As for `heatmap`.
     """
     if normalise not in _NAMED:
-        raise BadCall(f"normalise={normalise!r}: it is one of {', '.join(map(repr, _NAMED))}")
+        known = ", ".join(map(repr, _NAMED))
+        raise BadCall(f"normalise={normalise!r}: it is one of {known}{near(normalise, _NAMED)}")
     check("importance", importance, seaborn)
     metric = default_metric(diff) if metric is None else metric
     matrix = matrix_of(diff, metric, columns="module", stack=stack)

@@ -24,6 +24,7 @@ from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.columns import chosen, renamed
 from ftdiff.plots.heatmaps.matrix import Matrix, default_metric, matrix_of
+from ftdiff.registry import near
 
 Normalise = Literal["component", "row", "none"]
 
@@ -163,7 +164,10 @@ def _normalised(values: pd.DataFrame, label: str, normalise: Normalise) -> tuple
     if normalise == "row":
         means = values.abs().mean(axis=1)
         return values.div(means.where(means > 0, 1.0), axis=0), f"{label} ÷ layer's mean"
-    raise BadCall(f"normalise={normalise!r}: it is 'component', 'row' or 'none'")
+    raise BadCall(
+        f"normalise={normalise!r}: it is 'component', 'row' or 'none'"
+        f"{near(normalise, ('component', 'row', 'none'))}"
+    )
 
 
 def name_cells(ax: Axes, values: pd.DataFrame, every: Iterable[object] = ()) -> None:

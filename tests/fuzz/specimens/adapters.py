@@ -26,7 +26,11 @@ WHOLE = {
     **{"exclude_modules": None, "revision": None, "trainable_token_indices": None},
 }
 #: Of modules that the base has not.
-ALONE = (INSPECT, ("compare", "-", "{}/tuned", "-j", "1"), ("compare", "-", "{}/tuned", "--format", "csv"))
+ALONE = (
+    INSPECT,
+    ("compare", "-", "{}/tuned", "-j", "1"),
+    ("compare", "-", "{}/tuned", "--format", "csv"),
+)
 CARD = "---\nbase_model: {}\ntags:\n- lora\n- x\nlicense: mit\n---\n# A model\n"
 
 
@@ -91,7 +95,9 @@ def write(root: Path, add: Add) -> None:
         ),
         "bare LoRA": (_at(MODULE, LORA), {"lora_alpha": "4"}),
         "unknown": (
-            _at("blk.q", {"lora_x.alpha": (1,), "lora_down.weird": (2, 6), "lora_up.weird": (8, 2)}),
+            _at(
+                "blk.q", {"lora_x.alpha": (1,), "lora_down.weird": (2, 6), "lora_up.weird": (8, 2)}
+            ),
             {},
         ),
     }

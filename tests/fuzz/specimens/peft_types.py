@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import peft
 from safetensors.numpy import save_file
-from torch import nn
 
 from ftdiff.adapters.peft.capabilities import read_table
 from tests.fuzz.specimens import INSPECT, Add

@@ -9,9 +9,7 @@ import ftdiff
 from ftdiff.analyses.audit.policy import policy_of
 from tests.fuzz.specimens import Add
 
-ROWS = (
-    '{"text": "a b c d"}\n{"prompt": "x ", "answer": "y z"}\n{"input_ids": [1, 2, 3, 4]}\n'
-)
+ROWS = '{"text": "a b c d"}\n{"prompt": "x ", "answer": "y z"}\n{"input_ids": [1, 2, 3, 4]}\n'
 
 
 def write(root: Path, add: Add) -> None:
