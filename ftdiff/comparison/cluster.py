@@ -1,7 +1,8 @@
 """The workers of a Dask scheduler: asked before they measure, waited for, and missed aloud.
 
 A worker that differs from whoever asks gets no task; the others do all. One that joins later is
-asked as well, and a task that reaches it before that is refused there and tried again elsewhere.
+asked within a second. A task that reaches it before that has it look for itself; if it differs, the
+task is refused there, and tried again elsewhere.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from uuid import uuid4
 from weakref import WeakKeyDictionary, proxy
 
 from ftdiff.comparison import preflight
@@ -58,6 +60,7 @@ class Cluster(Executor):
         # pure=False: a file that has changed must be read again, not remembered
         self._executor = executor or client.get_executor(pure=False)
         self._asks, self._files = False, dict[Source, None]()
+        self._ticket = uuid4().hex
         self._alike: set[str] = set()
         self._out: dict[str, Any] = {}
         self._met = float("-inf")
@@ -85,8 +88,9 @@ class Cluster(Executor):
         where: dict[str, Any] = {}
         if self._out:
             where["workers"] = [*self._waited_for()]
+        ticket = self._ticket if self._asks else ""
         future: Future[Any] = self._executor.submit(
-            preflight.guarded, preflight.version(), fn, *args, **kwargs, **where
+            preflight.guarded, preflight.version(), ticket, fn, *args, **kwargs, **where
         )
         if self._out:
             self._placed[future] = frozenset(where["workers"])
@@ -171,10 +175,8 @@ class Cluster(Executor):
     def _examine(self, files: Sequence[Source], workers: Collection[str]) -> None:
         if not workers:
             return
-        expected = preflight.version()
-        answers = self._client.run(
-            preflight.look, expected, files, workers=[*workers], on_error="return"
-        )
+        asked = (preflight.version(), files, self._ticket)
+        answers = self._client.run(preflight.look, *asked, workers=[*workers], on_error="return")
         # a connection that broke says nothing of a worker: its tasks are lost, and tried again
         there = {who: told for who, told in answers.items() if not isinstance(told, OSError)}
         out = {who: told for who, told in there.items() if told is not None}

@@ -11,8 +11,8 @@ Any `concurrent.futures.Executor` will do; `ftdiff.integrations.RayExecutor` sho
 make one of another scheduler.
 
 `threads`, where an executor has it, is how many tasks it runs at a time. `ask`, where it has it, is
-called with the files that will be read, before they are; `stranded`, once a second while nothing
-comes, returns why no outcome is waited for any longer.
+called with the files that will be read, before they are; `stranded`, once a second, returns why no
+outcome is waited for any longer.
 """
 
 from __future__ import annotations

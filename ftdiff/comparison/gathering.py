@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
@@ -11,7 +12,7 @@ from concurrent.futures import (
     Future,
     ThreadPoolExecutor,
 )
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeAlias, TypeVar
@@ -32,6 +33,8 @@ _GONE = frozenset(
         *("WorkerCrashedError", "NodeDiedError"),
     }
 )
+#: Seconds between two looks for whoever measures.
+_LOOK = 1.0
 _LONGEST = 300  # characters of such an error: Dask's tells of its logs
 
 
@@ -97,6 +100,7 @@ class Gathering(Generic[P, R]):
         self._report = report
         self._alone: Stranded | None = None
         self._costs = [*map(work.cost, pieces)]
+        self._looked = time.monotonic()
         self._done, self._total = 0, sum(self._costs)
         self._memory, self._bound = work.memory, bound or bounds.held()
 
@@ -130,7 +134,7 @@ class Gathering(Generic[P, R]):
                         holding += needed
                         future.add_done_callback(ended.put)
                 if futures:
-                    future = _next(ended, executor)
+                    future = self._next(ended, executor)
                     bundle = futures.pop(future)
                     holding -= needs.pop(future)
                     self._end(future, bundle, lost)
@@ -143,6 +147,20 @@ class Gathering(Generic[P, R]):
                 future.cancel()
             raise
         return lost
+
+    def _next(self, ended: SimpleQueue[Future[list[R]]], executor: Executor) -> Future[list[R]]:
+        """Wait for a task to end, as long as there is anybody to end it."""
+        stranded = getattr(executor, "stranded", None)
+        if stranded is None:
+            return ended.get()
+        while True:
+            left = self._looked + _LOOK - time.monotonic()
+            with suppress(Empty):
+                if left > 0:
+                    return ended.get(timeout=left)
+            self._looked = time.monotonic()
+            if (why := stranded()) is not None and ended.empty():
+                raise Stranded(why)
 
     def _holds(self, bundle: range) -> int:
         """Return what measuring a bundle holds: its pieces are measured one after the other."""
@@ -171,18 +189,6 @@ class Gathering(Generic[P, R]):
         self.outcomes.update(zip(bundle, outcomes, strict=True))
         self._done += sum(self._costs[i] for i in bundle)
         self._report(self._done, self._total)
-
-
-def _next(ended: SimpleQueue[Future[R]], executor: Executor) -> Future[R]:
-    """Wait for a task to end, as long as there is anybody to end it."""
-    stranded = getattr(executor, "stranded", None)
-    while True:
-        try:
-            return ended.get(timeout=None if stranded is None else 1.0)
-        except Empty:
-            why = stranded() if stranded is not None else None
-            if why is not None:
-                raise Stranded(why) from None
 
 
 def _each(

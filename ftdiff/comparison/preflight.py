@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from functools import cache
@@ -33,10 +34,19 @@ def sources(things: Iterable[Any]) -> list[Source]:
     return [*dict.fromkeys(one for one in found if one is not None and one.is_local)]
 
 
-def look(expected: str, files: Sequence[Source]) -> str | None:
+def look(expected: str, files: Sequence[Source], ticket: str = "") -> str | None:
     """Say on a worker in what it differs from whoever asks, if it does.
 
     Each file is opened and recognised by its content, which is not done again where it is read.
+
+    Parameters
+    ----------
+    expected
+        The version of whoever asks.
+    files
+        What will be read.
+    ticket
+        Under what a worker that is alike remembers that it was asked.
     """
     if version() != expected:
         return f"it has ftdiff {version()}, and here is {expected}"
@@ -46,19 +56,32 @@ def look(expected: str, files: Sequence[Source]) -> str | None:
                 pass
         except BadFile as error:
             return str(error)
+    _ASKED.add(ticket)
     return None
 
 
-def guarded(expected: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call `fn` on a worker, which may have come since others were asked.
+#: On a worker, the tickets of those who asked it.
+_ASKED: set[str] = {""}
+#: Seconds that a worker which differs holds a task before it refuses it, or it would get the most.
+_PAUSE = 1.0
+
+
+def guarded(
+    expected: str, ticket: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> Any:
+    """Call `fn` on a worker; one that came after the others were asked looks for itself first.
 
     Raises
     ------
     BrokenExecutor
-        It has another ftdiff: it measures nothing.
+        It differs, and measures nothing.
     """
-    if version() != expected:
-        raise BrokenExecutor(f"it has ftdiff {version()}, and it was asked by {expected}")
+    if ticket not in _ASKED or version() != expected:
+        pieces = [piece for held in args if isinstance(held, list) for piece in held]
+        told = look(expected, sources(pieces))
+        if told is not None:
+            time.sleep(_PAUSE)
+            raise BrokenExecutor(told)
     return fn(*args, **kwargs)
 
 

@@ -28,6 +28,7 @@ from ftdiff.comparison.cluster import Cluster
 from ftdiff.comparison.threads import cores
 from ftdiff.errors import BadCall
 from ftdiff.tensors import local
+from ftdiff.tensors.opened import opened
 from tests.comparison.faulty_workers import faulty, may_mount, worker_with_copies
 from tests.comparison.tasks import library_threads, pid, slow, slow_pid, square, work
 from tests.conftest import write_model
@@ -249,10 +250,24 @@ def test_when_those_that_are_alike_die_whoever_comes_in_their_place_goes_on(addr
     assert {*found}.isdisjoint(different)
 
 
-def test_a_task_that_reaches_another_version_is_refused_there() -> None:
-    assert preflight.guarded(preflight.version(), square, 3) == 9
-    with pytest.raises(BrokenExecutor, match=r"it has ftdiff .*, and it was asked by 0\.0"):
-        preflight.guarded("0.0", square, 3)
+def test_a_worker_that_was_not_asked_looks_for_itself_and_refuses_what_it_cannot_measure(
+    sides: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "_PAUSE", 0.0)
+    here, changes = preflight.version(), [*engine.paired(*sides).plan.changes[:2]]
+    assert preflight.guarded(here, "ticket", len, changes) == 2
+    with pytest.raises(BrokenExecutor, match=r"it has ftdiff .*, and here is 0\.0"):
+        preflight.guarded("0.0", "ticket", len, changes)
+    hidden = sides[1] / "model.safetensors"
+    away = hidden.rename(hidden.with_suffix(".away"))
+    opened.cache_clear()
+    try:
+        with pytest.raises(BrokenExecutor, match="No such file"):
+            preflight.guarded(here, "ticket", len, changes)
+        monkeypatch.setattr(preflight, "_ASKED", {"ticket"})
+        assert preflight.guarded(here, "ticket", len, changes) == 2  # its tensors will say so
+    finally:
+        away.rename(hidden)
 
 
 def test_a_worker_that_comes_later_and_differs_is_left_out_too(address: str) -> None:
