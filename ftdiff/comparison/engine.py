@@ -12,7 +12,16 @@ from itertools import chain
 from typing import Any
 
 from ftdiff.adapters import open_base, open_tuned
-from ftdiff.comparison import afar, applied_twice, collector, executors, few_bits, provenance, spans
+from ftdiff.comparison import (
+    afar,
+    applied_twice,
+    collector,
+    executors,
+    few_bits,
+    provenance,
+    rescaled,
+    spans,
+)
 from ftdiff.comparison import per_tensor as tensorwise
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.frame import among
@@ -20,17 +29,18 @@ from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress, Say
-from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.structure import looks
 from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
-from ftdiff.metrics import measurable, resolve
+from ftdiff.metrics import Metric, measurable, resolve
 from ftdiff.metrics.linalg import devices
+from ftdiff.tensors import bounds
 
 
 def compare(
@@ -96,12 +106,24 @@ def compare(
     see(device, executor)
     sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
     plan = sides.plan
-    tensorwise.afford(plan, wanted)
+    afford(plan, wanted)
     with collector.settled(), afar.reading(plan.changes, executor) as executor:
         diff = summed(sides, executor, progress, hash=hash)
         at = Workplace(executor, progress, say, device)
         diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     return diff.keeping([metric.name for metric in wanted])
+
+
+def afford(plan: Plan, metrics: Sequence[Metric]) -> None:
+    """Refuse what needs more memory than was asked for, before anything is measured.
+
+    Raises
+    ------
+    BadCall
+        It does.
+    """
+    bounds.afford(max(rescaled.HELD, looks.HELD), "any comparison", "a tile in float64")
+    tensorwise.afford(plan, metrics)
 
 
 @dataclass(frozen=True)
@@ -196,7 +218,7 @@ def _moved_matrices(diff: Diff) -> int:
 
 def measure(change: Change) -> dict[str, Any]:
     """Measure one change whole: a row of the frame."""
-    (outcome,) = refined([change], [spans.moments(change)])
+    (outcome,) = rescaled.refined([change], [spans.moments(change)])
     return {"tensor": change.address.name, **row_of(change, outcome)}
 
 
@@ -219,4 +241,4 @@ def run(
         sofar = found[span.index]
         if isinstance(sofar, Moments):
             found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
-    return refined(plan.changes, found, executor, progress)
+    return rescaled.refined(plan.changes, found, executor, progress)
