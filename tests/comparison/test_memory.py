@@ -61,7 +61,7 @@ def test_tasks_that_run_together_hold_no_more_than_the_bound() -> None:
 def test_what_alone_needs_more_is_refused_before_anything_is_measured() -> None:
     watched = Losing(lambda _: False)
     needs = work(memory=lambda n: n * 1_000_000)
-    with bounds.bounded("8 MB"), pytest.raises(BadCall) as refused:
+    with bounds.bounded("8MB"), pytest.raises(BadCall) as refused:
         executors.run(needs, [[3, 2], [9], [1]], watched)
     assert str(refused.value) == "--memory 8 MB: n9 alone needs 9 MB (squares)"
     assert not watched.tasks
@@ -250,7 +250,7 @@ def _lora(folder: Path) -> tuple[str, str, str]:
     ("command", "size"),
     [
         (lambda base, tuned, lora: ftdiff.verify(*lora), "1 MB"),
-        (lambda base, tuned, lora: ftdiff.merge_of(tuned, [tuned, base], base), "8MB"),
+        (lambda base, tuned, lora: ftdiff.merge_of(tuned, [tuned, base], base), "8 MB"),
         (lambda base, tuned, lora: ftdiff.parts.rows(base, tuned, UP), "500 kB"),
         (lambda base, tuned, lora: ftdiff.lineage(tuned, [base]), "1 MB"),
     ],
