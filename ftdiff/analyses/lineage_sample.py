@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 from zlib import crc32
 
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress
@@ -93,6 +93,10 @@ def _cost(change: Change) -> int:
     return change.size // max(1, change.recipe.tiles(change.base))
 
 
+def _held(change: Change) -> int:
+    return windows.window(change.base, change.recipe)
+
+
 _TILES: Work[Change, Row | str] = Work(
-    "sampling", _tile, name=attrgetter("address.name"), cost=_cost
+    "sampling", _tile, name=attrgetter("address.name"), cost=_cost, memory=_held
 )

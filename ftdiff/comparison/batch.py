@@ -76,6 +76,8 @@ def compare_each(
     opened = open_base(base)
     found = [_opened(opened, one, tuned_is_delta, say, strict, asked) for one in tuned]
     there = [one for one in found if isinstance(one, _Sibling)]
+    for sibling in there:
+        engine.afford(sibling.plan, wanted)
     joined = Plan(changes=tuple(change for one in there for change in one.plan.changes))
     with afar.reading(joined.changes, executor) as executor:
         sums = iter(engine.run(joined, executor, progress))

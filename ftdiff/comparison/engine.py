@@ -19,6 +19,7 @@ from ftdiff.comparison import (
     executors,
     few_bits,
     provenance,
+    rescaled,
     selected,
     spans,
 )
@@ -29,18 +30,19 @@ from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress, Say, phase
-from ftdiff.comparison.rescaled import refined
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.selection import Selection, selection_of
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.comparison.structure import looks
 from ftdiff.comparison.structure.survey import surveyed
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import Tuned, as_delta
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.quantised.grids import Grid
-from ftdiff.metrics import measurable, resolve
+from ftdiff.metrics import Metric, measurable, resolve
 from ftdiff.metrics.linalg import devices
+from ftdiff.tensors import bounds
 
 
 def compare(
@@ -112,7 +114,7 @@ def compare(
     sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
     plan = selected.of_plan(sides.plan, asked)
     count, sides = len(sides.plan.tensors), replace(sides, plan=plan)
-    tensorwise.afford(plan, wanted)
+    afford(plan, wanted)
     with collector.settled(), afar.reading(plan.changes, executor) as executor:
         diff = summed(sides, executor, progress, hash=hash)
         diff, plan = selected.settled(diff, plan, asked, count, [one.name for one in wanted])
@@ -120,6 +122,18 @@ def compare(
         phase(progress, "structure")
         diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     return diff.keeping([metric.name for metric in wanted])
+
+
+def afford(plan: Plan, metrics: Sequence[Metric]) -> None:
+    """Refuse what needs more memory than was asked for, before anything is measured.
+
+    Raises
+    ------
+    BadCall
+        It does.
+    """
+    bounds.afford(max(rescaled.HELD, looks.HELD), "any comparison", "a tile in float64")
+    tensorwise.afford(plan, metrics)
 
 
 @dataclass(frozen=True)
@@ -214,7 +228,7 @@ def _moved_matrices(diff: Diff) -> int:
 
 def measure(change: Change) -> dict[str, Any]:
     """Measure one change whole: a row of the frame."""
-    (outcome,) = refined([change], [spans.moments(change)])
+    (outcome,) = rescaled.refined([change], [spans.moments(change)])
     return {"tensor": change.address.name, **row_of(change, outcome)}
 
 
@@ -237,4 +251,4 @@ def run(
         sofar = found[span.index]
         if isinstance(sofar, Moments):
             found[span.index] = outcome if isinstance(outcome, str) else sofar + outcome
-    return refined(plan.changes, found, executor, progress)
+    return rescaled.refined(plan.changes, found, executor, progress)

@@ -166,11 +166,7 @@ def afford(work: Work[P, Any], pieces: Sequence[P]) -> None:
     if not bound.given or work.memory is None or not pieces:
         return
     needed, most = max(((work.memory(piece), i) for i, piece in enumerate(pieces)))
-    if needed > bound.size:
-        raise BadCall(
-            f"--memory {bounds.told(bound.size)}: {work.name(pieces[most])} alone needs "
-            f"{bounds.told(needed)} ({work.phase})"
-        )
+    bounds.afford(needed, f"{work.name(pieces[most])} alone", work.phase)
 
 
 def _bound(executor: Executor) -> Bound:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ftdiff.comparison import executors, reasons
+from ftdiff.comparison import executors, reasons, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change
 from ftdiff.comparison.progress import Progress
@@ -158,4 +158,8 @@ def _cost(suspect: _Suspect) -> int:
     return _LEAST
 
 
-_LOOKING: Work[_Suspect, Grid | str | None] = Work("few bits", _look, _name, _cost)
+def _held(suspect: _Suspect) -> int:
+    return windows.window(suspect.change.base, suspect.change.recipe)
+
+
+_LOOKING: Work[_Suspect, Grid | str | None] = Work("few bits", _look, _name, _cost, memory=_held)

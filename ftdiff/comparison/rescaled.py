@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change
 from ftdiff.comparison.progress import Progress
@@ -25,6 +25,8 @@ from ftdiff.deltas.rescaling import settled, stretch
 from ftdiff.errors import attempt
 from ftdiff.tensors import Array, matrix_shape, numel
 
+#: Bytes that a tile holds: three arrays in float64.
+HELD = 24 * TILE
 #: Entries that one task reads.
 _TASK = 64 * TILE
 
@@ -91,7 +93,11 @@ def _cost(span: Span) -> int:
     return span.change.size * len(span.tiles) // max(1, _tiles(span.change))
 
 
-_SECOND = Work("rescaled tensors", measure, _name, _cost)
+def _held(span: Span) -> int:
+    return max(HELD, windows.window(span.change.base, span.change.recipe))
+
+
+_SECOND = Work("rescaled tensors", measure, _name, _cost, memory=_held)
 
 
 def _residual(span: Span) -> Moments:

@@ -243,9 +243,22 @@ class Diff(NextSteps):
 
     def whole(self, over: Over = "all", vectors: bool = False) -> dict[str, float]:
         """Return every metric of sums over one group of everything; arguments are those of `by`."""
-        names = [metric.name for metric in resolve(())]
-        row = self.grouped(metrics=names, over=over, vectors=vectors)
+        row = self.everything(over, vectors)
+        names = [metric.name for metric in resolve(()) if metric.name in row]
         return {name: float(row[name][0]) for name in names if not np.isnan(row[name][0])}
+
+    def everything(self, over: Over = "all", vectors: bool = False) -> Columns:
+        """Return the one group of everything, as columns, with every metric of sums."""
+        if (over, vectors) not in self._everything:
+            names = [metric.name for metric in resolve(())]
+            row = self.grouped(metrics=names, over=over, vectors=vectors)
+            self._everything[over, vectors] = row
+        return self._everything[over, vectors]
+
+    @cached_property
+    def _everything(self) -> dict[tuple[Over, bool], Columns]:
+        """What `everything` has returned."""
+        return {}
 
     def save(self, path: str | Path) -> Path:
         """Write JSON (whole, exact to the bit), CSV or Parquet (the frame), by the path's ending.

@@ -63,7 +63,7 @@ class Scope:
 
 def scope(diff: Diff, over: Over = "all") -> Scope:
     """Return what a number of everything is over."""
-    row = {name: values[0] for name, values in diff.grouped(metrics=(), over=over).items()}
+    row = {name: values[0] for name, values in diff.everything(over).items()}
     params = int(row["params"])
     return Scope(
         of=str(row["of"]),

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 
-from ftdiff.comparison import executors, journal
+from ftdiff.comparison import executors, journal, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import TILE, adjacent
-from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import attempt
-from ftdiff.tensors import FileTensor, bounds, nbytes, numel
+from ftdiff.tensors import bounds
 
 #: Changes of a plan from which on a journal leaves out those that read fewer bytes.
 MANY, SMALL = 10_000, 1 << 18
@@ -90,7 +89,7 @@ SUMS: Work[Span, Moments | str] = Work(
     name=attrgetter("change.address.name"),
     cost=attrgetter("size"),
     several=measure_spans,
-    memory=lambda span: _tile_bytes(span.change),
+    memory=lambda span: windows.window(span.change.base, span.change.recipe),
 )
 
 
@@ -106,7 +105,7 @@ def _summed(change: Change, tiles: range | None) -> Moments:
         return change.recipe.moments(change.base, tiles)
     total = Moments()
     step = _NEAR_TILES
-    if each := _tile_bytes(change):
+    if each := windows.made(change.base, change.recipe):
         step = max(1, min(_MADE_TILES, bounds.held().share // each))
     for start in range(tiles.start, tiles.stop, step):
         near = range(start, min(start + step, tiles.stop))
@@ -114,23 +113,6 @@ def _summed(change: Change, tiles: range | None) -> Moments:
     return total
 
 
-def _tile_bytes(change: Change) -> int:
-    """Return what a tile holds whose values are made from codes or fetched; 0 where none is."""
-    sides = change.base, getattr(change.recipe, "tensor", None)
-    if all(type(side) is FileTensor and side.source.is_local for side in sides):
-        return 0  # as most are
-    found = 0
-    for tensor in (*stored(change.recipe), *stored(change.base)):
-        row = numel(tensor.shape[1:]) if tensor.shape else 1
-        if hasattr(tensor, "scheme"):
-            found += _MADE * max(TILE, row)
-        elif isinstance(tensor, FileTensor) and not tensor.source.is_local:
-            found += 2 * TILE * -(-nbytes(tensor) // max(1, numel(tensor.shape)))
-    return found
-
-
-#: Bytes of each entry while it is made.
-_MADE = 36
 #: Tiles measured at a time, so that pages are given back on far workers too.
 _NEAR_TILES = max(1, executors.NEAR_BYTES // (2 * TILE))
 #: The same where values are made from codes: they and their parts are memory of each thread.

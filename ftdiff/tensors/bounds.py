@@ -84,6 +84,19 @@ def bounded(size: str | int | None) -> Iterator[None]:
         yield
 
 
+def afford(needed: int, what: str, phase: str) -> None:
+    """Refuse what holds more than was asked for.
+
+    Raises
+    ------
+    BadCall
+        It does: what, and what it needs.
+    """
+    bound = held()
+    if bound.given and needed > bound.size:
+        raise BadCall(f"--memory {told(bound.size)}: {what} needs {told(needed)} ({phase})")
+
+
 def size_of(said: str | int) -> int:
     """Return a size in bytes.
 
@@ -104,8 +117,10 @@ def told(size: int) -> str:
     """Return a size in words, rounded up.
 
     >>> told(400_000_000), told(1_234_567_890), told(5)
-    ('400 MB', '1.3 GB', '1 MB')
+    ('400 MB', '1.3 GB', '1 kB')
     """
     if size > 999_000_000:
         return f"{-(-size // 100_000_000) / 10:g} GB"
-    return f"{max(1, -(-size // 1_000_000))} MB"
+    if size < 1_000_000:
+        return f"{-(-size // 1000)} kB"
+    return f"{-(-size // 1_000_000)} MB"

@@ -205,3 +205,74 @@ def test_a_large_weight_is_dequantised_within_the_bound(tmp_path: Path, small: s
     assert found == whole.tobytes().hex()
     norm = float(torch.linalg.norm((values[UP] - W).double()) / torch.linalg.norm(W.double()))
     assert whole[0] == pytest.approx(norm, rel=1e-5)
+
+
+def test_less_than_one_window_is_refused_before_anything_is_read(
+    wide: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spans, "moments", None)
+    ran = CliRunner().invoke(door, ["compare", *wide, "--memory", "2MB"])
+    assert isinstance(ran.exception, BadCall)
+    told = "--memory 2 MB: any comparison needs 7 MB (a tile in float64)"
+    assert str(ran.exception) == told
+    with bounds.bounded("1MB"), pytest.raises(BadCall) as refused:
+        ftdiff.similarity([wide[1], wide[1]], wide[0])
+    assert "alone needs" in str(refused.value)
+
+
+def test_one_window_is_enough_and_by_default_too_little_is_tolerated(wide: tuple[str, str]) -> None:
+    found = set()
+    for bound in (bounds.Bound(7_000_000, given=True), bounds.Bound(1000), bounds.Bound()):
+        with bounds.within(bound):
+            diff = ftdiff.compare(*wide)
+        found.add((diff.columns["delta_sq"].tobytes(), str(diff.about.get("structure"))))
+    assert len(found) == 1
+
+
+def _lora(folder: Path) -> tuple[str, str, str]:
+    """Return a base, a LoRA of it, and its merge."""
+    draw = np.random.default_rng(0)
+    W = draw.standard_normal((64, 512), np.float32) * 0.02
+    B, A = draw.standard_normal((64, 4), np.float32), draw.standard_normal((4, 512), np.float32)
+    folder.mkdir()
+    save_file({UP: W}, folder / "a.safetensors")
+    save_file({UP: W + 0.01 * B @ A}, folder / "m.safetensors")
+    name = f"base_model.model.{UP.removesuffix('.weight')}"
+    save_file(
+        {f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": 0.01 * B},
+        folder / "adapter_model.safetensors",
+    )
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 4}')
+    return str(folder / "a.safetensors"), str(folder), str(folder / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [
+        (lambda base, tuned, lora: ftdiff.verify(*lora), "1 MB"),
+        (lambda base, tuned, lora: ftdiff.merge_of(tuned, [tuned, base], base), "8 MB"),
+        (lambda base, tuned, lora: ftdiff.parts.rows(base, tuned, UP), "500 kB"),
+        (lambda base, tuned, lora: ftdiff.lineage(tuned, [base]), "1 MB"),
+    ],
+    ids=["verify", "merge_of", "rows", "lineage"],
+)
+def test_every_command_that_reads_refuses_less_than_one_window(
+    wide: tuple[str, str], tmp_path: Path, command: Callable[..., object], size: str
+) -> None:
+    lora = _lora(tmp_path / "lora")
+    with bounds.bounded(size), pytest.raises(BadCall) as refused:
+        command(*wide, lora)
+    assert f"--memory {size}: " in str(refused.value)
+    assert " needs " in str(refused.value)
+    with bounds.within(bounds.Bound(1000)):  # nobody asked
+        command(*wide, lora)
+
+
+def test_what_is_kept_of_all_pairs_is_a_part_of_the_bound(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    names = [UP.replace("0", str(i)) for i in range(20)]
+    save_file({name: np.ones((8, 8), np.float32) for name in names}, path)
+    with bounds.bounded("1MB"), pytest.raises(BadCall) as refused:
+        ftdiff.similarity([path] * 100, path)
+    told = "--memory 1 MB: all that is kept of each pair needs 5 MB (pairs)"
+    assert str(refused.value) == told

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.analyses.claims import stored
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
 from ftdiff.errors import BadFile, attempt
@@ -177,4 +177,8 @@ def _size(piece: _Held) -> int:
     return piece.size
 
 
-_TAKING: Work[_Held, bytes | str] = Work("digests", _take, _name, _size, _size)
+def _held(piece: _Held) -> int:
+    return _RUN if isinstance(piece.what, Path) else windows.window(piece.what)
+
+
+_TAKING: Work[_Held, bytes | str] = Work("digests", _take, _name, _size, _size, memory=_held)

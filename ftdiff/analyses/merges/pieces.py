@@ -10,10 +10,10 @@ from operator import attrgetter
 
 from ftdiff.analyses.merges import tensor
 from ftdiff.analyses.merges.guesses import Hint
-from ftdiff.analyses.merges.sides import sampled
+from ftdiff.analyses.merges.sides import WINDOW, sampled
 from ftdiff.analyses.merges.tensor import Found
 from ftdiff.analyses.pairwise import Line
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
 from ftdiff.deltas.recipes.held import stored
@@ -41,6 +41,13 @@ class Piece:
         held = (one for one in stored(self.line) if isinstance(one, FileTensor))
         return sum(nbytes(one) * entries // max(size, 1) for one in held)
 
+    @property
+    def memory(self) -> int:
+        """About how many bytes judging it holds: a window of every file but one, as float64."""
+        size = numel(self.line.shape)
+        entries = min(WINDOW, size if self.sample is None else min(self.sample, size))
+        return 8 * len(self.line.recipes) * entries + windows.window(self.line)
+
     def far_spans(self) -> Iterator[tuple[Source, tuple[int, int]]]:
         """Yield which bytes of remote files are read: what else lies in them is never asked for."""
         for one in stored(self.line):
@@ -63,7 +70,8 @@ def judged(
     """Judge every piece on a worker, the costliest first."""
     task: Callable[[Piece], Found] = partial(_judge, with_base=with_base, known=known)
     cost = attrgetter("cost")
-    work = Work("reading", task, name=attrgetter("address.name"), cost=cost, priority=cost)
+    name, memory = attrgetter("address.name"), attrgetter("memory")
+    work = Work("reading", task, name, cost=cost, priority=cost, memory=memory)
     outcomes = executors.run(work, [[piece] for piece in pieces], executor, progress)
     return [
         tensor.lost(piece.line, outcome) if isinstance(outcome, str) else outcome

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import TypeAlias
 
 from ftdiff.analyses.parts.sums import Lines, measure
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change
 from ftdiff.comparison.progress import Progress
@@ -23,7 +23,7 @@ def measured(
     progress: Progress | None = None,
 ) -> list[Lines | str]:
     """Measure changes along an axis each: lines, or the complaint where one cannot be read."""
-    work: Work[Piece, Lines | str] = Work("reading", _lines_or_why, name=_name, cost=_cost)
+    work: Work[Piece, Lines | str] = Work("reading", _lines_or_why, _name, _cost, memory=_held)
     return executors.run(work, [[piece] for piece in pieces], executor, progress)
 
 
@@ -37,7 +37,7 @@ def measured_alone(
     FtdiffError
         It cannot be read, or its worker died.
     """
-    work: Work[Piece, Lines] = Work("reading", _lines, name=_name, cost=_cost)
+    work: Work[Piece, Lines] = Work("reading", _lines, _name, _cost, memory=_held)
     (found,) = executors.run(work, [[(change, axis)]], executor, progress)
     if isinstance(found, str):
         raise FtdiffError(found)
@@ -58,3 +58,7 @@ def _name(piece: Piece) -> str:
 
 def _cost(piece: Piece) -> int:
     return piece[0].size
+
+
+def _held(piece: Piece) -> int:
+    return windows.window(piece[0].base, piece[0].recipe)

@@ -25,13 +25,13 @@ from ftdiff.analyses.pairwise import (
     unmeasured,
 )
 from ftdiff.analyses.similarity import subspaces
-from ftdiff.analyses.similarity.cost import foretold
+from ftdiff.analyses.similarity.cost import foretold, kept
 from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.comparison import executors
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.provenance import made_of
 from ftdiff.registry import Registry, several
-from ftdiff.tensors import Array
+from ftdiff.tensors import Array, bounds
 
 #: What can be measured beside the cosine, and what it costs.
 MEASURES: Registry[str] = Registry(
@@ -96,6 +96,7 @@ def similarity(
     told = foretold(lineup.lines, lineup.names, executors.count(executor)) if say else ""
     if say and told:
         say(told)
+    bounds.afford(kept(lineup.lines, len(asked)), "all that is kept of each pair", "pairs")
     probes = tuple(name for name in asked if name != "subspaces")
     whole = any(one.kind == "full" for one in lineup.tuned)
     asking = Asked(base=whole, unrounded=whole, probes=probes)

@@ -12,17 +12,20 @@ from ftdiff.adapters import open_adapter, open_model
 from ftdiff.analyses.verification.claims import Claim, claims
 from ftdiff.analyses.verification.pooled import common_way, settle
 from ftdiff.analyses.verification.result import Verification
+from ftdiff.analyses.verification.stored import RUN
 from ftdiff.analyses.verification.strengths import Normal, absent, asked, fitted, mixed, names
 from ftdiff.analyses.verification.strengths import about as strength_rows
 from ftdiff.analyses.verification.verdicts import judge, unreadable
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, windows
 from ftdiff.comparison.alignment import together
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of, version
 from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
+from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import BadCall
 from ftdiff.formats import Broken, Checkpoint, Quantised
+from ftdiff.tensors import numel
 
 Result = TypeVar("Result")
 
@@ -136,5 +139,12 @@ def _run(
 ) -> list[Result | str]:
     """Take the largest first, so that none is waited for at the end."""
     size = attrgetter("size")
-    task = Work(phase, work, name=attrgetter("address.name"), cost=size, priority=size)
+    name = attrgetter("address.name")
+    task = Work(phase, work, name, cost=size, priority=size, memory=_held)
     return executors.run(task, [[claim] for claim in made], executor, progress)
+
+
+def _held(claim: Claim) -> int:
+    """Return what checking a claim holds: a dozen arrays of a run, factors, and windows."""
+    factors = sum(numel(one.shape) for one in stored(claim.recipe)) if claim.recipe else 0
+    return 24 * RUN + 16 * factors + windows.window(claim.base, claim.recipe, claim.merged)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, windows
 from ftdiff.comparison.executors import Work, Workplace
 from ftdiff.comparison.journal import kept_as
 from ftdiff.comparison.structure.matrices import Matrix, tuned_of
@@ -19,13 +19,15 @@ from ftdiff.metrics.linalg import tail as ranks
 from ftdiff.metrics.linalg.tail import Tail
 from ftdiff.metrics.records.directions import Direction, directions
 from ftdiff.metrics.records.slopes import Slope
-from ftdiff.metrics.records.stored_rows import FEW, StoredRows, stored_rows
+from ftdiff.metrics.records.stored_rows import COLUMNS, FEW, StoredRows, stored_rows
 from ftdiff.metrics.records.structure import Structure, structure
 
 R = TypeVar("R")
 
 #: Matrices that one task looks at.
 _BUNDLE = 8
+#: Bytes that looking at one holds: two dozen arrays of its few rows in float64.
+HELD = 24 * 8 * FEW * COLUMNS
 #: Roles of matrices that write to the residual stream, and of those that read it.
 _WRITES, _READS = {"o", "down"}, {"q", "k", "v", "qkv", "up", "gate", "gate_up"}
 #: Of a matrix whose rows may be scaled, what is read of it: the search is long.
@@ -129,7 +131,7 @@ def run(
     if not matrices:
         return []
     attempted: Work[Matrix, R | str | None] = Work(
-        "structure", partial(_attempted, work=work), _name, _cost
+        "structure", partial(_attempted, work=work), _name, _cost, memory=_held
     )
     tasks = [matrices[i : i + _BUNDLE] for i in range(0, len(matrices), _BUNDLE)]
     return executors.run(attempted, tasks, at.executor, at.progress)
@@ -211,6 +213,10 @@ def _rows_may_be_scaled(rows: StoredRows) -> bool:
 
 def _name(matrix: Matrix) -> str:
     return matrix.address.name
+
+
+def _held(matrix: Matrix) -> int:
+    return HELD + windows.made(matrix.change.base, matrix.change.recipe)
 
 
 def _cost(matrix: Matrix) -> int:

@@ -18,8 +18,8 @@ from ftdiff.tensors import Array, LazyTensor
 
 #: Entries that are read of a matrix, in so many places; the side of a tile.
 _ENTRIES, _PLACES, _SIDE = 1 << 14, 4, 128
-#: Entries of a matrix that is read whole for its largest one, at most.
-_WHOLE = 1 << 24
+#: Entries of a matrix that is read through for its largest one, at most; and read at a time.
+_WHOLE, _RUN = 1 << 24, 1 << 18
 #: A change that holds a rounding is at least so much of it.
 _LEAST = 0.7
 
@@ -132,8 +132,7 @@ def _blocks(
         return
     top = None
     if rounding.scale == "tensor":
-        with base.window(first, first + rows * columns) as flat:
-            top = float(np.abs(flat.astype(np.float32)).max(initial=0.0))
+        top = _largest(base, first, first + rows * columns)
     block = int(rounding.scale) if rounding.scale.isdecimal() else columns
     size = rows * columns
     length = max(1, _ENTRIES // _PLACES // block) * block
@@ -148,6 +147,15 @@ def _blocks(
         ):
             pair = W.astype(np.float64), M.astype(np.float64)
         yield pair[0].reshape(-1, width), pair[1].reshape(-1, width), top
+
+
+def _largest(tensor: LazyTensor, start: int, stop: int) -> float:
+    """Return the largest magnitude of some entries; NaN where one of them is."""
+    found = [0.0]
+    for at in range(start, stop, _RUN):
+        with tensor.window(at, min(at + _RUN, stop)) as flat:
+            found.append(float(np.abs(flat.astype(np.float32)).max(initial=0.0)))
+    return float(np.max(found))
 
 
 def _tile(tensor: LazyTensor, first: int, columns: int, at: int) -> Array:
