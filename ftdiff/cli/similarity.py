@@ -101,7 +101,9 @@ def _hold_against(
 
     others = [path for path in tuned if Path(path).resolve() != Path(one).resolve()]
     with workers.lent() as (executor, progress):
-        result = analysis.held_against(one, others, base, executor, progress)
+        result = analysis.held_against(
+            one, others, base, executor, progress, nearest=nearest, say=out.say
+        )
     terminal.show_against(result, nearest, format_)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

@@ -92,7 +92,7 @@ def similarity(
     for name in asked:
         MEASURES[name]
     lineup = line_up(base, tuned)
-    told = foretold(lineup.lines, lineup.names, executors.count(executor)) if say else ""
+    told = foretold(lineup.lines, lineup.names, executors.count(executor), asked) if say else ""
     if say and told:
         say(told)
     probes = tuple(name for name in asked if name != "subspaces")
