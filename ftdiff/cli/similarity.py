@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     "--nearest",
     type=click.IntRange(min=1),
     metavar="K",
-    help="With --against: show the K most alike.",
+    help="With --against: show the K most alike. Among many adapters they are looked for by "
+    "sketches, which are kept, and then measured.",
 )
 @options.regrouped("component", "layer", "sublayer", "block", "stack", "expert", "tensor")
 @options.folder(

@@ -23,18 +23,16 @@ from ftdiff.analyses.pairwise import (
     floor_sq,
     line_up,
     measure,
-    noted,
     place,
     run,
     tensors_of,
-    trouble,
     unmeasured,
 )
 from ftdiff.analyses.similarity import formulas, shortlist
+from ftdiff.analyses.similarity.about import about, of_all
 from ftdiff.analyses.similarity.cost import foretold_against, rank_of
 from ftdiff.comparison import executors
 from ftdiff.comparison.progress import Progress, Say
-from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.tensors import Array
 
@@ -157,8 +155,7 @@ def held_against(
         found = part if found is None else _joined(found, part)
     assert found is not None
     measured = {"others": len(tuned), "measured": len(found.names), **bounds.told(exact)}
-    whole = {"tuned": _kinds(lineup), **made_of(base=[lineup.opened], tuned=lineup.tuned)}
-    return replace(found, about=found.about | whole | {"shortlist": measured})
+    return replace(found, about=found.about | of_all(lineup) | {"shortlist": measured})
 
 
 def _unsaid(sentence: str) -> None:
@@ -173,7 +170,7 @@ def _against(lineup: Lineup, executor: Executor | None, progress: Progress | Non
     sums = {name: np.stack([sums[name] for sums, _ in found]) for name in found[0][0]}
     first, *others = lineup.names
     rows = tensors_of([place(line) for line in lineup.lines])
-    return Against(first, tuple(others), rows, sums, _about(lineup, [one for _, one in found]))
+    return Against(first, tuple(others), rows, sums, about(lineup, [one for _, one in found]))
 
 
 def _joined(first: Against, second: Against) -> Against:
@@ -231,20 +228,3 @@ def _batches(line: Line) -> Iterator[list[int]]:
         some = [i for i in range(1, len(thin)) if thin[i] is kind]
         for start in range(0, len(some), size):
             yield [0, *some[start : start + size]]
-
-
-def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
-    return {
-        "base": lineup.base,
-        "tuned": _kinds(lineup),
-        **trouble(lineup, found),
-        "noted": noted(lineup),
-        **made_of(base=[lineup.opened], tuned=lineup.tuned),
-    }
-
-
-def _kinds(lineup: Lineup) -> dict[str, dict[str, str]]:
-    return {
-        name: {"source": one.source, "kind": one.kind}
-        for name, one in zip(lineup.names, lineup.tuned, strict=True)
-    }

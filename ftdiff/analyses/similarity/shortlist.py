@@ -28,7 +28,7 @@ from ftdiff.tensors import Array
 #: How many others are worth a sketch.
 MANY = 64
 #: Numbers of a whole change, and the fewest and most of one tensor.
-_NUMBERS, _FEWEST, _MOST = 16384, 16, 512
+_NUMBERS, _FEWEST, _MOST = 4096, 16, 128
 #: Standard errors within which an estimate is believed.
 _SIGMAS = 5.0
 #: Adapters that are sketched at a time, and rows of their factors.
@@ -130,7 +130,7 @@ def _count(lines: int) -> int:
     """Return how many numbers a tensor has: a power of two, so that a few lines more change none.
 
     >>> _count(224), _count(7)
-    (64, 512)
+    (16, 128)
     """
     each = max(1, _NUMBERS // max(1, lines))
     return min(max(1 << (each.bit_length() - 1), _FEWEST), _MOST)
