@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     "--nearest",
     type=click.IntRange(min=1),
     metavar="K",
-    help="With --against: show the K most alike.",
+    help="With --against: show the K most alike. Among many adapters they are looked for by "
+    "sketches, which are kept, and then measured.",
 )
 @options.regrouped("component", "layer", "sublayer", "block", "stack", "expert", "tensor")
 @options.folder(
@@ -108,7 +109,9 @@ def _hold_against(
 
     others = [path for path in tuned if Path(path).resolve() != Path(one).resolve()]
     with workers.lent() as (executor, progress):
-        result = analysis.held_against(one, others, base, executor, progress)
+        result = analysis.held_against(
+            one, others, base, executor, progress, nearest=nearest, say=out.say
+        )
     terminal.show_against(result, nearest, format_)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

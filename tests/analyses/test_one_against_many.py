@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import ftdiff
-from ftdiff.analyses.pairwise import Line
+from ftdiff.analyses.pairwise import Line, line_up
 from ftdiff.analyses.similarity import cost, held_against, one_against_many
-from ftdiff.analyses.similarity.cost import foretold, multiplications
+from ftdiff.analyses.similarity.cost import foretold, foretold_against, multiplications
 from ftdiff.errors import BadCall
 from tests.conftest import llama, nudge, write_model
 
@@ -104,13 +104,11 @@ def test_what_takes_long_is_said_first(fixtures: Path, monkeypatch: pytest.Monke
     assert not said
     monkeypatch.setattr(cost, "_RATE", 1e3)
     ftdiff.similarity(tuned, say=said.append)
-    assert len(said) == 1 and said[0].startswith("all pairs of 2 adapters take")
+    assert len(said) == 1 and said[0].startswith("all pairs of 2 fine-tunes: about ")
     assert "--against" in said[0]
 
 
 def test_multiplications_are_those_of_all_rows_with_each_other(fixtures: Path) -> None:
-    from ftdiff.analyses.pairwise import line_up
-
     lineup = line_up(None, [fixtures / "lora"] * 3)
     work = 0.0
     for line in lineup.lines:
@@ -121,7 +119,22 @@ def test_multiplications_are_those_of_all_rows_with_each_other(fixtures: Path) -
     assert multiplications(lineup.lines) == work
     assert foretold(lineup.lines, lineup.names, 2) == ""
     stored = line_up(fixtures / "base", [fixtures / "full", fixtures / "merged"])
-    assert multiplications(stored.lines) == 0
+    entries = sum(line.base.shape and np.prod(line.shape) for line in stored.lines if line.base)
+    assert 0 < multiplications(stored.lines) <= 2 * entries
+
+
+def test_what_will_take_long_is_said_first_and_why(
+    fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = line_up(fixtures / "base", [fixtures / "full", fixtures / "merged"])
+    one, two = stored.lines, stored.names
+    assert foretold(one, two, 2) == foretold_against(one, 2) == ""
+    monkeypatch.setitem(cost._EACH, "signs", 1.0)
+    assert foretold(one, two, 2, ["masks"]) == ""
+    assert foretold(one, two, 2, ["signs"]).startswith("all pairs of 2 fine-tunes: about ")
+    monkeypatch.setattr(cost, "_DISK", 1.0)
+    said = foretold_against(one, 1)
+    assert said.startswith("one against 1 other: about ") and said.endswith("B to read)")
 
 
 def test_a_tensor_that_one_lacks_is_left_out_of_its_pair(tmp_path: Path) -> None:

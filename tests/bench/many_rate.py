@@ -1,10 +1,11 @@
 """What comparing N fine-tunes with each other costs, as N grows: adapters, and whole checkpoints.
 
-    python -m tests.bench.many_rate [--numbers 2 10 16] [--adapters 10 50] [--layers 4] [--usual 0]
+    python -m tests.bench.many_rate [--numbers 2 10 16] [--adapters 10 50] [--layers 4] [--deep 1]
+        [--usual 0]
 
 Rank-16 adapters on all seven projections of a 7B Llama's shapes, `--layers` layers of them (32 are
-a whole model); bf16 checkpoints of one such layer with their base. The yardsticks, in the same
-rounds: `cat` of the files, and the usual script, which loads each pair of checkpoints, subtracts
+a whole model); bf16 checkpoints of `--deep` such layers with their base. The yardsticks, in the
+same rounds: `cat` of the files, and the usual script, which loads each pair of checkpoints, subtracts
 the base and takes the cosine in float32 (up to N = `--usual`). Warm files, alternating; "the pass"
 is what a process measures once it is compiled, all else whole processes. Private memory is the
 largest anonymous size seen. Adapters beyond the fifth are links to the first ones; checkpoints are
@@ -71,15 +72,16 @@ print(total[0] / (total[1] * total[2]) ** 0.5)
 """
 
 
-def make_checkpoint(folder: Path, seed: int) -> Path:
-    """Write one layer of bf16 weights: the base for seed 0, else a fine-tune of it."""
+def make_checkpoint(folder: Path, seed: int, layers: int = 1) -> Path:
+    """Write layers of bf16 weights, all alike: the base for seed 0, else a fine-tune of it."""
     state = {}
     for at, (name, shape) in enumerate(SHAPES.items()):
         W = np.random.default_rng(at).standard_normal(shape, dtype=np.float32)
         if seed:
             own = np.random.default_rng(100 * seed + at)
             W += np.float32(0.02) * own.standard_normal(shape, dtype=np.float32)
-        state[f"model.layers.0.{name}.weight"] = W.astype(ml_dtypes.bfloat16)
+        stored = W.astype(ml_dtypes.bfloat16)
+        state |= {f"model.layers.{layer}.{name}.weight": stored for layer in range(layers)}
     folder.mkdir()
     save_file(state, folder / "model.safetensors")
     return folder
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--numbers", type=int, nargs="*", default=[2, 10, 16], help="checkpoints")
     parser.add_argument("--adapters", type=int, nargs="*", default=[10, 50], help="adapters")
     parser.add_argument("--layers", type=int, default=4, help="of the adapters")
+    parser.add_argument("--deep", type=int, default=1, help="layers of the checkpoints")
     parser.add_argument("--usual", type=int, default=0, help="the usual script up to this N")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
@@ -128,8 +131,9 @@ def _adapters(root: Path, options: argparse.Namespace) -> None:
 
 def _checkpoints(root: Path, options: argparse.Namespace) -> None:
     most = max(options.numbers, default=0)
-    base = make_checkpoint(root / "base", 0)
-    made = [make_checkpoint(root / f"tuned-{i}", i) for i in range(1, min(most, 5) + 1)]
+    base = make_checkpoint(root / "base", 0, options.deep)
+    numbers = range(1, min(most, 5) + 1)
+    made = [make_checkpoint(root / f"tuned-{i}", i, options.deep) for i in numbers]
     made += [shutil.copytree(made[i % 5], root / f"tuned-{i + 1}") for i in range(5, most)]
     for number in options.numbers:
         some = [*map(str, made[:number])]

@@ -1,6 +1,6 @@
 """Many fine-tunes of one base, measured together, tensor by tensor."""
 
-from ftdiff.analyses.pairwise.alignment import Lineup, apart_from, labels, line_up, place
+from ftdiff.analyses.pairwise.alignment import Lineup, apart_from, chosen, labels, line_up, place
 from ftdiff.analyses.pairwise.file_notes import noted, said
 from ftdiff.analyses.pairwise.inner_products import Asked, Together, floor_sq, measure, unmeasured
 from ftdiff.analyses.pairwise.line import Line
@@ -24,6 +24,7 @@ __all__ = [
     "apart_from",
     "checked_about",
     "checked_sums",
+    "chosen",
     "floor_sq",
     "labels",
     "line_up",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftdiff.adapters import Several, is_moved, open_base, open_several
@@ -50,6 +50,29 @@ class Lineup:
     apart: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     opened: Checkpoint | None = None
     saved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def chosen(lineup: Lineup, numbers: Sequence[int]) -> Lineup:
+    """Return some of the fine-tunes of a lineup, over all of its lines."""
+    names = [lineup.names[i] for i in numbers]
+    lines = (
+        Line(
+            line.address,
+            line.base,
+            line.shape,
+            tuple(line.recipes[i] for i in numbers),
+            frozenset(k for k, i in enumerate(numbers) if i in line.unknown),
+        )
+        for line in lineup.lines
+    )
+    return replace(
+        lineup,
+        names=tuple(names),
+        tuned=tuple(lineup.tuned[i] for i in numbers),
+        lines=tuple(lines),
+        apart={name: lineup.apart[name] for name in names},
+        saved={name: lineup.saved[name] for name in names},
+    )
 
 
 def place(line: Line) -> dict[str, Any]:

@@ -119,10 +119,12 @@ def _measured(line: Line, asked: Asked) -> Together:
     probes = {name: PROBES[name](line) for name in asked.probes}
     inner = reading.closed_form(probed=bool(probes))
     unserved = [p for p in probes.values() if inner is None or not p.of_changes(reading.deltas)]
-    read = inner is not None or unserved  # by probes, in float64: a second reading tells no more
-    stored = None if read else from_stored(line, asked.base)
+    stored = from_stored(line, asked.base, unserved) if inner is None else None
     if stored is not None:
-        inner, reading.nonfinite = stored.inner, stored.nonfinite
+        inner, reading.nonfinite, unserved = stored.inner, stored.nonfinite, []
+    elif inner is None:
+        probes = {name: PROBES[name](line) for name in asked.probes}
+        unserved = [*probes.values()]
     if inner is None or unserved:
         inner = reading.entries(unserved, inner)
     for i in np.flatnonzero(~np.isfinite(inner.diagonal())).tolist():

@@ -15,11 +15,13 @@ import numpy as np
 from ftdiff import kernels
 from ftdiff.analyses.pairwise.base_sums import BaseSums
 from ftdiff.analyses.pairwise.line import Line
+from ftdiff.analyses.pairwise.samples import Probe
+from ftdiff.analyses.pairwise.stored_runs import Runs
 from ftdiff.deltas.moments import exact
 from ftdiff.deltas.recipes import Recipe, Replaced, StoredDelta
 from ftdiff.errors import FtdiffError
 from ftdiff.kernels import CHANGED, ROW, Stored
-from ftdiff.tensors import DTYPES, Array, LazyTensor, numel
+from ftdiff.tensors import DTYPES, Array, LazyTensor, matrices, numel
 
 #: Bytes of all tensors that are lent at a time, and at least a row of each.
 _LENT = 32 << 20
@@ -49,11 +51,11 @@ class Products:
     power_sq: float
 
 
-def from_stored(line: Line, base: bool) -> Products | None:
-    """Return all inner products, of changes as float32 has them.
+def from_stored(line: Line, base: bool, probes: Sequence[Probe] = ()) -> Products | None:
+    """Return all inner products, of changes as float32 has them, and fill probes on the way.
 
     None where a change is not stored, or in a dtype that float32 does not hold, and where a file
-    cannot be read.
+    cannot be read: the probes are then not to be used any more.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def from_stored(line: Line, base: bool) -> Products | None:
         What is measured.
     base
         Whether the base's own sums are asked for.
+    probes
+        What is given all entries in the same reading, and in others where it has more passes.
     """
     changing = [(i, recipe) for i, recipe in enumerate(line.recipes) if recipe is not None]
     if not all(_is_stored(recipe, line.base) for _, recipe in changing):
@@ -80,8 +84,11 @@ def from_stored(line: Line, base: bool) -> Products | None:
         row[i] = places.setdefault(key, len(tensors))
         if row[i] == len(tensors):
             tensors.append((tensor, delta))
+    own = [i for i, _ in changing]
+    columns = matrices(line.address.name, line.shape)[2]
+    runs = Runs(probes, own, row[own].tolist(), columns) if probes else None
     try:
-        found = _read(line.base, tensors, numel(line.shape), base)
+        found = _read(line.base, tensors, numel(line.shape), base, runs)
     except (FtdiffError, MemoryError):  # whoever reads them one by one says which
         return None
     here = np.flatnonzero(row >= 0)
@@ -98,29 +105,47 @@ def _is_stored(recipe: Recipe, base: LazyTensor | None) -> bool:
 
 
 def _read(
-    base: LazyTensor | None, tensors: Sequence[tuple[LazyTensor, bool]], size: int, sums: bool
+    base: LazyTensor | None,
+    tensors: Sequence[tuple[LazyTensor, bool]],
+    size: int,
+    sums: bool,
+    runs: Runs | None,
 ) -> Products:
     n = len(tensors)
     total = _Total(n)
     nonfinite, own = np.zeros(n, np.int64), BaseSums()
-    if base is not None and all(delta for _, delta in tensors) and not sums:
+    if base is not None and all(delta for _, delta in tensors) and not (sums or runs):
         base = None  # nobody asks for it
-    every = [*([] if base is None else [base]), *(tensor for tensor, _ in tensors)]
-    for start, stop in _runs(every, size):
-        with ExitStack() as lent:
-            W = None if base is None else lent.enter_context(base.window(start, stop))
-            tuned = [
-                Stored(lent.enter_context(tensor.window(start, stop)), tensor.dtype, delta)
-                for tensor, delta in tensors
-            ]
-            if base is not None and W is not None and sums:
-                own.add(W, base.dtype)
-            products, lost = kernels.change_products(W, base.dtype if base else "", tuned)
-            total.add(products)
-            nonfinite += lost
+    for passing in range(runs.passes if runs is not None else 1):
+        for start, W, tuned in _lent(base, tensors, size):
+            if not passing:
+                if W is not None and sums:
+                    own.add(W.entries, W.dtype)
+                entries, dtype = (None, "") if W is None else (W.entries, W.dtype)
+                products, lost = kernels.change_products(entries, dtype, tuned)
+                total.add(products)
+                nonfinite += lost
+            if runs is not None:
+                runs.take(W, tuned, start, passing)
     inner = total.found()
     known = (float("nan"), float("nan")) if base is None or not sums else own.totals()
     return Products(inner, nonfinite, *known)
+
+
+def _lent(
+    base: LazyTensor | None, tensors: Sequence[tuple[LazyTensor, bool]], size: int
+) -> Iterator[tuple[int, Stored | None, list[Stored]]]:
+    """Lend runs of all tensors, with where they begin."""
+    every = [*([] if base is None else [base]), *(tensor for tensor, _ in tensors)]
+    for start, stop in _runs(every, size):
+        with ExitStack() as lent:
+            W = None if base is None else Stored(
+                lent.enter_context(base.window(start, stop)), base.dtype
+            )  # fmt: skip
+            yield start, W, [
+                Stored(lent.enter_context(tensor.window(start, stop)), tensor.dtype, delta)
+                for tensor, delta in tensors
+            ]  # fmt: skip
 
 
 def _runs(tensors: Sequence[LazyTensor], size: int) -> Iterator[tuple[int, int]]:

@@ -12,24 +12,21 @@ import numpy as np
 from ftdiff.analyses.pairwise import (
     Asked,
     Line,
-    Lineup,
     Together,
     floor_sq,
     line_up,
     measure,
-    noted,
     place,
     run,
     tensors_of,
-    trouble,
     unmeasured,
 )
 from ftdiff.analyses.similarity import subspaces
+from ftdiff.analyses.similarity.about import about
 from ftdiff.analyses.similarity.cost import foretold, kept
 from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.comparison import executors
 from ftdiff.comparison.progress import Progress, Say
-from ftdiff.comparison.provenance import made_of
 from ftdiff.registry import Registry, several
 from ftdiff.tensors import Array, bounds
 
@@ -93,7 +90,7 @@ def similarity(
     for name in asked:
         MEASURES[name]
     lineup = line_up(base, several(tuned))
-    told = foretold(lineup.lines, lineup.names, executors.count(executor)) if say else ""
+    told = foretold(lineup.lines, lineup.names, executors.count(executor), asked) if say else ""
     if say and told:
         say(told)
     bounds.afford(kept(lineup.lines, len(asked)), "all that is kept of each pair", "pairs")
@@ -120,7 +117,7 @@ def similarity(
         for name in found[0][1]:
             sums[f"subspaces.{name}"] = np.stack([overlaps[name] for _, overlaps in found])
     rows = [place(line) for line in lineup.lines]
-    return Similarity(lineup.names, tensors_of(rows), sums, _about(lineup, together))
+    return Similarity(lineup.names, tensors_of(rows), sums, about(lineup, together))
 
 
 def _measured(line: Line, asked: Asked, spaces: bool) -> tuple[Together, dict[str, Array]]:
@@ -138,17 +135,3 @@ def _unmeasured(
 def _shared(one: Together, n: int) -> Array:
     """Return what the base's own rounding is of each change; without whole checkpoints nothing."""
     return np.zeros(n) if one.base_rounding_sq is None else one.base_rounding_sq
-
-
-def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
-    """Return what a similarity was made from; plain values only."""
-    return {
-        "base": lineup.base,
-        "tuned": {
-            name: {"source": one.source, "kind": one.kind}
-            for name, one in zip(lineup.names, lineup.tuned, strict=True)
-        },
-        **trouble(lineup, found),
-        "noted": noted(lineup),
-        **made_of(base=[lineup.opened], tuned=lineup.tuned),
-    }

@@ -19,20 +19,20 @@ from ftdiff.analyses.pairwise import (
     Line,
     Lineup,
     Together,
+    chosen,
     floor_sq,
     line_up,
     measure,
-    noted,
     place,
     run,
     tensors_of,
-    trouble,
     unmeasured,
 )
-from ftdiff.analyses.similarity.cost import rank_of
-from ftdiff.analyses.similarity.formulas import cosines
-from ftdiff.comparison.progress import Progress
-from ftdiff.comparison.provenance import made_of
+from ftdiff.analyses.similarity import formulas, shortlist
+from ftdiff.analyses.similarity.about import about, of_all
+from ftdiff.analyses.similarity.cost import foretold_against, rank_of
+from ftdiff.comparison import executors
+from ftdiff.comparison.progress import Progress, Say
 from ftdiff.deltas.recipes import Added
 from ftdiff.tensors import Array
 
@@ -91,6 +91,10 @@ class Against:
         found = found.sort_values("cosine", ascending=False, kind="stable")
         return found.head(count or len(rows)).reset_index(drop=True)
 
+    def cosine(self, j: int) -> float:
+        """Return the cosine of the one and another, by number; NaN where there is none."""
+        return self._pair(j)["cosine"]
+
     def _pair(self, j: int) -> dict[str, float]:
         pair = [0, j + 1]
         own, count = self.sums["own_sq"][:, pair], len(self.tensors)
@@ -99,7 +103,7 @@ class Against:
         inner[:, 0, 1] = inner[:, 1, 0] = self.sums["inner"][:, j]
         sums = {name: self.sums[name][:, pair] for name in ("floor_sq", "base_rounding_sq")}
         numel = self.tensors["numel"].to_numpy(np.float64)
-        numbers = cosines({"inner": inner, "numel": numel, **sums})
+        numbers = formulas.cosines({"inner": inner, "numel": numel, **sums})
         return {name: float(values[0, 1]) for name, values in numbers.items()}
 
 
@@ -109,6 +113,9 @@ def held_against(
     base: Any | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    *,
+    nearest: int | None = None,
+    say: Say | None = None,
 ) -> Against:
     """Measure how alike one fine-tune and many others are; see `similarity`.
 
@@ -120,6 +127,11 @@ def held_against(
         One or more others.
     base, executor, progress
         As in `similarity`.
+    nearest
+        How many of the most alike are asked for. Of many adapters the others are then left out that
+        a sketch of their changes shows not to be among them; see `shortlist`. All if not given.
+    say
+        Called with a sentence before what will take minutes.
 
     Raises
     ------
@@ -127,13 +139,52 @@ def held_against(
         As in `similarity`.
     """
     lineup = line_up(base, [one, *tuned])
+    say = say or _unsaid
+    if nearest is None or len(tuned) < shortlist.MANY:
+        told = foretold_against(lineup.lines, executors.count(executor))
+        if told:
+            say(told)
+        return _against(lineup, executor, progress)
+    bounds = shortlist.bounds(lineup, executor, progress, say)
+    found: Against | None = None
+    exact = np.full(len(tuned), np.nan)
+    while len(more := bounds.undecided(exact, nearest)):
+        part = _against(chosen(lineup, [0, *(j + 1 for j in more)]), executor, progress)
+        cosines = np.array([part.cosine(k) for k in range(len(more))])
+        exact[more] = np.where(np.isnan(cosines), -np.inf, cosines)
+        found = part if found is None else _joined(found, part)
+    assert found is not None
+    measured = {"others": len(tuned), "measured": len(found.names), **bounds.told(exact)}
+    return replace(found, about=found.about | of_all(lineup) | {"shortlist": measured})
+
+
+def _unsaid(sentence: str) -> None:
+    """Say nothing."""
+
+
+def _against(lineup: Lineup, executor: Executor | None, progress: Progress | None) -> Against:
+    """Measure the first of a lineup against each of the others."""
     asked = Asked(base=any(made.kind == "full" for made in lineup.tuned))
     task, lost = partial(_measured, asked=asked), partial(_unmeasured, asked=asked)
     found = run(lineup.lines, task, lost, executor, progress)
     sums = {name: np.stack([sums[name] for sums, _ in found]) for name in found[0][0]}
     first, *others = lineup.names
     rows = tensors_of([place(line) for line in lineup.lines])
-    return Against(first, tuple(others), rows, sums, _about(lineup, [one for _, one in found]))
+    return Against(first, tuple(others), rows, sums, about(lineup, [one for _, one in found]))
+
+
+def _joined(first: Against, second: Against) -> Against:
+    """Return the same with others, held against the same one."""
+    sums = {
+        name: np.concatenate(
+            [array, second.sums[name] if name == "inner" else second.sums[name][:, 1:]], axis=1
+        )
+        for name, array in first.sums.items()
+    }
+    about = dict(first.about)
+    for kind in ("apart", "saved", "unreadable", "nonfinite", "noted"):
+        about[kind] = about[kind] | second.about[kind]
+    return replace(first, names=(*first.names, *second.names), sums=sums, about=about)
 
 
 def _measured(line: Line, asked: Asked) -> tuple[dict[str, Array], Together]:
@@ -177,16 +228,3 @@ def _batches(line: Line) -> Iterator[list[int]]:
         some = [i for i in range(1, len(thin)) if thin[i] is kind]
         for start in range(0, len(some), size):
             yield [0, *some[start : start + size]]
-
-
-def _about(lineup: Lineup, found: Sequence[Together]) -> dict[str, Any]:
-    return {
-        "base": lineup.base,
-        "tuned": {
-            name: {"source": one.source, "kind": one.kind}
-            for name, one in zip(lineup.names, lineup.tuned, strict=True)
-        },
-        **trouble(lineup, found),
-        "noted": noted(lineup),
-        **made_of(base=[lineup.opened], tuned=lineup.tuned),
-    }

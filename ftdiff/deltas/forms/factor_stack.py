@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,8 @@ from ftdiff.tensors import Array
 
 #: The square of a row's norm below which products may be lost in float32.
 _LEAST = 2.0**-104
+#: How many times ‖ΔW‖² the terms of its own square may be, all taken as positive, in float32.
+_SKEWED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,28 @@ class Stack:
                 safe &= _safe(side, found.diagonal())
             total = found if total.ndim == 0 else np.multiply(total, found, out=total)
         return total, safe
+
+    def own_sq(self) -> Array:
+        """Return ‖ΔW‖² of each change; NaN where float32 does not do for it."""
+        found = np.full(len(self.ranks), np.nan)
+        for k, (start, rank) in enumerate(zip(self.starts, self.ranks, strict=True)):
+            rows = slice(start, start + rank)
+            one = replace(
+                self,
+                sides=(self.sides[0][rows], self.sides[1][rows]),
+                ranks=[rank],
+                scaling=self.scaling[k : k + 1],
+            )
+            terms, safe = one.terms()
+            if safe.all() and not cancels(terms):
+                found[k] = self.scaling[k] ** 2 * terms.sum()
+        return found
+
+
+def cancels(own: Array) -> bool:
+    """Say whether the terms of a change's own square nearly cancel, or are not finite."""
+    with np.errstate(all="ignore"):
+        return not bool(np.abs(own).sum() <= _SKEWED * abs(own.sum()))
 
 
 def _safe(rows: Array, squares: Array) -> Array:

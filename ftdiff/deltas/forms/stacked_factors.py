@@ -14,12 +14,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ftdiff.deltas.forms import precise_products
-from ftdiff.deltas.forms.factor_stack import Factored, LowRanks, Stack
+from ftdiff.deltas.forms.factor_stack import Factored, LowRanks, Stack, cancels
 from ftdiff.deltas.forms.lowrank import LowRank
 from ftdiff.tensors import Array
 
-#: How many times ‖ΔW‖² the terms of its own square may be, all taken as positive, in float32.
-_SKEWED = 64
 #: Rows and columns of a weight, added, below which float64 costs little.
 _WIDE = 2048
 #: Rows of stacked factors of which products are held at a time.
@@ -99,12 +97,10 @@ def _some(ranks: Sequence[int], chosen: Sequence[int]) -> list[list[int]]:
 
 def _cancelling(terms: Array, safe: Array, stack: Stack) -> Iterator[int]:
     """Yield the changes that are to be taken in float64."""
-    with np.errstate(all="ignore"):
-        for k, (start, rank) in enumerate(zip(stack.starts, stack.ranks, strict=True)):
-            block = terms[start : start + rank, start : start + rank]
-            fine = safe[start : start + rank].all()
-            if not (fine and np.abs(block).sum() <= _SKEWED * abs(block.sum())):
-                yield k
+    for k, (start, rank) in enumerate(zip(stack.starts, stack.ranks, strict=True)):
+        own = slice(start, start + rank)
+        if not safe[own].all() or cancels(terms[own, own]):
+            yield k
 
 
 def _summed(terms: Array, left: Stack, right: Stack) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 
@@ -15,6 +16,20 @@ from ftdiff.tensors import DTYPES, Array, LazyTensor, matrix_shape, numel
 
 #: What factors are stored in: dtypes of which a row takes no more than float32's.
 _DTYPES = ("BF16", "F16", "F32")
+
+
+class Stored(Added):
+    """A change that is the product of two stored tensors, for those who check types."""
+
+    maker: Product
+
+
+def is_stored(recipe: Recipe) -> TypeGuard[Stored]:
+    """Say whether a change is a product of two tensors of one dtype that a stack holds."""
+    one = recipe.maker if isinstance(recipe, Added) else None
+    if not isinstance(one, Product):
+        return False
+    return one.A.dtype == one.B.dtype and one.A.dtype in _DTYPES and one.A.shape[0] > 0
 
 
 class StoredFactors:
@@ -34,15 +49,11 @@ class StoredFactors:
     @classmethod
     def of(cls, recipes: Sequence[Recipe]) -> StoredFactors | None:
         """Return the changes of recipes; None where one of them is something else."""
-        makers = [recipe.maker for recipe in recipes if isinstance(recipe, Added)]
-        products = [maker for maker in makers if isinstance(maker, Product)]
+        products = [recipe.maker for recipe in recipes if is_stored(recipe)]
         if not products or len(products) < len(recipes):
             return None
-        dtypes = {side.dtype for one in products for side in (one.A, one.B)}
-        if len(dtypes) > 1 or not dtypes <= {*_DTYPES}:
-            return None
-        found = cls(products)
-        return found if {*map(_shape, products)} == {found.shape} and all(found.ranks) else None
+        alike = {(one.A.dtype, _shape(one)) for one in products}
+        return cls(products) if len(alike) == 1 else None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from ftdiff.tensors import Array, LazyTensor
 
 #: Counted up when what is kept changes its meaning.
-_VERSION = 1
+_VERSION = 2
 
 
 def remembered(
@@ -45,20 +45,50 @@ def remembered(
     They hold plain numbers (no pickle), and one that cannot be read is made again. The folder is
     $FTDIFF_CACHE, or ftdiff in the platform's cache folder; FTDIFF_CACHE= (empty) keeps nothing.
     """
-    folder = _folder()
-    if tensor.storage is None or folder is None:
+    if tensor.storage is None:
         return make()
-    identity = repr((_VERSION, tensor.storage, tensor.dtype, tensor.shape, what))
-    path = folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.npz"
+    identity = tensor.storage, tensor.dtype, tensor.shape, what
+    found = kept(identity, shapes)
+    if found is None:
+        found = make()
+        keep(identity, found)
+    return found
+
+
+def kept(identity: object, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Array] | None:
+    """Return what `keep` has kept under an identity, in float64; None where it has not.
+
+    Parameters
+    ----------
+    identity
+        What it was made of, and every number that it depends on; its `repr` says all of it.
+    shapes
+        Of the arrays, by name; what is kept in other shapes is not believed.
+    """
+    path = _path(identity)
     unusable = suppress(OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
-    with unusable, np.load(path, allow_pickle=False) as kept:
-        found = {name: np.asarray(kept[name], np.float64) for name in shapes}
-        if {name: array.shape for name, array in found.items()} == dict(shapes):
-            return found
-    made = make()
-    with suppress(OSError):  # a full disk or a read-only home costs time, nothing else
-        _keep(path, made)
-    return made
+    if path is not None:
+        with unusable, np.load(path, allow_pickle=False) as held:
+            found = {name: np.asarray(held[name], np.float64) for name in shapes}
+            if {name: array.shape for name, array in found.items()} == dict(shapes):
+                return found
+    return None
+
+
+def keep(identity: object, arrays: Mapping[str, Array]) -> None:
+    """Keep arrays under an identity, where there is a folder for them."""
+    path = _path(identity)
+    if path is not None:
+        with suppress(OSError):  # a full disk or a read-only home costs time, nothing else
+            _keep(path, arrays)
+
+
+def _path(identity: object) -> Path | None:
+    folder = _folder()
+    if folder is None:
+        return None
+    asked = repr((_VERSION, identity))
+    return folder / f"{hashlib.sha256(asked.encode()).hexdigest()}.npz"
 
 
 def _keep(path: Path, made: Mapping[str, Array]) -> None:

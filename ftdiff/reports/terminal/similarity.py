@@ -70,8 +70,16 @@ def show_against(found: Against, nearest: int | None = None, format_: str = "tab
         sys.stdout.write(json.dumps(whole, indent=1, allow_nan=False) + "\n")
         return
     out = new_console()
-    others = f"{len(found.names)} other{'s' if len(found.names) > 1 else ''}"
+    listed = found.about.get("shortlist")
+    count = len(found.names) if listed is None else listed["others"]
+    others = f"{count:,} other{'s' if count > 1 else ''}"
     out.print(f"[bold]{escape(found.name)} against {others}[/]", soft_wrap=True)
+    if listed is not None and listed["below"] is not None:
+        out.print(
+            f"{listed['measured']:,} of them were measured; by a sketch each of the others has a "
+            f"cosine below {listed['below']:.2g} ({listed['standard_errors']:g} standard errors)",
+            soft_wrap=True,
+        )
     shown = records(rows.head(nearest or _ROWS))
     names = ("name", "cosine", "over_null", "norm_ratio", "snr")
     told = {"over_null": "times what chance gives", "norm_ratio": "times as long"}

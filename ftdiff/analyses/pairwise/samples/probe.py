@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ftdiff.deltas.forms import Delta
+from ftdiff.kernels import Stored
 from ftdiff.tensors import Array
 
 
@@ -18,6 +19,17 @@ class Probe(Protocol):
 
     def of_changes(self, deltas: Mapping[int, Delta]) -> bool:
         """Take it from factors, by fine-tune; False where the entries are needed."""
+
+    def of_stored(self, base: Stored, tuned: Sequence[Stored | None], own: Sequence[int]) -> bool:
+        """Take a run of the first reading from stored bytes; False where entries are needed.
+
+        Parameters
+        ----------
+        base, tuned
+            A run of the base's entries, and of those of each fine-tune of `own`.
+        own
+            Which fine-tunes they are.
+        """
 
     def of_entries(self, D: Array, own: Sequence[int], start: int, passing: int) -> None:
         """Add a run of entries.

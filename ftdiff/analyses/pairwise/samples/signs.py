@@ -9,6 +9,7 @@ import numpy as np
 from ftdiff import kernels
 from ftdiff.analyses.pairwise.line import Line
 from ftdiff.deltas.forms import Delta
+from ftdiff.kernels import Stored
 from ftdiff.tensors import Array, numel
 
 #: The share of a tensor's entries that TIES keeps of each fine-tune, the largest ones.
@@ -38,6 +39,10 @@ class Signs:
         self._several, self._opposed = 0, 0
 
     def of_changes(self, deltas: Mapping[int, Delta]) -> bool:
+        """Say that the entries are needed."""
+        return False
+
+    def of_stored(self, base: Stored, tuned: Sequence[Stored | None], own: Sequence[int]) -> bool:
         """Say that the entries are needed."""
         return False
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ftdiff.analyses.pairwise.line import Line
 from ftdiff.deltas.forms import Delta, LowRank
+from ftdiff.kernels import Stored
 from ftdiff.tensors import Array, matrices
 
 #: Numbers kept of each tensor's change.
@@ -49,6 +50,10 @@ class Sketch:
             self._sums[i] = self._of_product(delta)
         return True
 
+    def of_stored(self, base: Stored, tuned: Sequence[Stored | None], own: Sequence[int]) -> bool:
+        """Say that the entries are needed."""
+        return False
+
     def of_entries(self, D: Array, own: Sequence[int], start: int, passing: int) -> None:
         """Add whole rows: fold each over `SIZE` columns, and turn it by its own shift."""
         if passing or not D.size:
@@ -81,5 +86,7 @@ def _folded(X: Array) -> Array:
     if width <= SIZE:
         return X
     more = -width % SIZE
+    if not more:
+        return np.asarray(X.reshape(*X.shape[:-1], -1, SIZE).sum(axis=-2))
     padded = np.pad(X, [(0, 0)] * (X.ndim - 1) + [(0, more)])
     return np.asarray(padded.reshape(*X.shape[:-1], -1, SIZE).sum(axis=-2))
