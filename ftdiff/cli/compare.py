@@ -83,13 +83,14 @@ def compare(
 def _write(diff: Diff, folder: Path, metric: str) -> Document:
     """Write the numbers, the pictures and the page; return what the page says."""
     from ftdiff import plots
+    from ftdiff.comparison.shown_metric import shown_metric
     from ftdiff.reports import html
     from ftdiff.reports.document import document
 
     written = [diff.save(folder / "diff.json"), diff.save(folder / "diff.csv")]
     try:
-        axes = plots.heatmap(diff, metric)
-        written += [plots.save(axes, folder / f"heatmap.{kind}") for kind in ("png", "svg")]
+        drawn = plots.draw(diff, shown_metric(diff, metric))
+        written += [plots.save(drawn, folder / f"heatmap.{kind}") for kind in ("png", "svg")]
     except BadCall as error:  # no layers, or nothing measured: the numbers are written all the same
         out.say(f"no heatmap: {error}")
     report = document(diff, words=True)

@@ -89,9 +89,12 @@ def _plain(part: str) -> str:
 
 def _write(diffs: Mapping[str, Diff], folder: Path, metric: str, *, shared: bool) -> None:
     from ftdiff import plots
+    from ftdiff.comparison.shown_metric import ABSOLUTE, shown_metric
 
     written = [diff.save(folder / f"diff-{name}.json") for name, diff in diffs.items()]
     drawable, titles = [], []
+    own = {shown_metric(diff, metric) for diff in diffs.values()}
+    metric = own.pop() if len(own) == 1 else ABSOLUTE
     for name, diff in diffs.items():
         try:
             plots.heatmap(diff, metric, bare=True)

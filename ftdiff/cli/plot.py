@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ftdiff.cli.stack_option import LIST, complete_stacks, listed
+
 _MAPS = ("modules", "importance", "tokens")
 
 
@@ -49,7 +51,19 @@ _MAPS = ("modules", "importance", "tokens")
 @click.option(
     "--robust", is_flag=True, default=None, help="Limits at the 2nd and 98th percentile, arrows."
 )
-@click.option("--stack", metavar="NAME", help="Which tower of a model with several.")
+@click.option(
+    "--cmap",
+    metavar="COLOURS",
+    help="Other colours of a map: sequential (pale to dark), or any of matplotlib's.",
+)
+@click.option("--annot", is_flag=True, default=None, help="Write each cell's number in it.")
+@click.option(
+    "--stack",
+    metavar="NAME",
+    shell_complete=complete_stacks,
+    help="Only this tower of a model with several (up, double, vision, …); `--stack list` names "
+    "them. By default a map has all.",
+)
 @click.option(
     "--others/--no-others",
     default=None,
@@ -74,7 +88,8 @@ _MAPS = ("modules", "importance", "tokens")
 @click.option(
     "--difference", is_flag=True, default=None, help="tokens: the numbers are differences, about 0."
 )
-@click.option("--title", help="Text above.")
+@click.option("--title", help="Text above, instead of what was compared with what.")
+@click.option("--no-title", "title", flag_value="", help="No text above.")
 @click.option("--bare", is_flag=True, default=None, help="Drop every label.")
 def plot(
     source: Path,
@@ -102,6 +117,9 @@ def plot(
     from ftdiff.analyses.saved import load_for
 
     data: Any = load_for("plot", source, repeated=style == "tokens")
+    if given["stack"] == LIST:
+        click.echo("\n".join(listed(data)))
+        return
     options = {name: value for name, value in given.items() if value is not None}
     if tensors:
         options["tensors"] = tensors

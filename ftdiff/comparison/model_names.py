@@ -40,14 +40,14 @@ def against(about: Mapping[str, Any]) -> str:
     if not tuned:
         return ""
     if not base:
-        return f"{_told(tuned)}, no base"
-    names = _told(tuned), _told(base)
+        return f"{told(tuned)}, no base"
+    names = told(tuned), told(base)
     if names[0] == names[1]:
         names = _longer(tuned), _longer(base)
     return f"{names[0]} against {names[1]}"
 
 
-def _told(source: Any) -> str:
+def told(source: Any) -> str:
     """Name a model without its file's ending; of a file that is called as all are, its folder."""
     name = named(source)
     return _longer(source) if _USUAL.fullmatch(name) else _ENDING.sub("", name)

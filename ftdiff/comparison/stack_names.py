@@ -31,7 +31,7 @@ def stack_named(stacks: Iterable[str], wanted: str) -> str:
     labels = stack_labels(names)
     if wanted in names:
         return wanted
-    by_label = {label or name: name for name, label in labels.items()}
+    by_label = {label or name or "main": name for name, label in labels.items()}
     return Registry(
         "stack", {**{n: n for n in names if n and n not in labels.values()}, **by_label}
     )[wanted]

@@ -28,7 +28,7 @@ def distinct(names: Iterable[object], most: int = MOST) -> list[str]:
     where that is no help, they are numbered.
 
     >>> distinct(["encoder.left.projection", "encoder.right.projection", "head"], 14)
-    ['encod…eft.pro…', 'encod…ight.pr…', 'head']
+    ['enco…r.left.p…', 'enco…r.right.…', 'head']
     """
     texts = [shown(name, 10**6) for name in names]
     found = [shown(text, most) for text in texts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, RESHAPE
 from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.naming import component_order
+from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.naming.translation import is_translated
 from ftdiff.reports.per_tensor import apart, methods
 from ftdiff.reports.worth import worth
@@ -122,11 +123,21 @@ def _groups(diff: Diff, column: str) -> tuple[dict[str, Any], ...]:
         places = {word: i for i, word in enumerate(component_order(row[column] for row in rows))}
         rows.sort(key=lambda row: places[row[column]])
     towers = ("stack",) if column == "layer" and any(row["stack"] for row in rows) else ()
+    if towers:
+        rows = _in_order(rows)
     return tuple(
         {name: row[name] for name in (*towers, column, *shown)}
         | {"moved": f"{row['moved']}/{row['tensors']}", **_scope(row)}
         for row in rows
     )
+
+
+def _in_order(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return layers stack by stack, in the model's order, the stacks called as people call them."""
+    stacks = [*dict.fromkeys(row["stack"] for row in rows)]
+    labels, order = stack_labels(stacks), stack_order(stacks)
+    ordered = sorted(rows, key=lambda row: order.index(row["stack"]))
+    return [{**row, "stack": labels[row["stack"]]} for row in ordered]
 
 
 def _scope(row: Mapping[str, Any]) -> dict[str, str]:

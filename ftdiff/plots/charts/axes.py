@@ -139,19 +139,24 @@ def number_heights(ax: Axes, label: str, *, log: bool = False) -> None:
 
 
 def log_ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
-    """Return at most `most` powers of ten within; ones, twos and fives where there are few.
+    """Return at most `most` powers of ten within; ones, twos and fives where there are few, ….
 
     >>> log_ticks(0.002, 40), log_ticks(3, 60)
     ((0.01, 0.1, 1.0, 10.0), (5.0, 10.0, 20.0, 50.0))
+    >>> log_ticks(0.056, 0.27)
+    (0.07, 0.1, 0.15, 0.2)
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = [10.0**k for k in range(first, last + 1) if low <= 10.0**k <= high]
     if len(decades) > most:
         return tuple(decades[:: math.ceil(len(decades) / most)])
-    finer = [float(f"{m}e{k}") for k in range(first, last + 1) for m in (1, 2, 5)]
-    finer = [tick for tick in finer if low <= tick <= high]
-    found = decades if len(decades) > 2 or len(finer) > most else finer
-    return tuple(found) or round_ticks(low, high)
+    found = decades
+    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        finer = [float(f"{m}e{k}") for k in range(first, last + 1) for m in steps]
+        finer = [tick for tick in finer if low <= tick <= high]
+        if len(found) < 3 and len(finer) <= most:
+            found = finer
+    return tuple(found) if len(found) > 2 else round_ticks(low, high)
 
 
 def heights(values: Iterable[Array], *, log: bool = False) -> tuple[float, float]:

@@ -124,7 +124,7 @@ def profile(
         return ax
     notes += matrix.legend("gaps", "hollow")
     handles = [chart.named(name, look) for name, look in styles.items()]
-    chart.explained(ax, handles, titled(title, matrix.title), [*matrix.counted, *notes])
+    chart.explained(ax, handles, titled(title, matrix.title), [*notes, *matrix.counted])
     return ax
 
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
+from ftdiff.naming.token_text import readable
 from ftdiff.plots.charts.axes import WIDTH
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, SMALL
-from ftdiff.plots.elements.colours import narrowness, round_ticks, scale_of, tick_texts
+from ftdiff.plots.elements.colours import narrowness, round_ticks, tick_texts
 from ftdiff.plots.elements.labels import label_of, shown
-from ftdiff.plots.heatmaps.matrix import Matrix, bounded, doubts
+from ftdiff.plots.elements.options import check
+from ftdiff.plots.elements.rules import scale_for
+from ftdiff.plots.elements.titles import Title, own_title, titled
+from ftdiff.plots.heatmaps.matrix import Matrix, bounded, default_metric, doubts
 from ftdiff.tensors import Array
 
 #: The gid of the marks over the parts that have the largest values.
@@ -33,7 +39,7 @@ _APART = 0.14
 
 def strips(
     diff: Diff,
-    metric: str = "relative_norm",
+    metric: str | None = None,
     *,
     ax: Axes | None = None,
     top: int = 3,
@@ -41,8 +47,10 @@ def strips(
     vmin: float | None = None,
     vmax: float | None = None,
     robust: bool = False,
-    title: str | None = None,
+    cmap: Colormap | str | None = None,
+    title: Title = None,
     bare: bool = False,
+    **seaborn: Any,
 ) -> Axes:
     """Draw a strip for each tensor, from its first row (or column, or token) to its last.
 
@@ -54,7 +62,7 @@ def strips(
         As for `heatmap`; the metric is one of sums.
     top
         How many of the largest parts are named over each strip, where they are apart.
-    center, vmin, vmax, robust, title, bare
+    center, vmin, vmax, robust, cmap, title, bare, **seaborn
         As for the style "modules".
 
     Notes
@@ -69,6 +77,8 @@ def strips(
     BadCall
         The diff has no rows, columns or tokens, or none moved.
     """
+    check("strips", strips, seaborn)
+    metric = default_metric(diff) if metric is None else metric
     word, parts = parts_of(diff, metric)
     sizes = parts.groupby("tensor", sort=False)["place"].max() + 1
     if len(sizes) > _STRIPS:
@@ -77,12 +87,17 @@ def strips(
     matrix = _binned(parts, sizes, bins, metric)
     values = matrix.values
     array = values.to_numpy()
-    scale = scale_of(array, vmin=vmin, vmax=vmax, center=center, robust=robust)
-    scale = replace(scale, ticks=round_ticks(scale.vmin, scale.vmax, min(5, 2 + len(sizes))))
+    limits = {"vmin": vmin, "vmax": vmax, "center": center}
+    scale = scale_for(metric, array, cmap=cmap, robust=robust, **limits)
+    scale = (
+        scale
+        if scale.norm is not None
+        else replace(scale, ticks=round_ticks(scale.vmin, scale.vmax, min(5, 2 + len(sizes))))
+    )
     if ax is None:
         height = max(1.5, min(0.8 + 0.42 * len(sizes), 13.5))
         ax = canvas.new_figure((WIDTH, height)).add_subplot()
-    cells.paint(ax, values, scale, matrix.label, bare=bare)
+    cells.paint(ax, values, scale, matrix.label, bare=bare, **seaborn)
     cells.hatch(ax, matrix.doubtful)
     ax.set_ylim(len(sizes), 0)
     for lane in range(len(sizes)):  # white over the upper part of each strip: room for names
@@ -104,8 +119,8 @@ def strips(
     notes.append(
         f"a cell is the largest of up to {each} {word}s" if each > 1 else f"a cell is a {word}"
     )
-    over = shown(sizes.index[0], 60) if title is None and len(sizes) == 1 else title or ""
-    canvas.caption(ax, over, [note for note in [*notes, *matrix.legend()] if note])
+    own = own_title(diff.about, *([shown(sizes.index[0], 60)] if len(sizes) == 1 else []))
+    canvas.caption(ax, titled(title, own), [note for note in [*notes, *matrix.legend()] if note])
     return ax
 
 
@@ -124,7 +139,7 @@ def parts_of(diff: Diff, metric: str) -> tuple[str, pd.DataFrame]:
         {
             "tensor": frame["tensor"].astype(str),
             "place": frame[word],
-            "name": (frame["token"] if named else frame[word]).astype("string"),
+            "name": _texts(frame["token"]) if named else frame[word].astype("string"),
             "value": _column(frame, metric),
             "snr": _column(frame, "snr"),
             "layer": frame["layer"],
@@ -134,6 +149,13 @@ def parts_of(diff: Diff, metric: str) -> tuple[str, pd.DataFrame]:
     if not np.isfinite(found["value"]).any():
         raise BadCall(f"nothing to draw: {metric} has no value in any {word}")
     return "token" if named else word, found.astype({"place": int})
+
+
+def _texts(tokens: pd.Series[Any]) -> pd.Series[Any]:
+    """Return tokens as the text that they stand for."""
+    known = tokens.dropna()
+    texts = pd.Series(readable(map(str, known)), known.index, dtype="string")
+    return texts.reindex(tokens.index)
 
 
 def _column(frame: pd.DataFrame, metric: str) -> Array:

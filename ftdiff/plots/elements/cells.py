@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +13,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection, QuadMesh
 from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import ScaledTranslation
 
 from ftdiff.comparison.colour_range import few
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, cell_points, points
@@ -24,11 +27,13 @@ FLOOR, OUTLINE, CHANCE, STRIP = "under-the-floor", "outlined", "chance", "whole-
 FRAME, BEYOND, STILL = "frame", "beyond", "nothing-moved"
 #: The face of a cell that cannot be told from chance: darker than a missing one.
 INDISTINCT = "#b9b9c2"
-_FRAME, _HATCH = "#a8a8b0", (0.13, 0.13, 0.13, 0.6)
+#: The line around a map.
+FRAMED = "#a8a8b0"
+_HATCH = (0.13, 0.13, 0.13, 0.6)
 # Points between cells, and under which size of a cell they would eat it.
 _LINE, _THIN = 0.35, 3.0
-# Letters in a line under or over a colour bar, which is narrow.
-_NARROW = 17
+# Letters in a line at a colour bar, which is narrow; points by which it begins to its left.
+_NARROW, _LEFT = 13, 8.0
 
 
 def paint(
@@ -54,7 +59,7 @@ def paint(
     sns.heatmap(values, ax=ax, **options)
     rows, columns = values.shape
     ax.set(ylim=(0, rows), xlabel="", ylabel="")
-    frame = Rectangle((0, 0), columns, rows, fill=False, linewidth=0.5, edgecolor=_FRAME, zorder=2)
+    frame = Rectangle((0, 0), columns, rows, fill=False, linewidth=0.5, edgecolor=FRAMED, zorder=2)
     ax.add_patch(frame).set(clip_on=False, gid=FRAME)  # so that white cells end somewhere
     mesh = ax.collections[-1]
     assert isinstance(mesh, QuadMesh)
@@ -78,6 +83,19 @@ def _annotated(ax: Axes, values: pd.DataFrame, seaborn: dict[str, Any]) -> dict[
     return {**seaborn, "annot": texts, "fmt": "", "annot_kws": fonts}
 
 
+def mesh_of(ax: Axes) -> QuadMesh:
+    """Return the cells of a map."""
+    mesh = ax.collections[0]
+    assert isinstance(mesh, QuadMesh)
+    return mesh
+
+
+def values_of(mesh: QuadMesh) -> Array:
+    """Return the numbers of a map's cells, NaN where there is none."""
+    values: Array = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+    return values
+
+
 def plain(value: float, form: str) -> str:
     """Write a number with a true minus; what is rounded to nothing has no sign.
 
@@ -90,10 +108,12 @@ def plain(value: float, form: str) -> str:
 
 def dress_bar(bar: Colorbar, ticks: Sequence[float], label: str) -> None:
     """Write a colour bar's numbers and what they are."""
-    bar.set_ticks(list(ticks), labels=tick_texts(tuple(ticks)))
+    ratios = isinstance(bar.norm, LogNorm)
+    each = [text for tick in ticks for text in tick_texts((tick,))]
+    bar.set_ticks(list(ticks), labels=each if ratios else tick_texts(tuple(ticks)))
     bar.ax.tick_params(labelsize=FONT, length=2, width=0.6, colors=INK)
     bar.minorticks_off()
-    bar.outline.set(linewidth=0.4, edgecolor=_FRAME)
+    bar.outline.set(linewidth=0.4, edgecolor=FRAMED)
     bar.set_label(label, fontsize=FONT, color=INK, parse_math=False)
 
 
@@ -102,10 +122,20 @@ def explain_bar(bar: Colorbar, white: str, drawn: Iterable[Array]) -> None:
     below, above = clipped(drawn, *map(float, bar.mappable.get_clim()))
     style: dict[str, Any] = {"fontsize": SMALL, "color": FAINT, "loc": "left", "parse_math": False}
     if above:
-        bar.ax.set_title("\n".join(textwrap.wrap(above, _NARROW)), pad=3, **style)
-    under = [line for text in (below, white) if text for line in textwrap.wrap(text, _NARROW)]
+        bar.ax.set_title(_narrow(above), pad=3, **style)
+    under = "\n".join(_narrow(text) for text in (below, white) if text)
     if under:
-        bar.ax.set_xlabel("\n".join(under), labelpad=4, **style)
+        bar.ax.set_xlabel(under, labelpad=4, **style)
+        words, figure = bar.ax.xaxis.label, bar.ax.get_figure()
+        if figure is not None:  # a little to the left, so that they end where the bar's label does
+            left = ScaledTranslation(-_LEFT / 72, 0, figure.dpi_scale_trans)
+            words.set_transform(words.get_transform() + left)
+
+
+def _narrow(text: str) -> str:
+    """Break a text into lines as narrow as a bar, but for a number and the word before it."""
+    held = re.sub(r"(to|from|white:) (?=[\d−-])", "\\1\u00a0", text)
+    return "\n".join(textwrap.wrap(held, _NARROW, break_long_words=False)).replace("\u00a0", " ")
 
 
 def clipped(drawn: Iterable[Array], low: float, high: float) -> tuple[str, str]:
@@ -129,7 +159,7 @@ def clipped(drawn: Iterable[Array], low: float, high: float) -> tuple[str, str]:
 def say_still(ax: Axes, sentence: str) -> None:
     """Write in the place of a map that nothing moved."""
     ax.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
-    ax.spines[:].set(linewidth=0.5, color=_FRAME)
+    ax.spines[:].set(linewidth=0.5, color=FRAMED)
     ax.set_facecolor("#f7f7f9")
     letters = max(8, int(0.9 * points(ax)[0] / (LETTER * FONT)))
     ax.text(

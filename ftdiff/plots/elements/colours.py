@@ -129,7 +129,7 @@ def colours_of(cmap: Colormap | str) -> Colormap:
     """
     if not isinstance(cmap, str):
         return cmap
-    return Registry("colours", {**mpl.colormaps, **NAMED})[cmap]
+    return Registry("colour map", {**mpl.colormaps, **NAMED})[cmap]
 
 
 def extended(ends: Iterable[str]) -> Extend:
@@ -247,8 +247,8 @@ def narrowness(values: Array, scale: Scale) -> str:
 
 def _middle(low: float, high: float, center: float | None) -> str:
     """Say which number is white between the colours, and what it is."""
-    if center is not None:
-        return f"white: {center:.3g}"
     middle = (low + high) / 2
+    if center is not None and (not center or abs(center - middle) > 1e-3 * (high - low)):
+        return f"white: {center:.3g}"
     no_zero = ", not 0" if abs(middle) > 1e-3 * (high - low) else ""
     return f"white: {middle:.3g}, the middle of the range{no_zero}"

@@ -32,7 +32,7 @@ class Ratios(LogNorm):
 
     def __call__(self, value: Any, clip: bool | None = None) -> Any:
         """Return where numbers stand between the limits, 0 to 1."""
-        return super().__call__(np.ma.maximum(value, self.vmin), clip)
+        return super().__call__(np.ma.maximum(value, float(self.vmin or 0.0)), clip)
 
 
 def scale_for(

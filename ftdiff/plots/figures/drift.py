@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from ftdiff.analyses.drift import Drift
 from ftdiff.errors import BadCall
+from ftdiff.plots.elements.titles import Title, own_title, titled
 from ftdiff.plots.heatmaps.tokens import tokens
 
 _LABELS = {
@@ -25,7 +26,7 @@ def drift(
     stack: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
-    title: str | None = None,
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw layers × positions of one number of what layers hand on, layer 0 at the top.
@@ -50,7 +51,7 @@ def drift(
         There is no such number or stack, or nothing to draw.
     """
     values = found.table(number, stack=stack)
-    return _drawn(values, number, ax, (vmin, vmax), title, bare)
+    return _drawn(values, number, ax, (vmin, vmax), titled(title, own_title(found.about)), bare)
 
 
 def drift_parts(
@@ -61,7 +62,7 @@ def drift_parts(
     stack: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
-    title: str | None = None,
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw layers × (attn, mlp) of one number of what they add; the arguments are `drift`'s.
@@ -72,7 +73,7 @@ def drift_parts(
         As for `drift`; or no attention and no MLP is found.
     """
     values = found.parts(number, stack=stack)
-    return _drawn(values, number, ax, (vmin, vmax), title, bare)
+    return _drawn(values, number, ax, (vmin, vmax), titled(title, own_title(found.about)), bare)
 
 
 def _drawn(
@@ -80,7 +81,7 @@ def _drawn(
     number: str,
     ax: Axes | None,
     limits: tuple[float | None, float | None],
-    title: str | None,
+    title: str,
     bare: bool,
 ) -> Axes:
     values = values.dropna(axis=1, how="all")

@@ -15,25 +15,27 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
 from ftdiff.comparison.colour_rule import rule_of
-from ftdiff.comparison.model_names import named as named_model
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.shown_metric import ABSOLUTE, USUAL
 from ftdiff.comparison.stack_names import stacks_of
 from ftdiff.errors import BadCall
-from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL
-from ftdiff.plots.elements.cells import dress_bar, explain_bar
+from ftdiff.plots.elements.cells import dress_bar, explain_bar, mesh_of, values_of
 from ftdiff.plots.elements.colours import extended
-from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.elements.labels import distinct
 from ftdiff.plots.elements.options import options_of
-from ftdiff.plots.elements.titles import Title, titled
+from ftdiff.plots.elements.titles import Title, of_base, titled
 from ftdiff.plots.figures.registry import FIGURES, draw_as
+from ftdiff.plots.figures.towers import sibling_towers
 from ftdiff.plots.heatmaps.matrix import default_metric
-from ftdiff.tensors import Array
+
+__all__ = ["WIDTH", "facets", "limits", "mesh_of"]
 
 #: Inches: letters stay readable in a column of 380 pixels.
 WIDTH = 4.6
+# Letters of a fine-tune's name beside a stack's.
+_NAME = 32
 
 
 def limits(
@@ -97,12 +99,12 @@ def _unseen_maps(
     """Draw each where nobody sees it; return the cells of those that have some."""
     bare = {**options, "bare": True}
     function = FIGURES[style]
-    found = []
-    for one, stack in _maps(diffs, style, options):
-        own = {**bare, "stack": stack} if stack is not None else bare
-        ax = draw_as(style, function, one, metric, ax=_unseen(), **own)
-        found += [mesh_of(ax)] if ax.collections else []
-    return found
+    axes = [
+        draw_as(style, function, one, metric, ax=_unseen(), **bare, **own)
+        for one in diffs
+        for own in _stacks(one, diffs, style, options)
+    ]
+    return [mesh_of(ax) for ax in axes if ax.collections]
 
 
 def _white(
@@ -167,28 +169,27 @@ def facets(
     if len(titles) != len(diffs):
         raise BadCall(f"{len(titles)} titles for {len(diffs)} maps")
     metric = _common_metric(diffs) if metric is None and len(diffs) else metric
-    spots = _maps(diffs, style, options)
+    if shared and metric is not None and _of_towers(diffs, style, options):
+        named = dict(zip(distinct(titles, _NAME), diffs, strict=True))
+        over = titled(title, _over(diffs))
+        return sibling_towers(named, metric, title=over, **options)  # type: ignore[arg-type]
     if shared:
         options = {**options, **_scale(diffs, metric, style, options)}
-    several = len(spots) > len(diffs)
-    most = 3 if shared else 2
-    across = columns or min(len(diffs) if several else most, most + several, len(spots))
-    if columns is None and not several and len(spots) > across:  # four are two by two
-        across = math.ceil(len(spots) / math.ceil(len(spots) / across))
-    down = math.ceil(len(spots) / across)
+    across = columns or min(3 if shared else 2, len(diffs))
+    if columns is None and len(diffs) > across:  # rows of equal length: four are two by two
+        across = math.ceil(len(diffs) / math.ceil(len(diffs) / across))
+    down = math.ceil(len(diffs) / across)
     figure = canvas.new_figure((WIDTH, min(down * _tall(_layers(diffs), 1.0), 40.0)))
     layout = figure.get_layout_engine()
     figure.set_layout_engine("none")  # a layout half-way would measure maps without their labels
     room = {"left": 0.06, "right": 1.0, "wspace": 0.08}
     grid = figure.subplots(down, across, squeeze=False, gridspec_kw=room)
     places: list[Axes] = list(grid.ravel())
-    for spare in places[len(spots) :]:
+    for spare in places[len(diffs) :]:
         spare.remove()
-    maps = places[: len(spots)]
-    for (one, stack), name, ax in zip(spots, _names(diffs, spots, titles), maps, strict=True):
-        named = {**options, "title": shown(name, _letters(across))}
-        own = {**named, "stack": stack} if stack is not None else named
-        draw_as(style, FIGURES[style], one, metric, ax=ax, **own)
+    maps = places[: len(diffs)]
+    for one, name, ax in zip(diffs, distinct(titles, _letters(across)), maps, strict=True):
+        draw_as(style, FIGURES[style], one, metric, ax=ax, **{**options, "title": name})
     _shared_labels(figure, maps, across, shared=shared)
     if shared:
         _one_bar(figure, maps)
@@ -199,38 +200,26 @@ def facets(
     return figure
 
 
-def _maps(
-    diffs: Sequence[Diff | pd.DataFrame], style: str, options: Mapping[str, Any]
-) -> list[tuple[Diff | pd.DataFrame, str | None]]:
-    """Return what each map is of: a diff and a stack, the same stack of all side by side."""
-    stacks = [stacks_of(one) if isinstance(one, Diff) else {} for one in diffs]
-    names = stack_order({name for found in stacks for name in found})
-    if len(names) < 2 or options.get("stack") is not None or style != "modules":
-        return [(one, None) for one in diffs]
-    return [
-        (one, name)
-        for name in names
-        for one, found in zip(diffs, stacks, strict=True)
-        if name in found or not isinstance(one, Diff)
-    ]
-
-
-def _names(
+def _stacks(
+    one: Diff | pd.DataFrame,
     diffs: Sequence[Diff | pd.DataFrame],
-    spots: Sequence[tuple[Diff | pd.DataFrame, str | None]],
-    titles: Sequence[str],
-) -> list[str]:
-    """Return a text over each map: the fine-tune, and the stack where there are several."""
-    called = {id(one): title for one, title in zip(diffs, titles, strict=True)}
-    labels = stack_labels({stack for _, stack in spots if stack is not None})
-    return (
-        [
-            called[id(one)] if stack is None else f"{called[id(one)]} · {labels[stack] or 'main'}"
-            for one, stack in spots
-        ]
-        if len(spots) > len(diffs)
-        else [*titles]
-    )
+    style: str,
+    options: Mapping[str, Any],
+) -> list[dict[str, str]]:
+    """Return the option that chooses each stack that is drawn of a diff."""
+    if isinstance(one, Diff) and _of_towers(diffs, style, options):
+        return [{"stack": stack} for stack in stacks_of(one)]
+    return [{}]
+
+
+def _of_towers(
+    diffs: Sequence[Diff | pd.DataFrame], style: str, options: Mapping[str, Any]
+) -> bool:
+    """Say whether these are models of several stacks, of which none is chosen."""
+    if style != "modules" or options.get("stack") is not None:
+        return False
+    stacks = [stacks_of(one) if isinstance(one, Diff) else {} for one in diffs]
+    return all(stacks) and any(len(found) > 1 for found in stacks)
 
 
 def _scale(
@@ -245,20 +234,8 @@ def _scale(
 def _over(diffs: Sequence[Diff | pd.DataFrame]) -> str:
     """Return the title of all: of how many fine-tunes of which base."""
     bases = {str(one.about.get("base") or "") if isinstance(one, Diff) else "" for one in diffs}
-    base = named_model(bases.pop()) if len(bases) == 1 else ""
-    return f"{len(diffs)} fine-tunes of {shown(base)}" if base and len(diffs) > 1 else ""
-
-
-def mesh_of(ax: Axes) -> QuadMesh:
-    """Return the cells of a map."""
-    mesh = ax.collections[0]
-    assert isinstance(mesh, QuadMesh)
-    return mesh
-
-
-def values_of(mesh: QuadMesh) -> Array:
-    """Return the numbers of a map's cells, NaN where there is none."""
-    return np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+    base = bases.pop() if len(bases) == 1 else ""
+    return of_base(len(diffs), "fine-tunes", {"base": base}) if base and len(diffs) > 1 else ""
 
 
 def _title(one: Diff | pd.DataFrame, at: int) -> str:

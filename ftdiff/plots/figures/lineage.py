@@ -11,12 +11,15 @@ from ftdiff.analyses.lineage_tree import Tree
 from ftdiff.errors import BadCall
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, SMALL, new_figure
 from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.elements.titles import Title, titled
 
 #: The model that is asked for, and those that the tree does not fit.
 _ASKED, _BENT = "#1b6ca8", "#b3452c"
 
 
-def lineage(found: Lineage, *, ax: Axes | None = None, title: str = "", bare: bool = False) -> Axes:
+def lineage(
+    found: Lineage, *, ax: Axes | None = None, title: Title = None, bare: bool = False
+) -> Axes:
     """Draw the tree of a lineage of four models or more.
 
     Parameters
@@ -67,7 +70,8 @@ def lineage(found: Lineage, *, ax: Axes | None = None, title: str = "", bare: bo
     ax.locator_params(axis="x", nbins=5)
     if not bare:
         ax.set_xlabel("change / norm along each branch", fontsize=FONT, color=INK)
-        ax.set_title(title, fontsize=FONT + 1, color=INK, parse_math=False)
+        own = f"lineage of {len(tree.models)} models"
+        ax.set_title(titled(title, own), fontsize=FONT + 1, color=INK, parse_math=False)
     return ax
 
 

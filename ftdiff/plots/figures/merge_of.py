@@ -8,9 +8,12 @@ from matplotlib.axes import Axes
 
 from ftdiff.analyses.merges import MergeOf
 from ftdiff.comparison.component_styles import SPARE, Look, looks
+from ftdiff.comparison.model_names import told
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
+from ftdiff.plots.elements.labels import shown
+from ftdiff.plots.elements.titles import Title, titled
 
 
 def merge_of(
@@ -18,7 +21,7 @@ def merge_of(
     parent: str | None = None,
     *,
     ax: Axes | None = None,
-    title: str = "",
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw the coefficients of a merge over the layers.
@@ -76,7 +79,9 @@ def merge_of(
         chart.bare_chart(ax)
         return ax
     handles = [chart.named(name, look) for name, look in styles.items()]
-    chart.explained(ax, handles, title, _notes(found, names, parent))
+    own = shown(told(found.about["merged"])) if found.about.get("merged") else ""
+    own = f"{own}: what it was merged from" if own else ""
+    chart.explained(ax, handles, titled(title, own), _notes(found, names, parent))
     return ax
 
 

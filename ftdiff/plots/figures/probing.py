@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 
 from ftdiff.analyses.probing import Probe
 from ftdiff.analyses.probing.result import CHANCE
+from ftdiff.comparison.model_names import told
 from ftdiff.errors import BadCall
+from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.tokens import tokens
 
 _LABELS = {"auroc": "probe AUROC", "difference": "probe AUROC, tuned − model"}
@@ -24,7 +26,7 @@ def probe(
     model: str = "model",
     vmin: float | None = None,
     vmax: float | None = None,
-    title: str | None = None,
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw one number of a probe in the style of tokens.
@@ -52,9 +54,10 @@ def probe(
         raise BadCall(f"nothing to draw: no cell has a {number}")
     site = found.sites[0][0] if site is None else site
     chance = _chance(found, number, site, stack, model)[[*values]]
-    if title is None:
-        title = site if len(found.sites) > 1 else ""
-        title += f" of the {model}" if found.about.get("tuned") and number != "difference" else ""
+    own = site if len(found.sites) > 1 else ""
+    own += f" of the {model}" if found.about.get("tuned") and number != "difference" else ""
+    read = found.about.get("tuned") if model == "tuned" else found.about.get("model")
+    own = " · ".join(part for part in (told(read) if read else "", own.strip()) if part)
     names = [str(name).replace("-", "−") for name in values]
     if not number.startswith("auroc") and number != "difference":
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -64,7 +67,7 @@ def probe(
         values.set_axis(names, axis=1),
         _LABELS.get(number, number.replace("_", " ")),
         ax=ax, difference=number == "difference", chance=chance.set_axis(names, axis=1),
-        vmin=vmin, vmax=vmax, title=title.strip(), bare=bare,
+        vmin=vmin, vmax=vmax, title=titled(title, own), bare=bare,
     )  # fmt: skip
 
 

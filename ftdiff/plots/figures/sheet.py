@@ -70,16 +70,21 @@ class Sheet:
     bar: Box | None
 
     @classmethod
-    def laid_out(cls, spots: Sequence[Spot], *, bar: bool, annotated: bool = False) -> Sheet:
-        """Place maps from left to right, in as few lines as the width allows."""
+    def laid_out(
+        cls, parts: Sequence[Sequence[Spot]], *, bar: bool, annotated: bool = False
+    ) -> Sheet:
+        """Place maps from left to right; each part begins a line, and takes few if it can."""
+        spots = [spot for part in parts for spot in part]
         most = max(spot.rows for spot in spots)
         high = _HIGH if most <= _FEW else row_height(most)
         widths: Sequence[float] = _CELLS
         if annotated:
             widths, high = _ANNOTATED[:1], max(_ANNOTATED[1], high)
         side = sum(_BAR[:2]) + _BAR[3] if bar else 0.0
-        wide = next((w for w in widths if _needed(spots, w) + side <= _WIDEST), widths[-1])
-        lines = [*_lines(spots, wide, _WIDEST - side)]
+        room = _WIDEST - side
+        fitting = (w for w in widths if all(_needed(part, w) <= room for part in parts))
+        wide = next(fitting, widths[-1])
+        lines = [line for part in parts for line in _lines(part, wide, room)]
         width = max(_needed(line, wide) for line in lines) + side
         width += max(_left(line[0]) for line in lines) - _left(lines[0][0])
         tall = [_tall(line, high, bar=bar and n == 0) for n, line in enumerate(lines)]

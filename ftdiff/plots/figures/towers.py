@@ -22,7 +22,6 @@ from ftdiff.plots.elements.options import check
 from ftdiff.plots.elements.outlines import Outlined, rows_of
 from ftdiff.plots.elements.rules import scale_for
 from ftdiff.plots.elements.titles import Title, own_title, titled
-from ftdiff.plots.figures.facets import mesh_of
 from ftdiff.plots.figures.sheet import Sheet, Spot
 from ftdiff.plots.heatmaps.matrix import Matrix, default_metric, matrices_of, why_empty
 from ftdiff.plots.heatmaps.modules import (
@@ -48,6 +47,7 @@ def towers(
     vmax: float | None = None,
     cmap: Colormap | str | None = None,
     robust: bool = False,
+    annot: Any = False,
     outline: Iterable[Outlined] = (),
     title: Title = None,
     bare: bool = False,
@@ -59,7 +59,7 @@ def towers(
     ----------
     diff, metric
         As for `heatmap`.
-    others, normalise, center, vmin, vmax, cmap, robust, title, bare, **seaborn
+    others, normalise, center, vmin, vmax, cmap, robust, annot, title, bare, **seaborn
         As for the style "modules", for all maps alike.
     outline
         Cells to frame, as (name of a row, component), or findings: each in its stack.
@@ -77,19 +77,74 @@ def towers(
         As for `heatmap`; or a cell to frame is in no stack.
     """
     check("modules", towers, seaborn)
+    seaborn |= {"annot": annot}
     if not isinstance(diff, Diff):
         raise BadCall(f"towers are of a Diff, this is {type(diff).__name__}")
     metric = default_metric(diff) if metric is None else metric
+    given = {"vmin": vmin, "vmax": vmax, "center": center, "robust": robust, "cmap": cmap}
     maps = _matrices(diff, metric, others, normalise)
+    if not any(_has_cells(one) or one.still for one in maps.values()):
+        raise BadCall(f"nothing to draw: {why_empty(diff, metric)}")
+    over = titled(title, own_title(diff.about))
+    return _drawn([maps], normalise, given, [*outline], over, bare, seaborn)
+
+
+def sibling_towers(
+    diffs: Mapping[str, Diff],
+    metric: str,
+    *,
+    others: bool | None = None,
+    normalise: Normalise = "none",
+    outline: Iterable[Outlined] = (),
+    title: str = "",
+    bare: bool = False,
+    **given: Any,
+) -> Figure:
+    """Draw the stacks of several diffs, each diff in a line of its own, on one scale.
+
+    Parameters
+    ----------
+    diffs
+        By the name that stands over its maps.
+    metric, others, normalise, outline, bare, **given
+        As for `towers`.
+    title
+        Over all.
+    """
+    check("modules", towers, given)
+    limits = {name: given.pop(name, None) for name in ("vmin", "vmax", "center", "cmap")}
+    limits["robust"] = given.pop("robust", False)
+    lines = [
+        {
+            f"{name} · {label}" if label else name: one
+            for label, one in _matrices(diff, metric, others, normalise).items()
+        }
+        for name, diff in diffs.items()
+    ]
+    return _drawn(lines, normalise, limits, [*outline], title, bare, given)
+
+
+def _drawn(
+    lines: Sequence[Mapping[str, Matrix]],
+    normalise: Normalise,
+    limits: Mapping[str, Any],
+    outline: Sequence[Outlined],
+    title: str,
+    bare: bool,
+    seaborn: Mapping[str, Any],
+) -> Figure:
+    """Draw maps in lines, with one scale and one bar, a title above and notes below."""
+    maps = {name: one for line in lines for name, one in line.items()}
     drawn = {name: one for name, one in maps.items() if _has_cells(one)}
-    frames = _framed(drawn, [*outline])
-    limits = {"vmin": vmin, "vmax": vmax, "center": center, "robust": robust}
-    scale = _scale([*drawn.values()], normalise, cmap=cmap, **limits)
+    frames = _framed(drawn, outline)
+    scale = _scale([*drawn.values()], normalise, **limits)
     columns = [name for one in drawn.values() for name in one.values]
-    annotated = seaborn.get("annot", False) is not False
     barred = scale is not None and seaborn.get("cbar", True) is not False
-    spots = [_spot(one, columns) for one in maps.values()]
-    sheet = Sheet.laid_out(spots, bar=barred, annotated=annotated)
+    sheet = Sheet.laid_out(
+        [[_spot(one, columns) for one in line.values()] for line in lines],
+        bar=barred,
+        annotated=seaborn.get("annot", False) is not False,
+    )
     figure, axes = sheet.figure()
     notes: dict[str, list[str]] = {}
     for ax, (name, one) in zip(axes, maps.items(), strict=True):
@@ -107,8 +162,7 @@ def towers(
         first = next(ax for ax, name in zip(axes, maps, strict=True) if name in drawn)
         _bar(figure, sheet, first, scale, [*drawn.values()], bare=bare)
     if not bare:
-        said = [_counted([*maps.values()]), *_joined(notes)]
-        sheet.explain(figure, titled(title, own_title(diff.about)), said)
+        sheet.explain(figure, title, [*_joined(notes), _counted([*maps.values()])])
     return figure
 
 
@@ -119,13 +173,11 @@ def _matrices(
     every = matrices_of(diff, metric)
     labels = stack_labels(every)
     order = stack_order(every)
-    names = distinct([labels[stack] or "main" for stack in order], _NAME)
+    names = distinct([labels[stack] for stack in order], _NAME)
     found = {}
     for stack, name in zip(order, names, strict=True):
         one = every[stack]
         found[name] = prepared(one, False, others, normalise) if _has_cells(one) else one
-    if not any(_has_cells(one) or one.still for one in found.values()):
-        raise BadCall(f"nothing to draw: {why_empty(diff, metric)}")
     return found
 
 
@@ -181,7 +233,7 @@ def _bar(
     assert sheet.bar is not None
     place = sheet.axes(figure, sheet.bar)
     place.set_label("<colorbar>")
-    bar = figure.colorbar(mesh_of(first), cax=place, extend=scale.extend)
+    bar = figure.colorbar(cells.mesh_of(first), cax=place, extend=scale.extend)
     cells.dress_bar(bar, scale.ticks, "" if bare else drawn[0].label)
     if not bare:
         cells.explain_bar(bar, scale.white, [one.values.to_numpy() for one in drawn])

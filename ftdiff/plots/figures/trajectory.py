@@ -14,10 +14,12 @@ from ftdiff.comparison.component_styles import looks
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
-from ftdiff.plots.elements.axes import FONT, INK
+from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, points
 from ftdiff.plots.elements.colours import round_ticks
-from ftdiff.plots.elements.labels import label_of
+from ftdiff.plots.elements.labels import column_labels
+from ftdiff.plots.elements.titles import Title, of_base, titled
 from ftdiff.plots.figures.facets import facets
+from ftdiff.tensors import Array
 
 #: What the numbers are called on an axis.
 LABELS = {
@@ -42,7 +44,7 @@ def trajectory(
     *,
     ax: Axes | None = None,
     most: int = 8,
-    title: str = "",
+    title: Title = None,
     bare: bool = False,
 ) -> Axes:
     """Draw one number over the steps of a run, for the whole model and for each component.
@@ -91,15 +93,37 @@ def trajectory(
     drawn = [np.asarray(line.get_ydata(), float) for line in ax.lines]
     ax.set_ylim(*chart.heights(drawn))
     chart.number_heights(ax, LABELS.get(number, number.replace("_", " ")))
-    ends = float(steps.min()), float(steps.max())
-    ticks = round_ticks(*ends) if ends[0] < ends[1] else ends[:1]
-    ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], fontsize=FONT)
+    ticks = _step_ticks(ax, steps)
+    ax.set_xticks(ticks, [step_text(tick) for tick in ticks], fontsize=FONT)
     ax.set_xlabel("Step", fontsize=FONT, color=INK, labelpad=2)
     if bare:
         chart.bare_chart(ax)
         return ax
-    chart.explained(ax, [chart.named(name, look) for name, look in styles.items()], title, notes)
+    handles = [chart.named(name, look) for name, look in styles.items()]
+    own = of_base(len(steps), "checkpoints", found.about)
+    chart.explained(ax, handles, titled(title, own), notes)
     return ax
+
+
+def step_text(step: float) -> str:
+    """Write a step: whole, with its thousands apart.
+
+    >>> step_text(1e6), step_text(20), step_text(0.5)
+    ('1,000,000', '20', '0.5')
+    """
+    return f"{step:,.0f}" if step == round(step) else f"{step:g}"
+
+
+def _step_ticks(ax: Axes, steps: Array) -> list[float]:
+    """Return the steps of checkpoints that have room for their numbers, or else round numbers."""
+    low, high = float(steps.min()), float(steps.max())
+    if low == high:
+        return [low]
+    longest = max(len(step_text(step)) for step in steps.tolist())
+    apart = (longest + 1) * LETTER * FONT / points(ax)[0] * (high - low)
+    if len(steps) < 2 or np.diff(np.sort(steps)).min() >= apart:
+        return [float(step) for step in steps]
+    return [*round_ticks(low, high)]
 
 
 def _marked(ax: Axes, whole: pd.DataFrame, number: str, colour: str) -> list[str]:
@@ -144,9 +168,14 @@ def courses(
     tables = []
     for name in names:
         table = found.table(number, component=name)
-        tables.append(table.set_axis([f"{step:g}" for step in table], axis=1))
+        tables.append(table.set_axis([step_text(float(str(step))) for step in table], axis=1))
     label = LABELS.get(number, number.replace("_", " "))
-    return facets(tables, label, titles=[label_of(name) for name in names], **options)
+    given = {"title": of_base(len(tables[0].columns), "checkpoints", found.about), **options}
+    figure = facets(tables, label, titles=column_labels(names), **given)
+    if not options.get("bare"):
+        said = figure.get_supxlabel()
+        figure.supxlabel(f"Columns: steps · {said}", fontsize=SMALL, color=FAINT, parse_math=False)
+    return figure
 
 
 def _components(found: Trajectory, most: int, *, layered: bool = False) -> dict[str, pd.DataFrame]:

@@ -97,7 +97,7 @@ def importance(
     canvas.label_columns(ax, at, distinct(names), width)
     ticks = layer_ticks(len(values), canvas.rows_apart(height), steps=(2,), last=False)
     canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
-    notes = [*matrix.counted, *matrix.legend()]
+    notes = [*matrix.legend(), *matrix.counted]
     canvas.caption(ax, titled(title, matrix.title), notes)
     return ax
 

@@ -41,6 +41,7 @@ def modules(
     vmax: float | None = None,
     cmap: Colormap | str | None = None,
     robust: bool = False,
+    annot: Any = False,
     outline: Iterable[Outlined] = (),
     title: Title = None,
     bare: bool = False,
@@ -69,6 +70,8 @@ def modules(
     robust
         Limits at the 2nd and 98th percentiles; what is beyond shows as arrows on the colour bar.
         Without it the data's ends, but for a few outlying cells, whose numbers are in them.
+    annot
+        Whether each cell holds its number, or what they hold instead, as seaborn takes it.
     outline
         Cells to frame, as (layer, component), or findings: the cells that they speak of, as far as
         they are on the map.
@@ -77,7 +80,7 @@ def modules(
     bare
         Leave out all text but the colour bar's numbers.
     **seaborn
-        Of `seaborn.heatmap`: `annot`, `fmt`, `annot_kws`, `linewidths`, `cbar`, ….
+        Of `seaborn.heatmap`: `fmt`, `annot_kws`, `linewidths`, `cbar`, ….
 
     Raises
     ------
@@ -85,6 +88,7 @@ def modules(
         As for `heatmap`.
     """
     check("modules", modules, seaborn)
+    seaborn |= {"annot": annot}
     metric = default_metric(diff) if metric is None else metric
     matrix = matrix_of(diff, metric, stack=stack)
     if matrix.still:
@@ -102,7 +106,7 @@ def modules(
     if bare:
         return ax
     name_cells(ax, values)
-    canvas.caption(ax, titled(title, matrix.title), [*matrix.counted, *notes])
+    canvas.caption(ax, titled(title, matrix.title), [*notes, *matrix.counted])
     return ax
 
 
@@ -145,7 +149,7 @@ def still_map(ax: Axes | None, matrix: Matrix, title: Title, *, bare: bool) -> A
         ax = canvas.new_figure((3.9, 1.3)).add_subplot()
     cells.say_still(ax, matrix.still)
     if not bare:
-        canvas.caption(ax, titled(title, matrix.title), [*matrix.counted, *matrix.notes])
+        canvas.caption(ax, titled(title, matrix.title), [*matrix.notes, *matrix.counted])
     return ax
 
 

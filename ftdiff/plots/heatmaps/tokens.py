@@ -13,6 +13,7 @@ from matplotlib.colors import Colormap
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
+from ftdiff.naming.token_text import readable
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import BLUE_WHITE_ORANGE, Scale, scale_of
@@ -71,12 +72,13 @@ def tokens(
     check("tokens", tokens, seaborn)
     label = "" if metric in METRICS else metric
     names = [*diff.columns]
+    texts = readable(map(str, names))
     # told apart by their numbers: a token comes more than once
     matrix = matrix_of(diff.set_axis(range(len(names)), axis=1), label)
     values = matrix.values
     scale = _scale(values.to_numpy(), difference, vmin, vmax, cmap)
     if ax is None:
-        ax = canvas.new_axes(values.set_axis(names, axis=1))
+        ax = canvas.new_axes(values.set_axis(texts, axis=1))
     cells.paint(ax, values, scale, matrix.label, bare=bare, **seaborn)
     ax.set_ylim(len(values), 0)
     notes = matrix.legend()
@@ -88,7 +90,12 @@ def tokens(
         return ax
     rows, columns = values.shape
     width, height = canvas.cell_points(ax, rows, columns)
-    canvas.label_columns(ax, [j + 0.5 for j in range(columns)], distinct(names), width)
+    canvas.label_columns(
+        ax,
+        [j + 0.5 for j in range(columns)],
+        distinct(texts) if len({*texts}) == len({*names}) else texts,
+        width,
+    )
     ticks = layer_ticks(rows, canvas.rows_apart(height))
     canvas.label_rows(ax, ticks, [values.index[row] for row in ticks])
     canvas.caption(ax, titled(title, ""), notes)

@@ -48,10 +48,10 @@ def show(
 
 
 def _drawn(console: Console, diff: Diff, metric: str) -> list[Text]:
-    """Return the lines of one heatmap for each stack."""
+    """Return the lines of a heatmap for each stack, on one scale."""
     name = shown_metric(diff, metric)
     shown = maps(diff, [name]) if name in diff.columns else ()
-    return [line for one in shown for line in characters.heatmap(console, one, name)]
+    return [*characters.heatmaps(console, shown, name)]
 
 
 def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Text]) -> None:

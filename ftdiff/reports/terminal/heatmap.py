@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ftdiff.comparison.colour_range import colour_range
 from ftdiff.metrics import METRICS
+from ftdiff.naming.labels import column_labels, distinct
 from ftdiff.reports.maps import Map
 from ftdiff.reports.palette import colour, share_of
 from ftdiff.reports.svg import ends_of
@@ -50,7 +51,7 @@ class Lines:
     more: int
 
 
-def fitted(one: Map, metric: str, width: int) -> Lines:
+def fitted(one: Map, metric: str, width: int, every: Iterable[str] = ()) -> Lines:
     """Cut a map to a width: cells of one to three characters; layers are pooled if need be.
 
     Parameters
@@ -59,8 +60,13 @@ def fitted(one: Map, metric: str, width: int) -> Lines:
         What is shown.
     width
         Characters of a line, with the component's name.
+    every
+        The components of all maps that stand together.
     """
-    names = tuple(name[:_NAME] for name in one.components[:_LINES])
+    labels = column_labels(one.components, every)
+    plain = [c if label.startswith(c.partition(".")[0]) else label
+             for c, label in zip(one.components, labels, strict=True)]  # fmt: skip
+    names = tuple(distinct(plain, _NAME)[:_LINES])
     room = max(8, width - max(map(len, names)) - 2)
     layers = len(one.layers)
     pooled = math.ceil(layers / room)
@@ -111,34 +117,82 @@ def heatmap(console: Console, one: Map, metric: str) -> Sequence[Text]:
     one, metric
         What is shown; no lines where no cell has a value.
     """
-    lines, ink = fitted(one, metric, console.width), Ink.of(console)
-    finite = lines.cells[np.isfinite(lines.cells)]
-    if not len(finite):
+    return heatmaps(console, [one], metric)
+
+
+def heatmaps(console: Console, drawn: Sequence[Map], metric: str) -> Sequence[Text]:
+    """Return the lines of the heatmaps of all stacks, on one scale, which is named below them.
+
+    Parameters
+    ----------
+    console, metric
+        As for `heatmap`.
+    drawn
+        In the model's order; a stack in which nothing moved says so.
+    """
+    crossing = [name for one in drawn for name in one.components]
+    held = [(one, fitted(one, metric, console.width, crossing)) for one in drawn]
+    held = [(one, lines) for one, lines in held if np.isfinite(lines.cells).any()]
+    moving = [(one, lines) for one, lines in held if _moved(one)]
+    finite = np.concatenate([lines.cells.ravel() for _, lines in moving or held] or [np.empty(0)])
+    if not np.isfinite(finite).any():
         return []
     low, high = colour_range(finite)
-    pad = max(map(len, lines.names)) + 2
-    drawn = []
-    for name, row in zip(lines.names, lines.cells, strict=True):
-        text = Text(name.ljust(pad), no_wrap=True)
-        for value in row.tolist():
-            share = share_of(value, low, high) if math.isfinite(value) else None
-            text.append_text(ink.cell(share, lines.width))
-        drawn.append(text)
-    top, _, bottom = ends_of(lines.cells, low, high)
+    ink = Ink.of(console)
+    pad = max(len(name) for _, lines in held for name in lines.names) + 2
+    found: list[Text] = []
+    for one, lines in held:
+        if len(held) > 1:
+            found.append(Text(_heading(one, lines), style="bold", no_wrap=True))
+        elif not _moved(one):
+            found.append(Text(f"{_still(one)}."))
+        if _moved(one):
+            found += [
+                _line(name, row, pad, ink, lines.width, (low, high))
+                for name, row in zip(lines.names, lines.cells, strict=True)
+            ]
+    if not moving:
+        return found
+    top, _, bottom = ends_of(finite, low, high)
     key = Text(f"{METRICS[metric].label}  {bottom} ")
     for i in range(8):
         key.append_text(ink.cell((i + 0.5) / 8))
-    key.append(f" {top} · {_said(one, lines)}")
-    return [*drawn, key]
+    key.append(f" {top} · " + (_said(*held[0]) if len(held) == 1 else "one scale for all"))
+    return [*found, key]
+
+
+def _line(name: str, row: Array, pad: int, ink: Ink, width: int, ends: tuple[float, float]) -> Text:
+    text = Text(name.ljust(pad), no_wrap=True)
+    for value in row.tolist():
+        share = share_of(value, *ends) if math.isfinite(value) else None
+        text.append_text(ink.cell(share, width))
+    return text
+
+
+def _moved(one: Map) -> bool:
+    """Whether a weight of a stack moved, as far as that is known."""
+    return bool(one.moved.any()) or not one.tensors.any()
+
+
+def _still(one: Map) -> str:
+    return f"nothing moved: all {int(one.tensors.sum()):,} weights are the base's"
+
+
+def _heading(one: Map, lines: Lines) -> str:
+    """Name a stack of several, and say what is in its lines."""
+    name = one.label or one.stack or "main"
+    said = _said(one, lines) if _moved(one) else _still(one)
+    return said if said.startswith(f"{name} ") else f"{name} · {said}"
 
 
 def _said(one: Map, lines: Lines) -> str:
     """Say which layers there are, and what is missing."""
-    said = [f"layers {one.layers[0]} to {one.layers[-1]}"]
+    first, last = one.layers[0], one.layers[-1]
+    said = [f"layers {first} to {last}" if isinstance(first, int) else f"{first} to {last}"]
+    if first == last:
+        said = [f"layer {first}" if isinstance(first, int) else f"{first}"]
     if lines.pooled > 1:
         said[0] += f", each cell the largest of {lines.pooled}"
-    if one.stack:
-        said.append(f"stack {one.stack}")
     if lines.more:
         said.append(f"{lines.more} more components")
     return " · ".join(said)

@@ -85,9 +85,19 @@ def show_against(found: Against, nearest: int | None = None, format_: str = "tab
 
 def _matrix(matrix: pd.DataFrame) -> list[dict[str, Any]]:
     return [
-        {"": f"{i} {name}", **{str(j): f"{value:.3f}" for j, value in enumerate(row, 1)}}
+        {"": f"{i} {name}", **{str(j): _cosine(value) for j, value in enumerate(row, 1)}}
         for i, (name, row) in enumerate(zip(matrix.index, matrix.to_numpy(), strict=True), 1)
     ]
+
+
+def _cosine(value: float) -> str:
+    """Write a cosine; what is rounded to nothing has no sign.
+
+    >>> _cosine(-0.0001), _cosine(-0.25)
+    ('0.000', '-0.250')
+    """
+    text = f"{value:.3f}"
+    return text.lstrip("-") if float(text) == 0 else text
 
 
 def _nearest(found: Similarity) -> list[Mapping[str, Any]]:
