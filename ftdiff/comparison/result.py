@@ -20,6 +20,7 @@ from ftdiff.comparison.statuses import MOVED, PAIRED
 from ftdiff.errors import BadCall, UnknownName
 from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.naming import component_order
+from ftdiff.numbers import number
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ class Diff:
         components = component_order([row["component"] for row in rows if row["component"]])
         order = {name: i for i, name in enumerate(components)}
         rows.sort(key=lambda row: order.get(row["component"], len(order)))
-        overall = [f"{name} {self.overall[name]:.4g}" for name in shown if name in self.overall]
+        overall = [f"{name} {number(self.overall[name])}" for name in shown if name in self.overall]
         sentences = [f"overall: {', '.join(overall)}"] if overall else []
         return notebook.shown(repr(self), sentences, rows)
 
