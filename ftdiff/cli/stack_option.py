@@ -42,7 +42,8 @@ def complete_stacks(
     """Complete a stack of the diff that the command is given; nothing where there is none."""
     from ftdiff.errors import FtdiffError
 
-    source = context.params.get("source")
+    # an option without its value yet ends the parsing, and leaves what it saw
+    source = context.params.get("source") or next(iter(context.args), None)
     if source is None:
         return []
     try:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ftdiff.comparison.aggregation import natural
-from ftdiff.comparison.frame import typed
+from ftdiff.comparison.frame import there, typed
 from ftdiff.comparison.result import Diff
-from ftdiff.naming.stack_order import row_word
+from ftdiff.naming.stack_order import lone_word, row_word
 from ftdiff.tensors import Array
 
 
@@ -57,16 +57,20 @@ class Unfolded:
 def unfolded(diff: Diff) -> Unfolded:
     """Number the rows of pictures: what of a layer is in no sublayer follows the rest of it.
 
-    A last index that is 0 everywhere numbers nothing, and is left out: `up_blocks.1.attentions.0`
-    with a single transformer block in it is "up 1.0".
+    In stacks whose rows begin with a word, a last index that is 0 everywhere numbers nothing, and
+    is left out: `up_blocks.1.attentions.0` with a single transformer block in it is "up 1.0".
     """
     columns = diff.columns
     stacks = [*dict.fromkeys(one for one in columns["stack"].tolist() if one is not None)]
     words = {stack: word for stack in stacks if (word := row_word(stack, stacks))}
+    if stacks == [""] and (word := lone_word(columns["tensor"][there(columns["layer"])])):
+        words = {"": word}
     if "sublayer" not in columns or not any(columns["sublayer"]):
         return Unfolded(diff, {}, words)
     places = [*zip(*(columns[n].tolist() for n in ("stack", "layer", "sublayer")), strict=True)]
-    short = _shortened([(stack, sub) for stack, layer, sub in places if layer is not None and sub])
+    short = _shortened(
+        [(s, sub) for s, layer, sub in places if layer is not None and sub and s in words]
+    )
     places = [(stack, layer, short.get((stack, sub), sub)) for stack, layer, sub in places]
     pairs: dict[str, set[tuple[int, str | None]]] = defaultdict(set)
     for stack, layer, sublayer in places:

@@ -98,6 +98,17 @@ def row_word(stack: str, stacks: Collection[str]) -> str:
     return found[1] if found else ""
 
 
+def lone_word(names: Iterable[str]) -> str:
+    """Return the word before the number of a block in the only stack of a file, by its tensors.
+
+    >>> lone_word(["unet.up_blocks.1.attentions.0.proj_in.weight"]), lone_word(["layers.0.q"])
+    ('up', '')
+    """
+    ends = {re.split(r"\.\d", name, maxsplit=1)[0] for name in names}
+    blocks = {_read().block(end) for end in ends}
+    return blocks.pop() if len(blocks) == 1 else ""
+
+
 def _block(stack: str, stacks: Collection[str]) -> str:
     """Return the list of blocks of a stack; the main one beside single blocks is the double one."""
     words = _read()

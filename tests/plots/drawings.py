@@ -75,6 +75,12 @@ def said(ax: Any) -> str:
     return " ".join(ax.get_xlabel().split())
 
 
+def on_bar(ax: Any) -> str:
+    """Return what is written above a map's colour bar and below it, on one line."""
+    bar = bar_of(ax).ax
+    return " ".join(" ".join(t.split()) for t in (bar.get_title(loc="left"), bar.get_xlabel()))
+
+
 def bar_of(ax: Any) -> Any:
     return mesh_of(ax).colorbar
 

@@ -58,6 +58,32 @@ def test_its_colours_are_symmetric_about_zero(kin: Similarity) -> None:
     assert mesh.cmap(mesh.norm(0.0)) == pytest.approx(to_rgba("#ffffff"), abs=0.02)
 
 
+def test_a_matrix_says_what_chance_gives_and_no_cell_is_a_negative_zero(kin: Similarity) -> None:
+    figure = plots.similarity(kin)
+    ax = cells(figure)
+    assert ax.get_title() == "4 fine-tunes of base"
+    null = kin.table("cosine_null").to_numpy()
+    chance = float(np.median(null[~np.eye(4, dtype=bool)]))
+    bar = ax.collections[0].colorbar.ax
+    lines = [line.get_ydata()[0] for line in bar.lines if line.get_gid() == "noise"]
+    assert lines == pytest.approx([-chance, chance])
+    assert f"chance: ±{chance:.2g}" in " ".join(ax.get_xlabel().split())
+    assert bar.get_ylabel() == "cosine of ΔW" and bar.get_xlabel() == "white: 0"
+    shown = np.asarray(ax.collections[0].get_array()).ravel()
+    assert ((shown < 0) & (shown > -0.005)).any()  # rounded, they would be −0.00
+    assert not any(text.get_text().startswith(("-", "−")) for text in ax.texts)
+    assert plots.similarity(kin, title=False, annot=False).axes[2].get_title() == ""
+    assert not cells(plots.similarity(kin, annot=False)).texts
+    chosen = cells(plots.similarity(kin, cmap="viridis", vmin=-1.0, vmax=1.0)).collections[0]
+    assert chosen.cmap.name.startswith("viridis") and chosen.get_clim() == (-1.0, 1.0)
+
+
+def test_cosines_of_which_none_is_negative_are_sequential(kin: Similarity) -> None:
+    pairs = Similarity(kin.names, kin.tensors, {**kin.sums, "inner": np.abs(kin.sums["inner"])})
+    mesh = cells(plots.similarity(pairs)).collections[0]
+    assert mesh.cmap.name == "ftdiff.sequential" and mesh.get_clim()[0] == 0.0
+
+
 def test_pyplot_keeps_no_figure(kin: Similarity, run: Trajectory) -> None:
     before = pyplot.get_fignums()
     plots.similarity(kin), plots.similarities(kin), plots.trajectory(run), plots.courses(run)
@@ -125,6 +151,9 @@ def test_a_runs_lines_are_its_numbers(run: Trajectory) -> None:
     assert lines["attn.v"].get_ydata() == pytest.approx(part["relative_norm"])
     assert lines["attn.v"].get_color() == looks(["attn.v"])["attn.v"].colour
     assert ax.get_ylabel() == "‖ΔW‖/‖W‖" and ax.get_xlabel() == "Step"
+    assert ax.get_title() == "8 checkpoints from base"
+    assert ax.get_xticks().tolist() == [*run.steps]  # where checkpoints are, no round numbers
+    assert [text.get_text() for text in ax.get_xticklabels()] == [str(step) for step in run.steps]
 
 
 def test_what_chance_gives_and_what_is_estimated_is_marked(run: Trajectory, fixtures: Path) -> None:
@@ -150,3 +179,5 @@ def test_layers_by_steps_are_drawn_for_each_component_on_one_scale(run: Trajecto
     assert [text.get_text() for text in maps[0].get_xticklabels()] == [
         str(step) for step in run.steps
     ]
+    assert figure.get_supxlabel().startswith("Columns: steps")
+    assert figure.get_suptitle() == "8 checkpoints from base"

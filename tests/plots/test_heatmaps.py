@@ -38,6 +38,7 @@ from tests.plots.drawings import (
     mesh_of,
     movement,
     numbers,
+    on_bar,
     rows,
     said,
     x_texts,
@@ -203,7 +204,8 @@ def test_one_outlying_cell_does_not_flatten_a_map() -> None:
     assert [(text.get_text(), text.get_position()) for text in texts] == [("0.6", (2.5, 7.5))]
     assert "1 cell beyond the colours, its number in it" in said(ax)
     assert "beyond" not in said(plain)
-    assert "white: 0.0112, the middle of the range" in said(plain)
+    assert on_bar(plain) == " white: 0.0112, the middle of the range, not 0"
+    assert on_bar(ax).startswith("1 cell above, to 0.6 white: 0.0112")
     given = plots.heatmap(diff_of(even), vmin=0, vmax=0.0101)  # half of the cells: no numbers
     assert not [text for text in given.texts if text.get_gid() == "beyond"]
 
@@ -325,12 +327,13 @@ def test_the_stack_that_moved_most_parameters_is_drawn_and_the_others_named() ->
         rows(6, stack="encoder"), rows(6, cross, stack="decoder"), rows(16, stack="vision", **still)
     )
     ax = plots.heatmap(diff)
-    assert ax.get_title() == "decoder"
-    assert "stack='encoder' or 'vision'" in ax.get_xlabel()
-    assert plots.heatmap(diff, stack="encoder").get_title() == "encoder"
+    assert ax.get_title() == "t against b · decoder"
+    assert "stack='vision' or 'encoder'" in ax.get_xlabel()
+    assert plots.heatmap(diff, stack="encoder").get_title() == "t against b · encoder"
     with pytest.raises(UnknownName, match="did you mean 'encoder'"):
         plots.heatmap(diff, stack="encode")
-    assert plots.heatmap(diff_of(rows(6))).get_title() == ""
+    assert plots.heatmap(diff_of(rows(6))).get_title() == "t against b"
+    assert plots.heatmap(diff_of(rows(6)), title=False).get_title() == ""
     assert plots.heatmap(diff, title="my model").get_title() == "my model"
 
 
@@ -343,8 +346,8 @@ def test_shares_of_one_stack_are_still_of_the_whole_diff() -> None:
 def test_nothing_to_draw_is_said_with_a_way_out() -> None:
     baseless = Diff.of_rows(rows(4, base_sq=None, tuned_sq=None, inner=None), {"base": None})
     with pytest.raises(BadCall, match="without a base try metric='rms_change'"):
-        plots.heatmap(baseless)
-    assert plots.heatmap(baseless, "rms_change")
+        plots.heatmap(baseless, "relative_norm")
+    assert bar_of(plots.heatmap(baseless)).ax.get_ylabel() == "RMS ΔW"
     nowhere = [{**row, "layer": None} for row in rows(4)]
     with pytest.raises(BadCall, match="no weight of this diff is in a layer"):
         plots.heatmap(diff_of(nowhere))

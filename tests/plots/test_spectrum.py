@@ -232,7 +232,7 @@ def test_a_component_over_its_layers_is_coloured_by_depth(saved: dict[str, Diff]
     assert [t.get_text() for t in bar.get_yticklabels()][-1] == "27"
     light = [sum(one.get_color()[:3]) for one in lines(ax).values()]
     assert all(a < b for a, b in pairwise(light[::9]))
-    assert ax.get_title() == "attn. q"
+    assert ax.get_title() == "full against base · attn. q"
 
 
 def test_by_default_it_is_what_moved_furthest_one_of_each_component(

@@ -61,7 +61,7 @@ def test_real_heads_are_drawn_as_measured() -> None:
     diff = parts.heads(FIXTURES / "base", FIXTURES / "full")
     ax = plots.heads(diff, component="attn.q")
     assert x_texts(ax) == [str(h) for h in range(6)]
-    assert ax.get_title() == "attn. q"
+    assert ax.get_title() == "full against base · attn. q"
     frame = diff.frame[(diff.frame["component"] == "attn.q") & (diff.frame["param"] == "weight")]
     one = frame[(frame["layer"] == 11) & (frame["head"] == 3)]["relative_norm"].item()
     assert numbers(ax)[11, 3] == pytest.approx(one)
@@ -131,7 +131,7 @@ def test_the_largest_rows_are_named_where_they_are_apart() -> None:
         3000.5 * 240 / 4096
     )
     assert "a cell is the largest of up to 18 rows" in ax.get_xlabel()
-    assert ax.get_title() == "w"
+    assert ax.get_title() == "t against b · w"
 
 
 def test_tensors_of_several_lengths_are_strips_by_share() -> None:
@@ -164,7 +164,16 @@ def test_real_rows_columns_and_tokens_are_drawn(tmp_path: Path) -> None:
         drawn = strip_of(plots.strips(saved))
         assert drawn[0] == pytest.approx(diff.frame["relative_norm"].to_numpy(float))
     tokens = parts.tokens(FIXTURES / "base", FIXTURES / "full")
-    assert plots.strips(tokens).get_title() == "model.embed_tokens.weight"
+    assert plots.strips(tokens).get_title() == ("full against base · model.embed_tokens.weight")
+
+
+def test_tokens_over_a_strip_are_text() -> None:
+    diff = lined({"w": 512}, peaks=(100, 300))
+    words = ["Ġthe" if i == 100 else "cafÃ©" if i == 300 else f"x{i}" for i in range(512)]
+    frame = diff.frame.assign(token=words)
+    ax = plots.strips(Diff.of_frame(frame, diff.about))
+    named = {text.get_text().strip("▾") for text in ax.texts if text.get_gid() == TOP}
+    assert {"␣the", "café"} <= named
 
 
 def test_what_has_no_rows_is_refused() -> None:

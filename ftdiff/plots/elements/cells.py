@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -74,7 +75,7 @@ def _annotated(ax: Axes, values: pd.DataFrame, seaborn: dict[str, Any]) -> dict[
     """Return seaborn's options; numbers in cells are small, and none is a negative zero."""
     if not isinstance(seaborn.get("annot"), bool) or not seaborn["annot"]:
         return seaborn
-    form = str(seaborn.get("fmt", ".2g"))
+    form = str(seaborn.get("fmt", two_digits(values.to_numpy())))
     width, height = cell_points(ax, *values.shape)
     texts = values.map(lambda value: "" if np.isnan(value) else plain(value, form))
     longest = max(int(texts.map(len).to_numpy().max()), 1)
@@ -94,6 +95,19 @@ def values_of(mesh: QuadMesh) -> Array:
     """Return the numbers of a map's cells, NaN where there is none."""
     values: Array = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
     return values
+
+
+def two_digits(values: Array) -> str:
+    """Return the format that gives the largest of these numbers two digits, and all as many places.
+
+    >>> two_digits(np.array([0.04, 0.069])), two_digits(np.array([3.0, 250.0]))
+    ('.3f', '.0f')
+    """
+    finite = np.abs(values[np.isfinite(values)])
+    largest = float(finite.max()) if len(finite) else 0.0
+    if not 1e-4 <= largest < 1e6:
+        return ".1f" if not largest else ".1e"
+    return f".{max(0, 1 - math.floor(math.log10(largest)))}f"
 
 
 def plain(value: float, form: str) -> str:
