@@ -12,6 +12,7 @@ from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
+from ftdiff.numbers import number
 from ftdiff.tensors import Array, matrix_shape, numel
 
 #: The code of the note; its data are the files `read` and `unread`, and, where both were read, the
@@ -42,7 +43,9 @@ def measured(base: Checkpoint | None, tuned: Tuned, plan: Plan) -> Tuned:
     share = float(shared / adapter)
     once = math.sqrt(model / whole)
     twice = math.sqrt(max(0.0, model + 2 * shared + adapter) / whole)
-    numbers = f"over the adapter's matrices {twice:.4g} with it on top instead of {once:.4g}"
+    numbers = (
+        f"over the adapter's matrices {number(twice)} with it on top instead of {number(once)}"
+    )
     text = f"the model holds it already: {numbers}"
     if share < HELD:
         text = f"the model does not hold it: {numbers}"

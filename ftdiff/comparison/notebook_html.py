@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ftdiff.errors import one_line
+from ftdiff.numbers import MISSING, written
 
 # A cell's output is read at a glance; the frame holds the rest.
 _ROWS, _SENTENCES = 40, 12
@@ -47,9 +48,7 @@ def _row(tag: str, cells: Iterable[Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    if _missing(value):
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return MISSING if _missing(value) else written(value)
 
 
 def _missing(value: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ftdiff.comparison.aggregation import Over
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
+from ftdiff.numbers import number
 
 #: The share of an adapter that has to be compared for a number of everything.
 _MOST = 0.5
@@ -118,7 +119,7 @@ def headline(diff: Diff, metric: str = "relative_norm") -> str:
         return ""
     parts = f"({every.parts})"
     if whole is None:
-        return f"{moved:.4g} over {some.words} ({some.parts})"
+        return f"{number(moved)} over {some.words} ({some.parts})"
     if moved is None or some.counted == every.counted or not whole:
-        return f"{whole:.4g} over {every.words} {parts}"
-    return f"{whole:.4g} over {every.words}; {moved:.4g} over {some.words} {parts}"
+        return f"{number(whole)} over {every.words} {parts}"
+    return f"{number(whole)} over {every.words}; {number(moved)} over {some.words} {parts}"

@@ -19,13 +19,12 @@ from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.numbers import number, percent, times
 from ftdiff.reports.document import Document
 from ftdiff.reports.published import public_name
+from ftdiff.reports.summary import lost, most_and_least, still
 
 #: How many findings stand on the first screen, and how many numbers.
 FINDINGS, NUMBERS = 3, 6
 # Rules that say what could not be tested: worth a line only where there is nothing else.
 _FAINT = ("left-out", "depth-power", "uniform")
-# What the verdict and the numbers say.
-_SIZE = ("The relative change is", "The root-mean-square change")
 # How the kinds of adapters write themselves.
 _KINDS = {
     **{"lora": "LoRA", "dora": "DoRA", "loha": "LoHa", "lokr": "LoKr", "ia3": "IA³"},
@@ -81,7 +80,7 @@ def first_screen(diff: Diff, report: Document) -> FirstScreen:
     """
     verdict, used = _verdict(diff, report.findings)
     numbers = tuple(_numbers(diff))[:NUMBERS]
-    return FirstScreen(verdict, chosen(_candidates(report, used)), numbers)
+    return FirstScreen(verdict, chosen(_candidates(diff, report, used)), numbers)
 
 
 def chosen(candidates: Iterable[Finding | Told]) -> tuple[Finding | Told, ...]:
@@ -106,17 +105,12 @@ def sentence_of(one: Finding | Told) -> str:
     return one.message if isinstance(one, Finding) else one.sentence
 
 
-def _candidates(report: Document, used: Sequence[Finding]) -> Iterator[Finding | Told]:
+def _candidates(diff: Diff, report: Document, used: Sequence[Finding]) -> Iterator[Finding | Told]:
     """Yield what was found and is not said yet; then what a reader has to know; then the rest."""
     yield from (one for one in report.findings if one not in used and one.rule != "regime")
-    for caution in report.cautions:
-        if not caution.startswith("Without a base"):
-            yield Told("caution", caution)
-    taken = {one.message for one in report.findings}
-    for line in report.summary[1:]:  # the first says what was compared
-        told = any(sentence in line for sentence in taken) or line.startswith(_SIZE)
-        if not told:
-            yield Told("", line)
+    yield from (Told("caution", one_line(note)) for note in diff.about.get("notes", ()))
+    lines = (most_and_least(diff), still(diff), lost(diff))
+    yield from (Told("", line) for line in lines if line)
 
 
 def _verdict(diff: Diff, found: Sequence[Finding]) -> tuple[Told, list[Finding]]:
@@ -124,8 +118,8 @@ def _verdict(diff: Diff, found: Sequence[Finding]) -> tuple[Told, list[Finding]]
     lead = broken(found)
     if lead:
         return Told(lead[0].severity, lead[0].message), lead[:1]
-    if still := _still(diff):
-        return still, []
+    if unmoved := _unmoved(diff):
+        return unmoved, []
     if why := withheld(diff):
         return Told("caution", f"No number of everything is given: {why}."), []
     deciding = [one for one in found if one.rule in DECIDING][:1]
@@ -134,7 +128,7 @@ def _verdict(diff: Diff, found: Sequence[Finding]) -> tuple[Told, list[Finding]]
     return _size(diff, found), []
 
 
-def _still(diff: Diff) -> Told | None:
+def _unmoved(diff: Diff) -> Told | None:
     """Say that nothing moved, where nothing did."""
     columns = diff.columns
     if that_moved(columns).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -169,8 +170,19 @@ def render(result: Reported, number: str | None = None, *, base_name: str | None
 
 
 def _apart(svg: str, prefix: str) -> str:
-    """Put a prefix before the names within a figure: in a page each name is there once."""
-    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", svg)
+    """Put a prefix before the names within a figure, and number what bears one name: ids are once.
+
+    >>> _apart('<g id="a"/><use href="#a"/><g id="a"/>', "f1-")
+    '<g id="f1-a"/><use href="#f1-a"/><g id="f1-a-2"/>'
+    """
+    count: Counter[str] = Counter()
+
+    def once(found: re.Match[str]) -> str:
+        count[found[1]] += 1
+        again = f"-{count[found[1]]}" if count[found[1]] > 1 else ""
+        return f'id="{prefix}{found[1]}{again}"'
+
+    return re.sub(r'\bid="([^"]*)"', once, re.sub(r'(url\(#|href="#)', rf"\1{prefix}", svg))
 
 
 def _figures(result: Reported, number: str | None) -> Iterator[tuple[str, str]]:

@@ -32,15 +32,14 @@ def runs_screen(result: Any, title: str) -> FirstScreen:
     """
     found = result.findings()
     sentence, numbers = _GLANCES[type(result)](result)
-    grave = [one for one in found if one.severity == "alarm"][:1]
-    if grave:
-        verdict = Told("alarm", grave[0].message)
-    elif sentence:
-        verdict = Told("note", sentence)
+    used = [one for one in found if one.severity == "alarm"][:1]
+    if not used and not sentence:
+        used = found[:1]
+    if used:
+        verdict = Told(used[0].severity, used[0].message)
     else:
-        verdict = Told("note", found[0].message if found else f"{title}.")
-    rest = [one for one in found if one.message != verdict.sentence]
-    return FirstScreen(verdict, chosen(rest), numbers)
+        verdict = Told("note", sentence or f"{title}.")
+    return FirstScreen(verdict, chosen(one for one in found if one not in used), numbers)
 
 
 def _of_similarity(found: Similarity) -> Glance:

@@ -17,6 +17,7 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import at_scale_one, headline, withheld
 from ftdiff.comparison.statuses import ADDED, MOVED, PAIRED, REMOVED, RESHAPED, STILL, UNREADABLE
 from ftdiff.errors import one_line
+from ftdiff.numbers import number
 
 #: Findings of one kind that a line holds.
 _MOST = 3
@@ -45,15 +46,14 @@ def summary(
         Where patterns were looked for; as in `ftdiff.findings`.
     """
     said = list(findings(data, metric) if found is None else found)
-    absolute = isinstance(data, Diff) and not data.about.get("base")
-    read = grids(data, metric or ("rms_change" if absolute else "relative_norm"))
+    read = grids(data, metric or _metric_of(data))
     if not isinstance(data, Diff):
         return tuple(_patterns(said, read, None) + _all(said, "left-out"))
     broken_parts = " ".join(one.message for one in broken(said))
     lines = [broken_parts, " ".join([_compared(data), *_all(said, "layers")])]
     if not any(one.rule == "another-base" for one in said):  # of strangers no more is worth a word
         lines += [_overall(data, said), *_patterns(said, read, data), *_explained(data, said)]
-    return tuple(line for line in [*lines, _worth(data, said), _still(data), _lost(data)] if line)
+    return tuple(line for line in [*lines, _worth(data, said), still(data), lost(data)] if line)
 
 
 def _compared(diff: Diff) -> str:
@@ -95,16 +95,27 @@ def _patterns(said: Sequence[Finding], read: Sequence[Grid], diff: Diff | None) 
     return [line for line in lines if line]
 
 
+def most_and_least(diff: Diff) -> str:
+    """Name the components that moved most and least, of each stack."""
+    return _components(grids(diff, _metric_of(diff)), diff)
+
+
+def _metric_of(data: Diff | pd.DataFrame) -> str:
+    absolute = isinstance(data, Diff) and not data.about.get("base")
+    return "rms_change" if absolute else "relative_norm"
+
+
 def _components(read: Sequence[Grid], diff: Diff | None) -> str:
     """Name the most and the least of the numbers that the table of components shows."""
     parts = []
     for grid in read:
         sizes = _of_components(grid, diff)
-        if len(sizes) > 1 and f"{sizes.iloc[-1]:.3g}" != f"{sizes.iloc[0]:.3g}":
+        if len(sizes) > 1 and number(sizes.iloc[-1], 3) != number(sizes.iloc[0], 3):
             which = grid.metric.replace("_", " ")
+            most, least = number(sizes.iloc[-1], 3), number(sizes.iloc[0], 3)
             parts.append(
-                f"{sizes.index[-1]} moved most{grid.where} ({which} {sizes.iloc[-1]:.3g}) and "
-                f"{sizes.index[0]} least ({sizes.iloc[0]:.3g})"
+                f"{sizes.index[-1]} moved most{grid.where} ({which} {most}) and "
+                f"{sizes.index[0]} least ({least})"
             )
     return f"Of the components, {'; '.join(parts[:_MOST])}." if parts else ""
 
@@ -148,14 +159,15 @@ def _worth(diff: Diff, said: Sequence[Finding]) -> str:
     text, loss = told.get("text", {}), told["loss"]
     name = one_line(text.get("file", "the text"), 60)
     base, tuned = loss["base"], loss.get("tuned")
-    after = "" if tuned is None else f" → {tuned:.4g}"
-    lost = f"On {name} the loss is {base:.4g}{after} nats a token."
+    after = "" if tuned is None else f" → {number(tuned)}"
+    lost = f"On {name} the loss is {number(base)}{after} nats a token."
     return " ".join(
         [lost, *_all(said, "loss-not-lower", "path-gap", "matters-much", "matters-little")]
     )
 
 
-def _still(diff: Diff) -> str:
+def still(diff: Diff) -> str:
+    """Say what did not move; "" where all did."""
     rows = diff.frame[diff.frame["status"].isin(STILL)]
     if not len(rows):
         return ""
@@ -169,7 +181,8 @@ def _sizes(rows: pd.DataFrame) -> list[dict[str, object]]:
     return records(sizes.rename("n").reset_index())
 
 
-def _lost(diff: Diff) -> str:
+def lost(diff: Diff) -> str:
+    """Say what was not compared, or that everything was."""
     frame = diff.frame
     stray = frame["tensor"].isin([*diff.about.get("unmatched", {})]) & (frame["status"] == ADDED)
     status = frame["status"][~stray].value_counts().to_dict()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.result import Diff
+from ftdiff.numbers import number
 
 #: Of each measure of layers its interval is shown beside it.
 _WITH_INTERVAL = ("revert", "graft")
@@ -25,7 +26,9 @@ def layer_row(row: Mapping[str, Any]) -> dict[str, Any]:
         if name in row:
             shown[name] = row[name]
         if name in _WITH_INTERVAL and row.get(f"{name}_low") is not None:
-            shown[f"{name} 95 %"] = f"{row[f'{name}_low']:.3g} … {row[f'{name}_high']:.3g}"
+            shown[f"{name} 95%"] = " … ".join(
+                number(row[f"{name}_{end}"], 3) for end in ("low", "high")
+            )
             shown[f"{name} p"] = row[f"{name}_p"]
     return shown | {n: row[n] for n in ("relative_norm",) if row.get(n) is not None}
 

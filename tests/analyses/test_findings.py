@@ -191,7 +191,7 @@ def test_a_depth_trend_is_found_with_its_sign(factor: Any, sign: int) -> None:
     fits = 100 * np.array([27 * line.slope / level, power])
     assert np.isclose(trend["percent"], fits).sum() == 1
     assert trend["percent"] == pytest.approx(150 if sign > 0 else -60, abs=15)
-    words = f"{abs(trend['percent']):.0f} %) {'rises' if sign > 0 else 'falls'} (over 28 layers)."
+    words = f"{abs(trend['percent']):.0f}%) {'rises' if sign > 0 else 'falls'} (over 28 layers)."
     assert found.message.startswith("With depth mlp.down (") and found.message.endswith(words)
 
 
@@ -202,7 +202,7 @@ def test_several_trends_are_one_sentence() -> None:
     X["attn.v"] /= rising(75)
     (found,) = said(X, "depth-trend")
     assert re.fullmatch(
-        r"With depth attn\.k \(\+1\d\d %\) and attn\.q \(\+\d\d %\) rise, attn\.v \(−4\d %\) falls "
+        r"With depth attn\.k \(\+1\d\d%\) and attn\.q \(\+\d\d%\) rise, attn\.v \(−4\d%\) falls "
         r"\(over 28 layers\)\.",
         found.message,
     )
@@ -213,7 +213,7 @@ def test_a_noiseless_trend_is_told_and_not_uniform() -> None:
     X = pd.DataFrame({name: np.linspace(0.01, 0.0226, 24) for name in NAMES})
     rows = findings(X)
     (found,) = (one for one in rows if one.rule == "depth-trend")
-    assert found.message.endswith(" in all 7 components: +126 % over 24 layers.")
+    assert found.message.endswith(" in all 7 components: +126% over 24 layers.")
     assert "uniform" not in {one.rule for one in rows}
 
 
@@ -281,7 +281,7 @@ def test_a_step_of_one_component_is_told_of_it_with_its_layer() -> None:
     (found,) = said(X, "layer-groups")
     size = X["attn.q"][17:].median() / X["attn.q"][:17].median()
     assert found.message == (
-        f"attn.q moves {100 * (size - 1):.0f} % more from layer 17 on than in layers 0–16."
+        f"attn.q moves {100 * (size - 1):.0f}% more from layer 17 on than in layers 0–16."
     )
 
 

@@ -120,8 +120,8 @@ BROKEN: dict[str, list[tuple[Callable[[Any], Any], str]]] = {
         (lambda W: turned(W, -0.5), "cosine -0.500"),
     ],
     "pruned": [
-        (lambda W: pruned(W, 0.5), "50 % of the entries were set to zero"),
-        (lambda W: pruned(W, 0.1), "9.96 % of the entries were set to zero"),
+        (lambda W: pruned(W, 0.5), "50% of the entries were set to zero"),
+        (lambda W: pruned(W, 0.1), "9.96% of the entries were set to zero"),
     ],
     "multiplied": [
         (lambda W: 2 * W, "multiplied by 2,"),

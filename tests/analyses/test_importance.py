@@ -405,7 +405,7 @@ def test_the_command_writes_columns_frames_pictures_and_a_page(
     page = (out / "report.html").read_text()
     assert "share of L₁ − L₀" in page and " nats a token." in page
     table = page.partition("What layers are worth on the text</h2>")[2].partition("</table>")[0]
-    assert all(f">{name}</th>" in table for name in ("skip", "revert 95 %", "graft", "outside"))
+    assert all(f">{name}</th>" in table for name in ("skip", "revert 95%", "graft", "outside"))
     assert run("findings", out / "diff.json").exit_code == 0
 
 

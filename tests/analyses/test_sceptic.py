@@ -103,7 +103,7 @@ def test_no_extremes_are_told_that_print_the_same() -> None:
     diff = ftdiff.compare(base, moved(base))
     assert not any("moved most" in line for line in summary(diff))
     (even,) = said(diff, "uniform")
-    assert "90 % of 96 cells are 0.01 to three digits, and no pattern" in even.message
+    assert "90% of 96 cells are 0.01 to three digits, and no pattern" in even.message
     apart = {n: W * 1.01 if "q_proj" in n else W for n, W in moved(base).items()}
     assert any("attn.q moved most" in line for line in summary(ftdiff.compare(base, apart)))
 

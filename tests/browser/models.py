@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import ftdiff
 from tests.conftest import FIXTURES
 
 Weights = dict[str, NDArray[np.float32]]
-_SIDE = 24
+_SIDE = 16
 _DECODER = (
     *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
     *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
@@ -32,6 +32,7 @@ _DOUBLE = (
 _SINGLE = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp", "proj_out", "norm.linear")
 
 
+@cache
 def llama_lora() -> ftdiff.Diff:
     """Return a LoRA of 28 decoder layers."""
     return ftdiff.compare(FIXTURES / "base", FIXTURES / "lora")
@@ -56,6 +57,7 @@ def unet_lora(folder: Path) -> ftdiff.Diff:
     return ftdiff.compare(None, folder)
 
 
+@cache
 def flux_like() -> ftdiff.Diff:
     """Return a fine-tune of a transformer of 19 double and 38 single blocks."""
     names = _layers("transformer_blocks", 19, _DOUBLE)
@@ -63,6 +65,7 @@ def flux_like() -> ftdiff.Diff:
     return _moved(names, seed=1, peak=0.7)
 
 
+@cache
 def vision_language() -> ftdiff.Diff:
     """Return a fine-tune of a vision tower of 24 layers and a language model of 32."""
     names = _layers("model.vision_tower.vision_model.encoder.layers", 24, _CLIP)
@@ -101,10 +104,3 @@ def _add_factors(
 ) -> None:
     found[f"{path}.lora_A.weight"] = draw.normal(size=(rank, _SIDE)).astype(np.float32)
     found[f"{path}.lora_B.weight"] = (size * draw.normal(size=(_SIDE, rank))).astype(np.float32)
-
-
-def write_saved(diff: ftdiff.Diff, path: Path) -> Mapping[str, object]:
-    """Save a diff and return its document."""
-    diff.save(path)
-    document: dict[str, object] = json.loads(path.read_text())
-    return document

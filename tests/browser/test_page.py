@@ -170,6 +170,8 @@ def test_the_keyboard_reaches_the_map_moves_chooses_and_leaves(page: Chrome) -> 
     focused = page.switch_to.active_element
     assert focused.get_attribute("class") == "map"
     readout = page.find_element(By.ID, "readout")
+    assert "layer 1 · attn.v" in readout.text  # the largest is pointed at first
+    focused.send_keys(Keys.PAGE_UP, Keys.HOME)
     assert "layer 27 · attn.q" in readout.text  # the top left
     focused.send_keys(Keys.ARROW_UP, Keys.ARROW_LEFT)
     assert "layer 27 · attn.q" in readout.text

@@ -90,7 +90,7 @@ def _pruned(diff: Diff, damage: Damage, rows: Array) -> Told:
     share = damage.zeroed_share[rows]
     be = "is" if len(rows) == 1 else "are"
     message = (
-        f"{_named(diff, rows)} {be} pruned: {_span(100 * share, '.3g')} % of the entries were set "
+        f"{_named(diff, rows)} {be} pruned: {_span(100 * share, '.3g')}% of the entries were set "
         "to zero, and the others are the base's."
     )
     return Told(message, rows, {"share": _plain(share)})

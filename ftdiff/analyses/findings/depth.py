@@ -123,7 +123,7 @@ def _named(curve: Curve) -> str:
 
 
 def _percent(curve: Curve) -> str:
-    return f"{curve.slope_percent:+.0f} %".replace("-", "−")
+    return f"{curve.slope_percent:+.0f}%".replace("-", "−")
 
 
 def _size(curve: Curve) -> float:

@@ -161,7 +161,7 @@ def _one(grid: Grid, curve: Curve, starts: Sequence[int]) -> Finding:
         cut, size = starts[1], float(np.diff(levels(curve, starts))[0])
         more = "more" if size > 0 else "less"
         message = (
-            f"{curve.name}{grid.where} moves {abs(percent(size)):.0f} % {more} from layer "
+            f"{curve.name}{grid.where} moves {abs(percent(size)):.0f}% {more} from layer "
             f"{curve.layers[cut]} on than in layers {curve.layers[0]}–{curve.layers[cut - 1]}."
         )
     else:

@@ -145,11 +145,11 @@ def _layers(curve: Curve, run: tuple[int, int]) -> str:
 
 
 def _amount(log: float) -> str:
-    return f"{abs(percent(log)):.0f} % {'more' if log > 0 else 'less'}"
+    return f"{abs(percent(log)):.0f}% {'more' if log > 0 else 'less'}"
 
 
 def _signed(name: str, log: float) -> str:
-    return f"{name} {percent(log):+.0f} %".replace("-", "−")
+    return f"{name} {percent(log):+.0f}%".replace("-", "−")
 
 
 def _finding(grid: Grid, message: str, members: Sequence[Curve], run: tuple[int, int]) -> Finding:

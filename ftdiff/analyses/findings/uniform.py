@@ -39,7 +39,7 @@ def uniform(
         else f"lie between {ends[0]} and {ends[1]} (a factor of {high / low:.2f})"
     )
     message = (
-        f"The change is uniform{grid.where}: 90 % of {len(values):,} cells {size}, and no pattern "
+        f"The change is uniform{grid.where}: 90% of {len(values):,} cells {size}, and no pattern "
         "passed its test."
     )
     found = evidence(low=low, high=high, least_trend=least, stack=grid.stack)
@@ -66,7 +66,7 @@ def depth_power(grid: Grid, *, trend: float = 30.0) -> Iterator[Finding]:
         return
     message = (
         f"{counted(layers, 'layer')}{grid.where} that vary as these do are too few to show a trend "
-        f"with depth under {_rounded(least)} %."
+        f"with depth under {_rounded(least)}%."
     )
     found = evidence(layers=layers, least_trend=least, phi=tested[0].phi, stack=grid.stack)
     yield Finding("depth-power", "note", message, found)

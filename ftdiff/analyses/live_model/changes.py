@@ -202,7 +202,7 @@ def _complete(made: Changes, plan: Plan, lost: Mapping[str, int]) -> Changes:
         first = next(iter([*lost, *plan.unmatched, *plan.added, *plan.removed]), "")
         example = f" (first left out: {one_line(first, 120)})" if first else ""
         share = 100 * min(coverage, plan.coverage)
-        raise Mismatch(f"only {share:.3g} % of the change can be written into the base{example}")
+        raise Mismatch(f"only {share:.3g}% of the change can be written into the base{example}")
     notes = []
     if lost:
         named = ", ".join([*lost][:3]) + (", …" if len(lost) > 3 else "")

@@ -14,13 +14,13 @@ from rich.text import Text
 
 from ftdiff.comparison import coverage
 from ftdiff.comparison.result import Diff
+from ftdiff.numbers import number
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric
 from ftdiff.reports.terminal import heatmap as characters
 from ftdiff.reports.terminal.tables import (
     escape,
     new_console,
-    number,
     write_named,
     write_table,
 )

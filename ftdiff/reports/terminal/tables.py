@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftdiff.errors import one_line
+from ftdiff.numbers import written
 
 #: Rows of what is listed by name.
 ROWS = 12
@@ -25,7 +26,7 @@ def write_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]])
     """Print rows as a table of the first columns that fit; what is empty throughout is left out."""
     rows = [*rows]
     columns = dict.fromkeys(name for row in rows for name in row)  # some rows lack some
-    cells = [{name: number(row.get(name)) for name in columns} for row in rows]
+    cells = [{name: written(row.get(name)) for name in columns} for row in rows]
     if not cells:
         return
     if title:
@@ -60,12 +61,3 @@ def write_named(console: Console, heading: str, listed: Mapping[str, str]) -> No
 def escape(text: str) -> str:
     """Names come from files: neither markup nor control characters in them count."""
     return markup.escape(one_line(text))
-
-
-def number(value: Any) -> str:
-    """Write a cell: four digits of a number, a dash for what is missing."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
