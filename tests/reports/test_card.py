@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot
 
 import ftdiff
+from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.reports import card
 from ftdiff.reports.card import spliced
@@ -333,3 +335,25 @@ def test_an_adapter_whose_targets_are_a_pattern_is_told_so(lora: ftdiff.Diff) ->
         lora.frame, {**lora.about, "adapter": {"target_modules": [f"m{i}" for i in range(40)]}}
     )
     assert "m11 and 28 more." in section(many).sentences[1]
+
+
+def test_the_command_says_what_it_replaced_and_left_out(lora: ftdiff.Diff, tmp_path: Path) -> None:
+    saved = lora.save(tmp_path / "diff.json")
+    readme = tmp_path / "README.md"
+    readme.write_text("---\nbase_model: x/y # old\n---\n")
+
+    def run(*more: object) -> Result:
+        return CliRunner().invoke(door, ["card", *map(str, (saved, readme, *more))])
+
+    done = run("--base-model", "org/b", "--rows", "3")
+    assert (done.exit_code, readme.read_text().splitlines()[1]) == (0, "base_model: org/b # old")
+    assert done.stderr.splitlines() == [
+        f"{readme}: base_model was x/y, and is org/b",
+        f"{readme}: Shown are the 3 of 7 components with the largest share of the change. "
+        "--rows N shows more.",
+    ]
+    assert readme.read_text().count("| attn.") + readme.read_text().count("| mlp.") == 3
+    readme.write_text("---\nbase_model: [x/y, z/z]\n---\n")
+    error = run("--base-model", "org/b").exception
+    assert isinstance(error, BadCall) and "names 2 bases, x/y, z/z" in str(error)
+    assert readme.read_text() == "---\nbase_model: [x/y, z/z]\n---\n"
