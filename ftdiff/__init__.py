@@ -121,12 +121,25 @@ _PACKAGES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.import_module("ftdiff.comparison.preflight").version()
+        return _version()
     if name in _HOMES:
         return getattr(importlib.import_module(f"ftdiff.{_HOMES[name]}"), name)
     if name in _PACKAGES:
         return importlib.import_module(f"ftdiff.{_PACKAGES[name]}")
     raise AttributeError(f"module 'ftdiff' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """Return the installed version; "unknown" where it runs from a folder that was not installed.
+
+    What it takes is imported when it is asked for: the shell's help does without.
+    """
+    from importlib import metadata
+
+    try:
+        return metadata.version("ftdiff")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def __dir__() -> list[str]:

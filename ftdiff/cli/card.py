@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
 from ftdiff.cli import options
+from ftdiff.cli import output as out
 from ftdiff.cli.selecting import SELECTED, taken
 from ftdiff.comparison.selection import Selection
 from ftdiff.errors import BadCall
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A card whose numbers are held to a diff or a claim, and who has to have signed that."""
+
+    check: Path | None
+    key: Path | None
+
+
+CHECKED = options.decided(
+    Checked,
+    "checked",
+    click.option(
+        "--check",
+        type=click.Path(path_type=Path),
+        metavar="CARD",
+        help="Write nothing: hold the numbers of this card's section to the diff, or to a claim.",
+    ),
+    click.option(
+        "--key",
+        type=click.Path(path_type=Path),
+        metavar="PUB",
+        help="With --check and a claim: the public key of whoever has to have signed it.",
+    ),
+)
 
 
 @click.command()
@@ -26,20 +54,15 @@ from ftdiff.errors import BadCall
 @click.option(
     "--base-model",
     metavar="ID",
-    help="The base's name on the Hub, for the front matter where it names none.",
+    help="The base's name on the Hub: the front matter then names it, instead of what is there.",
 )
 @click.option(
-    "--check",
-    type=click.Path(path_type=Path),
-    metavar="CARD",
-    help="Write nothing: hold the numbers of this card's section to the diff, or to a claim.",
+    "--rows",
+    type=click.IntRange(1),
+    help="Components in the table, those with the largest share of the change; 14 by default. "
+    "What is left out is said.",
 )
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path),
-    metavar="PUB",
-    help="With --check and a claim: the public key of whoever has to have signed it.",
-)
+@CHECKED
 @options.METRIC
 @SELECTED
 @click.pass_context
@@ -49,8 +72,8 @@ def card(
     readme: Path | None,
     format_: str | None,
     base_model: str | None,
-    check: Path | None,
-    key: Path | None,
+    rows: int | None,
+    checked: Checked,
     metric: str,
     selection: Selection,
 ) -> None:
@@ -67,20 +90,20 @@ def card(
     ftdiff card out/diff.json --to latex > table.tex
     ftdiff card --check my-lora/README.md claims.jsonl --key their.key.pub
     """
-    if check is not None:
-        if readme is not None or format_ is not None or base_model is not None or selection:
+    if checked.check is not None:
+        if selection or any(one is not None for one in (readme, format_, base_model, rows)):
             raise BadCall(
                 "card --check CARD takes a diff.json or a claims.jsonl, and writes nothing"
             )
         given = ctx.get_parameter_source("metric") is not ParameterSource.DEFAULT
-        sys.exit(_checked(check, diff, key, metric if given else None))
-    if key is not None:
+        sys.exit(_checked(checked.check, diff, checked.key, metric if given else None))
+    if checked.key is not None:
         raise BadCall("--key is for --check and a claims.jsonl")
     from ftdiff.analyses.saved import load_for
     from ftdiff.comparison.result import Diff
     from ftdiff.reports import card as cards
     from ftdiff.reports.markup import WRITERS
-    from ftdiff.reports.section import section
+    from ftdiff.reports.section import ROWS, section
 
     if (readme is None) == (format_ is None):
         raise BadCall("card takes a README to write, or --to FORMAT to print; one of them")
@@ -89,13 +112,16 @@ def card(
     loaded = taken(load_for("card", diff), selection, metric, diff)
     assert isinstance(loaded, Diff)
     if format_ is not None:
-        click.echo(WRITERS[format_](section(loaded, metric), ""))
+        click.echo(WRITERS[format_](section(loaded, metric, rows=rows or ROWS), ""))
         return
     assert readme is not None
-    done = cards.save(loaded, readme, metric, base_model=base_model)
+    done = cards.save(loaded, readme, metric, base_model=base_model, rows=rows or ROWS)
     click.echo("\n".join(map(str, done.paths)) or f"{readme}: nothing differs")
+    for told in (done.said, done.cut and f"{done.cut} --rows N shows more."):
+        if told:
+            out.say(f"{readme}: {told}")
     if not done.names_base:
-        click.echo("the card names no base_model: --base-model ID adds it", err=True)
+        out.say("the card names no base_model: --base-model ID adds it")
 
 
 def _checked(card: Path, source: Path, key: Path | None, metric: str | None) -> int:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from ftdiff.errors import one_line
 from ftdiff.numbers import MISSING, written
 
+if TYPE_CHECKING:
+    import jinja2
+
 # A cell's output is read at a glance; the frame holds the rest.
 _ROWS, _SENTENCES = 40, 12
+_HTML = """<p><b>{{ title }}</b></p>
+{%- macro more(count) %}{% if count > 0 %}<p>… and {{ "{:,}".format(count) }} more</p>{% endif %}
+{%- endmacro %}
+{%- macro line(tag, cells) %}<tr>
+{%- for cell in cells %}<{{ tag }}{% if loop.first %} style="text-align: left"{% endif %}>
+{{- cell }}</{{ tag }}>{% endfor %}</tr>
+{%- endmacro %}
+{%- if sentences %}<ul>{% for said in sentences %}<li>{{ said }}</li>{% endfor %}</ul>
+{{- more(more_sentences) }}{% endif %}
+{%- if names %}<table>{{ line("th", names) }}
+{%- for row in rows %}{{ line("td", row) }}{% endfor %}</table>
+{{- more(more_rows) }}{% endif %}"""
 
 
 def shown(title: str, sentences: Iterable[str] = (), rows: Iterable[Mapping[str, Any]] = ()) -> str:
@@ -29,22 +44,29 @@ def shown(title: str, sentences: Iterable[str] = (), rows: Iterable[Mapping[str,
     >>> shown("a <b>", ["c"])
     '<p><b>a &lt;b&gt;</b></p><ul><li>c</li></ul>'
     """
-    parts = [f"<p><b>{_safe(title)}</b></p>"]
     said, held = list(sentences), list(rows)
-    if said:
-        items = "".join(f"<li>{_safe(line)}</li>" for line in said[:_SENTENCES])
-        parts.append(f"<ul>{items}</ul>{_more(len(said) - _SENTENCES)}")
     names = [name for name in (held[0] if held else ()) if any(not _missing(r[name]) for r in held)]
-    if names:
-        lines = [_row("th", names), *(_row("td", [r[n] for n in names]) for r in held[:_ROWS])]
-        parts.append(f"<table>{''.join(lines)}</table>{_more(len(held) - _ROWS)}")
-    return "".join(parts)
+    return _template().render(
+        title=title,
+        sentences=said[:_SENTENCES],
+        more_sentences=len(said) - _SENTENCES,
+        names=names,
+        rows=[[_written(row[name]) for name in names] for row in held[:_ROWS]],
+        more_rows=len(held) - _ROWS,
+    )
 
 
-def _row(tag: str, cells: Iterable[Any]) -> str:
-    first, *rest = (_safe(_written(cell)) for cell in cells)
-    made = [f'<{tag} style="text-align: left">{first}</{tag}>']
-    return f"<tr>{''.join([*made, *(f'<{tag}>{cell}</{tag}>' for cell in rest)])}</tr>"
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    made = jinja2.Environment(autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined)
+    return made.from_string(_HTML)
+
+
+def _shown(value: Any) -> Any:
+    """Show what would reorder or break text escaped: names come from files."""
+    return one_line(value) if type(value) is str else value
 
 
 def _written(value: Any) -> str:
@@ -53,11 +75,3 @@ def _written(value: Any) -> str:
 
 def _missing(value: Any) -> bool:
     return value is None or str(value) in ("", "<NA>", "nan")  # pandas' NA compares with nothing
-
-
-def _more(count: int) -> str:
-    return f"<p>… and {count:,} more</p>" if count > 0 else ""
-
-
-def _safe(text: str) -> str:
-    return html.escape(one_line(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -22,10 +21,9 @@ _LONGEST = 200
 @cache
 def version() -> str:
     """Return ftdiff's version; "unknown" where it runs from a folder that was not installed."""
-    try:
-        return importlib.metadata.version("ftdiff")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    import ftdiff
+
+    return ftdiff.__version__
 
 
 def sources(things: Iterable[Any]) -> list[Source]:

@@ -64,6 +64,15 @@ class Form:
         return f"ftdiff.{self.kind}/{self.version}"
 
     @property
+    def one(self) -> str:
+        """The kind with its article.
+
+        >>> Form("audit").one, Form("diff").one
+        ('an audit', 'a diff')
+        """
+        return f"a{'n' if self.kind[0] in 'aeiou' else ''} {self.kind}"
+
+    @property
     def readable(self) -> tuple[str, ...]:
         """The tags of all documents that can be read."""
         return tuple(f"ftdiff.{self.kind}/{version}" for version in (self.version, *self.read))
@@ -218,10 +227,10 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
         _check_origin(document.get("about"))
         return parts(document)
     except Unfit as error:
-        raise BadFile(f"{path}: not a {form.kind} saved by ftdiff: {error}") from error
+        raise BadFile(f"{path}: not {form.one} saved by ftdiff: {error}") from error
     except _UNFIT as error:
         name = type(error).__name__
-        raise BadFile(f"{path}: not a {form.kind} saved by ftdiff ({name})") from error
+        raise BadFile(f"{path}: not {form.one} saved by ftdiff ({name})") from error
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
 

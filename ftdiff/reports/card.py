@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
-from ftdiff.errors import BadCall, BadFile
+from ftdiff.errors import BadFile
+from ftdiff.reports.front_matter import Edited, names_base, with_base
 from ftdiff.reports.maps import shown_metric
 from ftdiff.reports.markup import markdown
-from ftdiff.reports.section import section
+from ftdiff.reports.section import ROWS, section
 
 _MARK = re.compile(r"^<!-- ftdiff:(begin|end) -->[ \t]*$", re.MULTILINE)
 _BEGIN, _END = "<!-- ftdiff:begin -->", "<!-- ftdiff:end -->"
-# As the Hub reads it: the first line is ---, and the next such line ends it.
-_FRONT = re.compile(r"\A(\ufeff?\s*---[ \t]*\r?\n)(.*?)(^---[ \t]*\r?$)", re.DOTALL | re.MULTILINE)
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FIGURE = "ftdiff/heatmap.png"
 
 
@@ -33,14 +29,25 @@ class Written:
         Files that were written; none where nothing differs.
     names_base
         Whether the card's front matter names its base model.
+    said
+        What of the front matter was replaced, in a line; "" where nothing was.
+    cut
+        Which components the table leaves out, in a line; "" where none.
     """
 
     paths: tuple[Path, ...]
     names_base: bool
+    said: str = ""
+    cut: str = ""
 
 
 def save(
-    diff: Diff, card: Path, metric: str = "relative_norm", *, base_model: str | None = None
+    diff: Diff,
+    card: Path,
+    metric: str = "relative_norm",
+    *,
+    base_model: str | None = None,
+    rows: int | None = ROWS,
 ) -> Written:
     """Put the section of a diff into a card, with its figure in the card's own folder.
 
@@ -56,30 +63,32 @@ def save(
     metric
         What the figure shows.
     base_model
-        The base's name on the Hub: `base_model` and `base_model_relation` are added to the front
-        matter where it has none. Without it the front matter is left alone, byte for byte.
+        The base's name on the Hub, which the front matter then names as `base_model` instead of
+        what is there; `base_model_relation` is added where it is missing. Without it the front
+        matter is left alone, byte for byte.
+    rows
+        As in `ftdiff.reports.section.section`.
 
     Raises
     ------
     BadFile
-        The card is not text in UTF-8, or its markers are not one pair.
+        The card is not text in UTF-8, its markers are not one pair, or its front matter is no YAML.
     BadCall
-        `base_model` is no name on the Hub.
+        `base_model` is no name on the Hub, or the card names several others.
     """
     before = _read(card)
-    said = section(diff, metric)
-    after = spliced(before, markdown(said, _FIGURE if said.alt else ""), str(card))
+    said = section(diff, metric, rows=rows)
+    after = Edited(spliced(before, markdown(said, _FIGURE if said.alt else ""), str(card)))
     if base_model is not None:
-        after = with_base(after, base_model, str(diff.about.get("kind", "full")), str(card))
+        after = with_base(after.text, base_model, str(diff.about.get("kind", "full")), str(card))
     paths = []
     if said.alt and _draw(diff, shown_metric(diff, metric), card.parent / _FIGURE):
         paths.append(card.parent / _FIGURE)
-    if after != before:
+    if after.text != before:
         with written(card) as temporary:
-            temporary.write_bytes(after.encode("utf-8"))
+            temporary.write_bytes(after.text.encode("utf-8"))
         paths.append(card)
-    front = _FRONT.match(after)
-    return Written(tuple(paths), front is not None and _has(front[2], "base_model"))
+    return Written(tuple(paths), names_base(after.text), after.said, said.cut)
 
 
 def marked(card: Path) -> str:
@@ -121,42 +130,6 @@ def spliced(text: str, body: str, name: str = "card") -> str:
         )
         raise BadFile(f"{name}: one pair of ftdiff's markers is expected, found {lines}")
     return text[: marks[0].start()] + block + text[marks[1].start() + len(_END) :]
-
-
-def with_base(text: str, base_model: str, kind: str, name: str = "card") -> str:
-    """Add `base_model` and `base_model_relation` to the front matter where it lacks them.
-
-    Raises
-    ------
-    BadCall
-        `base_model` is no name on the Hub.
-    BadFile
-        The front matter is in YAML's flow style, into which no line fits.
-    """
-    if not _HUB_ID.fullmatch(base_model):
-        raise BadCall(f"base_model={base_model!r}: a name on the Hub is ORGANISATION/MODEL")
-    relation = "finetune" if kind == "full" else "adapter"
-    value = base_model if "/" in base_model else json.dumps(base_model)
-    wanted: Mapping[str, str] = {"base_model": value, "base_model_relation": relation}
-    end = "\r\n" if "\r\n" in text else "\n"
-    front = _FRONT.match(text)
-    if front is None:
-        mark, rest = ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
-        lines = [f"{key}: {said}" for key, said in wanted.items()]
-        return mark + end.join(["---", *lines, "---", "", ""]) + rest
-    inside = front[2]
-    if inside.strip() == "{}":
-        inside = ""
-    elif inside.lstrip().startswith("{"):
-        raise BadFile(f"{name}: the front matter is one line in braces; add base_model by hand")
-    for key, said in wanted.items():
-        if not _has(inside, key):
-            inside += f"{key}: {said}{end}"
-    return front[1] + inside + text[front.start(3) :]
-
-
-def _has(front: str, key: str) -> bool:
-    return re.search(rf"^[\"']?{key}[\"']?[ \t]*:", front, re.MULTILINE) is not None
 
 
 def _read(card: Path) -> str:

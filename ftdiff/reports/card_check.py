@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from markupsafe import Markup
 
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import one_line
@@ -13,12 +14,13 @@ from ftdiff.metrics import METRICS
 from ftdiff.reports.card import marked
 from ftdiff.reports.maps import shown_metrics
 from ftdiff.reports.markup import markdown
-from ftdiff.reports.section import Section, section
+from ftdiff.reports.section import SCALED, Section, section
 
 #: A number with its sign, decimals and power, or a digest's beginning.
 _NUMBER = re.compile(r"[0-9a-f]{16}\b|[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+−]?\d+)?%?")
 _CELL = re.compile(r"(?<!\\)\|")
 _LONGEST = 120
+_CUT = re.compile(r"^Shown are the (\d{1,6}) of \d+ components", re.MULTILINE)
 
 
 def differing(card: Path, diff: Diff, metric: str | None = None) -> str:
@@ -41,10 +43,15 @@ def differing(card: Path, diff: Diff, metric: str | None = None) -> str:
     BadFile
         The card is not text in UTF-8, or has no section of ours.
     """
-    mine = _split(marked(card).splitlines())
+    text = marked(card)
+    mine = _split(text.splitlines())
     shown = metric or _shown(mine["the figure"], diff)
-    said = section(diff, shown or "relative_norm")
+    # how many rows a card has, it says itself where they are not all
+    rows = _CUT.search(text)
+    said = section(diff, shown or "relative_norm", rows=int(rows[1]) if rows else None)
     theirs = _split(markdown(said, "figure" if said.alt else "").splitlines())
+    if not diff.about.get("scalings"):  # a claim does not hold them
+        mine["the text"] = [line for line in mine["the text"] if SCALED not in line]
     for what, given in mine.items():
         if what != "the figure" or shown is not None or not given:
             found = next(_faults(what, given, theirs[what], said), "")
@@ -55,7 +62,7 @@ def differing(card: Path, diff: Diff, metric: str | None = None) -> str:
 
 def _shown(figure: Sequence[str], diff: Diff) -> str | None:
     """Return the metric that a figure says it shows; None where the diff has no such."""
-    told = html.unescape("".join(figure)).replace("\\", "")
+    told = Markup("".join(figure)).unescape().replace("\\", "")
     for name in shown_metrics(diff):
         if told.startswith(
             (f"![Heatmap of {METRICS[name].label} of", f"![Heatmap of {METRICS[name].label},")

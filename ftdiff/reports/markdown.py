@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ftdiff.analyses.audit import Audit
 from ftdiff.analyses.finding import Finding
-from ftdiff.errors import one_line
-
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
+from ftdiff.reports.escaping import MARKDOWN
+from ftdiff.reports.escaping import markdown as safe
 
 
 def words(title: str, summary: Sequence[str], found: Sequence[Finding]) -> str:
     """Write a summary, and the findings behind it."""
     parts = [f"## {safe(title)}", "", *(f"- {safe(line)}" for line in summary)]
-    return "\n".join([*parts, "", "### Findings", "", *_table(found), ""])
+    return "\n".join([*parts, "", "### Findings", "", _table(found), ""])
 
 
 def audit(found: Audit) -> str:
@@ -26,16 +24,8 @@ def audit(found: Audit) -> str:
         replace(one, message=f"{one.message} (known)") if i in found.known else one
         for i, one in enumerate(found.findings)
     ]
-    return "\n".join([title, "", f"Policy: {safe(found.held_against)}", "", *_table(told), ""])
+    return "\n".join([title, "", f"Policy: {safe(found.held_against)}", "", _table(told), ""])
 
 
-def safe(text: str) -> str:
-    """Show a text as it is: names come from files, and none of them is markup."""
-    return _SPECIAL.sub(r"\\\1", one_line(text))
-
-
-def _table(found: Iterable[Finding]) -> list[str]:
-    rows = [f"| {one.severity} | {one.rule} | {safe(one.message)} |" for one in found]
-    if not rows:
-        return ["Nothing was found."]
-    return ["| severity | rule | what was found |", "| --- | --- | --- |", *rows]
+def _table(found: Sequence[Finding]) -> str:
+    return MARKDOWN.get_template("findings.md.jinja").render(found=found).rstrip("\n")

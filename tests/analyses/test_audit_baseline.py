@@ -98,7 +98,7 @@ def test_what_is_known_is_said_in_every_format(old: dict[str, Path]) -> None:
         ("{}", "no audit of ftdiff; --baseline takes an audit as JSON or SARIF, or a saved diff"),
         ("[3]", "no audit of ftdiff"),
         ('{"runs": [{"tool": {"driver": {"name": "x"}}, "results": []}]}', "no audit of ftdiff"),
-        ('{"format": "ftdiff.audit/1"}', "not a audit saved by ftdiff"),
+        ('{"format": "ftdiff.audit/1"}', "not an audit saved by ftdiff"),
         ('{"format": "ftdiff.audit/9"}', "written in format 'ftdiff.audit/9'"),
         ('{"format": "ftdiff.similarity/1"}', "a saved similarity; --baseline takes"),
     ],

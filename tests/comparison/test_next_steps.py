@@ -26,6 +26,7 @@ from ftdiff.naming import PLACE
 from tests.conftest import FIXTURES, llama, nudge
 
 SAVED = Path(__file__).parent / "saved"
+Q = "layers.0.self_attn.q_proj.weight"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,11 @@ def test_a_lone_metric_is_one_metric(name: str | tuple[str, ...], diff: ftdiff.D
     assert [n for n in diff.keeping(name).frame if n in METRICS] == ["rotation"]
     grouped = diff.by("layer", metrics=name)
     assert [n for n in grouped if n in METRICS] == ["rotation"]
-    assert "stable_rank" in ftdiff.compare(base, tuned, "spectral").frame  # a group's name
+    spectral = ftdiff.compare(base, tuned, "spectral")  # a group's name
+    assert "stable_rank" in spectral.frame
+    drawn = [spectral.plot(style="spectrum", tensors=given) for given in (Q, [Q])]
+    assert len(drawn[0].lines) == len(drawn[1].lines) > 0
+    pyplot.close("all")
 
 
 def test_a_lone_path_is_one_model() -> None:

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot
 
 import ftdiff
+from ftdiff.cli import ftdiff as door
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.reports import card
-from ftdiff.reports.card import spliced, with_base
+from ftdiff.reports.card import spliced
+from ftdiff.reports.card_check import differing
+from ftdiff.reports.document import document
+from ftdiff.reports.front_matter import with_base
 from ftdiff.reports.markup import WRITERS
 from ftdiff.reports.section import section
 from tests.conftest import FIXTURES
@@ -62,15 +67,20 @@ def test_a_card_gains_a_section_and_keeps_every_other_byte(
 
 
 @pytest.mark.parametrize("author", WRITTEN_BY)
-def test_the_hub_reads_the_card_as_before_with_the_base_it_lacked(
+def test_the_hub_reads_the_card_as_before_with_another_base(
     lora: ftdiff.Diff, tmp_path: Path, author: str
 ) -> None:
     readme = tmp_path / "README.md"
     shutil.copy(WRITTEN_BY[author], readme)
     before = ModelCard.load(readme)
-    card.save(lora, readme, base_model="org/base")
+    old = before.data.base_model
+    done = card.save(lora, readme, base_model="org/base")
+    assert done.said == f"base_model was {old}, and is org/base"
     after = ModelCard.load(readme)
-    assert after.data.to_dict() == {**before.data.to_dict(), "base_model_relation": "adapter"}
+    wanted = {**before.data.to_dict(), "base_model": "org/base", "base_model_relation": "adapter"}
+    if author == "peft":  # which writes its base into a tag, too
+        wanted["tags"] = [tag.replace(f":{old}", ":org/base") for tag in wanted["tags"]]
+    assert after.data.to_dict() == wanted
     assert after.content.count(BEGIN) == 1
     once = readme.read_bytes()
     card.save(lora, readme, base_model="org/base")
@@ -142,11 +152,11 @@ def test_markers_that_are_not_one_pair_are_refused_and_the_card_is_left(
         ),
         (
             "---\r\nbase_model: [x/y]\r\n---\r\n# A\r\n",
-            {"base_model": ["x/y"], "base_model_relation": "finetune"},
+            {"base_model": ["org/b"], "base_model_relation": "finetune"},
         ),
         (
             "---\nbase_model: x/y\nbase_model_relation: merge\n---\n",
-            {"base_model": "x/y", "base_model_relation": "merge"},
+            {"base_model": "org/b", "base_model_relation": "merge"},
         ),
         ("\ufeff---\ntags:\n- a\n---\n", None),
     ],
@@ -154,25 +164,24 @@ def test_markers_that_are_not_one_pair_are_refused_and_the_card_is_left(
 def test_front_matter_gains_only_what_it_lacks(
     tmp_path: Path, text: str, found: dict[str, object] | None
 ) -> None:
-    after = with_base(text, "org/b", "full")
+    after = with_base(text, "org/b", "full").text
     (tmp_path / "README.md").write_bytes(after.encode())
     data = ModelCard.load(tmp_path / "README.md").data.to_dict()
     wanted = found or {"tags": ["a"], "base_model": "org/b", "base_model_relation": "finetune"}
     assert data == wanted
-    assert all(line in after for line in text.splitlines() if line not in ("{}", "\ufeff---"))
-    assert with_base(after, "org/b", "full") == after
+    kept = [line for line in text.splitlines() if line not in ("{}", "\ufeff---")]
+    assert all(line in after for line in kept if "x/y" not in line)
+    assert with_base(after, "org/b", "full").text == after
 
 
 def test_a_base_that_is_no_name_on_the_hub_is_refused() -> None:
     for wrong in ("/home/me/base", "a/b/c", "x: y", "", "a\nb: c", "../base"):
         with pytest.raises(BadCall, match="ORGANISATION/MODEL"):
             with_base("# A\n", wrong, "full")
-    with pytest.raises(BadFile, match="in braces"):
-        with_base("---\n{license: mit}\n---\n", "a/b", "full")
 
 
 def test_a_base_named_like_a_number_stays_a_text(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(with_base("", "123", "lora"))
+    (tmp_path / "README.md").write_text(with_base("", "123", "lora").text)
     assert ModelCard.load(tmp_path / "README.md").data.base_model == "123"
 
 
@@ -265,3 +274,86 @@ def test_the_commands_write_and_print(lora: ftdiff.Diff, tmp_path: Path) -> None
     for wrong in (("card", saved), ("card", saved, readme, "--to", "html")):
         done = run(*wrong)
         assert done.returncode == 2 and "one of them" in done.stderr
+
+
+def wide(count: int) -> ftdiff.Diff:
+    """Return a diff of so many components, of which each later one moved further."""
+    base = {f"model.layers.0.part{i}.weight": np.ones((2, 2)) for i in range(count)}
+    tuned = {name: W + 0.1 * (i + 1) for i, (name, W) in enumerate(base.items())}
+    return ftdiff.compare(base, tuned)
+
+
+def test_what_the_table_leaves_out_is_said(tmp_path: Path) -> None:
+    diff = wide(20)
+    said = section(diff)
+    assert [row[0] for row in said.rows] == sorted(
+        (f"part{i}" for i in range(6, 20)), key=[*diff.table().columns].index
+    )
+    assert said.cut == ("Shown are the 14 of 20 components with the largest share of the change.")
+    for name, write in WRITERS.items():
+        assert said.cut in write(said, ""), name
+    assert section(wide(14)).cut == section(diff, rows=20).cut == section(diff, rows=None).cut == ""
+    assert len(section(diff, rows=3).rows) == 3
+    readme = tmp_path / "README.md"
+    for rows in (3, 14, None):
+        assert card.save(diff, readme, rows=rows).cut == section(diff, rows=rows).cut
+        assert differing(readme, diff) == ""
+    card.save(diff, readme, rows=14)
+    text = readme.read_text()
+    gone = next(line for line in text.splitlines() if line.startswith("| part9"))
+    readme.write_text(text.replace(f"{gone}\n", ""))
+    assert "'part9' is in the claim, and not in the card" in differing(readme, diff)
+
+
+def test_a_section_says_rank_alpha_targets_scale_and_findings(lora: ftdiff.Diff) -> None:
+    said = section(lora).sentences
+    assert (
+        "Its configuration says: rank 4, α 8, on down_proj, gate_proj, k_proj, o_proj, " in said[1]
+    )
+    assert said[2] == "It is scaled by α/r = 8/4, adapter_config.json (196 tensors)."
+    found = [one.message for one in ftdiff.findings(lora) if one.rule == "contrast"]
+    assert found and {*found} <= {*said}
+    assert "100.0% of the parameters were compared" in said[0]
+
+
+def test_findings_and_cautions_that_are_left_out_are_counted() -> None:
+    base = {f"model.layers.{i}.mlp.up_proj.weight": np.ones((2, 2)) for i in range(30)}
+    base |= {f"model.layers.{i}.mlp.down_proj.weight": np.ones((i + 1, 2)) for i in range(30)}
+    tuned = {n: W[:1] if "down" in n else W * 1.5 for n, W in base.items()}
+    diff = ftdiff.compare(base, tuned)
+    report = document(diff)
+    said = section(diff).sentences
+    assert len(report.cautions) > 6
+    assert said[-1] == f"And {len(report.cautions) - 6} more cautions, as ftdiff compare prints."
+
+
+def test_an_adapter_whose_targets_are_a_pattern_is_told_so(lora: ftdiff.Diff) -> None:
+    told = {**lora.about["adapter"], "target_modules": ".*\n|<b>_proj"}
+    pattern = ftdiff.Diff(lora.frame, {**lora.about, "adapter": told})
+    assert section(pattern).sentences[1].endswith("on what matches .*\\n|<b>_proj.")
+    many = ftdiff.Diff(
+        lora.frame, {**lora.about, "adapter": {"target_modules": [f"m{i}" for i in range(40)]}}
+    )
+    assert "m11 and 28 more." in section(many).sentences[1]
+
+
+def test_the_command_says_what_it_replaced_and_left_out(lora: ftdiff.Diff, tmp_path: Path) -> None:
+    saved = lora.save(tmp_path / "diff.json")
+    readme = tmp_path / "README.md"
+    readme.write_text("---\nbase_model: x/y # old\n---\n")
+
+    def run(*more: object) -> Result:
+        return CliRunner().invoke(door, ["card", *map(str, (saved, readme, *more))])
+
+    done = run("--base-model", "org/b", "--rows", "3")
+    assert (done.exit_code, readme.read_text().splitlines()[1]) == (0, "base_model: org/b # old")
+    assert done.stderr.splitlines() == [
+        f"{readme}: base_model was x/y, and is org/b",
+        f"{readme}: Shown are the 3 of 7 components with the largest share of the change. "
+        "--rows N shows more.",
+    ]
+    assert readme.read_text().count("| attn.") + readme.read_text().count("| mlp.") == 3
+    readme.write_text("---\nbase_model: [x/y, z/z]\n---\n")
+    error = run("--base-model", "org/b").exception
+    assert isinstance(error, BadCall) and "names 2 bases, x/y, z/z" in str(error)
+    assert readme.read_text() == "---\nbase_model: [x/y, z/z]\n---\n"

@@ -26,7 +26,7 @@ from ftdiff.plots.elements.colours import tick_texts
 from ftdiff.plots.elements.labels import label_of, shown
 from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.elements.titles import Title, own_title, titled
-from ftdiff.registry import Registry
+from ftdiff.registry import Registry, several
 
 #: The gid of lines at the edge of noise.
 EDGE = "noise-edge"
@@ -63,7 +63,7 @@ def spectrum(
     metric: str = "spectral_norm",
     *,
     ax: Axes | None = None,
-    tensors: Sequence[str] = (),
+    tensors: str | Sequence[str] = (),
     component: str | None = None,
     stack: str | None = None,
     title: Title = None,
@@ -104,7 +104,7 @@ def spectrum(
     """
     if tensors and component is not None:
         raise BadCall("a spectrum draws either some tensors or one component over its layers")
-    found = _chosen(curves(diff, stack), diff, tensors, component)
+    found = _chosen(curves(diff, stack), diff, several(tensors), component)
     if ax is None:
         ax = chart.new_chart(2.9 if component is not None else 2.7 + 0.17 * len(found))
     chart.dressed(ax)
