@@ -75,7 +75,7 @@ def running(folder: Path, layers: int, size: int) -> Subject:
     return Subject(
         ["importance", *map(str, sides), "--text", str(text)],
         ("diff.csv", "layers.csv", "importance.png"),
-        f"a Llama of {layers} layers of {size}, 16 texts of 64 tokens, `ftdiff importance`",
+        f"A Llama of {layers} layers of {size}, 16 texts of 64 tokens, `ftdiff importance`",
     )
 
 
@@ -139,7 +139,7 @@ def main() -> None:
         expected = held(subject, folder / "undisturbed")
         again, _ = whole(subject, folder / "undisturbed")
         lines = [
-            f"{subject.of}; written by `python -m tests.bench.kills`.",
+            f"{subject.of}; written by `python -m tests.bench.kills --command {asked.command}`.",
             "",
             f"Undisturbed: {length:.1f} CPU-s; once more, when all is kept: {again:.1f} CPU-s.",
             "",
