@@ -16,6 +16,10 @@ from ftdiff.formats.place import Place, find, here, is_repository
 _CARD = "README.md"
 _LARGEST_CARD = 4 << 20
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*\r?\n", re.DOTALL)
+#: Of longer front matter, whose tables of results take YAML's reader seconds, the base alone is
+#: read: its key, and the lines of a list below it.
+_LONG = 16 << 10
+_BASE = re.compile(r"^base_model[ \t]*:.{0,1000}(?:\n[ \t]*-[ \t].{0,1000}){0,64}", re.MULTILINE)
 #: What trainers of single files write of the model that they trained.
 _TOLD = ("ss_sd_model_name", "modelspec.base_model", "base_model", "ss_base_model_version")
 
@@ -99,22 +103,32 @@ def _of_card(text: str, home: Place) -> Any:
         return None
     yaml = require("yaml", "hub", f"{home / _CARD}")
     try:
-        told = yaml.safe_load(front[1])
-    except yaml.YAMLError:
-        return None
+        told = yaml.safe_load(_short(front[1]))
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError):
+        return None  # its reader lets what Python says of numbers and dates through
     named = told.get("base_model") if isinstance(told, dict) else None
     return named[0] if isinstance(named, list) and named else named
 
 
+def _short(front: str) -> str:
+    if len(front) <= _LONG:
+        return front
+    found = _BASE.search(front)
+    return found[0] if found else ""
+
+
 def _candidates(home: Place, name: str, revision: str) -> Iterator[Place]:
-    """Yield the places that a name may mean and that are there, the nearest first."""
+    """Yield the places that a name may mean and that are there, the nearest first.
+
+    Of other machines the hub alone is asked: whoever wrote the adapter may name any address.
+    """
     if home.folder.is_local:
         base = os.path.dirname(os.path.join(str(home), "x"))
         near = (os.path.join(base, name), name, os.path.join(os.path.dirname(base), _last(name)))
         for path in near:
             if os.path.exists(path):
                 yield here(os.path.normpath(path))
-    if "://" in name or is_repository(name):
+    if name.startswith("hf://") or is_repository(name):
         at = f"hf://{name}@{revision}" if revision and "://" not in name else name
         try:
             yield find(at)

@@ -14,6 +14,7 @@ from ftdiff.errors import BadCall, BadFile
 from ftdiff.reports.maps import shown_metric
 from ftdiff.reports.markup import markdown
 from ftdiff.reports.section import section
+from ftdiff.tensors import stamp
 
 _MARK = re.compile(r"^<!-- ftdiff:(begin|end) -->[ \t]*$", re.MULTILINE)
 _BEGIN, _END = "<!-- ftdiff:begin -->", "<!-- ftdiff:end -->"
@@ -21,6 +22,8 @@ _BEGIN, _END = "<!-- ftdiff:begin -->", "<!-- ftdiff:end -->"
 _FRONT = re.compile(r"\A(\ufeff?\s*---[ \t]*\r?\n)(.*?)(^---[ \t]*\r?$)", re.DOTALL | re.MULTILINE)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FIGURE = "ftdiff/heatmap.png"
+
+_LARGEST = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ def _has(front: str, key: str) -> bool:
 
 def _read(card: Path) -> str:
     try:
+        if stamp(card)[2] > _LARGEST:
+            raise BadFile(f"{card}: too large for a card")
         return card.read_bytes().decode("utf-8")
     except FileNotFoundError:
         return ""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.fuzz import strategies
+
 DEEP = 400
 
 
@@ -32,9 +34,11 @@ VALUES: tuple[Any, ...] = (
 _NUMBERS = (0, 1, 2, 127, 128, 255, 2**15, 2**16 - 1, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 1)
 
 
-def mutated(good: bytes, kind: str, draw: Random) -> bytes:
-    """Return a file with damage of its kind, drawn at random."""
-    return _WAYS[kind](good, draw)
+def mutated(good: bytes, kind: str, draw: Random, seed: int = 0) -> bytes:
+    """Return a file with damage of its kind, or one of Hypothesis' in its place."""
+    if kind in strategies.FILES and (kind not in WAYS or draw.random() < 0.5):
+        return draw.choice(strategies.pool(kind, seed))
+    return WAYS[kind](good, draw)
 
 
 def _json(good: bytes, draw: Random) -> bytes:
@@ -84,6 +88,15 @@ def _lines(good: bytes, draw: Random) -> bytes:
     else:
         held = change(held, draw)
     return json.dumps(held).encode() + b"\n"
+
+
+def _rows(good: bytes, draw: Random) -> bytes:
+    """Damage the documents on the lines of a file."""
+    rows = [json.loads(line) for line in good.splitlines()]
+    for _ in range(draw.choice((1, 1, 2, 4))):
+        rows = change(rows, draw)
+    rows = rows if isinstance(rows, list) else [rows]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def _safetensors(good: bytes, draw: Random) -> bytes:
@@ -157,11 +170,14 @@ def _text(good: bytes, draw: Random) -> bytes:
     return bytes(held)
 
 
-_WAYS: dict[str, Callable[[bytes, Random], bytes]] = {
+WAYS: dict[str, Callable[[bytes, Random], bytes]] = {
     "json": _json,
     "lines": _lines,
+    "rows": _rows,
     "safetensors": _safetensors,
     "zip": _zip,
     "bytes": _bytes,
     "text": _text,
+    "toml": _text,
+    "card": _text,
 }

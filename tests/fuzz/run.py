@@ -1,47 +1,46 @@
 """Damage good files at random, and open them: only a result or ftdiff's own line may come out.
 
-    python -m tests.fuzz.run [--cases 5000] [--seed 0] [--out fuzz.md]
+    python -m tests.fuzz.run [--cases 5000] [--seed 0] [--workers 2] [--out fuzz.md]
     python -m tests.fuzz.run --seed 0 --case 1234 --keep DIR      (one case, its files kept)
 
 Good files of every format, configuration and saved result are written; each case copies one,
-damages one of its files, and runs a command on it in a fork of a process that has imported
-everything. A traceback, a signal, more than 4 CPU-seconds or 400 MB over the fork, a second line
-of error, a control character in what is printed: each is a failure, and is printed with what
-reproduces it.
+damages one of its files, or puts one that Hypothesis drew in its place, and runs a command on it in
+a fork of a process that has imported everything and has run every command. A traceback, a signal,
+more than 4 CPU-seconds or 400 MB over the fork, a second line of error, a control character in what
+is printed, a script in a page, a formula in a table, a half-written file, anything that was
+executed: each is a failure, and is printed with what reproduces it.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
+
+os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # a fork must be whole
+
+import argparse
+import gc
+import importlib
+import json
 import pkgutil
 import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from tests.fuzz import forked, mutations, specimens
+from tests.fuzz import forked, mutations, specimens, warming
 from tests.fuzz.specimens import Specimen
+from tests.fuzz.tally import Tally
 
-
-@dataclass
-class Tally:
-    """What has come of the cases."""
-
-    codes: Counter[str] = field(default_factory=Counter)
-    cases: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-    cpu: tuple[float, str] = (0.0, "")
-    memory: tuple[int, str] = (0, "")
+#: One case of so many needs peft or transformers: a process that has imported them forks slowly.
+HEAVY = 5
 
 
 def prepare() -> None:
-    """Import all of ftdiff, and what it draws with."""
+    """Import all of ftdiff, and what it draws, signs and runs models with."""
     import ftdiff
 
     for module in pkgutil.walk_packages(ftdiff.__path__, "ftdiff."):
@@ -51,43 +50,23 @@ def prepare() -> None:
         importlib.import_module(name)
 
 
-def case(
-    number: int, seed: int, every: list[Specimen], at: Path
-) -> tuple[Specimen, list[str], forked.Outcome]:
+def of_case(number: int, every: Sequence[Specimen]) -> Specimen:
+    """Return the specimen of a case: each in its turn, of those that need peft every fifth."""
+    light, heavy = ([one for one in every if one.heavy is kind] for kind in (False, True))
+    if not light or (heavy and number % HEAVY == HEAVY - 1):
+        return heavy[number // HEAVY % len(heavy)]
+    return light[(number - number // HEAVY) % len(light)]
+
+
+def case(number: int, seed: int, specimen: Specimen, at: Path) -> tuple[list[str], forked.Outcome]:
     """Run one case in a folder that is made for it."""
     draw = Random(f"{seed}:{number}")
-    specimen = every[number % len(every)]
     folder = at / "case"
     shutil.copytree(specimen.folder, folder)
     target = folder / specimen.target
-    target.write_bytes(mutations.mutated(target.read_bytes(), specimen.kind, draw))
-    base = specimen.folder.parent / "base"
-    words = draw.choice(specimen.commands)
-    command = [word.replace("{base}", str(base)).replace("{}", str(folder)) for word in words]
-    return specimen, command, forked.run(command, at)
-
-
-def warm(every: list[Specimen], at: Path) -> None:
-    """Run every command on good files, in forks: compiled kernels are then on the disk.
-
-    Raises
-    ------
-    RuntimeError
-        A command fails on good files, so that what it says of damaged ones means nothing.
-    """
-    failed = []
-    for specimen in every:
-        for words in dict.fromkeys(specimen.commands):
-            folder = at / "case"
-            shutil.copytree(specimen.folder, folder)
-            base = specimen.folder.parent / "base"
-            command = [w.replace("{base}", str(base)).replace("{}", str(folder)) for w in words]
-            done = forked.run(command, at)
-            shutil.rmtree(folder)
-            if done.wrong or done.code == 2:
-                failed.append(f"{specimen.name}, not damaged: {command}: {done.wrong}\n{done.said}")
-    if failed:
-        raise RuntimeError("\n".join(failed))
+    target.write_bytes(mutations.mutated(target.read_bytes(), specimen.kind, draw, seed))
+    command = specimen.command(draw.choice(specimen.commands), folder)
+    return command, forked.run(command, at)
 
 
 def main() -> int:
@@ -95,6 +74,7 @@ def main() -> int:
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("--cases", type=int, default=5000)
     told.add_argument("--seed", type=int, default=0)
+    told.add_argument("--workers", type=int, default=1, help="Processes that fork.")
     told.add_argument("--case", type=int)
     told.add_argument("--keep", type=Path)
     told.add_argument("--only", default="", help="Specimens whose names hold this.")
@@ -104,24 +84,84 @@ def main() -> int:
     given = told.parse_args()
     sys.setswitchinterval(1)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as at:
-        every = _specimens(given.good, Path(at))
-        every = [one for one in every if given.only in one.name]
+        root = Path(at)
+        every = [one for one in _specimens(given.good, root) if given.only in one.name]
         prepare()
-        forked.wait_for_quiet()
-        room = _made(Path(at) / "run")
-        if not given.cold:
-            warm(every, room)
         numbers = range(given.cases) if given.case is None else [given.case]
-        tally, begun = Tally(), time.monotonic()
-        for number in numbers:
-            specimen, command, done = case(number, given.seed, every, room)
-            _count(tally, number, given.seed, specimen, command, done)
-            if given.keep is not None:
-                shutil.copytree(room, given.keep, dirs_exist_ok=True)
-                print(specimen.name, command, done.said, sep="\n")
-            shutil.rmtree(room / "case")
-        print(_summary(tally, time.monotonic() - begun, given.seed, len(every), given.out))
+        begun = time.monotonic()
+        shares = [numbers[i :: given.workers] for i in range(given.workers)]
+        tally = _together(shares, given, every, root)
+        print(tally.summary(given.seed, len(every), given.out))
+        print(f"{time.monotonic() - begun:.0f} s.")
     return min(1, len(tally.wrong))
+
+
+def _together(
+    shares: Sequence[Sequence[int]],
+    given: argparse.Namespace,
+    every: Sequence[Specimen],
+    root: Path,
+) -> Tally:
+    """Run each share in a process of its own; one alone in this one."""
+    if len(shares) == 1:
+        return _share(shares[0], given, every, _made(root / "run"))
+    children = {}
+    for i, share in enumerate(shares):
+        told = root / f"tally{i}.json"
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                tally = _share(share, given, every, _made(root / f"run{i}"))
+                told.write_text(json.dumps(tally.plain()))
+                code = 0
+            except BaseException:  # noqa: BLE001
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        children[child] = told
+    whole = Tally()
+    for child, told in children.items():
+        if os.waitpid(child, 0)[1]:
+            raise RuntimeError("a process that runs cases has died")
+        whole = whole.plus(Tally.of(json.loads(told.read_text())))
+    return whole
+
+
+def _share(
+    numbers: Sequence[int], given: argparse.Namespace, every: Sequence[Specimen], room: Path
+) -> Tally:
+    tally = Tally()
+    of = {number: of_case(number, every) for number in numbers}
+    for heavy in (False, True):
+        mine = [number for number in numbers if of[number].heavy is heavy]
+        if not mine:
+            continue
+        if heavy:
+            importlib.import_module("peft")
+        if not given.cold:
+            warming.warm([one for one in every if one.heavy is heavy], _made(room / "warm"))
+        forked.wait_for_quiet()
+        gc.collect()
+        gc.freeze()  # a collection in a fork would write to, and so copy, every page
+        for number in mine:
+            _one(number, of[number], given, room, tally)
+    return tally
+
+
+def _one(
+    number: int, specimen: Specimen, given: argparse.Namespace, room: Path, tally: Tally
+) -> None:
+    command, done = case(number, given.seed, specimen, room)
+    tally.count(specimen.name, done)
+    if done.wrong:
+        at = f"--seed {given.seed} --case {number}"
+        print(f"{at}: {specimen.name}, {command[0]}: {done.wrong}", flush=True)
+    if given.keep is not None:
+        shutil.copytree(room, given.keep, dirs_exist_ok=True)
+        print(specimen.name, command, done.said, sep="\n")
+    shutil.rmtree(room / "case")
 
 
 def _specimens(good: Path | None, at: Path) -> list[Specimen]:
@@ -131,43 +171,6 @@ def _specimens(good: Path | None, at: Path) -> list[Specimen]:
 def _made(path: Path) -> Path:
     path.mkdir()
     return path
-
-
-def _count(
-    tally: Tally,
-    number: int,
-    seed: int,
-    specimen: Specimen,
-    command: list[str],
-    done: forked.Outcome,
-) -> None:
-    tally.cases[specimen.name] += 1
-    tally.codes[{0: "a result", 1: "a verdict", 2: "one line"}.get(done.code, "wrong")] += 1
-    tally.cpu = max(tally.cpu, (done.cpu, specimen.name))
-    tally.memory = max(tally.memory, (done.memory, specimen.name))
-    if done.wrong:
-        tally.wrong.append(done.wrong)
-        print(
-            f"--seed {seed} --case {number}: {specimen.name}, {command[0]}: {done.wrong}",
-            flush=True,
-        )
-
-
-def _summary(tally: Tally, seconds: float, seed: int, kinds: int, out: Path | None) -> str:
-    total = sum(tally.cases.values())
-    came = ", ".join(f"{what} {count:,}" for what, count in sorted(tally.codes.items()))
-    lines = [
-        f"{total:,} cases of {kinds} kinds of files, seed {seed}: {len(tally.wrong)} went wrong.",
-        f"What came out: {came}.",
-        f"Longest: {tally.cpu[0]:.2f} CPU-s ({tally.cpu[1]}).",
-        f"Largest: {tally.memory[0] / 1e6:.0f} MB over the process that forks ({tally.memory[1]}).",
-    ]
-    if out is not None:
-        table = "\n".join(f"| {name} | {count:,} |" for name, count in tally.cases.items())
-        head = f"Written by `python -m tests.fuzz.run --cases {total} --seed {seed}`.\n\n"
-        body = "\n".join(f"* {line}" for line in lines)
-        out.write_text(f"{head}{body}\n\n| damaged | cases |\n| --- | --- |\n{table}\n")
-    return "\n".join([*lines, f"{seconds:.0f} s."])
 
 
 if __name__ == "__main__":

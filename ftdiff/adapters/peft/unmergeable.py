@@ -42,10 +42,11 @@ class BesideFamily:
     def read_all(self, adapter: Adapter) -> Reading:
         """Return every tensor as what works beside the base, and saved copies as replacements."""
         target = adapter.target
-        saved = adapter.config.get("modules_to_save") or ()
+        told = adapter.config.get("modules_to_save")
+        saved = frozenset(map(str, told)) if isinstance(told, list) else frozenset()
         recipes: dict[str, Recipe] = {}
         for name, tensor in adapter.plain.items():
-            copied = not set(saved).isdisjoint(name.split("."))
+            copied = not saved.isdisjoint(name.split("."))
             if copied or target.find(name) is not None:
                 recipes[target.name(name, tensor.shape)] = Replaced(tensor)
             else:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ftdiff.adapters.peft.by_peft.module_order import in_order
+from ftdiff.adapters.peft.by_peft.sizes import refuse_outsized
 from ftdiff.errors import BadAdapter, require
 from ftdiff.tensors import Array, LazyTensor, matrix_shape
 
@@ -126,13 +127,16 @@ def _merged(job: Job) -> dict[str, Array]:
     before = {"weight": _float32(job.weight)}
     if job.bias is not None:
         before["bias"] = _float32(job.bias)
-    with _translated(job.leaf.path, peft.__version__), torch.no_grad():
+    checked = torch.sparse.check_sparse_tensor_invariants(True)  # else indices write anywhere
+    with _translated(job.leaf.path, peft.__version__), torch.no_grad(), checked:
         after = _merge(job, before, peft, torch)
     return {part: (after[part] - W).reshape(matrix_shape(W.shape)) for part, W in before.items()}
 
 
 def _merge(job: Job, before: dict[str, Array], peft: Any, torch: Any) -> dict[str, Array]:
     path = job.leaf.path
+    shapes = [job.leaf.shape, *(tensor.shape for _, tensor in job.tensors)]
+    refuse_outsized(json.loads(job.settings), shapes)
     root = torch.nn.Module()
     places = {leaf.path: _hollow(leaf, torch) for leaf in job.others}
     places[path] = _module(job.leaf, before, torch)
