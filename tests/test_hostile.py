@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 import ftdiff
+from ftdiff.adapters.peft.by_peft.sizes import refuse_outsized
 from ftdiff.adapters.peft.patterns import matches
 from ftdiff.analyses import claims
 from ftdiff.analyses.audit import ci_formats
@@ -28,9 +29,10 @@ from ftdiff.analyses.claims.held import Held
 from ftdiff.analyses.inspection import inspect
 from ftdiff.analyses.saved import load_for
 from ftdiff.comparison import csv_text
+from ftdiff.comparison.journal import writer
 from ftdiff.comparison.result import Diff
 from ftdiff.deltas.forms import LowRank
-from ftdiff.errors import BadAdapter, BadFile, FtdiffError
+from ftdiff.errors import BadAdapter, BadCall, BadFile, FtdiffError
 from ftdiff.formats.quantised import bits4
 from tests.conftest import llama, nudge, write_model
 
@@ -416,3 +418,56 @@ def test_a_claim_of_subjects_that_are_none_is_refused(tmp_path: Path, subject: A
     harmed = json.loads(json.dumps(claim.statement)) | {"subject": [subject, subject]}
     with pytest.raises(BadFile, match="no predicate of version 1"):
         Held.of(harmed, "c.jsonl")
+
+
+@pytest.mark.parametrize("told", [2, "q_proj", {"a": 1}, [None, 3]])
+def test_saved_modules_that_are_no_names_are_none(tmp_path: Path, base: Path, told: Any) -> None:
+    config = {"peft_type": "POLY", "r": 2, "modules_to_save": told}
+    diff = ftdiff.compare(base, _adapter(tmp_path / "a", config))
+    assert "no base weight changes" in json.dumps(diff.about)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "told"),
+    [
+        ({"r": 2**40}, (16, 16), "r is 1099511627776"),
+        ({"rank_pattern": {"q_proj": 2000}}, (16, 16), "rank_pattern is 2000"),
+        ({"n_frequency": 10**9}, (16, 16), "n_frequency is 1000000000"),
+        ({"num_cayley_neumann_terms": 2000}, (4096, 16), "num_cayley_neumann_terms is 2000"),
+    ],
+)
+def test_peft_is_not_asked_for_more_than_a_module_has(
+    settings: dict[str, Any], shape: tuple[int, ...], told: str
+) -> None:
+    with pytest.raises(BadAdapter, match=told):
+        refuse_outsized(settings, [shape])
+
+
+def test_peft_is_asked_for_what_a_module_can_have() -> None:
+    told = {"r": 2000, "n_frequency": 5000, "random_seed": 10**9, "lora_alpha": 10**6, "bias": "no"}
+    refuse_outsized({**told, "scaling": 1e9, "use_rslora": True}, [(4096, 16)])
+
+
+def test_a_lock_is_not_written_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(BadFile, match="cannot be written"), writer.alone(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["http://127.0.0.1:9/x", "s3://bucket/x", "file:///etc"])
+def test_an_address_that_an_adapter_names_is_not_asked(tmp_path: Path, kind: str) -> None:
+    folder = _adapter(tmp_path / "a", {"peft_type": "LORA", "base_model_name_or_path": kind})
+    with pytest.raises(BadCall, match="no folder here and no repository"):
+        ftdiff.base_of(folder)
+
+
+def test_the_base_of_a_long_card_is_read_soon(tmp_path: Path) -> None:
+    folder = _adapter(tmp_path / "a", {"peft_type": "LORA"})
+    (tmp_path / "base").mkdir()
+    rows = "".join(f"- {i}: [a, b]\n" for i in range(200_000))
+    (folder / "README.md").write_text(f"---\nx:\n{rows}base_model:\n- ../base\n- b\n---\n# A\n")
+    begun = time.process_time()
+    assert ftdiff.base_of(folder) == str(tmp_path / "base")
+    assert time.process_time() - begun < 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from ftdiff.errors import BadCall, BadFile, one_line
 from ftdiff.formats.checkpoint import parse_json
-from ftdiff.tensors import Array
+from ftdiff.tensors import Array, stamp
 
 #: How a row of a .jsonl says its text, by the fields that it has.
 FORMS: Mapping[str, tuple[str, ...]] = {
@@ -24,6 +24,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
 }
 #: No vocabulary has as many tokens.
 _MOST = 1 << 31
+_LARGEST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ def rows_of(path: Path) -> tuple[list[tuple[int, Mapping[str, Any]]], str]:
         It cannot be read, a line is no JSON object, or it has no text.
     """
     try:
+        if stamp(path)[2] > _LARGEST:
+            raise BadFile(f"{path}: too large for a file of texts")
         raw = path.read_bytes()
         whole = raw.decode("utf-8-sig")
     except OSError as error:

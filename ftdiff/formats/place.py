@@ -214,7 +214,7 @@ def _snapshot(path: Path) -> Path:
         return path
     main = path / "refs" / "main"
     held = sorted(one for one in (path / "snapshots").iterdir() if one.is_dir())
-    if main.is_file():
+    if main.is_file() and main.stat().st_size <= 4096:  # a revision
         named = path / "snapshots" / main.read_text(encoding="utf-8", errors="replace").strip()
         if named in held:
             return named

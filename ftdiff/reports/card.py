@@ -13,10 +13,13 @@ from ftdiff.reports.front_matter import Edited, names_base, with_base
 from ftdiff.reports.maps import shown_metric
 from ftdiff.reports.markup import markdown
 from ftdiff.reports.section import ROWS, section
+from ftdiff.tensors import stamp
 
 _MARK = re.compile(r"^<!-- ftdiff:(begin|end) -->[ \t]*$", re.MULTILINE)
 _BEGIN, _END = "<!-- ftdiff:begin -->", "<!-- ftdiff:end -->"
 _FIGURE = "ftdiff/heatmap.png"
+
+_LARGEST = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ def spliced(text: str, body: str, name: str = "card") -> str:
 
 def _read(card: Path) -> str:
     try:
+        if stamp(card)[2] > _LARGEST:
+            raise BadFile(f"{card}: too large for a card")
         return card.read_bytes().decode("utf-8")
     except FileNotFoundError:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,14 @@ def test_a_prompt_that_fills_the_row_leaves_nothing_to_predict(tmp_path: Path) -
     path = written(rows, tmp_path / "x.jsonl")
     found = texts.read(path, byte_tokenizer(), max_tokens=4)
     assert (len(found), found.about["left_out"]) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_is_no_text(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "text.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(BadFile, match="a pipe or a device"):
+        texts.rows_of(path)

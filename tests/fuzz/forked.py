@@ -15,7 +15,7 @@ from pathlib import Path
 from ftdiff.__main__ import main
 
 #: CPU-seconds, seconds, and bytes over what the process has when it forks.
-MOST_CPU, MOST_SECONDS, MOST_MEMORY = 4, 60, 400 << 20
+MOST_CPU, MOST_SECONDS, MOST_MEMORY = 4, 300, 400 << 20
 _CRASHED = 70
 #: What steers a terminal; a line may end, and a table may have tabs.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

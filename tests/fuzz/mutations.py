@@ -1,4 +1,4 @@
-"""Ways to damage a file: values of JSON replaced, headers that lie, bytes turned; or built wrong."""
+"""Ways to damage a file: values of JSON replaced, headers that lie, bytes turned."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _NUMBERS = (0, 1, 2, 127, 128, 255, 2**15, 2**16 - 1, 2**31, 2**32 - 1, 2**40, 2
 
 def mutated(good: bytes, kind: str, draw: Random, seed: int = 0) -> bytes:
     """Return a file with damage of its kind, or one of Hypothesis' in its place."""
-    if kind in strategies.FILES and (kind not in _WAYS or draw.random() < 0.5):
+    if kind in strategies.FILES and (kind not in WAYS or draw.random() < 0.5):
         return draw.choice(strategies.pool(kind, seed))
-    return _WAYS[kind](good, draw)
+    return WAYS[kind](good, draw)
 
 
 def _json(good: bytes, draw: Random) -> bytes:
@@ -170,7 +170,7 @@ def _text(good: bytes, draw: Random) -> bytes:
     return bytes(held)
 
 
-_WAYS: dict[str, Callable[[bytes, Random], bytes]] = {
+WAYS: dict[str, Callable[[bytes, Random], bytes]] = {
     "json": _json,
     "lines": _lines,
     "rows": _rows,

@@ -138,6 +138,8 @@ def _share(
         mine = [number for number in numbers if of[number].heavy is heavy]
         if not mine:
             continue
+        if heavy:
+            importlib.import_module("peft")
         if not given.cold:
             warming.warm([one for one in every if one.heavy is heavy], _made(room / "warm"))
         forked.wait_for_quiet()

@@ -1,4 +1,4 @@
-"""What has come of many cases: how many of each kind, which were wrong, the longest, the largest."""
+"""What has come of many cases: how many of each kind, what was wrong, the longest, the largest."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Tally:
         came = ", ".join(f"{what} {count:,}" for what, count in sorted(self.codes.items()))
         over = "over the process that forks"
         lines = [
-            f"{total:,} cases of {kinds} kinds of files, seed {seed}: {len(self.wrong)} went wrong.",
+            f"{total:,} cases of {kinds} kinds of files, seed {seed}: "
+            f"{len(self.wrong)} went wrong.",
             f"What came out: {came}.",
             f"Longest: {self.cpu[0]:.2f} CPU-s ({self.cpu[1]}).",
             f"Largest: {self.memory[0] / 1e6:.0f} MB {over} ({self.memory[1]}).",

@@ -10,16 +10,14 @@ from random import Random
 
 import pytest
 
-from tests.fuzz import mutations, specimens
+from tests.fuzz import mutations
 
 CASES = 40
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, and limits of what they may use")
-def test_a_damaged_file_ends_in_a_result_or_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "good").mkdir()
-    specimens.write(tmp_path / "good")
-    call = [sys.executable, "-m", "tests.fuzz.run", "--cold", "--good", str(tmp_path / "good")]
+def test_a_damaged_file_ends_in_a_result_or_in_one_line(good: Path) -> None:
+    call = [sys.executable, "-m", "tests.fuzz.run", "--cold", "--good", str(good)]
     done = subprocess.run(
         [*call, "--cases", str(CASES)], timeout=300, capture_output=True, text=True
     )

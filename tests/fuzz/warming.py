@@ -1,4 +1,4 @@
-"""Every command on good files, in the process that will fork: then a fork begins where work does."""
+"""Every command on good files, in the process that will fork: a fork then begins with the work."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from ftdiff.comparison.storage import schema_id, written
 from ftdiff.errors import BadCall, BadFile, UnknownName
 from ftdiff.metrics import METRICS
 from ftdiff.registry import Registry
+from ftdiff.tensors import stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def read_policy(path: str | Path) -> Policy:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > _LARGEST:
+        if stamp(path)[2] > _LARGEST:
             raise BadFile(f"{path}: too large for a policy")
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

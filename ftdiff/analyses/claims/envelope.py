@@ -70,6 +70,8 @@ def append(path: Path, line: str) -> bool:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and stamp(path)[2] > _LARGEST:
+            raise BadFile(f"{path}: too large for a file of claims")
         before = path.read_bytes() if path.exists() else b""
         if line.encode() in before.splitlines():
             return False

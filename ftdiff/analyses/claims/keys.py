@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftdiff.errors import BadCall, BadFile, require
+from ftdiff.tensors import stamp
 
 _EXTRA = "sign"
 _LARGEST = 1 << 20
@@ -110,6 +111,7 @@ def _library(name: str) -> Any:
 
 def _read(path: str | Path) -> bytes:
     try:
+        stamp(path)
         with Path(path).open("rb") as file:
             raw = file.read(_LARGEST)
     except OSError as error:

@@ -160,7 +160,7 @@ class Drift(SavedResult):
         states, outputs, tensors = (
             judgement.frame_of(stored[name], kinds) for name, kinds in _FRAMES.items()
         )
-        if states.empty:
+        if states.empty or states[["site", "layer", "position"]].isna().any(axis=None):
             raise ValueError("states")
         return cls(states, outputs, tensors, about)
 

@@ -134,7 +134,8 @@ class Probe(SavedResult):
             raise TypeError("sources")
         cells = judgement.frame_of(stored["cells"], COLUMNS)
         differences = judgement.frame_of(stored["differences"], DIFFERENCES)
-        if cells.empty:
+        places = ["site", "layer", "position"]
+        if cells.empty or any(rows[places].isna().any(axis=None) for rows in (cells, differences)):
             raise ValueError("cells")
         return cls(cells, differences, about)
 

@@ -47,7 +47,7 @@ def _locked(path: Path) -> int:
     assert sys.platform != "win32"
     while True:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
         try:

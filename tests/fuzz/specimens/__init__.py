@@ -51,7 +51,7 @@ class Specimen:
     def heavy(self) -> bool:
         """Whether peft or transformers is imported to open it."""
         live = any(words[0] in ("importance", "drift", "probe") for words in self.commands)
-        return live or self.name.startswith("PEFT ")
+        return live or self.name.startswith("PEFT ") or self.target.endswith("adapter_config.json")
 
     def command(self, words: Sequence[str], folder: Path) -> list[str]:
         """Return one of the commands, on a copy of the folder."""

@@ -95,9 +95,7 @@ def write(root: Path, add: Add) -> None:
         ),
         "bare LoRA": (_at(MODULE, LORA), {"lora_alpha": "4"}),
         "unknown": (
-            _at(
-                "blk.q", {"lora_x.alpha": (1,), "lora_down.weird": (2, 6), "lora_up.weird": (8, 2)}
-            ),
+            _at("blk.q", {"adapter_down.weight": (2, 16), "adapter_up.weight": (16, 2)}),
             {},
         ),
     }

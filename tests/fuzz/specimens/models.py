@@ -43,6 +43,8 @@ def write(root: Path, add: Add) -> None:
     index = "tuned/model.safetensors.index.json"
     add("safetensors", "safetensors", "tuned/model.safetensors", MODEL, folder)
     add("index of shards", "json", index, MODEL, lambda at: folder(at, shards=2))
+    add("settings, drawn", "model", "tuned/config.json", (AUDIT, *MODEL), folder)
+    add("index, drawn", "index", index, MODEL, lambda at: folder(at, shards=2))
     add("torch zip", "zip", "tuned/pytorch_model.bin", MODEL, torch_zip)
     add("torch zip, bytes", "bytes", "tuned/pytorch_model.bin", MODEL, torch_zip)
     add("dcp", "bytes", "tuned/.metadata", MODEL, dcp)

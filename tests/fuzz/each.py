@@ -1,0 +1,32 @@
+"""Run commands that are listed as JSON, each in a fork of a process that has imported everything.
+
+python -m tests.fuzz.each < commands.json > outcomes.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from tests.fuzz import forked, run
+
+
+def main() -> None:
+    """Read pairs of a command and a folder, and write the outcomes."""
+    calls = json.load(sys.stdin)
+    run.prepare()
+    importlib.import_module("peft")
+    forked.wait_for_quiet()
+    gc.collect()
+    gc.freeze()
+    forked.MOST_SECONDS = 60
+    found = [forked.run(command, Path(folder)) for command, folder in calls]
+    json.dump([dataclasses.asdict(one) for one in found], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

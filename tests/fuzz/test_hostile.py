@@ -1,0 +1,98 @@
+"""Each file of an attacker ends in one line, or in a result: soon, in little memory, and inert."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ftdiff
+from ftdiff.analyses import claims
+from ftdiff.analyses.claims import keys
+from tests.conftest import llama, write_model
+from tests.fuzz.hostile import NAMES, TABLE
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="forks, and limits of what they may use"
+)
+#: CPU-seconds over start-up.
+MOST = 2.0
+#: What `compare -o` writes last; a folder without it is half-written.
+LAST = "report.html"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a good base, a saved diff, a key and a claim, and a folder for each input."""
+    at = tmp_path_factory.mktemp("hostile")
+    base = write_model(at / "base", llama(layers=1), config={"model_type": "llama"})
+    diff = ftdiff.compare(base, base)
+    diff.save(at / "diff.json")
+    keys.new_key(at / "k")
+    claims.attest(diff, at / "k").append(at / "c.jsonl")
+    return at
+
+
+@pytest.fixture(scope="module")
+def outcomes(root: Path) -> Mapping[str, dict[str, Any]]:
+    """What came of every command, by the input's name."""
+    calls = []
+    for number, hostile in enumerate(TABLE.values()):
+        folder, said = root / str(number), root / f"{number}.said"
+        folder.mkdir()
+        said.mkdir()
+        hostile.make(folder)
+        words = hostile.command.replace("{base}", str(root / "base")).split()
+        calls.append(([word.replace("{}", str(folder)) for word in words], str(said)))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.each"],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(TABLE, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_it_ends_in_a_line_or_in_a_result(
+    name: str, root: Path, outcomes: Mapping[str, dict[str, Any]]
+) -> None:
+    hostile, done = TABLE[name], outcomes[name]
+    folder = root / str([*TABLE].index(name))
+    assert done["wrong"] == ""
+    assert done["cpu"] < MOST
+    assert not (folder / "pwned").exists() and not Path("pwned").exists()
+    out = folder / "out"
+    assert done["code"] == 0 or not (out / "diff.json").exists() or (out / LAST).exists()
+    assert not [path.name for path in folder.rglob("*") if "tmp" in path.name]
+    if hostile.line == "":
+        assert done["code"] == 0, done["said"]
+    elif hostile.line != "?":
+        assert done["code"] == 2, done["said"]
+        lines = done["said"].splitlines()
+        assert hostile.line in lines[-1] and len(lines[-1]) < 3000
+    for page in folder.rglob("*.html"):
+        assert "<script>alert" not in page.read_text("utf-8")
+    for page in folder.rglob("*.svg"):
+        assert "<script>alert" not in page.read_text("utf-8")
+
+
+def test_a_table_for_a_spreadsheet_alone_has_an_apostrophe(
+    outcomes: Mapping[str, dict[str, Any]],
+) -> None:
+    rows = [*csv.reader(io.StringIO(outcomes["names, csv"]["said"]))]
+    cells = [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert [cell for cell in cells if not cell.lstrip("-").replace(".", "").isdigit()] == []
+    assert any("'=1+1" in row for row in rows)
+    held = json.loads(outcomes["names, json"]["said"])
+    assert {row["tensor"] for row in held["tensors"]} == {*NAMES}
+    assert "'=1+1" not in outcomes["names, table"]["said"]
