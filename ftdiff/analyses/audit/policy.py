@@ -17,6 +17,7 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.storage import written
 from ftdiff.errors import BadCall, BadFile, UnknownName
+from ftdiff.formats.written import POLICY, refuse
 from ftdiff.metrics import METRICS
 from ftdiff.registry import Registry
 
@@ -62,6 +63,7 @@ def read_policy(path: str | Path) -> Policy:
         The file cannot be read, is not TOML, or says something that no policy says.
     """
     path = Path(path)
+    refuse(path, POLICY)
     try:
         if path.stat().st_size > _LARGEST:
             raise BadFile(f"{path}: too large for a policy")
