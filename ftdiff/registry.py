@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import TypeVar
 
 from ftdiff.errors import UnknownName
@@ -57,6 +57,8 @@ def near(word: object, known: Iterable[object]) -> str:
     lower = {str(one).lower(): str(one) for one in known}
     asked = str(word).lower()
     found = [asked] if asked in lower else get_close_matches(asked, lower, n=3, cutoff=0.5)
+    alike = [SequenceMatcher(None, one, asked).ratio() for one in found]
+    found = [one for one, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.1]
     return f"; did you mean {' or '.join(repr(lower[one]) for one in found)}?" if found else ""
 
 

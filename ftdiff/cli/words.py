@@ -98,7 +98,8 @@ def _diff(ctx: click.Context) -> Any:
     from ftdiff.comparison import storage
     from ftdiff.comparison.result import Diff
 
-    for value in ctx.params.values():
+    # an option that waits for its word leaves the arguments before it unread
+    for value in (*ctx.params.values(), *ctx.args):
         if isinstance(value, str | Path) and Path(value).is_file():
             return Diff.load(value) if storage.kind_of(Path(value)) == "diff" else None
     return None

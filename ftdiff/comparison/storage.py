@@ -164,6 +164,8 @@ def written(path: Path) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 temporary.unlink()
     except OSError as error:
+        if path.parent.is_file():
+            raise BadFile(f"{path.parent}: a file; -o names a folder") from error
         raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
 
 

@@ -23,6 +23,7 @@ from ftdiff.plots.elements.colours import LARGEST
 from ftdiff.plots.elements.component_styles import Look, looks
 from ftdiff.plots.heatmaps.columns import chosen, renamed
 from ftdiff.plots.heatmaps.matrix import Matrix, doubts, matrix_of, whole_layers
+from ftdiff.registry import near
 from ftdiff.tensors import Array
 
 By = Literal["component", "block", "layer"]
@@ -119,7 +120,8 @@ def _matrix(
     diff: Diff | pd.DataFrame, metric: str, by: By, stack: str | None, others: bool | None
 ) -> Matrix:
     if by not in ("component", "block", "layer"):
-        raise BadCall(f"by={by!r}: it is 'component', 'block' or 'layer'")
+        hint = near(by, ("component", "block", "layer"))
+        raise BadCall(f"by={by!r}: it is 'component', 'block' or 'layer'{hint}")
     plain = not isinstance(diff, Diff)
     if plain or by == "component":
         if by != "component":
