@@ -26,7 +26,7 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("compare base lora -m spectrla", "did you mean 'spectral'"),
     ("plot diff.json --style Modules", "no figure is called 'Modules'; did you mean 'modules'?"),
     ("plot diff.json --normalise Row", "'component', 'row' or 'none'; did you mean 'row'?"),
-    ("plot diff.json --style profile --by Blokc", "by='Blokc': it is 'component', 'block' or 'layer'; did you mean 'block'?"),
+    ("plot diff.json --style profile --by Blokc", "or 'layer'; did you mean 'block'?"),
     ("metrics Lift", "no metric is called 'Lift'; did you mean 'lift'?"),
     ("metrics --group Spectral", "called 'Spectral'; did you mean 'spectral'?"),
     ("parts base lora 0.self_attn.Q_proj.weight", "did you mean"),
