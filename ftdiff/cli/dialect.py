@@ -61,7 +61,7 @@ def _of_click(error: click.ClickException) -> str:
         said = f"missing {kind} {_hint(error)}"
     elif isinstance(error, click.BadParameter):
         said = f"{_hint(error)}: {said}".removeprefix(": ")
-    said = said.rstrip(".")
+    said = said if said.endswith("...") else said.removesuffix(".")
     said = said[:1].lower() + said[1:] if said[1:2].islower() else said
     if ctx is None:
         return said

@@ -13,6 +13,10 @@ from ftdiff.errors import FtdiffError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    _ParamType = click.ParamType[str]
+else:  # of older versions of click it takes no type
+    _ParamType = click.ParamType
+
 #: Returns words with what is said of each, for what is on the line so far.
 Known: TypeAlias = Callable[[click.Context], Iterable[tuple[str, str]]]
 
@@ -20,7 +24,7 @@ Known: TypeAlias = Callable[[click.Context], Iterable[tuple[str, str]]]
 PLACE = click.Path()
 
 
-class Words(click.ParamType[str]):
+class Words(_ParamType):
     """A word that is checked by whoever takes it, and completed by the shell.
 
     Parameters

@@ -33,7 +33,7 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("importance base --text t -m Skip", "'Skip' is not one of skip, zero"),
     ("completion Bash", "'Bash' is not one of bash, zsh, fish; did you mean 'bash'"),
     # what is missing, of another type, or contradicts itself
-    ("compare", "compare: missing argument [BASE] TUNED"),
+    ("compare", "compare: missing argument [BASE] TUNED [TUNED]... (ftdiff compare --help)"),
     ("drift base lora", "drift: missing option --text"),
     ("compare base lora -j x", "-j / --jobs: 'x' is not a valid integer"),
     ("compare base lora -j 0", "-j 0: at least one thread is needed"),
