@@ -21,7 +21,7 @@ else:  # before click 8.2 it takes no type
 _HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Which tensors": ("include", "exclude", "layers", "top"),
     "Where it is measured": ("jobs", "processes", "dask", "wait", "memory"),
-    "What is said": ("quiet", "verbose", "no_progress", "help"),
+    "What is said": ("quiet", "verbose", "no_progress"),
 }
 
 
