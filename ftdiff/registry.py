@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import SequenceMatcher, get_close_matches
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from ftdiff.errors import UnknownName
+from ftdiff.errors import unknown
 
 T = TypeVar("T")
 
@@ -46,28 +45,3 @@ class Registry(Mapping[str, T]):
         """Hold `item` under `name` and return it; a later one of the same name replaces it."""
         self._items[name] = item
         return item
-
-
-def near(word: object, known: Iterable[object]) -> str:
-    """Suggest the words that are nearly the one given, whatever its case; "" for none.
-
-    >>> near("JSN", ["json", "csv"])
-    "; did you mean 'json'?"
-    """
-    lower = {str(one).lower(): str(one) for one in known}
-    asked = str(word).lower()
-    found = [asked] if asked in lower else get_close_matches(asked, lower, n=3, cutoff=0.5)
-    alike = [SequenceMatcher(None, one, asked).ratio() for one in found]
-    found = [one for one, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.1]
-    return f"; did you mean {' or '.join(repr(lower[one]) for one in found)}?" if found else ""
-
-
-def unknown(kind: str, name: object, known: Iterable[object]) -> UnknownName:
-    """Return the error of a name that is not known: it suggests the near ones, or tells all.
-
-    >>> unknown("colour", "Gren", ["blue", "green"])
-    UnknownName("no colour is called 'Gren'; did you mean 'green'?")
-    """
-    every = [*known]
-    hint = near(name, every) or f"; there are: {', '.join(map(str, every))}"
-    return UnknownName(f"no {kind} is called {name!r}{hint}")

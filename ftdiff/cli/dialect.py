@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from ftdiff.cli.voice import VOICE
-from ftdiff.errors import FtdiffError, one_line
-from ftdiff.registry import near
+from ftdiff.errors import FtdiffError, near, one_line
 
 #: The call or the input was wrong; a defect of ours (EX_SOFTWARE of sysexits.h).
 WRONG, DEFECT = 2, 70

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ftdiff.cli import settings, voice
-from ftdiff.registry import near
+from ftdiff.errors import near
 
 if TYPE_CHECKING:
     _Choice = click.Choice[str]

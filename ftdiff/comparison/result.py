@@ -17,10 +17,9 @@ from ftdiff.comparison.aggregation import Over
 from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
 from ftdiff.comparison.metric_columns import sums_of, with_metrics
 from ftdiff.comparison.statuses import MOVED, PAIRED
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.naming import component_order
-from ftdiff.registry import unknown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.sublayers import unfolded
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, near
 from ftdiff.metrics import METRICS
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT
@@ -23,7 +23,6 @@ from ftdiff.plots.elements.colours import LARGEST
 from ftdiff.plots.elements.component_styles import Look, looks
 from ftdiff.plots.heatmaps.columns import chosen, renamed
 from ftdiff.plots.heatmaps.matrix import Matrix, doubts, matrix_of, whole_layers
-from ftdiff.registry import near
 from ftdiff.tensors import Array
 
 By = Literal["component", "block", "layer"]

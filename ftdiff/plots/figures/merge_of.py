@@ -7,11 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.analyses.merges import MergeOf
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.component_styles import SPARE, Look, looks
-from ftdiff.registry import unknown
 
 
 def merge_of(

@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from ftdiff.analyses.finding import counted
 from ftdiff.analyses.pairwise import COLUMNS
 from ftdiff.analyses.similarity import Similarity, bias
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.naming import component_order
 from ftdiff.plots.elements.axes import FONT, INK, SMALL, new_figure
 from ftdiff.plots.elements.colours import Scale, scale_of, tick_texts
 from ftdiff.plots.elements.labels import label_of, shown
-from ftdiff.registry import unknown
 
 # Up to this many fine-tunes, cells have room for their number.
 _WRITTEN = 12

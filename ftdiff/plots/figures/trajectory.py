@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ftdiff.analyses.trajectory import Trajectory
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FONT, INK
@@ -18,7 +18,6 @@ from ftdiff.plots.elements.colours import round_ticks
 from ftdiff.plots.elements.component_styles import looks
 from ftdiff.plots.elements.labels import label_of
 from ftdiff.plots.figures.facets import facets
-from ftdiff.registry import unknown
 
 #: What the numbers are called on an axis.
 LABELS = {

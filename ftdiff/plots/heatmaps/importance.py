@@ -9,13 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.comparison.result import Diff
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, near
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import LARGEST, scale_of
 from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.heatmaps.matrix import Matrix, matrix_of, whole_layers
-from ftdiff.registry import near
 
 Normalise = Literal["max", "column", "rank", "none"]
 _NAMED = {"max": ", largest = 1", "column": " ÷ column's largest", "rank": ", rank", "none": ""}

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ftdiff.comparison.result import Diff
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, near
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import middle, narrowness, scale_of
@@ -19,7 +19,6 @@ from ftdiff.plots.elements.outlines import outline as frame_cells
 from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.heatmaps.columns import chosen, renamed
 from ftdiff.plots.heatmaps.matrix import matrix_of
-from ftdiff.registry import near
 
 Normalise = Literal["component", "row", "none"]
 
