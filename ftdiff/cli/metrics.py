@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ftdiff.errors import unknown
 from ftdiff.cli import options, words
+from ftdiff.errors import unknown
 
 
 @click.command()
@@ -32,7 +32,7 @@ def metrics(names: tuple[str, ...], groups: tuple[str, ...], format_: str) -> No
     """
     from ftdiff.metrics import METRICS, resolve
     from ftdiff.metrics import groups as every
-        from ftdiff.reports.terminal import metrics as terminal
+    from ftdiff.reports.terminal import metrics as terminal
 
     known = every()
     for group in groups:

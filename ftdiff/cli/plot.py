@@ -55,9 +55,7 @@ _MAPS = ("modules", "importance", "tokens")
 @click.option(
     "--robust", is_flag=True, default=None, help="Limits at the 2nd and 98th percentile, arrows."
 )
-@click.option(
-    "--stack", type=words.STACK, metavar="NAME", help="Which tower of a model with several."
-)
+@click.option("--stack", metavar="NAME", help="Which tower of a model with several.")
 @click.option(
     "--others/--no-others",
     default=None,

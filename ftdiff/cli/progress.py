@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ftdiff.cli.voice import VOICE
-from ftdiff.comparison.progress import Pace, Report, duration
+from ftdiff.comparison.pace import Pace, Report
+from ftdiff.comparison.progress import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID

@@ -113,9 +113,15 @@ METRIC = Words("metric", _metrics)
 GROUP = Words("group", _groups)
 METRIC_OR_GROUP = Words("metric", _both)
 STYLE = Words("style", _styles)
-STACK = Words("name", _column("stack"))
 COMPONENT = Words("name", _column("component"))
 TENSOR = Words("name", _column("tensor"))
 GLOB = Words("glob", _column("component", "stack"))
-_BY = ("component", "layer", "sublayer", "block", "role", "stack", "module", "param", "expert")
-BY = Words("column", lambda ctx: ((name, "") for name in _BY))
+
+
+def _places(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    from ftdiff.naming import PLACE
+
+    return ((name, "") for name in PLACE)
+
+
+BY = Words("column", _places)

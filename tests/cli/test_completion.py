@@ -57,9 +57,8 @@ def test_metrics_and_groups_are_completed() -> None:
     assert "relative_norm" in words("findings x.json -m", "REL")
 
 
-def test_styles_stacks_and_parts_of_names_are_completed(saved: Path) -> None:
+def test_styles_and_parts_of_names_are_completed(saved: Path) -> None:
     assert {"modules", "profile", "similarity", "courses"} <= {*words("plot x.json --style")}
-    assert {*words(f"plot {saved} --stack")} == {"text", "vision"}
     assert {"attn.q", "mlp.down"} <= {*words(f"plot {saved} --component")}
     assert words(f"plot {saved} --tensor", "lm") == ["lm_head.weight"]
     assert {"attn.q", "vision"} <= {*words(f"report {saved} --include")}
@@ -69,7 +68,7 @@ def test_styles_stacks_and_parts_of_names_are_completed(saved: Path) -> None:
 def test_what_cannot_be_read_completes_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"format": "ftdiff.diff/2"')
     for source in (tmp_path / "x.json", tmp_path / "none.json", tmp_path):
-        assert words(f"plot {source} --stack") == []
+        assert words(f"plot {source} --tensor") == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -10,7 +10,7 @@ import pytest
 
 from ftdiff.cli import progress
 from ftdiff.cli.progress_columns import amount, left
-from ftdiff.comparison.progress import Pace
+from ftdiff.comparison.pace import Pace
 from tests.cases.situations import CONFIG, merged, write_base
 from tests.cli.pseudo_terminal import in_terminal
 from tests.conftest import write_model

@@ -10,7 +10,8 @@ import pytest
 
 import ftdiff
 from ftdiff.comparison import notebook_bars
-from ftdiff.comparison.progress import Pace, phase
+from ftdiff.comparison.pace import Pace
+from ftdiff.comparison.progress import phase
 from tests.cases.situations import write_base, write_lora
 
 
