@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,12 +111,10 @@ def step(name: str) -> Iterator[None]:
 
 def _is_watched() -> bool:
     """Say whether bars can be drawn, and are wanted."""
-    from os import environ
-
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     return (
         is_terminal
         and VOICE.progress
         and not VOICE.quiet
-        and environ.get("TERM", "") not in ("dumb", "unknown")
+        and os.environ.get("TERM", "") not in ("dumb", "unknown")
     )
