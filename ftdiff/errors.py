@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import SequenceMatcher, get_close_matches
 from types import ModuleType
 from typing import TypeVar
 
@@ -53,6 +54,31 @@ class BadCall(FtdiffError, ValueError):
 
 class MissingExtra(FtdiffError, ImportError):
     """An optional library that is not installed; the message is the command that installs it."""
+
+
+def near(word: object, known: Iterable[object]) -> str:
+    """Suggest the words that are nearly the one given, whatever its case; "" for none.
+
+    >>> near("JSN", ["json", "csv"])
+    "; did you mean 'json'?"
+    """
+    lower = {str(one).lower(): str(one) for one in known}
+    asked = str(word).lower()
+    found = [asked] if asked in lower else get_close_matches(asked, lower, n=3, cutoff=0.5)
+    alike = [SequenceMatcher(None, one, asked).ratio() for one in found]
+    found = [one for one, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.1]
+    return f"; did you mean {' or '.join(repr(lower[one]) for one in found)}?" if found else ""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> UnknownName:
+    """Return the error of a name that is not known: it suggests the near ones, or tells all.
+
+    >>> unknown("colour", "Gren", ["blue", "green"])
+    UnknownName("no colour is called 'Gren'; did you mean 'green'?")
+    """
+    every = [*known]
+    hint = near(name, every) or f"; there are: {', '.join(map(str, every))}"
+    return UnknownName(f"no {kind} is called {name!r}{hint}")
 
 
 def one_line(text: object, most: int | None = None) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from os import PathLike
 from typing import Any, TypeVar
 
-from ftdiff.errors import UnknownName
+from ftdiff.errors import unknown
 
 T = TypeVar("T")
 
@@ -57,26 +56,3 @@ def several(given: Any) -> tuple[Any, ...]:
     """
     lone = isinstance(given, str | bytes | PathLike | Mapping) or not isinstance(given, Iterable)
     return (given,) if lone else tuple(given)
-
-
-def near(word: object, known: Iterable[object]) -> str:
-    """Suggest the words that are nearly the one given, whatever its case; "" for none.
-
-    >>> near("JSN", ["json", "csv"])
-    "; did you mean 'json'?"
-    """
-    lower = {str(one).lower(): str(one) for one in known}
-    asked = str(word).lower()
-    found = [asked] if asked in lower else get_close_matches(asked, lower, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(lower[one]) for one in found)}?" if found else ""
-
-
-def unknown(kind: str, name: object, known: Iterable[object]) -> UnknownName:
-    """Return the error of a name that is not known: it suggests the near ones, or tells all.
-
-    >>> unknown("colour", "Gren", ["blue", "green"])
-    UnknownName("no colour is called 'Gren'; did you mean 'green'?")
-    """
-    every = [*known]
-    hint = near(name, every) or f"; there are: {', '.join(map(str, every))}"
-    return UnknownName(f"no {kind} is called {name!r}{hint}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from ftdiff.errors import BadCall, BadFile, one_line
 from ftdiff.formats.checkpoint import parse_json
+from ftdiff.formats.written import refuse
 from ftdiff.tensors import Array, stamp
 
 #: How a row of a .jsonl says its text, by the fields that it has.
@@ -145,6 +146,7 @@ def rows_of(path: Path) -> tuple[list[tuple[int, Mapping[str, Any]]], str]:
     BadFile
         It cannot be read, a line is no JSON object, or it has no text.
     """
+    refuse(path, "text")
     try:
         if stamp(path)[2] > _LARGEST:
             raise BadFile(f"{path}: too large for a file of texts")

@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from ftdiff.cli.voice import VOICE
-from ftdiff.errors import FtdiffError, one_line
-from ftdiff.registry import near
+from ftdiff.errors import FtdiffError, near, one_line
 
 #: The call or the input was wrong; a defect of ours (EX_SOFTWARE of sysexits.h).
 WRONG, DEFECT = 2, 70
@@ -61,7 +60,7 @@ def _of_click(error: click.ClickException) -> str:
         said = f"missing {kind} {_hint(error)}"
     elif isinstance(error, click.BadParameter):
         said = f"{_hint(error)}: {said}".removeprefix(": ")
-    said = said.rstrip(".")
+    said = said if said.endswith("...") else said.removesuffix(".")
     said = said[:1].lower() + said[1:] if said[1:2].islower() else said
     if ctx is None:
         return said

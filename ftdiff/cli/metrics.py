@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ftdiff.cli import options, words
+from ftdiff.errors import unknown
 
 
 @click.command()
@@ -31,7 +32,6 @@ def metrics(names: tuple[str, ...], groups: tuple[str, ...], format_: str) -> No
     """
     from ftdiff.metrics import METRICS, resolve
     from ftdiff.metrics import groups as every
-    from ftdiff.registry import unknown
     from ftdiff.reports.terminal import metrics as terminal
 
     known = every()

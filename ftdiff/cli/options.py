@@ -157,6 +157,8 @@ def kept(folder: Path | None, *, fresh: bool) -> Iterator[None]:
             raise BadCall("--fresh: only with -o, which keeps what was measured")
         yield
         return
+    if folder.is_file():
+        raise BadCall(f"{folder}: a file; -o names a folder")
     from ftdiff.cli import output as out
     from ftdiff.comparison import journal
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ftdiff.cli.voice import VOICE
-from ftdiff.comparison.progress import Pace, Report, duration
+from ftdiff.comparison.pace import Pace, Report
+from ftdiff.comparison.progress import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -109,12 +111,10 @@ def step(name: str) -> Iterator[None]:
 
 def _is_watched() -> bool:
     """Say whether bars can be drawn, and are wanted."""
-    from os import environ
-
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     return (
         is_terminal
         and VOICE.progress
         and not VOICE.quiet
-        and environ.get("TERM", "") not in ("dumb", "unknown")
+        and os.environ.get("TERM", "") not in ("dumb", "unknown")
     )

@@ -8,7 +8,8 @@ from rich.filesize import decimal
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from ftdiff.comparison.progress import Pace, duration
+from ftdiff.comparison.pace import Pace
+from ftdiff.comparison.progress import duration
 
 
 class Said(ProgressColumn):

@@ -13,8 +13,7 @@ from typing import Any
 import click
 
 from ftdiff.cli.voice import VOICE
-from ftdiff.errors import BadCall, BadFile, one_line
-from ftdiff.registry import near
+from ftdiff.errors import BadCall, BadFile, near, one_line
 
 FILE = Path("pyproject.toml")
 #: What may be set: options by their long names. In [tool.ftdiff] of all commands that have it, in

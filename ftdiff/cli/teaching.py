@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from ftdiff.cli import settings, voice
-from ftdiff.registry import near
+from ftdiff.errors import near
+
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # before click 8.2 it takes no type
+    _Choice = click.Choice
 
 #: Under which heading options stand in the help of a command; all others under "Options".
 _HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Which tensors": ("include", "exclude", "layers", "top"),
     "Where it is measured": ("jobs", "processes", "dask", "wait", "memory"),
-    "What is said": ("quiet", "verbose", "no_progress", "help"),
+    "What is said": ("quiet", "verbose", "no_progress"),
 }
 
 
@@ -28,7 +33,7 @@ class Taught(click.Command):
         """Return a command as it is taught; `line` says in the list of commands what it does."""
         for param in command.params:
             if type(param.type) is click.Choice:
-                param.type = Word(param.type.choices)
+                param.type = Word([*param.type.choices])
         return cls(
             command.name,
             callback=command.callback,
@@ -76,7 +81,7 @@ class Taught(click.Command):
         return super().invoke(ctx)
 
 
-class Word(click.Choice[str]):
+class Word(_Choice):
     """One of a few words; what is none of them is answered with the near ones."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -121,7 +126,7 @@ class Teaching(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; a word that is none is answered with the near ones."""
         name, known = args[0], self.list_commands(ctx)
-        if name not in known and not name.startswith("-"):
+        if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
             hint = near(name, known) or "; there are " + ", ".join(known)
             raise click.UsageError(f"no command is called {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)

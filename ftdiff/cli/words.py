@@ -13,6 +13,10 @@ from ftdiff.errors import FtdiffError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    _ParamType = click.ParamType[str]
+else:  # of older versions of click it takes no type
+    _ParamType = click.ParamType
+
 #: Returns words with what is said of each, for what is on the line so far.
 Known: TypeAlias = Callable[[click.Context], Iterable[tuple[str, str]]]
 
@@ -20,7 +24,7 @@ Known: TypeAlias = Callable[[click.Context], Iterable[tuple[str, str]]]
 PLACE = click.Path()
 
 
-class Words(click.ParamType[str]):
+class Words(_ParamType):
     """A word that is checked by whoever takes it, and completed by the shell.
 
     Parameters
@@ -98,7 +102,8 @@ def _diff(ctx: click.Context) -> Any:
     from ftdiff.comparison import storage
     from ftdiff.comparison.result import Diff
 
-    for value in ctx.params.values():
+    # an option that waits for its word leaves the arguments before it unread
+    for value in (*ctx.params.values(), *ctx.args):
         if isinstance(value, str | Path) and Path(value).is_file():
             return Diff.load(value) if storage.kind_of(Path(value)) == "diff" else None
     return None
@@ -108,9 +113,15 @@ METRIC = Words("metric", _metrics)
 GROUP = Words("group", _groups)
 METRIC_OR_GROUP = Words("metric", _both)
 STYLE = Words("style", _styles)
-STACK = Words("name", _column("stack"))
 COMPONENT = Words("name", _column("component"))
 TENSOR = Words("name", _column("tensor"))
 GLOB = Words("glob", _column("component", "stack"))
-_BY = ("component", "layer", "sublayer", "block", "role", "stack", "module", "param", "expert")
-BY = Words("column", lambda ctx: ((name, "") for name in _BY))
+
+
+def _places(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    from ftdiff.naming import PLACE
+
+    return ((name, "") for name in PLACE)
+
+
+BY = Words("column", _places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftdiff.comparison.progress import Pace, Report
+from ftdiff.comparison.pace import Pace, Report
 
 
 class Bars:

@@ -18,10 +18,10 @@ from ftdiff.comparison.frame import IDENTITY, PARTS, Columns
 from ftdiff.comparison.metric_columns import sums_of, with_metrics
 from ftdiff.comparison.next_steps import NextSteps
 from ftdiff.comparison.statuses import PAIRED
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.metrics import METRICS, measurable, resolve
 from ftdiff.naming import component_order
-from ftdiff.registry import several, unknown
+from ftdiff.registry import several
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:

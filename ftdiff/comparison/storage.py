@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftdiff.comparison import csv_text
 from ftdiff.errors import BadCall, BadFile, inert, require
+from ftdiff.formats.written import refuse
 from ftdiff.tensors import Array, stamp
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ def written(path: Path) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 temporary.unlink()
     except OSError as error:
+        if path.parent.is_file():
+            raise BadFile(f"{path.parent}: a file; -o names a folder") from error
         raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
@@ -223,6 +226,7 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
         document = json.loads(path.read_bytes())
         if document["format"] not in form.readable:
             given = str(document["format"])[:40]
+            refuse(path, f"a saved {form.kind}")
             raise BadFile(f"{path}: written in format {given!r}, this is {form.tag!r}")
         _check_origin(document.get("about"))
         return parts(document)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftdiff.errors import BadFile
+
 #: By the word in a saved result's tag, the commands that take it.
 TAKEN: Mapping[str, tuple[str, ...]] = {
     "diff": ("findings", "plot", "report", "audit", "card", "attest"),
@@ -17,7 +19,7 @@ TAKEN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("verification", "recovery", "claim"), ("findings",)),
 }
 #: Bytes that tell.
-HEAD = 4096
+HEAD = 1 << 16
 _TAG = re.compile(rb'\s*\{\s*"format"\s*:\s*"ftdiff\.([a-z]+)/')
 #: Results that nothing takes again, by the word in their tag.
 _PRINTED: Mapping[str, tuple[str, str]] = {
@@ -25,12 +27,14 @@ _PRINTED: Mapping[str, tuple[str, str]] = {
     "findings": ("the JSON of findings", "findings takes the saved result that they are of"),
     "metrics": ("the JSON of `ftdiff metrics`", "nothing reads it again"),
 }
-_POLICY = ("a policy", "`ftdiff audit … --policy` takes it")
-_CLAIMS = ("claims, as `ftdiff attest` writes them", "verify-claim takes them, and card --check")
+#: What is meant where one of these is asked for.
+POLICY, CLAIMS = "a policy", "claims, as `ftdiff attest` writes them"
+_POLICY = (POLICY, "`ftdiff audit … --policy` takes it")
+_CLAIMS = (CLAIMS, "verify-claim takes them, and card --check")
 _JOURNAL = ("a journal of what was measured", "the command that wrote it goes on from it, with -o")
 _PAGE = ("a page, as `ftdiff report` writes it", "a browser shows it")
 _PICTURE = ("a picture", "plot draws one from a saved result")
-_CARD = ("a model card", "`ftdiff card DIFF README` writes into it")
+_CARD = ("a model card with our section", "`ftdiff card DIFF README` writes into it")
 _KEY = ("a key", "attest and verify-claim take it as --key")
 _SARIF = ("an audit in SARIF", "audit takes the diff.json that it is of")
 _JUNIT = ("an audit in JUnit's XML", "audit takes the diff.json that it is of")
@@ -48,20 +52,28 @@ _HOLD: tuple[tuple[str, bytes, tuple[str, str]], ...] = (
     (".svg", b"<svg", _PICTURE),
     (".html", b"ftdiff", _PAGE),
     (".toml", b"ftdiff.policy/", _POLICY),
-    (".md", b"", _CARD),
+    (".md", b"<!-- ftdiff:begin -->", _CARD),
     (".sarif", b"sarif", _SARIF),
     (".json", b"sarif-schema", _SARIF),
     (".xml", b"<testsuite", _JUNIT),
 )
 #: How the first line of a table of ours begins, and of which result it is; asked in this order.
 _TABLES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
-    (re.compile(rb"tensor,stack,layer,[a-z_,]*?" + columns), of)
+    (re.compile(columns.replace(b"@", b"tensor,stack,layer,[a-z_,]*?")), of)
     for columns, of in (
-        (rb",status,said,form,", "verification"),
-        (rb",status,said,shape,", "merge"),
-        (rb",status,(form|shape),", "diff"),
-        (rb",checkpoint,step,", "trajectory"),
-        (rb",a,b,tensors,", "similarity"),
+        (rb"@,status,said,form,", "verification"),
+        (rb"@,status,said,shape,", "merge"),
+        (rb"@,status,(form|shape),", "diff"),
+        (rb"@,checkpoint,step,", "trajectory"),
+        (rb"@,a,b,tensors,", "similarity"),
+        (rb"@,change,said,shape,", "recovery"),
+        (rb"tensor,stack,layer,component,moved_sq,", "drift"),
+        (rb"site,stack,layer,position,texts,", "drift"),
+        (rb"text,tokens,loss_base,loss_tuned,", "drift"),
+        (rb"model,site,stack,layer,", "probe"),
+        (rb"candidate,measured,coverage,", "lineage"),
+        (rb"tensor,side,check,what,", "claim"),
+        (rb"stack,layer,component,measure,value,", "diff"),
     )
 )
 
@@ -101,6 +113,23 @@ def written(path: str | Path, head: bytes) -> Written | None:
         if table.match(begun):
             return Written("", f"the table of a {of}", _beside(path, of))
     return None
+
+
+def refuse(path: str | Path, wanted: str) -> None:
+    """Refuse a file of ours where something else is wanted: it is named for what it is.
+
+    Raises
+    ------
+    BadFile
+        It is one.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            ours = written(path, file.read(HEAD))
+    except OSError:  # said by whoever reads it
+        return
+    if ours is not None and wanted != ours.what:
+        raise BadFile(f"{path}: {ours.what}, not {wanted}; {ours.way}")
 
 
 def taken(word: str) -> str:

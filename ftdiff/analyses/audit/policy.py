@@ -17,6 +17,7 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.storage import schema_id, written
 from ftdiff.errors import BadCall, BadFile, UnknownName
+from ftdiff.formats.written import POLICY, refuse
 from ftdiff.metrics import METRICS
 from ftdiff.registry import Registry
 from ftdiff.tensors import stamp
@@ -65,6 +66,7 @@ def read_policy(path: str | Path) -> Policy:
         The file cannot be read, is not TOML, or says something that no policy says.
     """
     path = Path(path)
+    refuse(path, POLICY)
     try:
         if stamp(path)[2] > _LARGEST:
             raise BadFile(f"{path}: too large for a policy")

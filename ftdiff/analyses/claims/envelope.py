@@ -13,6 +13,7 @@ from typing import Any
 
 from ftdiff.errors import BadFile, require
 from ftdiff.formats.checkpoint import parse_json
+from ftdiff.formats.written import CLAIMS, refuse
 from ftdiff.tensors import stamp
 
 #: The types of the payload, of the statement in it, and of its predicate.
@@ -94,6 +95,7 @@ def lines(path: Path) -> list[Line]:
     Damaged
         A line is cut short, or stands twice.
     """
+    refuse(path, CLAIMS)
     try:
         if stamp(path)[2] > _LARGEST:
             raise BadFile(f"{path}: too large for a file of claims")

@@ -14,8 +14,7 @@ from ftdiff.analyses.finding import findings as spoken
 from ftdiff.analyses.importance.overlap import Overlap, overlap
 from ftdiff.comparison.notebook_html import shown
 from ftdiff.comparison.result import Diff
-from ftdiff.errors import BadCall
-from ftdiff.registry import unknown
+from ftdiff.errors import BadCall, unknown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,10 +20,9 @@ from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED, RESHAPED, UNTOUCHED
 from ftdiff.deltas.recipes import Tuned
-from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName
+from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName, near
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.tokenizers import vocabulary
-from ftdiff.registry import near
 
 __all__ = ["columns", "heads", "rows", "tokens"]
 

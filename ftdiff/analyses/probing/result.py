@@ -11,8 +11,8 @@ from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
-from ftdiff.errors import BadCall
-from ftdiff.registry import Registry, unknown
+from ftdiff.errors import BadCall, unknown
+from ftdiff.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd

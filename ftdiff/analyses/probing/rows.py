@@ -12,6 +12,7 @@ import numpy as np
 
 from ftdiff.analyses import texts
 from ftdiff.errors import BadFile, one_line
+from ftdiff.formats.written import refuse
 from ftdiff.tensors import Array
 
 #: The span that a row's `exact_answer` is.
@@ -90,6 +91,7 @@ def read(path: str | Path) -> Data:
     """
     path = Path(path)
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        refuse(path, "rows of a probe")
         raise BadFile(f"{path}: a probe's data is a .jsonl with a row on each line")
     lines, digest = texts.rows_of(path)
     rows = tuple(_row(held, f"{path}, line {line}") for line, held in lines)

@@ -25,8 +25,7 @@ from ftdiff.analyses.similarity.formulas import FORMULAS
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.notebook_html import shown
-from ftdiff.errors import BadCall
-from ftdiff.registry import unknown
+from ftdiff.errors import BadCall, unknown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ftdiff.errors import BadCall, BadFile
+from ftdiff.errors import BadCall, BadFile, near
 from ftdiff.formats import place
 from ftdiff.formats.checkpoint import read_json
-from ftdiff.registry import near
 
 Order = Literal["auto", "trainer", "names", "given"]
 

@@ -24,9 +24,8 @@ from ftdiff.analyses.trajectory import (
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.notebook_html import shown
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.metrics import faint
-from ftdiff.registry import unknown
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ftdiff.comparison.component_styles import Look, looks
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.sublayers import unfolded
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, near
 from ftdiff.metrics import METRICS
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT
@@ -132,7 +132,8 @@ def _matrix(
     diff: Diff | pd.DataFrame, metric: str, by: By, stack: str | None, others: bool | None
 ) -> Matrix:
     if by not in ("component", "block", "layer"):
-        raise BadCall(f"by={by!r}: it is 'component', 'block' or 'layer'")
+        hint = near(by, ("component", "block", "layer"))
+        raise BadCall(f"by={by!r}: it is 'component', 'block' or 'layer'{hint}")
     plain = not isinstance(diff, Diff)
     if plain or by == "component":
         if by != "component":

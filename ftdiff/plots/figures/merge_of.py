@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from ftdiff.analyses.merges import MergeOf
 from ftdiff.comparison.component_styles import SPARE, Look, looks
 from ftdiff.comparison.model_names import told
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.labels import shown
 from ftdiff.plots.elements.titles import Title, titled
-from ftdiff.registry import unknown
 
 
 def merge_of(

@@ -17,20 +17,14 @@ from matplotlib.figure import Figure
 from ftdiff.analyses.finding import counted
 from ftdiff.analyses.pairwise import COLUMNS
 from ftdiff.analyses.similarity import Similarity, bias
-from ftdiff.errors import BadCall, UnknownName
+from ftdiff.errors import BadCall, UnknownName, unknown
 from ftdiff.naming import component_order
 from ftdiff.plots.charts.axes import NOISE
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, new_figure, wrapped
 from ftdiff.plots.elements.cells import FRAMED, dress_bar, explain_bar, plain
-from ftdiff.plots.elements.colours import (
-    BLUE_WHITE_ORANGE,
-    SEQUENTIAL_BLUE,
-    Scale,
-    scale_of,
-)
+from ftdiff.plots.elements.colours import BLUE_WHITE_ORANGE, SEQUENTIAL_BLUE, Scale, scale_of
 from ftdiff.plots.elements.labels import column_labels, distinct
 from ftdiff.plots.elements.titles import Title, of_base, titled
-from ftdiff.registry import unknown
 
 # Up to this many fine-tunes, cells have room for their number.
 _WRITTEN = 12

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ftdiff.analyses.trajectory import Trajectory
 from ftdiff.comparison.component_styles import looks
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, unknown
 from ftdiff.naming import component_order
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, points
@@ -19,7 +19,6 @@ from ftdiff.plots.elements.colours import round_ticks
 from ftdiff.plots.elements.labels import column_labels
 from ftdiff.plots.elements.titles import Title, of_base, titled
 from ftdiff.plots.figures.facets import facets
-from ftdiff.registry import unknown
 from ftdiff.tensors import Array
 
 #: What the numbers are called on an axis.

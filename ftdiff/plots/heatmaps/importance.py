@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 
 from ftdiff.comparison.result import Diff
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, near
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import LARGEST, scale_of
@@ -20,7 +20,6 @@ from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.matrix import Matrix, default_metric, matrix_of, whole_layers
 from ftdiff.plots.heatmaps.modules import still_map
-from ftdiff.registry import near
 
 Normalise = Literal["max", "column", "rank", "none"]
 _NAMED = {"max": ", largest = 1", "column": " ÷ column's largest", "rank": ", rank", "none": ""}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 
 from ftdiff.comparison.result import Diff
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, near
 from ftdiff.plots.elements import axes as canvas
 from ftdiff.plots.elements import cells
 from ftdiff.plots.elements.colours import Scale, narrowness
@@ -24,7 +24,6 @@ from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.elements.titles import Title, titled
 from ftdiff.plots.heatmaps.columns import chosen, renamed
 from ftdiff.plots.heatmaps.matrix import Matrix, default_metric, matrix_of
-from ftdiff.registry import near
 
 Normalise = Literal["component", "row", "none"]
 
