@@ -21,7 +21,7 @@ from ftdiff.cli import ftdiff as door
 from tests.conftest import FIXTURES
 from tests.integrations.ray_stub import Ray
 
-PAGE = (Path(__file__).parents[1] / ".docs" / "cluster.md").read_text()
+PAGE = (Path(__file__).parents[1] / ".docs" / "pages" / "cluster.md").read_text()
 
 
 def blocks(kind: str) -> list[str]:
