@@ -11,7 +11,7 @@ import pytest
 import ftdiff
 from ftdiff.analyses.pairwise import inner_products, opened
 from ftdiff.analyses.pairwise.opened import Opened
-from ftdiff.deltas.forms import Delta, LowRank
+from ftdiff.deltas.forms import Delta, LowRank, stacked_factors
 from ftdiff.deltas.recipes import Added, Recipe
 from ftdiff.errors import BadAdapter
 from ftdiff.tensors import ArrayTensor
@@ -61,6 +61,7 @@ def test_of_many_the_last_alone_is_held(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_line_of_stored_factors_has_the_bits_of_opened_ones(
     fixtures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stacked_factors, "_WIDE", 0)
     names = ("lora", "rslora", "lora")
     paths = [fixtures / name for name in names]
     found = ftdiff.similarity(paths, fixtures / "base").sums["inner"]

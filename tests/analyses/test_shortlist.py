@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from ftdiff.analyses.pairwise import line_up
 from ftdiff.analyses.similarity import held_against, one_against_many, shortlist
+from ftdiff.reports.terminal.similarity import show_against
 from ftdiff.tensors import Array
 
 MODULES = [f"layers.{layer}.self_attn.{name}_proj" for layer in range(2) for name in "qkvo"]
@@ -80,6 +81,15 @@ def test_the_most_alike_are_those_of_all_exact_products(folder: Path, cache: Pat
     assert told["others"] == MANY and 3 <= told["measured"] < MANY / 2
     assert told["below"] < found.nearest(3)["cosine"].iloc[-1]
     assert len(found.about["tuned"]) == MANY + 1 and len([*cache.iterdir()]) == MANY + 1
+
+
+def test_it_is_printed_how_many_were_measured(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_against(held_against(folder / "query", others(folder), nearest=2), 2)
+    printed = capsys.readouterr().out
+    assert f"query against {MANY} others" in printed
+    assert "of them were measured; by a sketch each of the others has a cosine below" in printed
 
 
 def test_a_second_query_reads_no_more_than_the_shortlist(

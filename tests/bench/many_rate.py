@@ -5,11 +5,11 @@
 
 Rank-16 adapters on all seven projections of a 7B Llama's shapes, `--layers` layers of them (32 are
 a whole model); bf16 checkpoints of `--deep` such layers with their base. The yardsticks, in the
-same rounds: `cat` of the files, and the usual script, which loads each pair of checkpoints, takes
-the base off and its cosine in float32 (up to N = `--usual`). Warm files, alternating; "the pass"
-is what a process measures once it is compiled, all else whole processes. Private memory is the
-largest anonymous size seen. Adapters beyond the fifth are links to the first ones; checkpoints are
-copies, since the same bytes are read once.
+same rounds: `cat` of the files, and the usual script, which loads each pair of checkpoints,
+subtracts the base and takes the cosine in float32 (up to N = `--usual`). Warm files, alternating;
+"the pass" is what a process measures once it is compiled, all else whole processes. Private memory
+is the largest anonymous size seen. Adapters beyond the fifth are links to the first ones;
+checkpoints are copies, since the same bytes are read once.
 """
 
 from __future__ import annotations

@@ -96,3 +96,20 @@ def test_only_two_groups_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
 
     all_products(Watched(made))
     assert max(stacks) <= 30 and len(stacks) > 10
+
+
+def test_a_change_whose_terms_cancel_is_taken_in_float64(width: int) -> None:
+    """The same product, split otherwise between its factors: its terms are 10⁵ times as large."""
+    made = [delta for delta in changes(5, seed=6) if delta.rank > 1]
+    r = made[0].rank
+    Q = np.linalg.qr(np.random.default_rng(7).standard_normal((r, r)))[0]
+    M = Q @ np.diag(np.geomspace(1, 400, r)) @ Q[::-1]
+    B, A = (made[0].B @ M).astype(np.float32), (np.linalg.inv(M) @ made[0].A).astype(np.float32)
+    both = [LowRank(B, A, made[0].scaling), *made[1:]]
+    flat = np.stack([delta.dense().ravel() for delta in both])
+    size = np.linalg.norm(flat, axis=1)
+    found, careful = all_products(LowRanks(both))
+    assert found / np.outer(size, size) == pytest.approx(
+        flat @ flat.T / np.outer(size, size), abs=5e-8
+    )
+    assert careful == ([*range(len(both))] if width else [0])

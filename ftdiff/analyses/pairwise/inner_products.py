@@ -21,7 +21,7 @@ from ftdiff.analyses.pairwise.stored_changes import from_stored
 from ftdiff.comparison.journal import kept_as
 from ftdiff.deltas.forms import Delta
 from ftdiff.deltas.forms.inner_products import inner_products
-from ftdiff.deltas.forms.stacked_factors import all_products
+from ftdiff.deltas.forms.stacked_factors import all_products, is_wide
 from ftdiff.deltas.recipes import Added, Entries, Recipe
 from ftdiff.deltas.recipes.stored_factors import StoredFactors
 from ftdiff.errors import FtdiffError, attempt
@@ -194,7 +194,7 @@ class _Reading:
             return None
         recipes = {i: recipe for i, recipe in enumerate(self.line.recipes) if recipe is not None}
         stored = None if probed else StoredFactors.of([*recipes.values()])
-        if stored is not None:
+        if stored is not None and is_wide(stored.shape):  # of others each is opened once
             products = self._from_factors(stored, [*recipes])
             if products is not None:
                 return products

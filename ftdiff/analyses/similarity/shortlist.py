@@ -17,7 +17,6 @@ from functools import partial
 import numpy as np
 
 from ftdiff.analyses.pairwise import Line, Lineup, run
-from ftdiff.comparison.journal import kept_as
 from ftdiff.comparison.progress import Progress
 from ftdiff.deltas.forms.factor_sketch import sketches
 from ftdiff.deltas.recipes.stored_factors import StoredFactors, is_stored
@@ -75,7 +74,6 @@ class Bounds:
         return {"below": float(above.max()) if len(above) else None, "standard_errors": _SIGMAS}
 
 
-@kept_as("sketch")
 @dataclass(frozen=True, eq=False)
 class Sketch:
     """Of one tensor of n adapters.

@@ -48,7 +48,7 @@ def all_products(changes: Factored) -> tuple[Array, list[int]]:
     ranks = changes.ranks
     G = np.zeros((len(ranks), len(ranks)))
     careful = [*range(len(ranks))]
-    if len(ranks) and sum(changes.shape) >= _WIDE:
+    if len(ranks) and is_wide(changes.shape):
         careful = _in_float32(G, changes)
     groups = [*_some(ranks, careful)]
     easy = [i for i in range(len(ranks)) if i not in {*careful}]
@@ -62,6 +62,11 @@ def all_products(changes: Factored) -> tuple[Array, list[int]]:
                 for m, i in enumerate(there):
                     G[min(i, j), max(i, j)] = (by_right if i <= j else by_left)[m, k]
     return np.asarray(np.triu(G) + np.triu(G, 1).T), careful
+
+
+def is_wide(shape: tuple[int, int]) -> bool:
+    """Say whether products of changes of this shape are taken in float32 where that does."""
+    return sum(shape) >= _WIDE
 
 
 def _in_float32(G: Array, changes: Factored) -> list[int]:
