@@ -19,7 +19,6 @@ from ftdiff.tensors.guard import Guard, guard
 from ftdiff.tensors.identity import sample
 from ftdiff.tensors.source import Stamp, stamp, stamp_of
 
-
 #: Files that are kept open, at most.
 _MOST = 256
 
