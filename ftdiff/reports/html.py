@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ftdiff.comparison.frame import length
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
 from ftdiff.errors import one_line
@@ -16,6 +17,7 @@ from ftdiff.metrics import METRICS
 from ftdiff.reports import runs_page
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric, shown_metrics
+from ftdiff.reports.page_bounds import bounded
 from ftdiff.reports.page_data import WORDS, island, table_metrics, words
 from ftdiff.reports.page_marks import marked
 from ftdiff.reports.svg import figure, number
@@ -50,6 +52,7 @@ def render(diff: Diff, metric: str = "relative_norm", *, report: Document | None
     choice = shown_metrics(diff)
     drawn = maps(diff, choice) if choice else ()
     report = document(diff, words=True) if report is None else report
+    listed, report = bounded(diff, report, metric)
     style, script = source("page.css"), _script()
     return PAGES.get_template("page.html.jinja").render(
         report=report,
@@ -59,15 +62,16 @@ def render(diff: Diff, metric: str = "relative_norm", *, report: Document | None
         findings=marked(report.findings, drawn),
         figures=[(figure(one, metric), one) for one in drawn],
         cell_number=number,
-        **_tensors(diff, metric),
-        total=len(diff.frame),
+        **_tensors(listed, metric),
+        total=length(diff.columns),
+        held=length(listed.columns),
         most_listed=_LISTED,
         provenance=list(_provenance(report.about)),
         style=Markup(style),
         style_hash=hash_of(style),
         script=Markup(script),
         script_hash=hash_of(script),
-        island=Markup(island(diff, drawn, choice, metric)),
+        island=Markup(island(listed, drawn, choice, metric)),
     )
 
 

@@ -15,8 +15,8 @@ from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS, faint
 from ftdiff.tensors import Array
 
-# Names in files decide how many cells there would be; a page has to stay a page.
-_MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 6
+#: Names in files decide how many cells there would be; a page has to stay a page.
+MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 6
 # Beyond this no scale can be computed.
 _LARGEST = 1e100
 
@@ -119,14 +119,14 @@ def _map(one: Cells, wanted: Sequence[str], rows: Sequence[Row]) -> Map:
     kept = [one.columns.index(name) for name in columns]
 
     def drawn(whole: Array) -> Array:
-        return whole[:_MOST_LAYERS, kept]
+        return whole[:MOST_LAYERS, kept]
 
     values = {name: drawn(one.matrix(name)) for name in wanted}
     sizes = {name: drawn(one.matrix(name)) for name in ("tensors", "moved")}
     return Map(
         stack=one_line(one.stack),
-        layers=tuple(row.name for row in rows[:_MOST_LAYERS]),
-        numbers=tuple(row.layer for row in rows[:_MOST_LAYERS]),
+        layers=tuple(row.name for row in rows[:MOST_LAYERS]),
+        numbers=tuple(row.layer for row in rows[:MOST_LAYERS]),
         components=tuple(one_line(name) for name in columns),
         values={name: np.where(np.abs(v) <= _LARGEST, v, np.nan) for name, v in values.items()},
         doubtful=drawn(faint(one.matrix("snr"))),
