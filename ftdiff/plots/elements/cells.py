@@ -24,6 +24,8 @@ INDISTINCT = "#b9b9c2"
 _FRAME, _HATCH = "#a8a8b0", (0.13, 0.13, 0.13, 0.6)
 # Points between cells, and under which size of a cell they would eat it.
 _LINE, _THIN = 0.35, 3.0
+# More cells than this are one picture in a file of vectors: each would take a line of it.
+_MANY = 20_000
 
 
 def paint(ax: Axes, values: pd.DataFrame, scale: Scale, label: str, *, bare: bool) -> QuadMesh:
@@ -47,6 +49,7 @@ def paint(ax: Axes, values: pd.DataFrame, scale: Scale, label: str, *, bare: boo
     ax.add_patch(frame).set(clip_on=False, gid=FRAME)  # so that white cells end somewhere
     mesh = ax.collections[-1]
     assert isinstance(mesh, QuadMesh)
+    mesh.set_rasterized(values.size > _MANY)
     if mesh.colorbar is not None:
         dress_bar(mesh.colorbar, scale.ticks, "" if bare else label)
     return mesh
