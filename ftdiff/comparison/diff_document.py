@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ftdiff.comparison.beside.kinds import SENTENCES, sentence
-from ftdiff.comparison.frame import Columns, of_rows, type_of
+from ftdiff.comparison.frame import Columns, of_rows
+from ftdiff.comparison.json_lines import lines
 from ftdiff.comparison.saved_structure import fault
 from ftdiff.comparison.selection import is_record
 from ftdiff.comparison.storage import Form, Unfit
@@ -31,13 +30,8 @@ _ABOUT: Mapping[str, type | tuple[type, ...]] = {
 
 
 def document(columns: Columns, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything as values that JSON holds; a value that is missing has no key."""
-    lists = [_encoded(values) for values in columns.values()]
-    rows = [
-        {name: value for name, value in zip(columns, row, strict=True) if value is not None}
-        for row in zip(*lists, strict=True)
-    ]
-    return {"about": dict(about), "columns": list(columns), "tensors": rows}
+    """Return everything as values that JSON holds, rows as its text."""
+    return {"about": dict(about), "columns": list(columns), "tensors": lines(columns)}
 
 
 def parts(stored: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -51,8 +45,10 @@ def parts(stored: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
     rows, about = stored["tensors"], _about(stored["about"])
     if not isinstance(rows, list):
         raise Unfit(f"tensors is {type(rows).__name__}")
-    decoded = [{str(k): _decoded(k, v) for k, v in row.items()} for row in rows]
-    return of_rows(decoded, [str(name) for name in stored.get("columns", ())]), about
+    for row in rows:
+        if "shape" in row:
+            row["shape"] = _shape(row["shape"])
+    return of_rows(rows, [str(name) for name in stored.get("columns", ())]), about
 
 
 def _about(found: Any) -> dict[str, Any]:
@@ -146,19 +142,7 @@ def _wrong(note: Any) -> str:
     return curve.fault(note["curve"]) if "curve" in note else ""
 
 
-def _encoded(values: Array) -> list[Any]:
-    """Return a column as JSON's values, None where one is missing; JSON has no infinity."""
-    if values.dtype == np.float64:
-        numbers: list[Any] = values.tolist()
-        if np.isfinite(values).all():
-            return numbers
-        return [x if math.isfinite(x) else None if x != x else str(x) for x in numbers]
-    return [list(value) if type(value) is tuple else value for value in values.tolist()]
-
-
-def _decoded(name: str, value: Any) -> Any:
-    if name == "shape":
-        if not all(type(side) is int and side >= 0 for side in value):
-            raise TypeError(name)
-        return tuple(value)
-    return np.float64(value) if type_of(name) == "Float64" else value
+def _shape(sides: Any) -> tuple[int, ...]:
+    if not all(type(side) is int and side >= 0 for side in sides):
+        raise TypeError("shape")
+    return tuple(sides)

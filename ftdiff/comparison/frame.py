@@ -74,7 +74,10 @@ def of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> d
     TypeError, ValueError, OverflowError
         A value does not fit its column.
     """
-    names = dict.fromkeys([*_COLUMNS, *columns, *(name for row in rows for name in row)])
+    names = dict.fromkeys([*_COLUMNS, *columns])
+    for row in rows:
+        if not row.keys() <= names.keys():
+            names |= dict.fromkeys(row)
     return typed({name: [row.get(name) for row in rows] for name in names})
 
 

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ftdiff.comparison import csv_text
+import numpy as np
+
+from ftdiff.comparison import collector, csv_text
 from ftdiff.errors import BadCall, BadFile, inert, require
 from ftdiff.formats.written import refuse
 from ftdiff.tensors import Array, stamp
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+
+
+class Lines(list[str]):
+    """Records that are JSON already, each in a line."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Form:
         if not rows:
             return text
         encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # in C: it never indents
-        lines = inert(",\n  ".join(map(encoder.encode, rows)))
+        lines = inert(",\n  ".join(rows if isinstance(rows, Lines) else map(encoder.encode, rows)))
         return f'{text[:-1].rstrip()},\n "{self.rows}": [\n  {lines}\n ]\n}}'
 
 
@@ -150,7 +156,12 @@ def save(
 
 def _write_columns(path: Path, columns: Mapping[str, Array]) -> None:
     """Write columns as CSV, as a frame of them would be: what is missing is empty."""
-    lists = [_cells(name, values.tolist()) for name, values in columns.items()]
+    lists = [
+        [None if value != value else value for value in values.tolist()]
+        if values.dtype == np.float64
+        else _cells(name, values.tolist())
+        for name, values in columns.items()
+    ]
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         lines = csv.writer(file, lineterminator=os.linesep)
         lines.writerow(map(csv_text.as_text, columns))
@@ -160,6 +171,9 @@ def _write_columns(path: Path, columns: Mapping[str, Array]) -> None:
 def _cells(name: str, values: list[Any]) -> list[Any]:
     if name == "shape":
         return ["x".join(map(str, shape or ())) for shape in values]
+    if {*map(type, values)} <= {str, int, type(None)}:
+        texts = {value: csv_text.as_text(value) for value in {*values}}
+        return [texts[value] for value in values]
     return [None if value != value else csv_text.as_text(value) for value in values]
 
 
@@ -223,13 +237,15 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
     """
     try:
         stamp(path)
-        document = json.loads(path.read_bytes())
+        with collector.paused():
+            document = json.loads(path.read_bytes())
         if document["format"] not in form.readable:
             given = str(document["format"])[:40]
             refuse(path, f"a saved {form.kind}")
             raise BadFile(f"{path}: written in format {given!r}, this is {form.tag!r}")
         _check_origin(document.get("about"))
-        return parts(document)
+        with collector.paused():
+            return parts(document)
     except Unfit as error:
         raise BadFile(f"{path}: not {form.one} saved by ftdiff: {error}") from error
     except _UNFIT as error:

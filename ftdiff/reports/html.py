@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ftdiff.comparison.frame import length
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
 from ftdiff.errors import BadCall, one_line
@@ -186,7 +187,8 @@ def _tensors(whole: Content) -> dict[str, Any]:
             [*(texts[name][at] for name in said), *(number(numbers[name][i]) for name in metrics)]
             for i, at in enumerate(top)
         ],
-        "total": len(frame),
+        "total": sum(length(part.diff.columns) for part in whole.parts),
+        "held": len(frame),
     }
 
 

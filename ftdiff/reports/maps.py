@@ -19,8 +19,8 @@ from ftdiff.tensors import Array
 
 __all__ = ["Map", "described", "maps", "shown_metric", "shown_metrics"]
 
-# Names in files decide how many cells there would be; a page has to stay a page.
-_MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 24
+#: Names in files decide how many cells there would be; a page has to stay a page.
+MOST_LAYERS, _MOST_COMPONENTS, _MOST_STACKS = 512, 40, 24
 # Beyond this no scale can be computed.
 _LARGEST = 1e100
 
@@ -124,15 +124,15 @@ def _map(one: Cells, wanted: Sequence[str], rows: Sequence[Row], label: str) -> 
     kept = [one.columns.index(name) for name in columns]
 
     def drawn(whole: Array) -> Array:
-        return whole[:_MOST_LAYERS, kept]
+        return whole[:MOST_LAYERS, kept]
 
     values = {name: drawn(one.matrix(name)) for name in wanted}
     sizes = {name: drawn(one.matrix(name)) for name in ("tensors", "moved")}
     return Map(
         stack=one_line(one.stack),
         label=one_line(label),
-        layers=tuple(row.name for row in rows[:_MOST_LAYERS]),
-        numbers=tuple(row.layer for row in rows[:_MOST_LAYERS]),
+        layers=tuple(row.name for row in rows[:MOST_LAYERS]),
+        numbers=tuple(row.layer for row in rows[:MOST_LAYERS]),
         components=tuple(one_line(name) for name in columns),
         values={name: np.where(np.abs(v) <= _LARGEST, v, np.nan) for name, v in values.items()},
         doubtful=drawn(faint(one.matrix("snr"))),

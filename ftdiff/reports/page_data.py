@@ -61,7 +61,7 @@ def island(content: Content, one_hue: bool = False) -> str:
         "looks": _looks(content.maps),
         "maps": [_map(one, content.metrics) for one in content.maps],
         "table": _table(content),
-        "spectra": [_spectra(part.diff) for part in content.parts],
+        "spectra": [_spectra(part.listed) for part in content.parts],
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -71,7 +71,7 @@ def table_metrics(parts: Sequence[Part], metric: str) -> list[str]:
     """Return the metrics that the table of tensors shows, each once: the chosen one first."""
     apart = [m.name for m in METRICS.values() if m.needs != "sums"]
     wanted = dict.fromkeys([metric, *SHOWN, "rms_change", *apart])
-    frames = [part.diff.frame for part in parts]
+    frames = [part.listed.frame for part in parts]
     return [n for n in wanted if any(n in frame and frame[n].notna().any() for frame in frames)]
 
 
@@ -80,7 +80,7 @@ def table_frame(parts: Sequence[Part], metric: str) -> pd.DataFrame:
     metrics = table_metrics(parts, metric)
     frames = []
     for part in parts:
-        held = part.diff.frame
+        held = part.listed.frame
         frame = held.reindex(columns=[*(name for name in WORDS if name != "of"), "param", *metrics])
         frames.append(frame.assign(of=part.name if len(parts) > 1 else ""))
     return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
@@ -146,7 +146,7 @@ def _table(content: Content) -> dict[str, Any]:
 
 def _rows(parts: Sequence[Part]) -> dict[str, Any]:
     """Return the row of the maps that each tensor is in, where that is not its layer's number."""
-    found = [unfolded(part.diff) for part in parts]
+    found = [unfolded(part.listed) for part in parts]
     if not any(rows.nested or rows.words for rows in found):
         return {}
     named: list[int | str | None] = []

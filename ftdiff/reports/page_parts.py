@@ -16,6 +16,7 @@ from ftdiff.numbers import MISSING, number, times
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.first_screen import FirstScreen, Told, first_screen
 from ftdiff.reports.maps import Map, maps, shown_metric, shown_metrics
+from ftdiff.reports.page_bounds import bounded
 from ftdiff.reports.published import public_name, published, renaming
 from ftdiff.tensors import Array
 
@@ -33,6 +34,8 @@ class Part:
         What it is called on the page, where it is one of several.
     diff, report, screen, drawn
         The diff, with names for the public, and what is said and drawn of it.
+    listed
+        The diff with the tensors alone that the page lists, where they are too many.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Part:
     report: Document
     screen: FirstScreen
     drawn: tuple[Map, ...]
+    listed: Diff
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def content(
     if report is not None:
         report = _renamed(report, renaming(diffs[0].about, base_name, given[0]))
     parts = tuple(
-        _part(i, name, one, report if len(diffs) == 1 else None)
+        _part(i, name, one, report if len(diffs) == 1 else None, metric)
         for i, (name, one) in enumerate(zip(names, shown, strict=True))
     )
     metric = _first([shown_metric(one, metric) for one in shown], metric)
@@ -131,11 +135,12 @@ def content(
     return Content(parts, tuple(every), metric, tuple(drawn), screen, _beside(parts))
 
 
-def _part(index: int, name: str, diff: Diff, report: Document | None) -> Part:
+def _part(index: int, name: str, diff: Diff, report: Document | None, metric: str) -> Part:
     said = document(diff, words=True) if report is None else replace(report, about=diff.about)
+    listed, said = bounded(diff, said, shown_metric(diff, metric))
     held = shown_metrics(diff)
     drawn = tuple(replace(one, of=index) for one in maps(diff, held)) if held else ()
-    return Part(name, diff, said, first_screen(diff, said), drawn)
+    return Part(name, diff, said, first_screen(diff, said), drawn, listed)
 
 
 def _renamed(report: Document, public: Callable[[str], str]) -> Document:

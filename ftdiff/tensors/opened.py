@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import socket
@@ -17,6 +18,9 @@ from ftdiff.errors import BadFile
 from ftdiff.tensors.guard import Guard, guard
 from ftdiff.tensors.identity import sample
 from ftdiff.tensors.source import Stamp, stamp, stamp_of
+
+#: Files that are kept open, at most.
+_MOST = 256
 
 
 class Opened:
@@ -158,7 +162,17 @@ class _Map:
         return low < stop and start < high
 
 
-@lru_cache(maxsize=256)
+def _at_once() -> int:
+    """Return how many files are kept open: a map takes another handle, and others take some."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return _MOST
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST if most < 0 else max(1, min(_MOST, most // 8))
+
+
+@lru_cache(maxsize=_at_once())
 def opened(path: str, expected: Stamp, content: str) -> Opened:
     """Return an open file, opened when it is first asked for.
 
@@ -168,6 +182,12 @@ def opened(path: str, expected: Stamp, content: str) -> Opened:
         It cannot be opened, or is another than is expected; see `Opened`.
     """
     try:
+        try:
+            return Opened(path, expected, content)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        opened.cache_clear()  # others have the handles
         return Opened(path, expected, content)
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -922,3 +923,13 @@ def test_any_json_is_a_matrix_or_a_bad_file(tmp_path_factory: Any, document: Any
         plots.read_matrix(path)
     except BadFile as error:
         assert "\n" not in str(error)
+
+
+def test_very_many_cells_are_one_picture_in_a_file_of_vectors(tmp_path: Path) -> None:
+    draw, found = np.random.default_rng(0), []
+    for count in (400, 600):
+        values = pd.DataFrame(draw.random((count, 40)), columns=[f"c{i}" for i in range(40)])
+        path = tmp_path / f"{count}.svg"
+        plots.save(plots.heatmap(values), path)
+        found.append((path.read_text().count("<image"), path.stat().st_size > 500_000))
+    assert found == [(1, True), (2, False)]  # the colour bar is one

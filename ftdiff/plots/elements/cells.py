@@ -35,6 +35,8 @@ _HATCH = (0.13, 0.13, 0.13, 0.6)
 _LINE, _THIN = 0.35, 3.0
 # Letters in a line at a colour bar, which is narrow; points by which it begins to its left.
 _NARROW, _LEFT = 13, 8.0
+# More cells than this are one picture in a file of vectors: each would take a line of it.
+_MANY = 20_000
 
 
 def paint(
@@ -64,6 +66,7 @@ def paint(
     ax.add_patch(frame).set(clip_on=False, gid=FRAME)  # so that white cells end somewhere
     mesh = ax.collections[-1]
     assert isinstance(mesh, QuadMesh)
+    mesh.set_rasterized(values.size > _MANY)
     if mesh.colorbar is not None:
         dress_bar(mesh.colorbar, scale.ticks, "" if bare else label)
         if not bare:
