@@ -79,6 +79,14 @@ def test_what_fails_may_be_a_caution_or_a_note() -> None:
         ftdiff.audit(found, fail_on="cautions")
 
 
+def test_an_audit_shows_its_verdict_and_findings(old: dict[str, Path]) -> None:
+    found = ftdiff.audit(broken(0), baseline=old["json"], fail_on="note")
+    first, *lines = repr(found).splitlines()
+    assert first.startswith("Audit(passed: dict in memory (built-in rules, fails on a note, ")
+    assert len(lines) == len(found.findings) and lines[0].split()[:2] == ["alarm", "nonfinite"]
+    assert "passed: dict in memory" in found._repr_html_()
+
+
 def test_what_is_known_is_said_in_every_format(old: dict[str, Path]) -> None:
     found = ftdiff.audit(broken(0, 1, 2), baseline=old["json"])
     known = len(found.known)
