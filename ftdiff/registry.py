@@ -1,11 +1,10 @@
-"""Names: a dict that suggests the near ones, and one name where several are taken."""
+"""A dict that, asked for a name it does not hold, suggests the near ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from os import PathLike
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ftdiff.errors import UnknownName
 
@@ -54,13 +53,3 @@ class Registry(Mapping[str, T]):
         known = ", ".join(self._items)
         hint = f"did you mean {said}?" if near else f"there are: {known}"
         return f"no {self.kind} is called {name!r}; {hint}"
-
-
-def several(given: Any) -> tuple[Any, ...]:
-    """Return what was given one by one; a lone name, path or state dict is one of them.
-
-    >>> several("rotation"), several(["rotation", "angle"])
-    (('rotation',), ('rotation', 'angle'))
-    """
-    lone = isinstance(given, str | bytes | PathLike | Mapping) or not isinstance(given, Iterable)
-    return (given,) if lone else tuple(given)

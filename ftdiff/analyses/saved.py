@@ -125,7 +125,6 @@ def _known(path: Path, word: str) -> Kind:
     if word in KINDS:
         return KINDS[word]
     what = f"{word} written by ftdiff, which are not read again" if word else "no result of ftdiff"
-    what = "an audit, which ftdiff audit --baseline reads" if word == "audit" else what
     raise BadFile(f"{path}: {what}; what is opened is a saved {', '.join(KINDS)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +18,10 @@ _LONGEST = 200
 
 def version() -> str:
     """Return ftdiff's version; "unknown" where it runs from a folder that was not installed."""
-    import ftdiff
-
-    return ftdiff.__version__
+    try:
+        return importlib.metadata.version("ftdiff")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def sources(things: Iterable[Any]) -> list[Source]:

@@ -55,7 +55,7 @@ def audit(
     held = policy if isinstance(policy, Policy) else read_policy(policy) if policy else Policy()
     _measured(diff, held)
     about = {name: diff.about.get(name) for name in ("base", "tuned", "kind")}
-    made = ("sources", "versions", "created")
+    made = ("sources", "versions", "created", "selection")
     about |= {name: diff.about[name] for name in made if name in diff.about}
     found = tuple(gravest_first(_found(diff, held)))
     known = _known(found, about, baseline, held)

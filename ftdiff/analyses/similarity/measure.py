@@ -30,7 +30,8 @@ from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.comparison import executors
 from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.provenance import made_of
-from ftdiff.registry import Registry, several
+from ftdiff.metrics.names import several
+from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
 #: What can be measured beside the cosine, and what it costs.
