@@ -1,10 +1,9 @@
-"""Names: a dict that suggests the near ones, and one name where several are taken."""
+"""A dict that, asked for a name it does not hold, suggests the near ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from os import PathLike
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from ftdiff.errors import unknown
 
@@ -46,13 +45,3 @@ class Registry(Mapping[str, T]):
         """Hold `item` under `name` and return it; a later one of the same name replaces it."""
         self._items[name] = item
         return item
-
-
-def several(given: Any) -> tuple[Any, ...]:
-    """Return what was given one by one; a lone name, path or state dict is one of them.
-
-    >>> several("rotation"), several(["rotation", "angle"])
-    (('rotation',), ('rotation', 'angle'))
-    """
-    lone = isinstance(given, str | bytes | PathLike | Mapping) or not isinstance(given, Iterable)
-    return (given,) if lone else tuple(given)

@@ -34,7 +34,7 @@ from ftdiff.comparison.reasons import COARSE
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall
 from ftdiff.formats import Checkpoint
-from ftdiff.registry import several
+from ftdiff.metrics.names import several
 from ftdiff.tensors import Array, matrix_shape
 
 #: Candidates that are read in full: so many, and those not this many times further than the best.

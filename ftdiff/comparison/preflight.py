@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -21,9 +22,10 @@ _LONGEST = 200
 @cache
 def version() -> str:
     """Return ftdiff's version; "unknown" where it runs from a folder that was not installed."""
-    import ftdiff
-
-    return ftdiff.__version__
+    try:
+        return importlib.metadata.version("ftdiff")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def sources(things: Iterable[Any]) -> list[Source]:

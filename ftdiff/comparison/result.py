@@ -20,8 +20,8 @@ from ftdiff.comparison.next_steps import NextSteps
 from ftdiff.comparison.statuses import PAIRED
 from ftdiff.errors import BadCall, unknown
 from ftdiff.metrics import METRICS, measurable, resolve
+from ftdiff.metrics.names import several
 from ftdiff.naming import component_order
-from ftdiff.registry import several
 from ftdiff.tensors import Array
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ftdiff.deltas.moments import COLUMNS
 from ftdiff.errors import BadCall
-from ftdiff.registry import Registry, several
+from ftdiff.metrics.names import several
+from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
 #: What a metric may be computed from, and what that costs. All but "sums" are measured only when

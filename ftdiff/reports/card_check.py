@@ -14,7 +14,8 @@ from ftdiff.metrics import METRICS
 from ftdiff.reports.card import marked
 from ftdiff.reports.maps import shown_metrics
 from ftdiff.reports.markup import markdown
-from ftdiff.reports.section import SCALED, Section, section
+from ftdiff.reports.section import Section, section
+from ftdiff.reports.section_words import SCALED
 
 #: A number with its sign, decimals and power, or a digest's beginning.
 _NUMBER = re.compile(r"[0-9a-f]{16}\b|[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+−]?\d+)?%?")

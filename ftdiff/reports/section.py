@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ftdiff.analyses.finding import counted, gravest_first, listed
 from ftdiff.comparison import coverage
 from ftdiff.comparison.model_names import named
 from ftdiff.comparison.result import Diff
@@ -18,17 +16,15 @@ from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS
 from ftdiff.naming.projections import is_projection
 from ftdiff.numbers import number
-from ftdiff.reports.document import Document, document
+from ftdiff.reports.document import document
 from ftdiff.reports.maps import Map, described, maps, shown_metric
+from ftdiff.reports.section_words import largest, left_out, sentences
 
 # A card is read in a narrow column: few columns, few rows, few sentences; what is cut is said.
 _SHOWN = ("relative_norm", "rotation", "precision_floor")
 _BARE = ("rms_change", "energy_share")
-#: How the sentence on the scale begins, which a claim does not hold.
-SCALED = "It is scaled by"
 #: Rows of the table, where no other number is asked for.
 ROWS = 14
-_CAUTIONS, _FINDINGS, _TARGETS = 6, 5, 12
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,10 @@ def section(diff: Diff, metric: str = "relative_norm", *, rows: int | None = ROW
     names = _SHOWN if diff.about.get("base") else _BARE
     drawn = maps(diff, [metric]) if metric in diff.frame else ()
     every = [row for row in report.components if "component" in row]
-    components = _largest(every, rows)
+    components = largest(every, rows)
     return Section(
         heading="What changed in the weights",
-        sentences=tuple(_said(diff, report)),
+        sentences=(*_sentences(diff), *sentences(diff, report)),
         alt=_described(drawn, metric),
         columns=("component", *(METRICS[name].label for name in names), "weights that moved"),
         rows=tuple(
@@ -97,7 +93,7 @@ def section(diff: Diff, metric: str = "relative_norm", *, rows: int | None = ROW
             for row in components
         ),
         made=tuple(_made(diff.about)),
-        cut=_cut(len(components), len(every)),
+        cut=left_out(len(components), len(every)),
     )
 
 
@@ -105,68 +101,6 @@ def _described(drawn: Sequence[Map], metric: str) -> str:
     """Say what the figure shows of each stack."""
     kept = (one.only([name for name in one.components if is_projection(name)]) for one in drawn)
     return " ".join(described(one, metric) for one in kept)
-
-
-def _largest(every: Sequence[Mapping[str, Any]], rows: int | None) -> list[Mapping[str, Any]]:
-    """Return the components with the largest share of the change, in their own order."""
-    ranked = sorted(range(len(every)), key=lambda i: -(every[i]["energy_share"] or 0.0))
-    return [every[i] for i in sorted(ranked[:rows])]
-
-
-def _cut(shown: int, count: int) -> str:
-    """Say which components the table leaves out, if any."""
-    told = f"Shown are the {shown} of {count} components with the largest share of the change."
-    return told if shown < count else ""
-
-
-def _said(diff: Diff, report: Document) -> Iterator[str]:
-    """Say what was compared, what the adapter is, what was found, and what does not fit."""
-    yield from _sentences(diff)
-    yield from _adapter(diff)
-    yield from report.structure
-    told = {*report.structure, *report.cautions}
-    # the first sentence has the size, and what could not have been seen is no finding for a card
-    silent = ("regime", "depth-power")
-    found = [
-        one.message
-        for one in gravest_first(report.findings)
-        if one.rule not in silent and one.message not in told
-    ]
-    yield from _few(found, _FINDINGS, "finding")
-    yield from _few(report.cautions, _CAUTIONS, "caution")
-
-
-def _few(sentences: Sequence[str], most: int, what: str) -> Iterator[str]:
-    """Yield the first sentences, and say how many more there are."""
-    yield from sentences[:most]
-    if rest := len(sentences[most:]):
-        command = "findings" if what == "finding" else "compare"
-        yield f"And {counted(rest, f'more {what}')}, as ftdiff {command} prints."
-
-
-def _adapter(diff: Diff) -> Iterator[str]:
-    """Say an adapter's rank, α and targets, as its configuration has them, and its scale."""
-    about = diff.about
-    if about.get("kind") in (None, "full", "delta"):
-        return
-    told = about.get("adapter", {})
-    facts = [
-        f"{word} {one_line(told[key])}"
-        for key, word in (("r", "rank"), ("lora_alpha", "α"))
-        if isinstance(told.get(key), int | float)
-    ]
-    targets = told.get("target_modules")
-    if isinstance(targets, list) and targets:
-        facts.append(f"on {listed([one_line(name) for name in targets], _TARGETS)}")
-    elif isinstance(targets, str):
-        facts.append(f"on what matches {one_line(targets)}")
-    if facts:
-        yield f"Its configuration says: {', '.join(facts)}."
-    origins = Counter(one_line(origin) for origin in about.get("scalings", {}).values())
-    if origins:
-        parts = [f"{origin} ({counted(n, 'tensor')})" for origin, n in origins.most_common(3)]
-        more = f"; and {counted(len(origins) - 3, 'other')}" if len(origins) > 3 else ""
-        yield f"{SCALED} {'; '.join(parts)}{more}."
 
 
 def _sentences(diff: Diff) -> list[str]:

@@ -12,7 +12,6 @@ from ftdiff.analyses.audit import CI, Audit
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import inert, one_line
-from ftdiff.reports import markdown
 from ftdiff.reports.summary import summary
 
 FORMAT = "ftdiff.findings/1"
@@ -29,6 +28,8 @@ def findings(
     spoken = isinstance(data, Diff | pd.DataFrame)
     lines = summary(data, found, metric) if spoken else getattr(data, "sentences", (repr(data),))
     if format_ == "markdown":
+        from ftdiff.reports import markdown
+
         return markdown.words(title, lines, found)
     if format_ == "json":
         document = {
@@ -45,6 +46,8 @@ def findings(
 def audit(found: Audit, format_: str = "table") -> str:
     """Write an audit as "table", "markdown" or one of the formats for CI systems."""
     if format_ == "markdown":
+        from ftdiff.reports import markdown
+
         return markdown.audit(found)
     if format_ != "table":
         return CI[format_](found)

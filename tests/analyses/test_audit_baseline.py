@@ -68,6 +68,13 @@ def test_a_graver_finding_is_new_and_other_numbers_are_not() -> None:
     assert ftdiff.audit(broken(0), softer, fail_on="caution", baseline=ftdiff.audit(broken(0))).ok
 
 
+def test_a_baseline_without_what_the_policy_limits_is_told(old: dict[str, Path]) -> None:
+    held = Policy(expect=(Expectation("x", most={"stable_rank": 3}),))
+    diff = ftdiff.compare(model(), trained(model()), "spectral")
+    with pytest.raises(BadCall, match="stable_rank, which was not measured"):
+        ftdiff.audit(diff, held, baseline=old["diff"])
+
+
 def test_what_fails_may_be_a_caution_or_a_note() -> None:
     found, held = broken(0), {"nonfinite": "caution", "frozen": None}
     assert {one.severity for one in ftdiff.audit(found, Policy(held)).findings} == {"caution"}
@@ -77,6 +84,14 @@ def test_what_fails_may_be_a_caution_or_a_note() -> None:
     assert [ftdiff.audit(found, milder, fail_on=s).ok for s in ("caution", "note")] == [True, False]
     with pytest.raises(UnknownName, match="did you mean 'caution'"):
         ftdiff.audit(found, fail_on="cautions")
+
+
+def test_an_audit_shows_its_verdict_and_findings(old: dict[str, Path]) -> None:
+    found = ftdiff.audit(broken(0), baseline=old["json"], fail_on="note")
+    first, *lines = repr(found).splitlines()
+    assert first.startswith("Audit(passed: dict in memory (built-in rules, fails on a note, ")
+    assert len(lines) == len(found.findings) and lines[0].split()[:2] == ["alarm", "nonfinite"]
+    assert "passed: dict in memory" in found._repr_html_()
 
 
 def test_what_is_known_is_said_in_every_format(old: dict[str, Path]) -> None:

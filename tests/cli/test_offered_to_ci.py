@@ -143,10 +143,10 @@ def test_the_action_fails_as_the_audit_does(tmp_path: Path, tools: Path) -> None
     known = str(shutil.copy(tmp_path / outputs["json"], tmp_path / "old.json"))
     code, outputs, _ = run_action(tmp_path, tools, **given, fail_on="caution", baseline=known)
     assert (code, outputs["verdict"]) == (0, "passed") and not (tmp_path / "called").exists()
-    hostile = {**given, "tuned": "$(touch x); --policy"}
-    code, outputs, printed = run_action(tmp_path, tools, **hostile)
-    assert (code, outputs["verdict"], outputs["sarif"]) == (2, "error", "")
-    assert "ftdiff: " in printed and not (tmp_path / "x").exists()
+    for hostile in ("$(touch x)", "--version"):
+        code, outputs, printed = run_action(tmp_path, tools, **{**given, "tuned": hostile})
+        assert (code, outputs["verdict"], outputs["sarif"]) == (2, "error", ""), printed
+        assert "ftdiff: " in printed and not (tmp_path / "x").exists()
 
 
 def hook(identity: str, **more: Any) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def _known(
         opened(Path(baseline)) if isinstance(baseline, str | Path) else baseline
     )
     if isinstance(then, Diff):
+        _measured(then, policy)
         then = Baseline.of(_found(then, policy), then.about)
     if isinstance(then, Audit):
         then = Baseline.of(then.findings, then.about)

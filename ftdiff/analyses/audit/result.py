@@ -12,13 +12,14 @@ from ftdiff.analyses.finding import SEVERITIES, Finding, Severity
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.storage import Unfit
+from ftdiff.errors import one_line
 
 FORM = storage.Form("audit", indent=1, described=True)
 #: What a record of a finding has that an earlier audit had, too.
 KNOWN = "known"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Audit:
     """A verdict, and the findings that it rests on.
 
@@ -78,9 +79,14 @@ class Audit:
     def _repr_html_(self) -> str:
         """Show itself in a notebook: the verdict, and a row per finding."""
         rows = [{"severity": f.severity, "rule": f.rule, "found": f.message} for f in self.findings]
-        return notebook.shown(
-            f"{self.verdict}: {self.about.get('tuned')} ({self.held_against})", (), rows
-        )
+        return notebook.shown(self._line(), (), rows)
+
+    def __repr__(self) -> str:
+        said = [f"  {f.severity:<7} {f.rule:<24} {one_line(f.message)}" for f in self.findings]
+        return "\n".join([f"Audit({one_line(self._line())})", *said])
+
+    def _line(self) -> str:
+        return f"{self.verdict}: {self.about.get('tuned')} ({self.held_against})"
 
     def record(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""

@@ -29,8 +29,9 @@ from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import PAIRED
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS, resolve
+from ftdiff.metrics.names import several
 from ftdiff.metrics.records.worth import Worth
-from ftdiff.registry import Registry, several
+from ftdiff.registry import Registry
 
 #: What is measured of layers by default.
 MEASURES = (*ablation.MEASURES, "gate")

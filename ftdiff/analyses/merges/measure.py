@@ -17,7 +17,7 @@ from ftdiff.analyses.merges.verdicts import OPEN
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall
-from ftdiff.registry import several
+from ftdiff.metrics.names import several
 from ftdiff.tensors import numel
 
 #: Tensors of which a sample is looked at before all are read, and its entries.

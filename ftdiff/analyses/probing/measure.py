@@ -24,7 +24,8 @@ from ftdiff.comparison.plan import pair
 from ftdiff.comparison.progress import Progress, Report, Say, phase
 from ftdiff.comparison.provenance import made_of
 from ftdiff.errors import BadCall, require
-from ftdiff.registry import Registry, several
+from ftdiff.metrics.names import several
+from ftdiff.registry import Registry
 from ftdiff.tensors import Array
 
 #: Rows that the published split takes, as many as there are or fewer.

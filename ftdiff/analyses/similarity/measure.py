@@ -27,7 +27,8 @@ from ftdiff.analyses.similarity.cost import foretold, kept
 from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.comparison import executors
 from ftdiff.comparison.progress import Progress, Say
-from ftdiff.registry import Registry, several
+from ftdiff.metrics.names import several
+from ftdiff.registry import Registry
 from ftdiff.tensors import Array, bounds
 
 #: What can be measured beside the cosine, and what it costs.

@@ -36,7 +36,7 @@ from ftdiff.comparison.provenance import made_of
 from ftdiff.deltas.recipes import Added
 from ftdiff.errors import BadCall, Mismatch
 from ftdiff.metrics import METRICS, measurable, resolve
-from ftdiff.registry import several
+from ftdiff.metrics.names import several
 from ftdiff.tensors import Array
 
 #: What is measured of changes that have factors whether it is asked for or not: it costs little.

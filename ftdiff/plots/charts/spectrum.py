@@ -20,13 +20,14 @@ from ftdiff.comparison.component_styles import SPARE
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.stack_names import stack_named
 from ftdiff.errors import BadCall
+from ftdiff.metrics.names import several
 from ftdiff.plots.charts import axes as chart
 from ftdiff.plots.elements.axes import FAINT, FONT, INK
 from ftdiff.plots.elements.colours import tick_texts
 from ftdiff.plots.elements.labels import label_of, shown
 from ftdiff.plots.elements.ticks import layer_ticks
 from ftdiff.plots.elements.titles import Title, own_title, titled
-from ftdiff.registry import Registry, several
+from ftdiff.registry import Registry
 
 #: The gid of lines at the edge of noise.
 EDGE = "noise-edge"
