@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from ftdiff.comparison.cells import SUMS, Cells, cells
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.metrics import METRICS
+from ftdiff.naming.stack_order import row_word, stack_labels
 from ftdiff.tensors import Array
 
 #: Metrics that controls need beside the one that is read.
@@ -36,8 +37,8 @@ class Grid:
         drowned in the storage dtype's rounding: its pattern would be that of rounding.
     metric
         What the values are.
-    stack
-        The tower they are of.
+    stack, called
+        The tower they are of, and what sentences call it.
     twins
         Like `values`, by a name of `TWINS`; empty for a plain matrix.
     drowned
@@ -53,6 +54,7 @@ class Grid:
     twins: dict[str, pd.DataFrame] = field(default_factory=dict)
     drowned: tuple[tuple[Hashable, str], ...] = ()
     diff: Diff | None = None
+    called: str = ""
 
     @cached_property
     def log(self) -> pd.DataFrame:
@@ -81,7 +83,7 @@ class Grid:
     @property
     def where(self) -> str:
         """Words that say which stack a sentence is of, or nothing."""
-        return f" of the {self.stack}" if self.stack else ""
+        return f" of the {self.called}" if self.called else ""
 
 
 def grids(data: Diff | pd.DataFrame, metric: str = "relative_norm") -> list[Grid]:
@@ -131,9 +133,24 @@ def _of_diff(diff: Diff, metric: str) -> list[Grid]:
     METRICS[metric]
     wanted = tuple(dict.fromkeys((metric, *(name for name in _CONTROLS if name in METRICS))))
     every = [one.moved for one in cells(diff, wanted, matrices=True)]
+    stacks = [one.stack for one in every]
     return [
-        _of_stack(diff, metric, one) for one in sorted(every, key=lambda one: one.stack) if len(one)
+        replace(_of_stack(diff, metric, one), called=_called(one.stack, stacks))
+        for one in sorted(every, key=lambda one: one.stack)
+        if len(one)
     ]
+
+
+def _called(stack: str, stacks: Sequence[str]) -> str:
+    """Return what sentences call a stack: "vision", "up blocks"; "" for the main one.
+
+    >>> _called("", ["", "vision"]), _called("", ["", "single_transformer_blocks"])
+    ('', 'double blocks')
+    """
+    label = stack_labels(stacks)[stack]
+    if row_word(stack, stacks):
+        return f"{label} blocks"
+    return label if stack else ""
 
 
 def _of_stack(diff: Diff, metric: str, found: Cells) -> Grid:

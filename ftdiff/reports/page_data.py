@@ -112,6 +112,7 @@ def _map(one: Map, metrics: Sequence[str]) -> dict[str, Any]:
     return {
         "of": one.of,
         "stack": one.stack,
+        "label": one.label,
         "title": one.title,
         "layers": one.layers,
         "components": one.components,

@@ -146,6 +146,8 @@ def test_a_link_leads_to_its_cell(browser: Browser, pages: dict[str, Path]) -> N
     assert "language · layer 3 · mlp.up" in panel.text
     link = panel.find_element(By.TAG_NAME, "a").get_attribute("href")
     assert str(link).endswith("#stack=&layer=3&component=mlp.up")
+    page.get(pages["flux"].as_uri() + "#stack=single&layer=9&component=attn.v")
+    assert "single 9 · attn.v" in page.find_element(By.ID, "readout").text
     page.get(pages["vision"].as_uri() + "#stack=nowhere&layer=3&component=mlp.up")
     assert "weights moved" in page.find_element(By.ID, "readout").text  # what is not there is none
 

@@ -20,6 +20,7 @@ def test_a_lift_and_its_inverse_are_as_far_from_white() -> None:
     assert scale.colour(1.0) == "#ffffff" and scale.words == "White is 1, in steps of equal ratio."
     assert scale.share(2.0) - 0.5 == pytest.approx(0.5 - scale.share(0.5))
     assert [text for _, text in scale.ticks] == ["0.25", "1", "2"]
+    assert scale.share(0.25) == 0.0  # the furthest from white has the darkest colour
     assert scale.ticks[1][0] == pytest.approx(2 / 3)
     assert scale_of([np.array([0.0, 0.5, 2.0])], "lift").colour(0.0) == STOPS[0]
 

@@ -139,12 +139,13 @@ class Heatmap {
     return `#${new URLSearchParams(where)}`;
   }
 
-  // The cell that an address names, or null.
+  // The cell that an address names, or null; "layer=9" is "double 9" too, and "stack=double" its stack.
   cellAt(address) {
     const of = address.get("of");
     if (of !== null && data.names[this.map.of] !== of) return null;
-    if ((address.get("stack") ?? "") !== this.map.stack) return null;
-    const row = this.map.layers.findIndex((layer) => String(layer) === address.get("layer"));
+    if (![this.map.stack, this.map.label].includes(address.get("stack") ?? "")) return null;
+    const wanted = address.get("layer");
+    const row = this.map.layers.findIndex((layer) => String(layer) === wanted || String(layer).endsWith(` ${wanted}`));
     const col = this.map.components.indexOf(address.get("component"));
     return row < 0 || col < 0 ? null : row * this.columns + col;
   }
