@@ -44,9 +44,7 @@ def test_no_bars_where_none_are_wanted(home: Path, more: str) -> None:
 
 
 def test_quiet_says_what_went_wrong_and_nothing_else(home: Path) -> None:
-    done = in_terminal(
-        ["compare", "base", "tuned", "-q", "-o", "out", "--min-coverage", "1", "--layers", "0"]
-    )
+    done = in_terminal(["compare", "base", "tuned", "-q", "--min-coverage", "1", "--layers", "0"])
     assert done.code == 1
     assert done.err.decode().startswith("ftdiff: ") and done.err.count(b"\n") == 1
     assert b"wrote" not in done.err

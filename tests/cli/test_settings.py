@@ -82,7 +82,8 @@ def test_what_may_not_be_set_is_one_line(run, toml: str, said: str) -> None:  # 
 
 
 def test_what_is_said_can_be_set(run) -> None:  # type: ignore[no-untyped-def]
-    done = run("[tool.ftdiff]\nquiet = true\n", "compare base lora -o out")
+    assert b"wrote a.key" in run("", "attest --new-key a.key").err
+    done = run("[tool.ftdiff]\nquiet = true\n", "attest --new-key b.key")
     assert done.code == 0 and done.err == b""
 
 
