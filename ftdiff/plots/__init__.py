@@ -16,11 +16,12 @@ from ftdiff.plots.charts.strips import strips
 from ftdiff.plots.elements.saving import save, svg
 from ftdiff.plots.figures.drawing import OF_RUNS, draw, figures_of
 from ftdiff.plots.figures.drift import drift, drift_parts
-from ftdiff.plots.figures.facets import facets, limits
+from ftdiff.plots.figures.facets import facets
 from ftdiff.plots.figures.lineage import lineage
 from ftdiff.plots.figures.merge_of import merge_of
 from ftdiff.plots.figures.probing import probe
 from ftdiff.plots.figures.registry import FIGURES
+from ftdiff.plots.figures.shared_scale import limits
 from ftdiff.plots.figures.similarity import similarities, similarity
 from ftdiff.plots.figures.towers import towers
 from ftdiff.plots.figures.trajectory import courses, trajectory

@@ -155,7 +155,7 @@ def _draw(diff: Diff, metric: str, path: Path) -> bool:
     from ftdiff import plots
 
     before = path.read_bytes() if path.is_file() else b""
-    axes = plots.heatmap(diff, metric)
+    axes = plots.draw(diff, metric)
     plots.save(axes, path)
     pyplot.close(axes.figure.figure)  # a notebook shows what is left open
     return path.read_bytes() != before

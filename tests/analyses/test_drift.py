@@ -295,6 +295,9 @@ def test_a_drift_is_saved_whole_and_drawn_again(measured: ftdiff.Drift, tmp_path
     for number in ("relative_change", "usual_cka", "cosine_distance_floor"):
         assert plots.draw(again, number).collections[0].get_array().size == 2 * 8
     assert plots.draw(again, style="drift_parts").collections[0].get_array().size == 2 * 2
+    ax = plots.draw(again, cmap="viridis", annot=True)
+    assert ax.collections[0].cmap.name == "viridis" and len(ax.texts) == 2 * 8
+    assert " against " in ax.get_title() and plots.drift(again, title=False).get_title() == ""
     with pytest.raises(UnknownName, match="no number is called 'relative_chang'"):
         plots.drift(again, "relative_chang")
     document = json.loads((tmp_path / "d.json").read_text())

@@ -336,6 +336,7 @@ def test_a_probe_is_saved_whole_and_drawn_again(planted: ftdiff.Probe, tmp_path:
     names = [text.get_text() for text in ax.get_xticklabels()]
     assert names == ["last_q", "exact_answer_first", "−1"]  # what no row has is not drawn
     assert any(mark.get_gid() == "chance" for mark in ax.collections)
+    assert ax.get_title() and plots.probe(again, title=False, annot=True).texts
     with pytest.raises(UnknownName, match="no number is called 'aurok'"):
         plots.probe(again, "aurok")
     with pytest.raises(BadCall, match="no fine-tune was probed"):

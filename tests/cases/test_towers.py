@@ -27,7 +27,7 @@ from ftdiff.reports.document import document
 from ftdiff.reports.maps import maps
 from ftdiff.reports.terminal import compare as terminal
 from tests.cases import towers
-from tests.plots.drawings import mesh_of, numbers, x_texts
+from tests.plots.drawings import diff_of, mesh_of, numbers, rows, x_texts
 
 SELF = [f"self {one}" for one in "qkvo"]
 CROSS = [f"cross {one}" for one in "qkvo"]
@@ -357,6 +357,14 @@ def test_pages_tables_and_the_terminal_have_the_same_order_and_names(
     ]  # fmt: skip
     assert sum(line.startswith("RMS ΔW") for line in lines) == 1  # one scale
     assert sum(line.startswith("cross q") for line in lines) == 3
+
+
+def test_a_file_of_very_many_stacks_stays_a_figure_and_says_what_is_left_out() -> None:
+    many = [rows(2, ("attn.q",), stack=f"part_{k}", move=lambda i, j, k=k: 0.01 * (1 + k))
+            for k in range(30)]  # fmt: skip
+    figure = plots.draw(diff_of(*many))
+    assert len(facets(figure)) == 24
+    assert "6 more stacks moved less" in figure.get_supxlabel()
 
 
 def test_a_stack_is_chosen_listed_and_completed(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
 from ftdiff.analyses.drift import Drift
 from ftdiff.errors import BadCall
@@ -26,8 +30,10 @@ def drift(
     stack: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
+    cmap: Colormap | str | None = None,
     title: Title = None,
     bare: bool = False,
+    **seaborn: Any,
 ) -> Axes:
     """Draw layers × positions of one number of what layers hand on, layer 0 at the top.
 
@@ -42,7 +48,7 @@ def drift(
         Where to draw; by default a figure of its own.
     stack
         Which, where there are several; the first by default.
-    vmin, vmax, title, bare
+    vmin, vmax, cmap, title, bare, **seaborn
         As for the style "tokens"; by default from 0, of CKA up to 1.
 
     Raises
@@ -51,7 +57,9 @@ def drift(
         There is no such number or stack, or nothing to draw.
     """
     values = found.table(number, stack=stack)
-    return _drawn(values, number, ax, (vmin, vmax), titled(title, own_title(found.about)), bare)
+    over = titled(title, own_title(found.about))
+    style = {"ax": ax, "title": over, "bare": bare, "cmap": cmap, **seaborn}
+    return _drawn(values, number, (vmin, vmax), style)
 
 
 def drift_parts(
@@ -62,8 +70,10 @@ def drift_parts(
     stack: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
+    cmap: Colormap | str | None = None,
     title: Title = None,
     bare: bool = False,
+    **seaborn: Any,
 ) -> Axes:
     """Draw layers × (attn, mlp) of one number of what they add; the arguments are `drift`'s.
 
@@ -73,16 +83,16 @@ def drift_parts(
         As for `drift`; or no attention and no MLP is found.
     """
     values = found.parts(number, stack=stack)
-    return _drawn(values, number, ax, (vmin, vmax), titled(title, own_title(found.about)), bare)
+    over = titled(title, own_title(found.about))
+    style = {"ax": ax, "title": over, "bare": bare, "cmap": cmap, **seaborn}
+    return _drawn(values, number, (vmin, vmax), style)
 
 
 def _drawn(
     values: pd.DataFrame,
     number: str,
-    ax: Axes | None,
     limits: tuple[float | None, float | None],
-    title: str,
-    bare: bool,
+    style: Mapping[str, Any],
 ) -> Axes:
     values = values.dropna(axis=1, how="all")
     if values.empty:
@@ -97,4 +107,4 @@ def _drawn(
     label = _LABELS.get(name, name)
     label += ", without massive states" if number.startswith("usual_") else ""
     label += ", of the base against itself" if number.endswith("_floor") else ""
-    return tokens(values, label, ax=ax, vmin=vmin, vmax=vmax, title=title, bare=bare)
+    return tokens(values, label, vmin=vmin, vmax=vmax, **style)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
 from ftdiff.analyses.probing import Probe
 from ftdiff.analyses.probing.result import CHANCE
@@ -26,8 +29,10 @@ def probe(
     model: str = "model",
     vmin: float | None = None,
     vmax: float | None = None,
+    cmap: Colormap | str | None = None,
     title: Title = None,
     bare: bool = False,
+    **seaborn: Any,
 ) -> Axes:
     """Draw one number of a probe in the style of tokens.
 
@@ -41,7 +46,7 @@ def probe(
         Where to draw; by default a figure of its own.
     site, stack, model
         Which, where there are several; the first site of "model" by default.
-    vmin, vmax, title, bare
+    vmin, vmax, cmap, title, bare, **seaborn
         As for the style "tokens". Of an AUROC .5 and 1.
 
     Raises
@@ -68,6 +73,7 @@ def probe(
         _LABELS.get(number, number.replace("_", " ")),
         ax=ax, difference=number == "difference", chance=chance.set_axis(names, axis=1),
         vmin=vmin, vmax=vmax, title=titled(title, own), bare=bare,
+        cmap=cmap, **seaborn,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.stack_names import stacks_of
 from ftdiff.errors import BadCall
 from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.plots.elements import cells
@@ -32,8 +33,8 @@ from ftdiff.plots.heatmaps.modules import (
     rule_name,
 )
 
-# Letters of a stack's name over its map.
-_NAME = 28
+# Letters of a stack's name over its map, and stacks of a figure: names in files decide how many.
+_NAME, _MOST = 28, 24
 
 
 def towers(
@@ -86,7 +87,9 @@ def towers(
     if not any(_has_cells(one) or one.still for one in maps.values()):
         raise BadCall(f"nothing to draw: {why_empty(diff, metric)}")
     over = titled(title, own_title(diff.about))
-    return _drawn([maps], normalise, given, [*outline], over, bare, seaborn)
+    more = len(stacks_of(diff)) - len(maps)
+    said = [f"{more} more stacks moved less"] if more else []
+    return _drawn([maps], normalise, given, [*outline], over, bare, seaborn, said)
 
 
 def sibling_towers(
@@ -132,6 +135,7 @@ def _drawn(
     title: str,
     bare: bool,
     seaborn: Mapping[str, Any],
+    said: Sequence[str] = (),
 ) -> Figure:
     """Draw maps in lines, with one scale and one bar, a title above and notes below."""
     maps = {name: one for line in lines for name, one in line.items()}
@@ -162,7 +166,7 @@ def _drawn(
         first = next(ax for ax, name in zip(axes, maps, strict=True) if name in drawn)
         _bar(figure, sheet, first, scale, [*drawn.values()], bare=bare)
     if not bare:
-        sheet.explain(figure, title, [*_joined(notes), _counted([*maps.values()])])
+        sheet.explain(figure, title, [*_joined(notes), *said, _counted([*maps.values()])])
     return figure
 
 
@@ -172,7 +176,7 @@ def _matrices(
     """Return what is drawn of each stack, by its name, in the model's order."""
     every = matrices_of(diff, metric)
     labels = stack_labels(every)
-    order = stack_order(every)
+    order = stack_order([*every][:_MOST])  # those that moved most
     names = distinct([labels[stack] for stack in order], _NAME)
     found = {}
     for stack, name in zip(order, names, strict=True):

@@ -182,7 +182,8 @@ def _heading(one: Map, lines: Lines) -> str:
     """Name a stack of several, and say what is in its lines."""
     name = one.label or one.stack or "main"
     said = _said(one, lines) if _moved(one) else _still(one)
-    return said if said.startswith(f"{name} ") else f"{name} · {said}"
+    told = _moved(one) and str(one.layers[0]).partition(" ")[0] == name  # its rows say it
+    return said if told else f"{name} · {said}"
 
 
 def _said(one: Map, lines: Lines) -> str:
