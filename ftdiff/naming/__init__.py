@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ftdiff.naming import projections
 from ftdiff.naming.layer_lists import Place, cut
 from ftdiff.naming.roles import Roles
 from ftdiff.naming.stacks import Stacks
@@ -19,6 +18,10 @@ from ftdiff.naming.tables import Words, read_words
 
 __all__ = ["PLACE", "Address", "component_order", "locate", "strip_wrappers"]
 
+_FIRST = (
+    *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.o"),
+    *("mlp.up", "mlp.down", "mlp.gate", "mlp.gate_up"),
+)
 _GROUPS = (
     "attn.",
     "mlp.",
@@ -171,8 +174,7 @@ def strip_wrappers(name: str) -> str:
 def component_order(components: Iterable[str]) -> list[str]:
     """Sort components as columns: q, k, v, o, up, down, gate, then the rest by block.
 
-    Fused projections stand where their parts would, those of a cross-attention behind the first;
-    what has no role comes last, by alphabet.
+    Fused projections stand where their parts would; what has no role comes last, by alphabet.
 
     Examples
     --------
@@ -180,10 +182,10 @@ def component_order(components: Iterable[str]) -> list[str]:
     ['attn.q', 'attn.o', 'mlp.gate', 'mlp.router', 'norm.input', 'lm.x']
     """
 
-    def rank(component: str) -> tuple[int, tuple[int, int, int], str]:
-        if (placed := projections.place(component)) is not None:
-            return 0, placed, component
+    def rank(component: str) -> tuple[int, int, str]:
+        if component in _FIRST:
+            return 0, _FIRST.index(component), component
         fits = [i for i, start in enumerate(_GROUPS, 1) if component.startswith(start)]
-        return max(fits, default=len(_GROUPS) + 1), (0, 0, 0), component
+        return max(fits, default=len(_GROUPS) + 1), 0, component
 
     return sorted(set(components), key=rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 # Fused ones stand where their parts would.
 _ROLES: Mapping[str, Sequence[str]] = {
@@ -31,3 +31,16 @@ def place(component: str) -> tuple[int, int, int] | None:
 def is_projection(component: object) -> bool:
     """Say whether a component is one of the projections that maps are of."""
     return place(str(component)) is not None
+
+
+def column_order(components: Iterable[str]) -> list[str]:
+    """Sort the columns of a picture: projections first, a second attention behind the first.
+
+    What is no projection follows as it comes.
+
+    >>> column_order(["norm.q", "mlp.up", "attn.cross_q", "attn.o", "attn.q"])
+    ['attn.q', 'attn.o', 'attn.cross_q', 'mlp.up', 'norm.q']
+    """
+    names = [*components]
+    placed = [(at, name) for name in names if (at := place(name)) is not None]
+    return [*(name for _, name in sorted(placed)), *(n for n in names if not is_projection(n))]

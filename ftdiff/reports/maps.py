@@ -13,6 +13,7 @@ from ftdiff.comparison.shown_metric import shown_metric, shown_metrics
 from ftdiff.comparison.sublayers import Row, unfolded
 from ftdiff.errors import one_line
 from ftdiff.metrics import METRICS, faint
+from ftdiff.naming.projections import column_order
 from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.numbers import number
 from ftdiff.tensors import Array
@@ -150,7 +151,7 @@ def _columns(one: Cells, metric: str) -> tuple[list[str], list[str]]:
     matrices = [name for name in one.columns if not name.startswith("norm.") and name in valued]
     ranked = sorted(matrices or one.columns, key=lambda name: -size_of[name])
     large = {*ranked[:_MOST_COMPONENTS]}
-    kept = [name for name in one.columns if name in large]
+    kept = column_order(name for name in one.columns if name in large)
     return kept, [name for name in one.columns if name not in large and name in valued]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftdiff.naming import component_order
 from ftdiff.naming.labels import column_labels, component_of, distinct, label_of
-from ftdiff.naming.projections import is_projection
+from ftdiff.naming.projections import column_order, is_projection
 from ftdiff.naming.token_text import readable
 
 
@@ -46,10 +45,10 @@ def test_columns_are_called_by_their_role() -> None:
 def test_the_second_attention_follows_the_first() -> None:
     names = [f"attn.{kind}{role}" for kind in ("cross_", "") for role in "ovkq"]
     names += ["mlp.o_down", "mlp.down", "mlp.up", "norm.q", "attn.sinks"]
-    assert component_order(names) == [
+    assert column_order(names) == [
         *(f"attn.{role}" for role in "qkvo"),
         *(f"attn.cross_{role}" for role in "qkvo"),
-        *("mlp.up", "mlp.down", "mlp.o_down", "attn.sinks", "norm.q"),
+        *("mlp.up", "mlp.down", "mlp.o_down", "norm.q", "attn.sinks"),
     ]
     assert is_projection("attn.txt_qkv") and not is_projection("attn.sinks")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ftdiff.errors import BadCall
 from ftdiff.naming import component_order
-from ftdiff.naming.projections import is_projection
+from ftdiff.naming.projections import column_order, is_projection
 from ftdiff.plots.elements.labels import component_of, distinct
 from ftdiff.plots.heatmaps.matrix import Matrix
 
@@ -50,7 +50,7 @@ def chosen(matrix: Matrix, plain: bool, others: bool | None) -> Matrix:
     """
     values = matrix.values
     names = list(values.columns)
-    known: list[Hashable] = [name for name in component_order(names) if is_projection(name)]
+    known: list[Hashable] = [name for name in column_order(names) if is_projection(name)]
     rest = [name for name in (names if plain else component_order(names)) if name not in known]
     empty = not values[known].notna().to_numpy().any()
     if others or (others is None and (plain or empty)):
