@@ -16,7 +16,7 @@ from ftdiff.comparison import storage
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import format_of
 from ftdiff.formats.place import here, is_repository
-from ftdiff.formats.written import HEAD, TAKEN, written
+from ftdiff.formats.written import TAKEN, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,8 +137,7 @@ def _not_ours(path: Path) -> None:
         It is one: the message names what it is, and which commands take it.
     """
     try:
-        with path.open("rb") as file:
-            ours = written(path, file.read(HEAD))
+        ours = opened(path)
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
     if ours is not None and ours.word not in KINDS:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftdiff.errors import BadFile
+from ftdiff.tensors import stamp
 
 #: By the word in a saved result's tag, the commands that take it.
 TAKEN: Mapping[str, tuple[str, ...]] = {
@@ -115,17 +116,31 @@ def written(path: str | Path, head: bytes) -> Written | None:
     return None
 
 
+def opened(path: str | Path) -> Written | None:
+    """Return what a file is, by its name and its first bytes, which are read.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    BadFile
+        It is a pipe or a device, of which the first bytes may never come.
+    """
+    stamp(path)
+    with Path(path).open("rb") as file:
+        return written(path, file.read(HEAD))
+
+
 def refuse(path: str | Path, wanted: str) -> None:
     """Refuse a file of ours where something else is wanted: it is named for what it is.
 
     Raises
     ------
     BadFile
-        It is one.
+        It is one, or a pipe or a device.
     """
     try:
-        with Path(path).open("rb") as file:
-            ours = written(path, file.read(HEAD))
+        ours = opened(path)
     except OSError:  # said by whoever reads it
         return
     if ours is not None and wanted != ours.what:
