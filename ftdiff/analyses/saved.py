@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ftdiff.comparison import storage
+from ftdiff.comparison.saved_kind import kind_of
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import format_of
 from ftdiff.formats.place import here, is_repository
@@ -87,7 +87,7 @@ def load(path: str | Path) -> Result:
     """
     path = Path(path)
     _no_model(path)
-    found: Result = _known(path, storage.kind_of(path)).load(path)
+    found: Result = _known(path, kind_of(path)).load(path)
     return found
 
 
@@ -105,7 +105,7 @@ def load_for(command: str, path: str | Path, *, repeated: bool = False) -> Resul
     """
     path = Path(path)
     _no_model(path, command)
-    word = storage.kind_of(path)
+    word = kind_of(path)
     if not word:
         _not_ours(path)
     if not word and command in MATRICES:

@@ -128,11 +128,11 @@ def _checked(card: Path, source: Path, key: Path | None, metric: str | None) -> 
     """Hold a card to a diff or to the claims of a file, and say in one line whether it agrees."""
     from ftdiff.analyses import claims
     from ftdiff.analyses.saved import load_for
-    from ftdiff.comparison import storage
     from ftdiff.comparison.result import Diff
+    from ftdiff.comparison.saved_kind import kind_of
     from ftdiff.reports.card_check import differing
 
-    if storage.kind_of(source):
+    if kind_of(source):
         if key is not None:
             raise BadCall(
                 f"{source}: a saved diff, which nobody signs; --key is for a claims.jsonl"

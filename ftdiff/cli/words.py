@@ -99,13 +99,13 @@ def _column(*names: str) -> Known:
 
 def _diff(ctx: click.Context) -> Any:
     """Return the saved diff that is an argument of the line, if one is."""
-    from ftdiff.comparison import storage
     from ftdiff.comparison.result import Diff
+    from ftdiff.comparison.saved_kind import kind_of
 
     # an option that waits for its word leaves the arguments before it unread
     for value in (*ctx.params.values(), *ctx.args):
         if isinstance(value, str | Path) and Path(value).is_file():
-            return Diff.load(value) if storage.kind_of(Path(value)) == "diff" else None
+            return Diff.load(value) if kind_of(Path(value)) == "diff" else None
     return None
 
 

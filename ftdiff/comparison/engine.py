@@ -29,7 +29,7 @@ from ftdiff.comparison.frame import among
 from ftdiff.comparison.guesses import refuse
 from ftdiff.comparison.kinship import foretold
 from ftdiff.comparison.plan import Change, Plan, pair
-from ftdiff.comparison.progress import Progress, Say, phase
+from ftdiff.comparison.progress import Progress, Say
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.rows import row_of, rows
 from ftdiff.comparison.selection import Selection, selection_of
@@ -119,7 +119,6 @@ def compare(
         diff = summed(sides, executor, progress, hash=hash)
         diff, plan = selected.settled(diff, plan, asked, count, [one.name for one in wanted])
         at = Workplace(executor, progress, say, device)
-        phase(progress, "structure")
         diff = tensorwise.adding(surveyed(diff, plan, at), plan, wanted, at)
     return diff.keeping([metric.name for metric in wanted])
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -197,7 +196,7 @@ def written(path: Path) -> Iterator[Path]:
                 temporary.unlink()
     except OSError as error:
         if path.parent.is_file():
-            raise BadFile(f"{path.parent}: a file; -o names a folder") from error
+            raise BadFile(f"{path}: cannot be written: {path.parent} is a file") from error
         raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
@@ -282,32 +281,3 @@ def _is_source(one: Any) -> bool:
         and isinstance(one.get("files"), list)
         and all(isinstance(file, dict) and {"path", "bytes"} <= {*file} for file in one["files"])
     )
-
-
-_TAG = re.compile(rb'\s*\{\s*"format"\s*:\s*"ftdiff\.([a-z]+)/')
-
-
-def kind_of(path: Path) -> str:
-    """Return the kind of result that a file says it holds; "" for a file of others.
-
-    Raises
-    ------
-    BadFile
-        There is no such file, or it cannot be read.
-    """
-    try:
-        stamp(path)
-        with path.open("rb") as file:
-            head = file.read(4096)
-        if match := _TAG.match(head):
-            return match[1].decode()
-        if path.suffix.lower() != ".json":
-            return ""
-        document = json.loads(path.read_bytes())  # keys in another order
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError, MemoryError):
-        return ""
-    tag = document.get("format") if isinstance(document, dict) else None
-    found = re.fullmatch(r"ftdiff\.([a-z]+)/.*", tag) if isinstance(tag, str) else None
-    return found[1] if found else ""

@@ -24,7 +24,7 @@ HEAD = 1 << 16
 _TAG = re.compile(rb'\s*\{\s*"format"\s*:\s*"ftdiff\.([a-z]+)/')
 #: Results that nothing takes again, by the word in their tag.
 _PRINTED: Mapping[str, tuple[str, str]] = {
-    "audit": ("the JSON of an audit", "audit takes the diff.json that it is of"),
+    "audit": ("a saved audit", "ftdiff audit --baseline takes it"),
     "findings": ("the JSON of findings", "findings takes the saved result that they are of"),
     "metrics": ("the JSON of `ftdiff metrics`", "nothing reads it again"),
 }
@@ -37,7 +37,7 @@ _PAGE = ("a page, as `ftdiff report` writes it", "a browser shows it")
 _PICTURE = ("a picture", "plot draws one from a saved result")
 _CARD = ("a model card with our section", "`ftdiff card DIFF README` writes into it")
 _KEY = ("a key", "attest and verify-claim take it as --key")
-_SARIF = ("an audit in SARIF", "audit takes the diff.json that it is of")
+_SARIF = ("an audit in SARIF", "ftdiff audit --baseline takes it")
 _JUNIT = ("an audit in JUnit's XML", "audit takes the diff.json that it is of")
 #: How the first bytes begin, and of what.
 _BEGIN: tuple[tuple[bytes, tuple[str, str]], ...] = (

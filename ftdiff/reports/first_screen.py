@@ -175,7 +175,7 @@ def _numbers(diff: Diff) -> Iterator[Headline]:
         yield Headline(number(overall["relative_norm"], 3), f"‖ΔW‖/‖W‖, relative change of {of}")
     elif given and "rms_change" in overall:
         yield Headline(number(overall["rms_change"], 3), "root mean square change of an entry")
-    if given and "snr" in overall and overall["snr"] > 0:
+    if given and overall.get("snr"):
         stored = _stored(diff)
         gives = f"what rounding {'' if full else 'a merge '}to {stored} gives"
         ratio = math.sqrt(overall["snr"])

@@ -203,10 +203,10 @@ def _beside(parts: Sequence[Part]) -> Beside:
     rows = []
     for part in parts:
         overall = {} if withheld(part.diff) else part.diff.overall
-        snr = overall.get("snr")
+        stood = overall.get("snr")
         values = (
             number(overall.get("relative_norm"), 3),
-            times(math.sqrt(snr)) if snr is not None else MISSING,
+            MISSING if stood is None else times(math.sqrt(stood)),
             f"{int(that_moved(part.diff.columns).sum()):,}",
         )
         rows.append((part.name, values))

@@ -39,6 +39,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "plot": ("diff.json -o x.svg --bare", 0),
     "report": ("diff.json -o x.html", 0),
     "card": ("diff.json --to markdown", 0),
+    "help": ("depth-trend", 0),
     "metrics": ("", 0),
     "completion": ("bash", 0),
 }

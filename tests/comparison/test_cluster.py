@@ -339,11 +339,13 @@ def test_no_worker_is_said_once_and_given_up_when_that_is_asked(
     monkeypatch.setattr(cluster, "_QUIET", 0.1)
     monkeypatch.setattr(cluster, "_LOOK", 0.05)
     said: list[str] = []
-    with pytest.raises(BadCall, match="--dask here: no worker in 0 s"):
+    with pytest.raises(BadCall, match=r"--dask here: no worker in 0\.4 s"):
         Cluster(Deserted(0), "--dask here", 0.4, said.append).begin()
-    assert said == ["--dask here: no worker for 0 s; waiting for one until 0 s are over"]
+    assert said == ["--dask here: no worker for 0.1 s; waiting for one until 0.4 s are over"]
     Cluster(Deserted(*[0] * 20, 4), "--dask here", None, said.append).begin()
-    assert said[1:] == ["--dask here: no worker for 0 s; waiting for one (--wait SECONDS gives up)"]
+    assert said[1:] == [
+        "--dask here: no worker for 0.1 s; waiting for one (--wait SECONDS gives up)"
+    ]
 
 
 def test_a_scheduler_that_is_gone_is_not_waited_for() -> None:

@@ -18,7 +18,7 @@ _FIRST = b"tensor,stack,layer,sublayer,block,role,component,module,param,expert"
     [
         ("x.json", b'{\n "format": "ftdiff.diff/2",\n', "a saved diff"),
         ("x.json", b'{"format":"ftdiff.merge/1"', "a saved merge"),
-        ("x.json", b'{"format": "ftdiff.audit/1"', "the JSON of an audit"),
+        ("x.json", b'{"format": "ftdiff.audit/1"', "a saved audit"),
         ("x.json", b'{"format": "ftdiff.later/9"', "later written by ftdiff"),
         ("c.jsonl", b'{"payload":"eyJf', "claims, as `ftdiff attest` writes them"),
         ("journal.sqlite", b"SQLite format 3\0abc", "a journal of what was measured"),

@@ -12,7 +12,7 @@ from ftdiff.adapters import identify
 from ftdiff.adapters.families import ADAPTERS
 from ftdiff.adapters.peft.capabilities import read_table
 from ftdiff.analyses.saved import KINDS
-from ftdiff.comparison import storage
+from ftdiff.comparison.saved_kind import kind_of
 from ftdiff.errors import FtdiffError
 from ftdiff.formats import FORMATS
 from ftdiff.formats.place import here
@@ -60,7 +60,7 @@ def test_every_scheme_has_a_specimen(every: list[Specimen]) -> None:
 
 def test_every_kind_of_result_has_a_specimen(every: list[Specimen]) -> None:
     saved = [path for path in _targets(every) if path.name == "r.json"]
-    assert {storage.kind_of(path) for path in saved} == {*KINDS}
+    assert {kind_of(path) for path in saved} == {*KINDS}
     commands = {words[0] for one in every for words in one.commands}
     assert {name for kind in KINDS.values() for name in kind.commands} <= commands
 

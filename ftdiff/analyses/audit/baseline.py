@@ -11,8 +11,8 @@ from ftdiff.analyses.audit.identity import Baseline
 from ftdiff.analyses.audit.result import Audit
 from ftdiff.analyses.audit.sarif_log import LEVELS
 from ftdiff.analyses.finding import Finding
-from ftdiff.comparison import storage
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.saved_kind import kind_of
 from ftdiff.errors import BadFile
 
 _SEVERITY = {level: severity for severity, level in LEVELS.items()}
@@ -27,7 +27,7 @@ def opened(path: Path) -> Baseline | Diff:
     BadFile
         The file is none of these, or cannot be read.
     """
-    word = storage.kind_of(path)
+    word = kind_of(path)
     if word == "diff":
         return Diff.load(path)
     if word == "audit":

@@ -11,6 +11,7 @@ import numpy as np
 from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.kinship import is_unrelated
 from ftdiff.comparison.plan import Plan
+from ftdiff.comparison.progress import phase
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.structure import edited, looks
 from ftdiff.comparison.structure.lines import few_lines
@@ -49,6 +50,7 @@ def surveyed(diff: Diff, plan: Plan, at: Workplace) -> Diff:
     matrices = moved_matrices(diff, plan)
     if not matrices or is_unrelated(diff.about):
         return diff
+    phase(at.progress, "structure")
     quiet = sum(min(one.change.size, 1 << 18) for one in matrices) < _QUIET
     found = _survey(matrices, replace(at, progress=None) if quiet else at)
     return Diff(diff.data, {**diff.about, "structure": found}) if found else diff
