@@ -38,6 +38,18 @@ def test_names_stay_text_in_every_verdict() -> None:
     assert "<script" not in shown and "&lt;script&gt;" in shown
 
 
+def test_each_of_the_five_questions_is_one_command() -> None:
+    (path,) = (one for one in NOTEBOOKS if one.stem == "questions")
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    asked = ["".join(cell["source"]).partition("\n")[0] for cell in cells[1:]]
+    for question in ("Did it train?", "Is this merge right?", "Which layers moved?",
+                     "Is it the right base?", "How alike are these five?"):  # fmt: skip
+        at = 1 + asked.index(f"## {question}")
+        magic, command = "".join(cells[at + 1]["source"]).splitlines()
+        assert magic == "%%sh" and command.startswith("ftdiff ")
+        assert cells[at + 1]["outputs"]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_committed_as_it_ran_and_names_no_machine(path: Path) -> None:
     text = path.read_text("utf-8")
@@ -45,8 +57,13 @@ def test_a_notebook_is_committed_as_it_ran_and_names_no_machine(path: Path) -> N
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     kinds = {kind for output in outputs for kind in output.get("data", {})}
-    assert {"image/png", "text/html"} <= kinds
-    assert {output["output_type"] for output in outputs} <= {"display_data", "execute_result"}
-    said = [str(o["data"][k]) for o in outputs for k in o["data"] if k.startswith("text/")]
-    assert not [found for one in said for found in _MACHINE.findall(one)]
+    printed = ["".join(one["text"]) for one in outputs if one["output_type"] == "stream"]
+    if any("".join(cell["source"]).startswith("%%sh") for cell in cells):  # commands print
+        assert "image/png" in kinds and not [one for one in printed if "\x1b" in one]
+    else:
+        assert {"image/png", "text/html"} <= kinds and not printed
+    shown = [one for one in outputs if one["output_type"] != "stream"]
+    assert {one["output_type"] for one in shown} <= {"display_data", "execute_result"}
+    said = [str(o["data"][k]) for o in shown for k in o["data"] if k.startswith("text/")]
+    assert not [found for one in said + printed for found in _MACHINE.findall(one)]
     assert len(text) < 300_000
