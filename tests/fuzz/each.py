@@ -5,6 +5,11 @@ python -m tests.fuzz.each < commands.json > outcomes.json
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from tests.fuzz.alone import be_alone
+
+    be_alone()
+
 import dataclasses
 import gc
 import importlib

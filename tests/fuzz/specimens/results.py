@@ -10,8 +10,8 @@ from typing import Any
 import ftdiff
 from ftdiff.analyses import claims
 from ftdiff.analyses.claims import keys
-from ftdiff.formats.written import TAKEN
 from ftdiff.comparison import journal
+from ftdiff.formats.written import TAKEN
 from ftdiff.reports import card as cards
 from tests.analyses.planted_merges import merged_of_two
 from tests.analyses.probed_models import labelled, written_model, written_rows
