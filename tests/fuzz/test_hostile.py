@@ -17,7 +17,7 @@ import ftdiff
 from ftdiff.analyses import claims
 from ftdiff.analyses.claims import keys
 from tests.conftest import llama, write_model
-from tests.fuzz.hostile import NAMES, TABLE, Hostile
+from tests.fuzz.hostile import NAMES, TABLE, WARM, Hostile, good
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="forks, and limits of what they may use"
@@ -43,17 +43,24 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def outcomes(root: Path) -> Mapping[str, dict[str, Any]]:
     """What came of every command, by the input's name."""
+
+    def words(command: str, folder: Path) -> list[str]:
+        based = command.replace("{base}", str(root / "base")).split()
+        return [word.replace("{}", str(folder)) for word in based]
+
     calls = []
     for number, hostile in enumerate(TABLE.values()):
         folder, said = root / str(number), root / f"{number}.said"
         folder.mkdir()
         said.mkdir()
         hostile.make(folder)
-        words = hostile.command.replace("{base}", str(root / "base")).split()
-        calls.append(([word.replace("{}", str(folder)) for word in words], str(said)))
+        calls.append((words(hostile.command, folder), str(said)))
+    (root / "good").mkdir()
+    good(root / "good")
+    told = {"warm": [words(one, root / "good") for one in WARM], "calls": calls}
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.each"],
-        input=json.dumps(calls),
+        input=json.dumps(told),
         capture_output=True,
         text=True,
         timeout=900,

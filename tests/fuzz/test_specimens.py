@@ -21,6 +21,8 @@ from ftdiff.formats.written import TAKEN
 from tests.fuzz import mutations, specimens, strategies
 from tests.fuzz.specimens import Specimen
 
+pytestmark = pytest.mark.fuzz
+
 
 @pytest.fixture(scope="module")
 def every(good: Path) -> list[Specimen]:
