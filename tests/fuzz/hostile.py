@@ -195,6 +195,9 @@ def _quantised(at: Path) -> None:
 OPEN, BOTH = "inspect {}/m.safetensors", "compare {base} {}/m -j 1"
 ADAPTER = "compare {base} {}/a -j 1 -o {}/out"
 ZIP, GGUF = "compare {}/m.pt {}/m.pt -j 1 -o {}/out", "compare {}/m.gguf {}/m.gguf -j 1 -o {}/out"
+#: What `good` writes, opened as the inputs are: fonts, kernels and tables are read once.
+WARM = (ADAPTER, "audit {base} {}/a -j 1", "compare {base} {base} -j 1 -o {}/same")
+good = _lora()
 _DEEP = "[" * 100_000
 _LAUGHS = "a: &a [x,x]\n" + "".join(
     f"{b}: &{b} [*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a}]\n"

@@ -13,15 +13,16 @@ executed: each is a failure, and is printed with what reproduces it.
 
 from __future__ import annotations
 
-import os
+if __name__ == "__main__":
+    from tests.fuzz.alone import be_alone
 
-os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
-os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # a fork must be whole
+    be_alone()
 
 import argparse
 import gc
 import importlib
 import json
+import os
 import pkgutil
 import shutil
 import sys
@@ -89,11 +90,20 @@ def main() -> int:
         prepare()
         numbers = range(given.cases) if given.case is None else [given.case]
         begun = time.monotonic()
-        shares = [numbers[i :: given.workers] for i in range(given.workers)]
+        shares = _shares(numbers, every, given.workers)
         tally = _together(shares, given, every, root)
         print(tally.summary(given.seed, len(every), given.out))
         print(f"{time.monotonic() - begun:.0f} s.")
     return min(1, len(tally.wrong))
+
+
+def _shares(numbers: Sequence[int], every: Sequence[Specimen], workers: int) -> list[list[int]]:
+    """Share cases by what they damage: a process warms up with its own specimens alone."""
+    to = {one.name: i // 2 % workers for i, one in enumerate(every)}
+    shares: list[list[int]] = [[] for _ in range(workers)]
+    for number in numbers:
+        shares[to[of_case(number, every).name]].append(number)
+    return shares
 
 
 def _together(
@@ -141,7 +151,8 @@ def _share(
         if heavy:
             importlib.import_module("peft")
         if not given.cold:
-            warming.warm([one for one in every if one.heavy is heavy], _made(room / "warm"))
+            used = {of[number].name: of[number] for number in mine}
+            warming.warm([*used.values()], _made(room / "warm"))
         forked.wait_for_quiet()
         gc.collect()
         gc.freeze()  # a collection in a fork would write to, and so copy, every page

@@ -1,4 +1,4 @@
-"""Some hundred damaged files of every kind, and what the harness itself would notice."""
+"""Some damaged files, and what the harness itself would notice."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.fuzz import mutations
 CASES = 40
 
 
+@pytest.mark.fuzz
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, and limits of what they may use")
 def test_a_damaged_file_ends_in_a_result_or_in_one_line(good: Path) -> None:
     call = [sys.executable, "-m", "tests.fuzz.run", "--cold", "--good", str(good)]

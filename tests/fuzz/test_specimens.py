@@ -17,8 +17,11 @@ from ftdiff.errors import FtdiffError
 from ftdiff.formats import FORMATS
 from ftdiff.formats.place import here
 from ftdiff.formats.quantised import SCHEMES, described
+from ftdiff.formats.written import TAKEN
 from tests.fuzz import mutations, specimens, strategies
 from tests.fuzz.specimens import Specimen
+
+pytestmark = pytest.mark.fuzz
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_every_kind_of_result_has_a_specimen(every: list[Specimen]) -> None:
     saved = [path for path in _targets(every) if path.name == "r.json"]
     assert {kind_of(path) for path in saved} == {*KINDS}
     commands = {words[0] for one in every for words in one.commands}
-    assert {name for kind in KINDS.values() for name in kind.commands} <= commands
+    assert {name for taken in TAKEN.values() for name in taken} <= commands
 
 
 def test_every_way_of_damage_is_used(every: list[Specimen]) -> None:

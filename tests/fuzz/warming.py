@@ -27,7 +27,7 @@ def warm(every: Sequence[Specimen], room: Path) -> None:
             folder = room / "good"
             shutil.copytree(specimen.folder, folder)
             command = specimen.command(words, folder)
-            code, said = _called(command)
+            code, said = called(command)
             shutil.rmtree(folder)
             if code not in (0, 1):
                 failed.append(f"{specimen.name}, not damaged: exit {code}: {command}\n{said}")
@@ -36,7 +36,8 @@ def warm(every: Sequence[Specimen], room: Path) -> None:
         raise RuntimeError("\n".join(failed))
 
 
-def _called(command: list[str]) -> tuple[object, str]:
+def called(command: list[str]) -> tuple[object, str]:
+    """Run a command of ftdiff in this process; return its exit code, and what it printed."""
     said = io.StringIO()
     sys.argv = ["ftdiff", *command]
     try:

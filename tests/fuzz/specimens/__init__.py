@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.fuzz.alone import VARIABLES
 
 #: The modules here that write specimens, each by its `write(root, add)`.
 WRITERS = ("models", "adapters", "peft_types", "few_bits", "results", "texts")
@@ -68,19 +71,18 @@ ADAPTER = (COMPARE, INSPECT, TABLE, AUDIT)
 
 
 def build(root: Path) -> list[Specimen]:
-    """Write all of them below a folder, in a process of its own, so that this one stays small."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            write(root)
-            code = 0
-        except BaseException:  # noqa: BLE001
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(code)
-    if os.waitpid(child, 0)[1]:
-        raise RuntimeError("the good files could not be written")
+    """Write all of them below a folder, in a process of its own, so that this one stays small.
+
+    Raises
+    ------
+    RuntimeError
+        They could not be written; it ends with what that process said last.
+    """
+    call = [sys.executable, "-m", __name__, str(root)]
+    env = {**os.environ, **VARIABLES}
+    done = subprocess.run(call, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the good files could not be written:\n{done.stderr[-3000:]}")
     return read(root)
 
 

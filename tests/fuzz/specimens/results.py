@@ -10,8 +10,8 @@ from typing import Any
 import ftdiff
 from ftdiff.analyses import claims
 from ftdiff.analyses.claims import keys
-from ftdiff.analyses.saved import KINDS
 from ftdiff.comparison import journal
+from ftdiff.formats.written import TAKEN
 from ftdiff.reports import card as cards
 from tests.analyses.planted_merges import merged_of_two
 from tests.analyses.probed_models import labelled, written_model, written_rows
@@ -47,7 +47,7 @@ def write(root: Path, add: Add) -> None:
     private, public = keys.new_key(root / "my.key")
     made = _made(root, public)
     for name, (result, kind) in made.items():
-        named = [one for one in KINDS[kind].commands if (name, one) != ("parts", "attest")]
+        named = [one for one in TAKEN[kind] if (name, one) != ("parts", "attest")]
         commands = [call for one in named for call in CALLS[one]]
         commands += MORE.get(kind, ())
         for way in ("json", "text"):
