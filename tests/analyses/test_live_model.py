@@ -86,6 +86,10 @@ def test_what_cannot_be_run_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "odd" / "config.json").write_text('{"model_type": "of nobody"}')
     with pytest.raises(BadFile, match="transformers cannot open it"):
         opening.open_(tmp_path / "odd")
+    unnamed = '{"model_type": "llama", "architectures": [NaN]}'
+    (tmp_path / "odd" / "config.json").write_text(unnamed)
+    with pytest.raises(BadFile, match="architectures is not a list of names"):
+        opening.open_(tmp_path / "odd")
     remote = '{"model_type": "x", "auto_map": {"AutoConfig": "evil.Config"}}'
     (tmp_path / "odd" / "config.json").write_text(remote)
     (tmp_path / "odd" / "evil.py").write_text("raise SystemExit('executed')")

@@ -5,10 +5,11 @@
 
 Good files of every format, configuration and saved result are written; each case copies one,
 damages one of its files, or puts one that Hypothesis drew in its place, and runs a command on it in
-a fork of a process that has imported everything and has run every command. A traceback, a signal,
+a fork of a process that has imported everything and, but for --cold, has run what it damages
+undamaged. A traceback, a signal,
 more than 4 CPU-seconds or 400 MB over the fork, a second line of error, a control character in what
-is printed, a script in a page, a formula in a table, a half-written file, anything that was
-executed: each is a failure, and is printed with what reproduces it.
+is printed: each is a failure, and is printed with what reproduces it. (What is executed, left
+half-written, or shown in pages and tables: `test_hostile`.)
 """
 
 from __future__ import annotations

@@ -161,6 +161,9 @@ def _place(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
 
 
 def _refuse(config: Any, path: Any) -> None:
+    told = getattr(config, "architectures", None) or []
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        raise BadFile(f"{path}: config.json: architectures is not a list of names")
     if getattr(config, "is_encoder_decoder", False):
         raise Mismatch(f"{path}: an encoder with a decoder is not run")
     if getattr(config, "quantization_config", None):
