@@ -157,8 +157,9 @@ def kept(folder: Path | None, *, fresh: bool) -> Iterator[None]:
             raise BadCall("--fresh: only with -o, which keeps what was measured")
         yield
         return
-    if folder.is_file():
-        raise BadCall(f"{folder}: a file; -o names a folder")
+    if folder.exists() and not folder.is_dir():
+        what = "a file" if folder.is_file() else "a device"
+        raise BadCall(f"{folder}: {what}; -o names a folder")
     from ftdiff.cli import output as out
     from ftdiff.comparison import journal
 

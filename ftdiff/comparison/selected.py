@@ -68,11 +68,12 @@ def settled(
     if selection.top is not None:
         sums = [name for name in metrics if name in METRICS and METRICS[name].needs == "sums"]
         kept = _largest(diff, kept, selection.top, sums[0] if sums else "relative_norm")
-    columns = rows_at(diff.columns, kept)
-    return (
-        Diff(columns, said(diff.about, selection, int(kept.sum()), of)),
-        _only(plan, frozenset(columns["tensor"])),
-    )
+    columns, about = rows_at(diff.columns, kept), diff.about
+    left = _only(plan, frozenset(columns["tensor"]))
+    if selection.top is not None:
+        shares = left.sides.shares(about.get("unreadable", {}))
+        about = {**about, "coverage": min(shares.values()), "shares": shares}
+    return Diff(columns, said(about, selection, int(kept.sum()), of)), left
 
 
 def of_diff(diff: Diff, selection: Selection, metric: str = "relative_norm") -> Diff:
@@ -100,7 +101,19 @@ def of_diff(diff: Diff, selection: Selection, metric: str = "relative_norm") -> 
     kept = np.array([name in names for name in columns["tensor"]], bool)
     if selection.top is not None:
         kept = _largest(diff, kept, selection.top, metric)
-    return Diff(rows_at(columns, kept), said(diff.about, selection, int(kept.sum()), len(kept)))
+    about = {**diff.about, **_lowered(diff, kept)}
+    return Diff(rows_at(columns, kept), said(about, selection, int(kept.sum()), len(kept)))
+
+
+def _lowered(diff: Diff, kept: Any) -> dict[str, Any]:
+    """Return the coverage, and each side's share, of what is left: by entries of the tensors."""
+    entries = np.nan_to_num(floats(diff.columns["numel"]))
+    part = float(entries[kept].sum() / (entries.sum() or 1.0))
+    about = diff.about
+    found: dict[str, Any] = {"coverage": about["coverage"] * part} if "coverage" in about else {}
+    if about.get("shares"):
+        found["shares"] = {side: share * part for side, share in about["shares"].items()}
+    return found
 
 
 def said(about: Mapping[str, Any], selection: Selection, left: int, of: int) -> dict[str, Any]:

@@ -180,11 +180,16 @@ def _cells(name: str, values: list[Any]) -> list[Any]:
 def written(path: Path) -> Iterator[Path]:
     """Lend a temporary path beside `path`, and move it there only when it is whole.
 
+    What a link leads to is written, and the link stays.
+
     Raises
     ------
     BadFile
-        The file cannot be written.
+        The file cannot be written, or is a pipe or a device, which would be replaced.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BadFile(f"{path}: a pipe or a device; what is written has to be a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")

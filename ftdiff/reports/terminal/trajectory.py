@@ -33,7 +33,11 @@ def show_trajectory(found: Trajectory, format_: str = "table", by: Sequence[str]
     left = ("efficiency_null", "cosine_null", "displacement", "step_length", "path_length")
     rows = found.by(*by)
     shown = [name for name in rows if name not in (*left, "tensors", "step_snr", "estimated")]
-    write_table(out, "path", records(rows[shown].head(4 * _ROWS if by else 10 * _ROWS)))
+    write_table(
+        out,
+        "path, over all tensors, norms and biases too",
+        records(rows[shown].head(4 * _ROWS if by else 10 * _ROWS)),
+    )
     write_table(
         out, "growth: ‖ΔW‖ as steps^exponent", records(found.growth("component").head(_ROWS))
     )
