@@ -65,7 +65,8 @@ def test_without_colours_cells_are_shades_and_the_scale_is_named() -> None:
 
 
 def test_with_colours_the_ends_have_the_colours_of_the_ends() -> None:
-    Style.parse.cache_clear()  # a style keeps the letters of the first console that drew it
+    Style.parse.cache_clear()  # a style keeps the letters of the first console that drew it,
+    Style._add.cache_clear()  # and so does a sum of styles
     first = printed(console(60, "truecolor"), a_map(np.array([[0.0], [1.0]])))[0]
     for share in (0.0, 1.0):
         assert "48;2;" + ";".join(map(str, rgb(share))) in first
