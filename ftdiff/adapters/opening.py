@@ -73,7 +73,10 @@ def open_adapter(source: Source, base: Checkpoint | None = None) -> Tuned:
         tuned = _adapter(found, base) if found.adapter is not None else None
     tuned = tuned or open_tuned(source, base)
     if tuned.kind == "full":
-        raise BadCall(f"{tuned.source}: a full checkpoint, not an adapter: use compare")
+        raise BadCall(
+            f"{tuned.source}: a full checkpoint, not an adapter: use compare; "
+            "verify takes BASE, ADAPTER and MERGED in this order"
+        )
     return tuned
 
 

@@ -117,7 +117,7 @@ def _components(read: Sequence[Grid], diff: Diff | None) -> str:
                 f"{sizes.index[-1]} moved most{grid.where} ({which} {most}) and "
                 f"{sizes.index[0]} least ({least})"
             )
-    return f"Of the components, {'; '.join(parts[:_MOST])}." if parts else ""
+    return f"Of the components in the map, {'; '.join(parts[:_MOST])}." if parts else ""
 
 
 def _of_components(grid: Grid, diff: Diff | None) -> pd.Series[float]:

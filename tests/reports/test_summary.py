@@ -35,7 +35,8 @@ def test_the_summary_is_ten_lines_at_most_and_says_what_was_compared(lora: ftdif
     assert f"{lora.overall['relative_norm']:.4g}" in lines[1] and "consistent with" in lines[1]
     sizes = lora.by("component", param="weight").set_index("component")["relative_norm"].dropna()
     sizes = sizes[sizes > 0]
-    most = f"Of the components, {sizes.idxmax()} moved most (relative norm {sizes.max():.3g})"
+    size = f"{sizes.idxmax()} moved most (relative norm {sizes.max():.3g})"
+    most = f"Of the components in the map, {size}"
     assert any(line.startswith(most) and f"{sizes.idxmin()} least" in line for line in lines)
     assert "142 tensors did not move" in lines[-2] and "attn.k bias (28)" in lines[-2]
     assert all(line.endswith(".") for line in lines)

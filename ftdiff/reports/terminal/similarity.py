@@ -99,11 +99,13 @@ def _matrix(matrix: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _cosine(value: float) -> str:
-    """Write a cosine; what is rounded to nothing has no sign.
+    """Write a cosine; what is rounded to nothing has no sign, and no change has no cosine.
 
-    >>> _cosine(-0.0001), _cosine(-0.25)
-    ('0.000', '-0.250')
+    >>> _cosine(-0.0001), _cosine(-0.25), _cosine(float("nan"))
+    ('0.000', '-0.250', '–')
     """
+    if value != value:
+        return "–"
     text = f"{value:.3f}"
     return text.lstrip("-") if float(text) == 0 else text
 
