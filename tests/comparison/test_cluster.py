@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,19 +42,49 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 _MANY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    import dask
-    import distributed
+class Workers:
+    """A scheduler with two workers, begun anew where one that was killed does not come back."""
 
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        dask.config.set({"distributed.nanny.pre-spawn-environ": dict.fromkeys(_MANY, "2")}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as workers,
-    ):
-        yield workers.scheduler_address
+    def __init__(self) -> None:
+        self.held = ExitStack()
+        self.address = ""
+
+    def begin(self) -> None:
+        import dask
+        import distributed
+
+        self.held.close()
+        self.held.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
+        many = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(_MANY, "2")}
+        self.held.enter_context(dask.config.set(many))
+        two = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
+        cluster = distributed.LocalCluster(**two, dashboard_address=None)
+        self.address = self.held.enter_context(cluster).scheduler_address
+
+    def ready(self) -> bool:
+        import distributed
+
+        try:
+            with distributed.Client(self.address, timeout=20) as client:
+                client.wait_for_workers(2, timeout=20)
+        except (TimeoutError, OSError):
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def workers_held() -> Iterator[Workers]:
+    workers = Workers()
+    with workers.held:
+        yield workers
+
+
+@pytest.fixture
+def address(workers_held: Workers) -> str:
+    """The address of two workers that are there, whatever a test before has done to them."""
+    if not workers_held.address or not workers_held.ready():
+        workers_held.begin()
+    return workers_held.address
 
 
 def test_a_real_scheduler_gives_the_same_bits(address: str, fixtures: Path) -> None:
@@ -159,23 +189,22 @@ def test_workers_behind_an_executor_of_dask_s_own_are_asked_too(
             ftdiff.compare(fixtures / "base", fixtures / "full", executor=workers)
 
 
-def _until_idle(client: Any) -> None:
-    """Wait until no task of before holds a worker: it has the threads it was started with."""
-    for _ in range(100):
-        if {*client.run(library_threads).values()} == {2}:
-            return
-        time.sleep(0.1)
-    raise AssertionError("a worker keeps to one thread")
-
-
 @pytest.mark.skipif(cores() < 2, reason="nothing has more than one thread there")
-def test_libraries_have_one_thread_in_a_task_whatever_started_the_worker(address: str) -> None:
+def test_libraries_have_one_thread_in_a_task_whatever_started_the_worker(
+    workers_held: Workers,
+) -> None:
     import distributed
 
+    workers_held.begin()  # what is loaded within a task has one thread for good
+    address = workers_held.address
     with executors.executor(dask=address) as workers, distributed.Client(address) as client:
-        _until_idle(client)
+        assert {*client.run(library_threads).values()} == {2}
         assert executors.run(work(library_threads), [[1], [2], [3, 4]], workers) == [1] * 4
-        _until_idle(client)  # whoever works there next
+        for _ in range(100):  # whoever works there next, once the last task has left
+            if (left := {*client.run(library_threads).values()}) == {2}:
+                break
+            time.sleep(0.1)
+    assert left == {2}
 
 
 def test_a_worker_that_is_killed_costs_nothing(address: str) -> None:
@@ -211,7 +240,7 @@ def _one_that_differs(address: str) -> Iterator[tuple[str, str, Any]]:
     import distributed
 
     with distributed.Client(address) as client:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=60)
         other, alike = sorted(client.nthreads())[:2]
         client.run(_be_of_version, "0.0", workers=[other])
         try:
