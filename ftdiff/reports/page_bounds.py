@@ -13,7 +13,7 @@ from ftdiff.reports.document import Document
 from ftdiff.reports.maps import MOST_LAYERS
 
 #: Rows of the table of tensors.
-MOST_TENSORS = 20_000
+MOST_TENSORS = 100_000
 
 
 def bounded(diff: Diff, report: Document, metric: str) -> tuple[Diff, Document]:
