@@ -23,6 +23,8 @@ def told(error: BaseException) -> tuple[str, int]:
 
     >>> told(MemoryError())
     ('ftdiff: not enough memory', 2)
+    >>> told(UnicodeEncodeError("utf-8", "a\\ud800", 1, 2, "surrogates not allowed"))
+    ('ftdiff: a text in the input has half a character (\\\\ud800), which no file can hold', 2)
     """
     if isinstance(error, FtdiffError):
         return f"ftdiff: {one_line(error, _LONGEST)}", WRONG
@@ -31,6 +33,12 @@ def told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         more = f" ({one_line(error, _LONGEST)})" if str(error) else ""
         return f"ftdiff: not enough memory{more}", WRONG
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        half = error.object[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        return (
+            f"ftdiff: a text in the input has half a character ({half}), which no file can hold",
+            WRONG,
+        )
     if isinstance(error, OSError) and (error.filename is not None or error.errno in _SYSTEM):
         what = f"{error.filename}: " if error.filename is not None else ""
         return f"ftdiff: {one_line(f'{what}{error.strerror or error}', _LONGEST)}", WRONG
