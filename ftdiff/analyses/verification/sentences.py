@@ -60,7 +60,11 @@ def reach(
         whole += f"; the base is {' and '.join(onto)}"
     said = [whole] + [sentence(status, by[status]) for status in wrong]
     if verdict == "other_base":
-        said.insert(1, "no matrix is the base's: is this the right base?")
+        said.insert(
+            1,
+            "no matrix is the base's: is this the right base? A full fine-tune changes all of "
+            "them, too: ftdiff lineage tells",
+        )
     said += [sentence(status, by[status]) for status in ("inconclusive", "dead") if status in by]
     for name in about.get("absent", ()):
         said.append(f"{name} is not in the file: its strength is 0 within its error")

@@ -24,7 +24,7 @@ from ftdiff.plots.elements.outlines import Outlined, rows_of
 from ftdiff.plots.elements.rules import scale_for
 from ftdiff.plots.elements.titles import Title, own_title, titled
 from ftdiff.plots.figures.sheet import Sheet, Spot
-from ftdiff.plots.heatmaps.matrix import Matrix, default_metric, matrices_of, why_empty
+from ftdiff.plots.heatmaps.matrix import Matrix, counted, default_metric, matrices_of, why_empty
 from ftdiff.plots.heatmaps.modules import (
     Normalise,
     draw_cells,
@@ -166,7 +166,7 @@ def _drawn(
         first = next(ax for ax, name in zip(axes, maps, strict=True) if name in drawn)
         _bar(figure, sheet, first, scale, [*drawn.values()], bare=bare)
     if not bare:
-        sheet.explain(figure, title, [*_joined(notes), *said, _counted([*maps.values()])])
+        sheet.explain(figure, title, [*_joined(notes), *said, *counted(maps.values())])
     return figure
 
 
@@ -241,11 +241,6 @@ def _bar(
     cells.dress_bar(bar, scale.ticks, "" if bare else drawn[0].label)
     if not bare:
         cells.explain_bar(bar, scale.white, [one.values.to_numpy() for one in drawn])
-
-
-def _counted(maps: Sequence[Matrix]) -> str:
-    moved, of = (sum(one.counts[side] for one in maps) for side in (0, 1))
-    return f"{moved:,} of {of:,} weights moved"
 
 
 def _joined(notes: Mapping[str, Sequence[str]]) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ftdiff.comparison.cells import cells
@@ -52,7 +51,8 @@ class Matrix:
     metric
         The metric's name, or any text of a plain matrix.
     counts
-        How many weights of the stack's layers moved, of how many; of a plain matrix none.
+        By column, how many weights of the stack's layers moved, of how many; of a plain matrix
+        none.
     """
 
     values: pd.DataFrame
@@ -63,18 +63,18 @@ class Matrix:
     notes: tuple[str, ...] = ()
     still: str = ""
     metric: str = ""
-    counts: tuple[int, int] = (0, 0)
+    counts: Mapping[Hashable, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def counted(self) -> tuple[str, ...]:
-        """How many weights moved, in words; nothing of a plain matrix."""
-        moved, of = self.counts
-        return (f"{moved:,} of {of:,} weights moved",) if of else ()
+        """How many of the weights that are drawn moved, in words; nothing of a plain matrix."""
+        return counted([self])
 
     def only(self, columns: Sequence[Hashable]) -> Matrix:
         """Return these columns, in this order."""
         kept = list(columns)
-        return replace(self, values=self.values[kept], doubtful=self.doubtful[kept])
+        counts = {name: self.counts[name] for name in kept if name in self.counts}
+        return replace(self, values=self.values[kept], doubtful=self.doubtful[kept], counts=counts)
 
     def legend(self, missing: str = "grey", mark: str = "hatched") -> list[str]:
         """Say how missing and doubtful cells are drawn, where there are any, and then the notes."""
@@ -84,6 +84,13 @@ class Matrix:
         if self.doubtful.to_numpy().any():
             said.append(untrusted(mark))
         return [*said, *self.notes]
+
+
+def counted(maps: Iterable[Matrix]) -> tuple[str, ...]:
+    """Say how many of the weights of some maps moved; nothing of plain matrices."""
+    both = [pair for one in maps for pair in one.counts.values()]
+    moved, of = (sum(pair[side] for pair in both) for side in (0, 1))
+    return (f"{moved:,} of {of:,} weights moved",) if of else ()
 
 
 def untrusted(mark: str) -> str:
@@ -160,7 +167,7 @@ def matrices_of(diff: Diff, metric: str, *, columns: str = "component") -> dict[
         values, snr = (filled(one.table(name)) for name in (metric, "snr"))
         names = pd.Index(rows.names(one.stack, values.index), name="layer")
         values, snr = values.set_axis(names), snr.set_axis(names)
-        counts = [int(np.nansum(one.matrix(name))) for name in ("moved", "tensors")]
+        moved, tensors = (one.table(name).sum().to_dict() for name in ("moved", "tensors"))
         found[one.stack] = bounded(
             Matrix(
                 values,
@@ -169,7 +176,7 @@ def matrices_of(diff: Diff, metric: str, *, columns: str = "component") -> dict[
                 one.stack,
                 still=_still(rows.diff, one.stack),
                 metric=metric,
-                counts=(counts[0], counts[1]),
+                counts={name: (int(moved[name]), int(tensors[name])) for name in values},
             )
         )
     if not found:
