@@ -7,9 +7,11 @@ taken together, and in registers of how many lanes, changes no bit.
 
 from __future__ import annotations
 
+from ftdiff.kernels import tile_loops
 from ftdiff.kernels.lanes import LANES, Body
-from ftdiff.kernels.panels import WIDTH, Panels
+from ftdiff.kernels.panels import WIDTH
 from ftdiff.kernels.readers import LONG
+from ftdiff.kernels.tile_loops import Panels
 
 
 def assembly(panels: Panels) -> str:
@@ -20,15 +22,16 @@ def assembly(panels: Panels) -> str:
     """
     parts = range(LANES // panels.width)
     text = "".join(_part(panels, part, last=part == parts[-1]) for part in parts)
-    wide = f"<{panels.width} x float>"
-    return _MULTIPLY.format(vector=wide, width=panels.width, parts=text)
+    return tile_loops.module("float", panels.width, text)
 
 
 def _part(panels: Panels, part: int, *, last: bool) -> str:
     """Write the loop over the chains of one register, and what adds them to the sums."""
-    vector, first = f"<{panels.width} x float>", part * panels.width
+    vector, first = panels.vector("float"), part * panels.width
     body, flush = Body(f"v{part}."), Body(f"f{part}.")
-    totals = _products(body, panels, part)
+    totals = tile_loops.products(
+        body, panels, part, "float", LONG, lambda x, y, chain: body.multiply_add(x, y, chain, False)
+    )
     phis = []
     for number, (i, j) in enumerate(panels.pairs):
         phis.append(
@@ -36,29 +39,9 @@ def _part(panels: Panels, part: int, *, last: bool) -> str:
             f"[ {totals[i, j]}, %step{part} ]"
         )
         _flush(flush, totals[i, j], number, first, panels.width)
-    return _PART.format(
-        part=part, phis="\n".join(phis), body=body.text(), flush=flush.text(), first=first,
-        step=LANES, tile=LONG, after="end" if last else f"begin{part + 1}",
-    )  # fmt: skip
-
-
-def _products(body: Body, panels: Panels, part: int) -> dict[tuple[int, int], str]:
-    """Write one step; return each pair's chains after it."""
-    width = panels.width
-    vector = f"<{width} x float>"
-    x, y = (
-        [body.load(vector, f"{rows}{part}", "float", str(i * LONG), align=4) for i in range(count)]
-        for rows, count in (("%x", panels.rows), ("%y", 0 if panels.triangle else panels.columns))
+    return tile_loops.loop(
+        "float", part, phis, (Body(""), body, flush), steps=(first, LANES, LONG), last=last
     )
-    totals = {}
-    for i, j in panels.pairs:
-        left, right, chain = x[i], (y or x)[j], f"%t{part}.{i}.{j}"
-        if panels.fused:
-            call = f"call {vector} @llvm.fma.v{width}f32"
-            totals[i, j] = body.put(f"{call}({vector} {left}, {vector} {right}, {vector} {chain})")
-        else:
-            totals[i, j] = body.multiply_add(left, right, chain, fused=False)
-    return totals
 
 
 def _flush(flush: Body, chains: str, pair: int, first: int, width: int) -> None:
@@ -86,32 +69,3 @@ def width(lanes: int, *, fused: bool) -> int:
     Where no instruction multiplies and adds with one rounding, the chains are taken all together.
     """
     return min(lanes, LANES) if fused else LANES
-
-
-_PART = """
-begin{part}:
-  br label %step{part}
-step{part}:
-  %k{part} = phi i64 [ {first}, %begin{part} ], [ %next{part}, %step{part} ]
-{phis}
-  %x{part} = getelementptr float, ptr %x, i64 %k{part}
-  %y{part} = getelementptr float, ptr %y, i64 %k{part}
-{body}
-  %next{part} = add i64 %k{part}, {step}
-  %more{part} = icmp ult i64 %next{part}, {tile}
-  br i1 %more{part}, label %step{part}, label %flush{part}
-flush{part}:
-{flush}
-  br label %{after}
-"""
-
-_MULTIPLY = """
-declare {vector} @llvm.fma.v{width}f32({vector}, {vector}, {vector})
-define void @multiply(ptr %x, ptr %y, ptr %lanes) {{
-entry:
-  br label %begin0
-{parts}
-end:
-  ret void
-}}
-"""

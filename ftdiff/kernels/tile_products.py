@@ -16,8 +16,9 @@ import numpy as np
 from ftdiff.kernels import chains, driver, panels, readers
 from ftdiff.kernels.jit import Target, address, function
 from ftdiff.kernels.lanes import LANES
-from ftdiff.kernels.panels import WIDTH, Panels
+from ftdiff.kernels.panels import WIDTH
 from ftdiff.kernels.readers import TILE, Reader
+from ftdiff.kernels.tile_loops import Panels
 from ftdiff.tensors import Array
 
 #: Panels of the first rows that stay in a core's nearest cache while those of the second pass.
