@@ -11,6 +11,7 @@ from ftdiff.analyses.findings import broken
 from ftdiff.analyses.kind_of_change import DECIDING
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import among, plain
+from ftdiff.comparison.model_names import public_name
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import at_scale_one, scope, withheld
 from ftdiff.comparison.statuses import PAIRED
@@ -18,7 +19,6 @@ from ftdiff.errors import one_line
 from ftdiff.metrics import TRUSTED_SNR
 from ftdiff.numbers import number, percent, times
 from ftdiff.reports.document import Document
-from ftdiff.reports.published import public_name
 from ftdiff.reports.summary import lost, most_and_least, still
 
 #: How many findings stand on the first screen, and how many numbers.

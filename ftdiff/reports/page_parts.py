@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ftdiff.comparison.aggregation import that_moved
+from ftdiff.comparison.model_names import public_name
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import withheld
 from ftdiff.errors import BadCall, one_line
@@ -17,7 +18,7 @@ from ftdiff.reports.document import Document, document
 from ftdiff.reports.first_screen import FirstScreen, Told, first_screen
 from ftdiff.reports.maps import Map, maps, shown_metric, shown_metrics
 from ftdiff.reports.page_bounds import bounded
-from ftdiff.reports.published import public_name, published, renaming
+from ftdiff.reports.published import published, renaming
 from ftdiff.tensors import Array
 
 #: Diffs that stand side by side.

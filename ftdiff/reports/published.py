@@ -7,41 +7,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-# The hub's cache: the repository is in the folder's name.
-_CACHED = re.compile(r"(?:models|datasets)--([\w.-]+?)--([\w.-]+)(?:/snapshots/[^/]+)?(/.*)?$")
-_HUB = re.compile(r"hf://(?:models/|datasets/)?([\w.-]+/[\w.-]+)")
+from ftdiff.comparison.model_names import public_name
+
 # A path from a root, in the middle of a sentence too: "/a/b", "~/a", "C:\a\b", "../a".
 _PATH = re.compile(
     r"(?<![\w.:/\\~-])(?:~|\.\.|[A-Za-z]:(?=[\\/]))?(?:[\\/]+[^\s\\/:;,'\"()<>|]+)+[\\/]*"
 )
-# Files that are called so wherever they lie: their folder is their name.
-_FILE = re.compile(
-    r"(?:adapter_model|model|pytorch_model|pytorch_lora_weights|diffusion_pytorch_model|consolidated)"
-    r"[\w.-]*\.(?:safetensors|bin|pt|pth|gguf)$"
-)
 # Records whose texts are names of tensors and numbers: there is no path in them.
 _INNER = ("spectra", "scalings", "renamed", "structure", "parts", "counts", "shares", "versions")
-
-
-def public_name(source: object) -> str:
-    """Name a model for the public: of a path of this machine the last folder only.
-
-    A file that is called as all such files are is named by its folder.
-
-    >>> public_name("/home/me/secret/my-lora/"), public_name("../my-lora"), public_name("org/model")
-    ('my-lora', 'my-lora', 'org/model')
-    >>> public_name("hf://org/model"), public_name("/hf/models--org--model/snapshots/1a2b")
-    ('org/model', 'org/model')
-    """
-    text = str(source)
-    if found := _HUB.match(text):
-        return found[1]
-    if found := _CACHED.search(text):
-        return f"{found[1]}/{found[2]}"
-    if not re.match(r"[\\/~]|\.\.?[\\/]|[A-Za-z]:[\\/]", text):
-        return text
-    parts = re.split(r"[\\/]+", text.rstrip("\\/"))
-    return parts[-2] if len(parts) > 1 and parts[-2] and _FILE.match(parts[-1]) else parts[-1]
 
 
 def published(

@@ -9,9 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 from ftdiff.analyses.audit import AUDIT, AuditRule
 from ftdiff.analyses.findings import RULES, Rule
-from ftdiff.errors import UnknownName
+from ftdiff.errors import UnknownName, near
 from ftdiff.metrics import METRICS, Metric
-from ftdiff.registry import Registry
 
 Kind: TypeAlias = Literal["metric", "finding", "audit rule"]
 
@@ -54,13 +53,15 @@ def topics_of(name: str) -> list[Topic]:
     found: dict[str, list[Topic]] = {}
     for topic in topics():
         found.setdefault(topic.name, []).append(topic)
-    known = {each.lower().replace("_", "-"): each for each in found}
-    asked = known.get(name.lower().replace("_", "-"), name)
-    try:
-        return Registry("metric, finding or audit rule", found)[asked]
-    except UnknownName as error:
-        near, hint, _ = str(error).partition("; there are:")
-        raise UnknownName(f"{near}; `ftdiff help` lists them" if hint else near) from None
+    known = {_spelled(each): each for each in found}
+    if _spelled(name) not in known:
+        hint = near(name, found) or "; `ftdiff help` lists them"
+        raise UnknownName(f"no metric, finding or audit rule is called {name!r}{hint}")
+    return found[known[_spelled(name)]]
+
+
+def _spelled(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def of_metric(metric: Metric) -> Topic:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ftdiff.reports.published import public_name, published
+from ftdiff.comparison.model_names import public_name
+from ftdiff.reports.published import published
 
 
 @pytest.mark.parametrize(
