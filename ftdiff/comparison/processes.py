@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +18,8 @@ from ftdiff.comparison import library_threads
 
 #: Other threads start no process while the environment is that of a worker.
 _STARTING = threading.Lock()
+#: Seconds in which a thread keeps the exit code that it took from the system.
+_KEPT = 1.0
 
 
 class Processes(Executor):
@@ -92,12 +95,22 @@ class _Process:
 
     def _how_it_ended(self) -> str:
         self._process.join()
-        code, self._line = self._process.exitcode, None
+        code, self._line = self._exit_code(), None
+        if code is None:
+            return "its process ended"
         if code >= 0:
             return f"its process ended with exit code {code}"
         with suppress(ValueError):
             return f"its process was ended by {signal.Signals(-code).name}"
         return f"its process was ended by signal {-code}"
+
+    def _exit_code(self) -> int | None:
+        """Return the exit code; where another thread took it from the system, once it is kept."""
+        until = time.monotonic() + _KEPT
+        while self._process.exitcode is None and time.monotonic() < until:
+            time.sleep(0.001)
+        code: int | None = self._process.exitcode
+        return code
 
     def end(self) -> None:
         with _STARTING:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import ftdiff
-from ftdiff.comparison import executors
+from ftdiff.comparison import executors, processes
 from ftdiff.comparison.processes import Processes
 from tests.comparison.tasks import ended, square, stalled, unpicklable, wanting, work
 
@@ -68,3 +68,29 @@ def test_an_interrupt_ends_what_runs(tmp_path: Path) -> None:
             time.sleep(0.01)
         raise KeyboardInterrupt
     assert isinstance(running.exception(10), BrokenExecutor)
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ([None, None, 7], "its process ended with exit code 7"),
+        ([None, -9], "its process was ended by SIGKILL"),
+        ([None], "its process ended"),
+    ],
+)
+def test_an_exit_code_that_another_thread_took_is_waited_for(
+    seen: list[int | None], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reaped:
+        """A process of which another thread asks at the same time."""
+
+        def join(self) -> None: ...
+
+        @property
+        def exitcode(self) -> int | None:
+            return seen.pop(0) if len(seen) > 1 else seen[0]
+
+    monkeypatch.setattr(processes, "_KEPT", 0.05)
+    one = processes._Process()
+    one._process = Reaped()
+    assert one._how_it_ended() == told
