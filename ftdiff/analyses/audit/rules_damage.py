@@ -168,7 +168,7 @@ _EVEN = 1 - 1e-6
 @audit_rule(
     "duplicate",
     "caution",
-    null="changes that are not copies differ in the last bits of six sums",
+    null="changes that are not copies differ in the last bits of four sums",
     power="exact from sums",
 )
 def duplicate(diff: Diff) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ _PLAIN = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 @audit_rule(
     "wrong-base",
     "alarm",
-    null="unrelated matrices have a cosine of 1/√entries; published fine-tunes stay above 0.5",
+    null="unrelated matrices have a cosine of 1/√entries; heavy fine-tunes stay above 0.96",
     power="as the median over the matrices, exact",
 )
 def wrong_base(diff: Diff) -> Iterator[Finding]:

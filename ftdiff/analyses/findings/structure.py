@@ -77,7 +77,7 @@ def small_steps(diff: Diff) -> Iterator[Finding]:
     kind="context",
     of="diff",
     null="the slope of ΔW on the base's own rounding, which is 0 for a training from the base",
-    power="NF4, int8, fp8, with or without a LoRA on top: 20 of 20 each",
+    power="NF4 with and without a LoRA on top, int8 and fp8 with one: 20 of 20 each",
 )
 def tuned_on_rounded(diff: Diff) -> Iterator[Finding]:
     """Say that ΔW holds the rounding of the base to few bits."""
@@ -89,7 +89,7 @@ def tuned_on_rounded(diff: Diff) -> Iterator[Finding]:
     kind="context",
     of="diff",
     null="training alone makes next to no new zeros",
-    power="2:4 and scattered zeros, also with training on top: 20 of 20 each",
+    power="2:4, and scattered zeros with training on top: 20 of 20 each",
 )
 def new_zeros(diff: Diff) -> Iterator[Finding]:
     """Say how many entries are new zeros, and in which pattern."""
