@@ -38,7 +38,7 @@ from tests.conftest import write_model
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-#: What Dask's nanny sets to 1 for its workers; other ways of starting them do not.
+#: What Dask's nanny sets to 1 for its workers, in this process too, where nothing has set it.
 _MANY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -55,8 +55,9 @@ class Workers:
 
         self.held.close()
         self.held.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
-        many = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(_MANY, "2")}
-        self.held.enter_context(dask.config.set(many))
+        here = self.held.enter_context(pytest.MonkeyPatch.context())
+        for name in _MANY:
+            here.setenv(name, "2")
         two = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
         cluster = distributed.LocalCluster(**two, dashboard_address=None)
         self.address = self.held.enter_context(cluster).scheduler_address
