@@ -44,6 +44,8 @@ REFUSED = {
     "reshape_weight": "pads the base to another shape first; not computed",
     "scalar": "a trained factor that was not folded in; not computed",
 }
+#: The part by suffix, of one word or two.
+_PARTS = {**_SPELT, **{suffix: suffix for suffix in REFUSED}}
 _HALF = re.compile(
     r"(?P<path>.+?)\.(?:"
     + "|".join(f"(?P<{part}>{'|'.join(names)})" for part, names in _LORA.items())
@@ -61,14 +63,13 @@ def split(name: str) -> tuple[str, str] | None:
     >>> split("unet.mid.to_q.weight") is None
     True
     """
-    half = _HALF.fullmatch(name)
+    half = _HALF.fullmatch(name) if "lora" in name else None
     if half is not None:
         part = next(word for word in _LORA if half[word])
         return half["path"], part + ("_bias" if half["param"] == ".bias" else "")
-    for suffix, part in _SPELT.items():
-        if name.endswith(f".{suffix}"):
-            return name.removesuffix(f".{suffix}"), part
-    for suffix in REFUSED:
-        if name.endswith(f".{suffix}"):
-            return name.removesuffix(f".{suffix}"), suffix
+    path, dot, last = name.rpartition(".")
+    above, another, before = path.rpartition(".")
+    for start, found, suffix in ((path, dot, last), (above, another, f"{before}.{last}")):
+        if found and suffix in _PARTS:
+            return start, _PARTS[suffix]
     return None
