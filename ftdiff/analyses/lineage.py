@@ -142,7 +142,8 @@ def _whole(tuned: Tuned) -> Tuned:
     named = tuned.config.get("base_model_name_or_path")
     said = f"; it names {named!r} as its base" if isinstance(named, str) else ""
     raise BadCall(
-        f"{tuned.source}: a {tuned.kind} adapter holds a change and no weights of its base{said}"
+        f"{tuned.source}: a {tuned.kind} adapter holds a change and no weights of its base{said}; "
+        "ftdiff audit BASE ADAPTER says whether a base fits"
     )
 
 

@@ -102,6 +102,7 @@ def audit(
     from ftdiff.analyses import audit as analysis
     from ftdiff.analyses.audit.baseline import opened
     from ftdiff.reports import text
+    from ftdiff.reports.terminal.tables import write_text
 
     given = ctx.get_parameter_source("format_") is not ParameterSource.DEFAULT
     files = _formats(outputs, format_ if given else None)
@@ -115,7 +116,8 @@ def audit(
         click.echo(analysis.save_policy(diff, held.written))
         return
     result = analysis.audit(diff, policy, fail_on=held.fail_on, baseline=earlier)
-    click.echo(text.audit(result, "table" if format_ in files.values() else format_))
+    shown = "table" if format_ in files.values() else format_
+    (write_text if shown == "table" else click.echo)(text.audit(result, shown))
     _write(result, files)
     sys.exit(result.exit_code)
 

@@ -45,8 +45,10 @@ def findings(source: Path, metric: str | None, format_: str) -> None:
     from ftdiff.analyses.saved import load_for
     from ftdiff.comparison.result import Diff
     from ftdiff.reports import text as spoken
+    from ftdiff.reports.terminal.tables import write_text
 
     data = load_for("findings", source)
     about = data.about if isinstance(data, Diff) else {}
     title = f"{about.get('base')} → {about.get('tuned')}" if about else str(source)
-    click.echo(spoken.findings(data, find(data, metric), title, format_, metric))
+    said = spoken.findings(data, find(data, metric), title, format_, metric)
+    (write_text if format_ == "table" else click.echo)(said)

@@ -23,6 +23,16 @@ _HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Where it is measured": ("jobs", "processes", "dask", "wait", "memory"),
     "What is said": ("quiet", "verbose", "no_progress"),
 }
+#: The command that other programs call by another word.
+_MEANT: Mapping[str, str] = {
+    "diff": "compare",
+    "check": "audit",
+    "info": "inspect",
+    "show": "inspect",
+    "ls": "inspect",
+    "extract": "recover",
+    "draw": "plot",
+}
 
 
 class Taught(click.Command):
@@ -127,7 +137,9 @@ class Teaching(click.Group):
         """Find the command; a word that is none is answered with the near ones."""
         name, known = args[0], self.list_commands(ctx)
         if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
-            hint = near(name, known) or "; there are " + ", ".join(known)
+            meant = _MEANT.get(name)
+            hint = f"; {meant} does that" if meant else near(name, known)
+            hint = hint or "; there are " + ", ".join(known)
             raise click.UsageError(f"no command is called {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 

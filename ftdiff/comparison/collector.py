@@ -9,6 +9,9 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: New objects between two looks: some two thousand tensors, and what is measured of them.
+_RARELY = 100_000
+
 
 @contextmanager
 def paused() -> Iterator[None]:
@@ -29,15 +32,18 @@ def paused() -> Iterator[None]:
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """Have the collector leave alone, in this block, what there is already.
+    """Have the collector leave alone, in this block, what there is already, and look less often.
 
     Where somebody has frozen objects, they stay so, and nothing else is.
     """
     if gc.get_freeze_count():
         yield
         return
+    often = gc.get_threshold()
     gc.freeze()
+    gc.set_threshold(_RARELY, *often[1:])
     try:
         yield
     finally:
+        gc.set_threshold(*often)
         gc.unfreeze()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -111,11 +112,14 @@ def compare(
     wanted, asked = resolve(metrics), selection_of(selection)
     measurable(wanted)
     see(device, executor)
-    sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
-    plan = selected.of_plan(sides.plan, asked)
-    count, sides = len(sides.plan.tensors), replace(sides, plan=plan)
-    afford(plan, wanted)
-    with collector.settled(), afar.reading(plan.changes, executor) as executor:
+    with ExitStack() as settled:
+        with collector.paused():
+            sides = paired(base, tuned, say, tuned_is_delta=tuned_is_delta, strict=strict)
+            plan = selected.of_plan(sides.plan, asked)
+            count, sides = len(sides.plan.tensors), replace(sides, plan=plan)
+            afford(plan, wanted)
+            settled.enter_context(collector.settled())
+        executor = settled.enter_context(afar.reading(plan.changes, executor))
         diff = summed(sides, executor, progress, hash=hash)
         diff, plan = selected.settled(diff, plan, asked, count, [one.name for one in wanted])
         at = Workplace(executor, progress, say, device)

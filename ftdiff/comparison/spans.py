@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 
-from ftdiff.comparison import collector, executors, journal, windows
+from ftdiff.comparison import executors, journal, windows
 from ftdiff.comparison.executors import Work
 from ftdiff.comparison.plan import Change, Plan
 from ftdiff.deltas.moments import Moments
@@ -75,8 +75,7 @@ def measure_spans(spans: Sequence[Span]) -> list[Moments | str]:
     for run in adjacent.runs(pairs):
         found: Sequence[Moments | str] | str = ""
         if len(run) > 1:
-            with collector.paused():
-                found = attempt("", partial(adjacent.moments, [pairs[i] for i in run]))
+            found = attempt("", partial(adjacent.moments, [pairs[i] for i in run]))
         if isinstance(found, str):  # one of them cannot be read, and says so by itself
             found = [measure_span(spans[i]) for i in run]
         outcomes += found

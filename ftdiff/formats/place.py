@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ftdiff.errors import BadFile
+from ftdiff.errors import BadFile, near
 from ftdiff.formats.folder import Folder, LocalFolder
 from ftdiff.tensors import Source
 
@@ -18,6 +19,8 @@ _SUFFIXES = (
     *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".json", ".csv", ".parquet"),
     *(".index", ".zip", ".tar", ".npz", ".pkl"),
 )
+#: Names that are looked at for one that is nearly what was typed.
+_BESIDE = 1000
 _HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
 _CACHED = re.compile(r"models--[^/]+--[^/]+")
 
@@ -137,7 +140,7 @@ def find(text: str | os.PathLike[str] | Place) -> Place:
         raise BadFile(f"{name}: {getattr(error, 'strerror', None) or error}") from error
     if isinstance(text, str) and is_repository(name):
         return _of_hub(name, name)
-    raise BadFile(f"{name}: no such file or folder{_perhaps(name)}")
+    raise BadFile(f"{name}: no such file or folder{_perhaps(name)}{_near(path)}")
 
 
 def again(text: str) -> Place | None:
@@ -221,6 +224,14 @@ def _snapshot(path: Path) -> Path:
     if len(held) == 1:
         return held[0]
     raise BadFile(f"{path}: the hub's cache, with {len(held)} snapshots; name one of them")
+
+
+def _near(path: Path) -> str:
+    """Suggest what is nearly called so beside it; "" where nothing is."""
+    try:
+        return near(path.name, (one.name for one in islice(path.parent.iterdir(), _BESIDE)))
+    except OSError:
+        return ""
 
 
 def _perhaps(name: str) -> str:

@@ -53,6 +53,7 @@ _HOLD: tuple[tuple[str, bytes, tuple[str, str]], ...] = (
     (".svg", b"<svg", _PICTURE),
     (".html", b"ftdiff", _PAGE),
     (".toml", b"ftdiff.policy/", _POLICY),
+    (".toml", b"[rules", _POLICY),
     (".md", b"<!-- ftdiff:begin -->", _CARD),
     (".sarif", b"sarif", _SARIF),
     (".json", b"sarif-schema", _SARIF),

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from ftdiff.deltas.moments import COLUMNS
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, UnknownName
 from ftdiff.metrics.names import several
 from ftdiff.registry import Registry
 from ftdiff.tensors import Array
@@ -215,5 +215,7 @@ def groups() -> dict[str, list[Metric]]:
 def _named(name: str) -> Metric:
     if name in METRICS:
         return METRICS[name]
+    if "," in name:
+        raise UnknownName(f"{name!r}: one metric or group a time; repeat -m, or pass a list")
     known = {**METRICS, **{group: members[0] for group, members in groups().items()}}
     return Registry("metric", known)[name]

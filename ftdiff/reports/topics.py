@@ -55,7 +55,9 @@ def topics_of(name: str) -> list[Topic]:
         found.setdefault(topic.name, []).append(topic)
     known = {_spelled(each): each for each in found}
     if _spelled(name) not in known:
-        hint = near(name, found) or "; `ftdiff help` lists them"
+        within = [each for each in found if _spelled(name) in _spelled(each).split("-")]
+        hint = f"; there are {', '.join(within)}" if within else near(name, found)
+        hint = hint or "; `ftdiff help` lists them"
         raise UnknownName(f"no metric, finding or audit rule is called {name!r}{hint}")
     return found[known[_spelled(name)]]
 

@@ -613,7 +613,7 @@ def test_the_shell_says_the_verdict_and_exits_with_it(tmp_path: Path) -> None:
     assert "196 of 196 targets are base + adapter (196 bit for bit)" in good.stdout
     skipped = run("verify", BASE, LORA, planted(tmp_path / "m", **{Q: weights(BASE)[Q]}))
     assert skipped.returncode == 1
-    assert "partly_merged" in skipped.stdout
+    assert "merged in part: " in skipped.stdout
     assert Q in skipped.stdout
     wrong = run("verify", BASE, LORA, tmp_path / "nowhere")
     assert wrong.returncode == 2

@@ -101,6 +101,14 @@ def test_what_is_aligned_fits_at_any_width_and_the_verdict_is_the_same(
             assert len(line) <= columns or not ALIGNED.search(line), line
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("card", "completion")])
+def test_sentences_are_broken_between_words(command: str, seen: Seeing) -> None:
+    """But for what is to be pasted: a card, a shell's script."""
+    for columns, env in ((80, ""), (60, "NO_COLOR=1")):
+        for line in plain(seen(command, columns, env=env).text).splitlines():
+            assert len(line) <= columns or " " not in line.strip(), line
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_colour_where_none_is_wanted_and_no_escape_on_a_dumb_terminal(
     command: str, seen: Seeing

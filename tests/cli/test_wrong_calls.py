@@ -19,6 +19,10 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("comapre base lora", "ftdiff: no command is called 'comapre'; did you mean 'compare'?"),
     ("COMPARE base lora", "no command is called 'COMPARE'; did you mean 'compare'?"),
     ("xyzzy", "no command is called 'xyzzy'; there are compare, inspect"),
+    ("diff base lora", "no command is called 'diff'; compare does that"),
+    ("help rank", "called 'rank'; there are stable_rank, effective_rank"),
+    ("help depth-tren", "called 'depth-tren'; did you mean 'depth-trend'?"),
+    ("compare base lora -m lift,rotation", "'lift,rotation': one metric or group a time; repeat"),
     ("compare base lora --metrc x", "compare: there is no option --metrc; did you mean '--metric'"),
     ("compare base lora --METRIC x", "there is no option --METRIC; did you mean '--metric'?"),
     ("compare base lora --format JSON", "--format: 'JSON' is not one of table, json, csv; did you"),
@@ -53,6 +57,8 @@ WRONG: tuple[tuple[str, str], ...] = (
     # paths
     ("compare nowhere lora", "nowhere: no such file or folder"),
     ("inspect nowhere", "nowhere: no such file or folder"),
+    ("compare bsae lora", "bsae: no such file or folder; did you mean 'base'?"),
+    ("lineage lora base", "no weights of its base; ftdiff audit BASE ADAPTER says whether"),
     ("plot nowhere.json", "nowhere.json: No such file or directory"),
     ("compare lora base", "the base is an adapter: are the two swapped?"),
     ("plot base", "base: a folder, not a saved result; ftdiff compare BASE base -o out/"),
@@ -72,6 +78,7 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("attest similarity.json --key k", "a saved similarity; attest takes a diff"),
     ("audit base lora --policy diff.json", "diff.json: a saved diff, not a policy"),
     ("plot policy.toml", "policy.toml: a policy; `ftdiff audit … --policy` takes it"),
+    ("plot untagged.toml", "untagged.toml: a policy; `ftdiff audit … --policy` takes it"),
     ("verify-claim diff.json base lora", "diff.json: a saved diff, not claims"),
     ("importance base --text diff.json", "diff.json: a saved diff, not text"),
     ("probe base --data diff.json", "diff.json: a saved diff, not rows of a probe"),
@@ -94,6 +101,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "out" / "report.html").write_text("<!doctype html><title>ftdiff: a</title>")
     (folder / "out" / "heatmap.svg").write_text('<?xml version="1.0"?>\n<svg xmlns="x"></svg>')
     (folder / "policy.toml").write_text('format = "ftdiff.policy/1"\n')
+    (folder / "untagged.toml").write_text('[rules]\nnothing-moved = "caution"\n')
     return folder
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from rich.console import Console
 from rich.style import Style
 
 import ftdiff
+from ftdiff.analyses.verification import sentences as verified
 from ftdiff.reports.maps import Map, maps
 from ftdiff.reports.palette import rgb
 from ftdiff.reports.terminal import compare as terminal
 from ftdiff.reports.terminal import heatmap as characters
-from ftdiff.reports.terminal.tables import write_table
+from ftdiff.reports.terminal.tables import ROWS, write_line, write_table
+from ftdiff.reports.terminal.verify import show_verification
 
 
 def a_map(cells: np.ndarray) -> Map:
@@ -108,3 +111,46 @@ def test_rows_of_a_table_may_lack_columns() -> None:
     assert isinstance(out.file, io.StringIO)
     shown = [line.split() for line in out.file.getvalue().splitlines()]
     assert shown == [["layer", "path", "revert"], ["0", "1", "–"], ["outside", "–", "2"]]
+
+
+def test_columns_that_do_not_fit_are_named() -> None:
+    out = console(24)
+    write_table(out, "", [{"tensor": "q_proj", "change": 1.0, "rotation": 2.0, "spikes": 3.0}])
+    assert isinstance(out.file, io.StringIO)
+    head, _, *rest = out.file.getvalue().splitlines()
+    assert head.split() == ["tensor", "change"]
+    assert rest == ["too narrow for: rotation, spikes"]
+
+
+@given(st.lists(st.from_regex(r"[a-z/.]{1,30}", fullmatch=True), min_size=1), st.integers(30, 90))
+def test_a_line_is_broken_between_words_on_a_terminal_and_nowhere_in_a_pipe(
+    words: list[str], width: int
+) -> None:
+    for colours in ("standard", None):
+        out = console(width, colours)
+        write_line(out, f"[dim]{' '.join(words)}[/]", indent=2, hang=1)
+        assert isinstance(out.file, io.StringIO)
+        lines = re.sub(r"\x1b\[[\d;]*m", "", out.file.getvalue()).splitlines()
+        assert [word for line in lines for word in line.split()] == words
+        if colours is None:
+            assert lines == ["  " + " ".join(words)]
+        for line in lines if colours else ():
+            assert len(line) <= width or " " not in line.strip()
+            assert line[: 2 if line is lines[0] else 3].isspace()
+
+
+def test_a_verdict_is_said_in_words_and_rows_that_are_left_out_are_counted(
+    fixtures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = ftdiff.verify(fixtures / "base", fixtures / "lora", fixtures / "full")
+    show_verification(found)
+    said = capsys.readouterr().out
+    assert said.startswith("another base: ") and "other_base" not in said
+    assert f"… and {len(found.wrong) - ROWS} more" in said
+
+
+def test_every_verdict_has_words() -> None:
+    known = {*verified._VERDICTS.values(), "not_merged", "other_base", "several", "merged_twice"}
+    assert {one for one in known if "_" in one} <= verified.HEADLINES.keys() <= {
+        *known, "merged_within_rounding"
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ftdiff.analyses import judgement
 from ftdiff.analyses.recovery.agreement import Agreement
 from ftdiff.analyses.recovery.matrix import Part, Seen
-from ftdiff.analyses.recovery.sentences import sentences
+from ftdiff.analyses.recovery.sentences import HEADLINES, sentences
 from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
@@ -64,6 +64,11 @@ class Recovery(SavedResult):
         return self.verdict in ("lora", "dora") and bool(self.about.get("accepted", True))
 
     @property
+    def headline(self) -> str:
+        """The verdict as people say it, and the model that it is of."""
+        return f"{HEADLINES.get(self.verdict, self.verdict)}: {self.about['merged']}"
+
+    @property
     def exit_code(self) -> int:
         """0 for an adapter, 1 for none or one that does not verify."""
         return 0 if self.ok else 1
@@ -87,7 +92,7 @@ class Recovery(SavedResult):
         shown = ["tensor", "change", "own_rank", "said"]
         rest = self.frame[self.frame["rank"].isna() & (self.frame["change"] != "same")]
         rows = [{str(k): v for k, v in row.items()} for row in rest[shown].to_dict("records")]
-        return notebook.shown(f"{self.verdict}: {self.about['merged']}", self.sentences, rows)
+        return notebook.shown(self.headline, self.sentences, rows)
 
     def document(self) -> dict[str, Any]:
         """Return everything as values that JSON holds."""

@@ -11,6 +11,14 @@ from ftdiff.analyses.finding import counted, listed
 from ftdiff.analyses.recovery.agreement import Agreement
 from ftdiff.analyses.recovery.matrix import APART, FULL, ROUNDED, SAME, Part, Seen
 
+#: What a person reads for a verdict.
+HEADLINES = {
+    "lora": "a merged LoRA",
+    "dora": "a merged DoRA",
+    "blurred": "blurred by rounding",
+    "not_low_rank": "no change of low rank",
+    "unmoved": "nothing moved",
+}
 _FORMS = {"lora": "LoRA", "dora": "DoRA"}
 
 

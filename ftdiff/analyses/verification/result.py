@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftdiff.analyses import judgement
 from ftdiff.analyses.saved_result import SavedResult
-from ftdiff.analyses.verification.sentences import HELD, SILENT, STATUSES, reach
+from ftdiff.analyses.verification.sentences import HEADLINES, HELD, SILENT, STATUSES, reach
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
@@ -78,6 +78,11 @@ class Verification(SavedResult):
         return 0 if self.ok else 2 if self.verdict == "unreadable" else 1
 
     @property
+    def headline(self) -> str:
+        """The verdict as people say it, and the file that it is of."""
+        return f"{HEADLINES.get(self.verdict, self.verdict)}: {self.about['merged']}"
+
+    @property
     def wrong(self) -> pd.DataFrame:
         """The rows of what is wrong."""
         return self.frame[~self.frame["status"].isin([*HELD, *SILENT])]
@@ -92,7 +97,7 @@ class Verification(SavedResult):
         """Show itself in a notebook: the verdict in words, and the rows of what is wrong."""
         shown = ["tensor", "status", "scale", "ulps", "unequal", "said"]
         rows = [{str(k): v for k, v in row.items()} for row in self.wrong[shown].to_dict("records")]
-        return notebook.shown(f"{self.verdict}: {self.about['merged']}", self.sentences, rows)
+        return notebook.shown(self.headline, self.sentences, rows)
 
     def document(self) -> dict[str, Any]:
         """Return everything as values that JSON holds."""

@@ -30,6 +30,24 @@ _VERDICTS = {
     "reshaped": "other_tensors",
     "unmatched": "unmatched",
 }
+#: What a person reads for a verdict that is no word.
+HEADLINES = {
+    "merged_within_rounding": "merged, within rounding",
+    "not_merged": "not merged",
+    "partly_merged": "merged in part",
+    "merged_twice": "merged twice",
+    "other_scale": "merged at another scale",
+    "replacement_missing": "merged without the modules that were saved whole",
+    "other_change": "another change than this adapter's",
+    "corrupted": "merged, and corrupted",
+    "changed_elsewhere": "changed where the adapter changes nothing",
+    "other_base": "another base",
+    "merged_onto_grid": "merged onto the base rounded to few bits",
+    "unquantised_base": "merged onto the base from before it was quantised",
+    "other_tensors": "other tensors than base and adapter have",
+    "unmatched": "some of the adapter matched nothing",
+    "several": "wrong in several ways",
+}
 #: What a row can be.
 STATUSES = frozenset((*HELD, *SILENT, *_VERDICTS))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ftdiff.analyses.claims import ClaimCheck
-from ftdiff.reports.terminal.tables import escape, new_console
+from ftdiff.reports.terminal.tables import escape, new_console, write_line
 from ftdiff.reports.terminal.verdict import show_verdict, show_whole
 
 
@@ -15,4 +15,4 @@ def show_check(found: ClaimCheck, format_: str = "table") -> None:
         show_verdict(found.verdict, found.sentences)
     else:
         verdict = found.verdict.replace("_", " ")
-        new_console().print(f"[bold]{verdict}[/]: {escape(found.sentences[0])}", soft_wrap=True)
+        write_line(new_console(), f"[bold]{verdict}[/]: {escape(found.sentences[0])}")

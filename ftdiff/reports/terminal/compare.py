@@ -18,12 +18,7 @@ from ftdiff.numbers import number
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric
 from ftdiff.reports.terminal import heatmap as characters
-from ftdiff.reports.terminal.tables import (
-    escape,
-    new_console,
-    write_named,
-    write_table,
-)
+from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_named, write_table
 
 
 def show(
@@ -55,11 +50,11 @@ def _drawn(console: Console, diff: Diff, metric: str) -> list[Text]:
 
 
 def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Text]) -> None:
-    console.print(f"[bold]{escape(report.title)}[/]", soft_wrap=True)
+    write_line(console, f"[bold]{escape(report.title)}[/]")
     counts = " · ".join(f"{count:,} {name}" for name, count in report.statuses.items())
     if not math.isnan(report.coverage):
         counts = f"{coverage.words(report.about)} · {counts}"
-    console.print(counts, soft_wrap=True)
+    write_line(console, counts)
     names = dict.fromkeys([metric, "relative_norm", "precision_floor", "scale_share", "cosine"])
     facts = [
         f"{name} {report.headlines.get(name) or number(report.overall[name])}"
@@ -69,9 +64,9 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
     if not report.overall and report.headlines["relative_norm"]:
         facts = [report.headlines["relative_norm"]]
     if facts:
-        console.print("overall  " + " · ".join(facts), soft_wrap=True)
+        write_line(console, "overall  " + " · ".join(facts))
     for sentence in report.structure:
-        console.print(escape(sentence), soft_wrap=True)
+        write_line(console, escape(sentence))
     for line in drawn:
         console.print(line)
     how = f" ({report.methods})" if report.methods else ""
@@ -79,7 +74,7 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
     write_table(console, "components", report.components)
     write_table(console, "layers that moved most", _top(report.layers, metric))
     for caution in report.cautions:
-        console.print(f"[yellow]![/] {escape(caution)}", soft_wrap=True)
+        write_line(console, f"[yellow]![/] {escape(caution)}", hang=2)
     for heading, listed in report.lists.items():
         write_named(console, heading, listed)
 

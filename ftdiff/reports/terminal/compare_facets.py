@@ -15,11 +15,7 @@ from ftdiff.comparison.coverage import percent
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.reports.document import document
-from ftdiff.reports.terminal.tables import (
-    escape,
-    new_console,
-    write_table,
-)
+from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_table
 
 
 def show_siblings(
@@ -46,7 +42,7 @@ def show_siblings(
     write_table(console, "", [_sibling(name, diff, metric) for name, diff in diffs.items()])
     for name, diff in diffs.items():
         for caution in document(diff).cautions:
-            console.print(f"[yellow]![/] {escape(name)}: {escape(caution)}", soft_wrap=True)
+            write_line(console, f"[yellow]![/] {escape(name)}: {escape(caution)}", hang=2)
 
 
 def _sibling(name: str, diff: Diff, metric: str) -> dict[str, Any]:

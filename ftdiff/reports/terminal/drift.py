@@ -11,7 +11,14 @@ from ftdiff.analyses.finding import counted, listed
 from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
-from ftdiff.reports.terminal.tables import ROWS, escape, new_console, write_named, write_table
+from ftdiff.reports.terminal.tables import (
+    ROWS,
+    escape,
+    new_console,
+    write_line,
+    write_named,
+    write_table,
+)
 
 #: Of numbers of about 1, what is below this is what float64 leaves of 0.
 _DUST = 1e-12
@@ -33,8 +40,8 @@ def show_drift(found: Drift, format_: str = "table") -> None:
     out, about = new_console(), found.about
     text = about["text"]
     title = f"{about['base']} → {about['tuned']}: {text['texts']} texts of {text['file']}"
-    out.print(f"[bold]{escape(title)}[/], {text['tokens']:,} tokens", soft_wrap=True)
-    out.print(f"[dim]floors: {escape(about['floor'])}[/]", soft_wrap=True)
+    write_line(out, f"[bold]{escape(title)}[/], {text['tokens']:,} tokens")
+    write_line(out, f"[dim]floors: {escape(about['floor'])}[/]")
     write_findings(out, found.findings())
     write_table(out, "predictions, a token", _predictions(found))
     write_table(out, "states after each layer", _layers(found))

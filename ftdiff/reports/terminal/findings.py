@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ftdiff.analyses.finding import SEVERITIES, Finding
-from ftdiff.reports.terminal.tables import escape
+from ftdiff.reports.terminal.tables import escape, write_line
 
 # More names than this have no matrix in a terminal; the nearest of each are shown instead.
 _MATRIX, _ROWS = 12, 24
@@ -17,4 +17,4 @@ def write_findings(out: Any, findings: Sequence[Finding]) -> None:
     """Print findings, the mark of each in its colour."""
     for one in findings:
         mark = _COLOURS[one.severity]
-        out.print(f"[{mark}]{one.severity}[/] {escape(one.message)}", soft_wrap=True)
+        write_line(out, f"[{mark}]{one.severity}[/] {escape(one.message)}")

@@ -12,7 +12,7 @@ from ftdiff.comparison.frame import records
 from ftdiff.naming import component_order
 from ftdiff.reports.terminal import compare
 from ftdiff.reports.terminal.findings import write_findings
-from ftdiff.reports.terminal.tables import escape, new_console, write_table
+from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_table
 from ftdiff.reports.worth import layer_row
 
 #: Rows of layers and components that are printed; the rest is in the files.
@@ -33,9 +33,9 @@ def show_importance(found: Importance, format_: str = "table") -> None:
     out, about = new_console(), found.diff.about
     tuned = about.get("tuned") if found.losses[1] is not None else None
     title = str(about.get("base")) + (f" → {tuned}" if tuned else "")
-    out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    write_line(out, f"[bold]{escape(title)}[/]")
     for line in _losses(found):
-        out.print(escape(line), soft_wrap=True)
+        write_line(out, escape(line))
     write_table(out, "layers", [layer_row(row) for row in records(found.layers)][:_ROWS])
     if found.frame["component"].notna().any():
         rows = records(found.components)
@@ -44,7 +44,7 @@ def show_importance(found: Importance, format_: str = "table") -> None:
     write_table(out, "components, over all layers", _components(found))
     write_findings(out, found.findings() if tuned else [])
     for note in found.about.get("notes", ()):
-        out.print(f"[yellow]![/] {escape(str(note))}", soft_wrap=True)
+        write_line(out, f"[yellow]![/] {escape(str(note))}", hang=2)
 
 
 def _losses(found: Importance) -> Iterator[str]:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from ftdiff.analyses.lineage_result import Lineage
 from ftdiff.analyses.lineage_tree import Tree
 from ftdiff.comparison.frame import records
-from ftdiff.reports.terminal.tables import (
-    escape,
-    new_console,
-    write_table,
-)
+from ftdiff.reports.terminal.tables import escape, new_console, write_table
 from ftdiff.reports.terminal.verdict import show_verdict, show_whole
 
 

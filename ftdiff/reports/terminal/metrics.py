@@ -8,10 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ftdiff.metrics import Metric
-from ftdiff.reports.terminal.tables import (
-    escape,
-    new_console,
-)
+from ftdiff.reports.terminal.tables import escape, new_console, write_line
 from ftdiff.reports.topics import measured
 
 FORMAT = "ftdiff.metrics/1"
@@ -25,7 +22,7 @@ def show_metrics(metrics: Iterable[Metric], format_: str = "table") -> None:
         return
     console = new_console()
     for metric in metrics:
-        console.print(f"[bold]{metric.name}[/]  {escape(metric.formula)}", soft_wrap=True)
+        write_line(console, f"[bold]{metric.name}[/]  {escape(metric.formula)}")
         lines = {
             "": _means(metric),
             "range": metric.range + (f", in units of {metric.unit}" if metric.unit else ""),
@@ -36,7 +33,7 @@ def show_metrics(metrics: Iterable[Metric], format_: str = "table") -> None:
         }
         for label, text in lines.items():
             if text:
-                console.print(f"    {label + ': ' if label else ''}{escape(text)}", soft_wrap=True)
+                write_line(console, f"{label + ': ' if label else ''}{escape(text)}", indent=4)
 
 
 def record(metric: Metric) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ftdiff.reports.terminal.tables import (
     ROWS,
     escape,
     new_console,
+    write_line,
     write_named,
     write_table,
 )
@@ -25,7 +26,7 @@ def show_parts(
     name = "rms_change" if frame[metric].isna().all() else metric  # the one that needs no base
     what = f"{diff.about['base'] or '-'} → {diff.about['tuned']}"
     counts = " · ".join(f"{n:,} {s}" for s, n in frame["status"].value_counts().items())
-    console.print(f"[bold]{escape(what)}[/]  by {by}: {counts}", soft_wrap=True)
+    write_line(console, f"[bold]{escape(what)}[/]  by {by}: {counts}")
     told = ("component", "layer", "row", "column", "token", "head", "kv_head", "status")
     shown = [word for word in told if word in frame and frame[word].notna().any()]
     metrics = dict.fromkeys([name, "relative_norm", "rotation", "scale_share", "energy_share"])

@@ -9,7 +9,14 @@ from ftdiff.analyses.probing import Probe
 from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
-from ftdiff.reports.terminal.tables import ROWS, escape, new_console, write_named, write_table
+from ftdiff.reports.terminal.tables import (
+    ROWS,
+    escape,
+    new_console,
+    write_line,
+    write_named,
+    write_table,
+)
 
 
 def show_probe(found: Probe, format_: str = "table") -> None:
@@ -28,7 +35,7 @@ def show_probe(found: Probe, format_: str = "table") -> None:
     classes = ", ".join(f"{count} of {name!r}" for name, count in data["classes"].items())
     models = " → ".join(str(about[side]) for side in ("model", "tuned") if about[side])
     title = f"{models}: {data['rows']} rows of {data['file']} ({classes})"
-    out.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    write_line(out, f"[bold]{escape(title)}[/]")
     write_findings(out, found.findings())
     for side, cells in found.frame.groupby("model", sort=False):
         best = cells.dropna(subset=["auroc"]).sort_values("auroc", ascending=False, kind="stable")

@@ -9,6 +9,6 @@ from ftdiff.reports.terminal.verdict import show_verdict, show_whole
 def show_recovery(found: Recovery, format_: str = "table") -> None:
     """Print a verdict and its sentences; or all rows as JSON or CSV."""
     if format_ == "table":
-        show_verdict(f"{found.verdict}: {found.about['merged']}", found.sentences)
+        show_verdict(found.headline, found.sentences)
     else:
         show_whole(found, format_)

@@ -18,7 +18,7 @@ from ftdiff.analyses.similarity.storage import FORM, document
 from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
-from ftdiff.reports.terminal.tables import escape, new_console, write_named, write_table
+from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_named, write_table
 
 # More names than this have no matrix in a terminal; the nearest of each are shown instead.
 _MATRIX, _ROWS = 12, 24
@@ -37,7 +37,7 @@ def show_similarity(found: Similarity, format_: str = "table", by: Sequence[str]
         return
     out, base = new_console(), found.about.get("base")
     of = f" of {escape(str(base))}" if base else ""
-    out.print(f"[bold]{len(found.names)} fine-tunes{of}[/]", soft_wrap=True)
+    write_line(out, f"[bold]{len(found.names)} fine-tunes{of}[/]")
     if len(found.names) <= _MATRIX:
         write_table(out, "cosine of ΔW", _matrix(found.matrix))
         if bias.pulled(found):
@@ -73,12 +73,12 @@ def show_against(found: Against, nearest: int | None = None, format_: str = "tab
     listed = found.about.get("shortlist")
     count = len(found.names) if listed is None else listed["others"]
     others = f"{count:,} other{'s' if count > 1 else ''}"
-    out.print(f"[bold]{escape(found.name)} against {others}[/]", soft_wrap=True)
+    write_line(out, f"[bold]{escape(found.name)} against {others}[/]")
     if listed is not None and listed["below"] is not None:
-        out.print(
+        write_line(
+            out,
             f"{listed['measured']:,} of them were measured; by a sketch each of the others has a "
             f"cosine below {listed['below']:.2g} ({listed['standard_errors']:g} standard errors)",
-            soft_wrap=True,
         )
     shown = records(rows.head(nearest or _ROWS))
     names = ("name", "cosine", "over_null", "norm_ratio", "snr")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich import markup
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ftdiff.errors import one_line
 from ftdiff.numbers import written
 
 #: Rows of what is listed by name.
 ROWS = 12
+#: A word with the blanks after it; the first, with those before it.
+_WORD = re.compile(r"\s*\S+\s*")
+#: Columns that a line is given, however narrow the terminal.
+_NARROWEST = 20
 
 
 def new_console() -> Console:
@@ -23,7 +30,10 @@ def new_console() -> Console:
 
 
 def write_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows as a table of the first columns that fit; what is empty throughout is left out."""
+    """Print rows as a table of the first columns that fit; what is empty throughout is left out.
+
+    Columns that do not fit are named under it.
+    """
     rows = [*rows]
     columns = dict.fromkeys(name for row in rows for name in row)  # some rows lack some
     cells = [{name: written(row.get(name)) for name in columns} for row in rows]
@@ -45,6 +55,42 @@ def write_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]])
     for row in cells:
         table.add_row(*(escape(row[name]) for name in shown))
     console.print(table)
+    if left := [name for name in names if name not in shown]:
+        write_line(console, f"[dim]too narrow for: {escape(', '.join(left))}[/]")
+
+
+def write_line(console: Console, text: str, indent: int = 0, hang: int = 0) -> None:
+    """Print a line of markup: broken between words on a terminal, in one piece into a pipe.
+
+    Parameters
+    ----------
+    indent, hang
+        Blanks before each line, and before each but the first beside these.
+    """
+    whole = Text.from_markup(text)
+    room = max(console.width - indent - hang, _NARROWEST)
+    for i, line in enumerate(whole.divide(_breaks(whole.plain, room, console.is_terminal))):
+        line.rstrip()
+        blanks = " " * (indent + (hang if i else 0))
+        console.print(Text(blanks).append_text(line), soft_wrap=True)
+
+
+def write_text(text: str) -> None:
+    """Print plain text to standard output, each of its lines as `write_line` does."""
+    console = new_console()
+    for line in text.splitlines():
+        bare = line.lstrip()
+        write_line(console, escape(bare), indent=len(line) - len(bare), hang=2)
+
+
+def _breaks(text: str, room: int, is_terminal: bool) -> Iterator[int]:
+    """Yield where lines begin: only before a word, so that a path stays whole."""
+    used = 0
+    for word in _WORD.finditer(text) if is_terminal else ():
+        if used and used + cell_len(word[0].rstrip()) > room:
+            yield word.start()
+            used = 0
+        used += cell_len(word[0])
 
 
 def write_named(console: Console, heading: str, listed: Mapping[str, str]) -> None:
@@ -53,9 +99,14 @@ def write_named(console: Console, heading: str, listed: Mapping[str, str]) -> No
         return
     console.print(f"[bold]{heading}[/] ({len(listed)})")
     for name, said in list(listed.items())[:ROWS]:
-        console.print(f"  {escape(name)}  [dim]{escape(said)}[/]", soft_wrap=True)
-    if len(listed) > ROWS:
-        console.print(f"  … and {len(listed) - ROWS} more")
+        write_line(console, f"{escape(name)}  [dim]{escape(said)}[/]", indent=2)
+    write_rest(console, len(listed))
+
+
+def write_rest(console: Console, count: int) -> None:
+    """Say how many of `count` things `ROWS` of them leave out, if any."""
+    if count > ROWS:
+        console.print(f"  … and {count - ROWS:,} more")
 
 
 def escape(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from ftdiff.reports.terminal.tables import escape, new_console
+from ftdiff.reports.terminal.tables import escape, new_console, write_line
 from ftdiff.reports.topics import Topic, topics
 
 
@@ -13,10 +13,10 @@ def show_topics(found: Sequence[Topic]) -> None:
     """Print what each of these is."""
     console = new_console()
     for topic in found:
-        console.print(f"[bold]{escape(topic.name)}[/]  {topic.kind}", soft_wrap=True)
-        console.print(f"    {escape(topic.what)}", soft_wrap=True)
+        write_line(console, f"[bold]{escape(topic.name)}[/]  {topic.kind}")
+        write_line(console, escape(topic.what), indent=4)
         for label, text in topic.facts.items():
-            console.print(f"    {label}: {escape(text)}", soft_wrap=True)
+            write_line(console, f"{label}: {escape(text)}", indent=4)
 
 
 def show_names() -> None:

@@ -10,7 +10,7 @@ from ftdiff.analyses.trajectory.storage import FORM, document
 from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
 from ftdiff.reports.terminal.findings import write_findings
-from ftdiff.reports.terminal.tables import escape, new_console, write_named, write_table
+from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_named, write_table
 
 # More names than this have no matrix in a terminal; the nearest of each are shown instead.
 _MATRIX, _ROWS = 12, 24
@@ -29,7 +29,7 @@ def show_trajectory(found: Trajectory, format_: str = "table", by: Sequence[str]
         return
     out, about = new_console(), found.about
     title = f"{about['base'] or '-'} → {len(found.names)} checkpoints ({about['kind']})"
-    out.print(f"[bold]{escape(title)}[/], in order by {escape(about['order'])}", soft_wrap=True)
+    write_line(out, f"[bold]{escape(title)}[/], in order by {escape(about['order'])}")
     left = ("efficiency_null", "cosine_null", "displacement", "step_length", "path_length")
     rows = found.by(*by)
     shown = [name for name in rows if name not in (*left, "tensors", "step_snr", "estimated")]

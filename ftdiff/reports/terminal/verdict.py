@@ -11,18 +11,15 @@ from ftdiff.analyses.merges import MergeOf
 from ftdiff.analyses.recovery import Recovery
 from ftdiff.analyses.verification import Verification
 from ftdiff.comparison import csv_text
-from ftdiff.reports.terminal.tables import (
-    escape,
-    new_console,
-)
+from ftdiff.reports.terminal.tables import escape, new_console, write_line
 
 
 def show_verdict(verdict: str, sentences: Iterable[str]) -> None:
     """Print a verdict, and the sentences behind it."""
     console = new_console()
-    console.print(f"[bold]{escape(verdict)}[/]", soft_wrap=True)
+    write_line(console, f"[bold]{escape(verdict)}[/]")
     for sentence in sentences:
-        console.print(f"  {escape(sentence)}", soft_wrap=True)
+        write_line(console, escape(sentence), indent=2, hang=2)
 
 
 def show_whole(
