@@ -91,6 +91,8 @@ def one_line(text: object, most: int | None = None) -> str:
     """
     whole = str(text)
     kept = whole if most is None or len(whole) <= most else f"{whole[:most]}…"
+    if kept.isprintable():
+        return kept
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from ftdiff.cli import words
+
 
 @click.command()
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, type=words.TOPIC)
 @click.pass_context
 def help(ctx: click.Context, topic: str | None) -> None:
     """Say what a command, metric, finding or audit rule is.

@@ -109,7 +109,17 @@ def _diff(ctx: click.Context) -> Any:
     return None
 
 
+def _topics(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    from ftdiff.cli import GROUPS
+    from ftdiff.reports.topics import topics
+
+    for lines in GROUPS.values():
+        yield from lines.items()
+    yield from ((topic.name, topic.kind) for topic in topics())
+
+
 METRIC = Words("metric", _metrics)
+TOPIC = Words("topic", _topics)
 GROUP = Words("group", _groups)
 METRIC_OR_GROUP = Words("metric", _both)
 STYLE = Words("style", _styles)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 from ftdiff.comparison.colour_rule import DIVERGING, SEQUENTIAL
 
@@ -17,7 +18,7 @@ def rgb(share: float, stops: Sequence[str] = STOPS) -> tuple[int, int, int]:
     >>> rgb(0.0), rgb(0.5), rgb(1.0)
     ((31, 95, 158), (255, 255, 255), (184, 82, 10))
     """
-    colours = [tuple(int(stop[i : i + 2], 16) for i in (1, 3, 5)) for stop in stops]
+    colours = _parsed(tuple(stops))
     place = min(max(share, 0.0), 1.0) * (len(stops) - 1)
     i = min(int(place), len(stops) - 2)
     red, green, blue = (
@@ -25,6 +26,11 @@ def rgb(share: float, stops: Sequence[str] = STOPS) -> tuple[int, int, int]:
         for a, b in zip(colours[i], colours[i + 1], strict=True)
     )
     return red, green, blue
+
+
+@cache
+def _parsed(stops: tuple[str, ...]) -> list[tuple[int, ...]]:
+    return [tuple(int(stop[i : i + 2], 16) for i in (1, 3, 5)) for stop in stops]
 
 
 def colour(share: float, stops: Sequence[str] = STOPS) -> str:

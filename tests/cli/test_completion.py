@@ -57,6 +57,11 @@ def test_metrics_and_groups_are_completed() -> None:
     assert "relative_norm" in words("findings x.json -m", "REL")
 
 
+def test_topics_of_help_are_completed() -> None:
+    assert {*COMMANDS, "relative_norm", "depth-trend", "nothing-moved"} <= {*words("help")}
+    assert words("help", "DEPTH-T") == ["depth-trend"]
+
+
 def test_styles_and_parts_of_names_are_completed(saved: Path) -> None:
     assert {"modules", "profile", "similarity", "courses"} <= {*words("plot x.json --style")}
     assert {"attn.q", "mlp.down"} <= {*words(f"plot {saved} --component")}
