@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from ftdiff.deltas.recipes import Replaced, Tuned
 from ftdiff.deltas.recipes.held import held
 from ftdiff.errors import Irreproducible
 from ftdiff.formats import Checkpoint, open_checkpoint
-from ftdiff.naming import component_order, locate
+from ftdiff.naming import Address, component_order, locate
+from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.tensors import LazyTensor, numel, stored_as
 
 
@@ -71,12 +72,11 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
     groups: dict[str, list[str]] = {}
     for name, address in addresses.items():
         groups.setdefault(address.component, []).append(name)
-    layers = {a.layer for a in addresses.values() if a.layer is not None}
     facts = {"source": tuned.source, "kind": tuned.kind, **_configured(tuned.config)}
     facts["tensors"] = f"{len(tuned.recipes):,}"
     facts["parameters"] = f"{_stored(tuned):,}"
-    if layers:
-        facts["layers"] = f"{len(layers)} ({min(layers)}–{max(layers)})"
+    if layers := _layers(addresses.values()):
+        facts["layers"] = layers
     facts["dtypes"] = _counted(_dtypes(tuned)) or "none"
     facts["files"] = ", ".join(str(file["name"]) for file in tuned.files) or "none"
     return Contents(
@@ -85,6 +85,19 @@ def inspect(source: Any, base: Any | None = None) -> Contents:
         _scalings(tuned),
         {**tuned.unmatched, **tuned.lost},
         (*tuned.notes, *([buffers.sentence(held)] if held else []), *inside(tuned)),
+    )
+
+
+def _layers(addresses: Iterable[Address]) -> str:
+    """Count the layers of each stack, in the model's order: layers of two are never added."""
+    found: dict[str, set[int]] = {}
+    for address in addresses:
+        if address.layer is not None:
+            found.setdefault(address.stack, set()).add(address.layer)
+    labels = stack_labels(found)
+    return ", ".join(
+        f"{labels[stack]} {len(some)} ({min(some)}–{max(some)})".strip()
+        for stack, some in ((stack, found[stack]) for stack in stack_order(found))
     )
 
 

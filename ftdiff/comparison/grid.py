@@ -142,15 +142,17 @@ def _of_diff(diff: Diff, metric: str) -> list[Grid]:
 
 
 def _called(stack: str, stacks: Sequence[str]) -> str:
-    """Return what sentences call a stack: "vision", "up blocks"; "" for the main one.
+    """Return what sentences call a stack: "vision", "up blocks"; "" for the only one.
 
     >>> _called("", ["", "vision"]), _called("", ["", "single_transformer_blocks"])
-    ('', 'double blocks')
+    ('language', 'double blocks')
+    >>> _called("", [""])
+    ''
     """
     label = stack_labels(stacks)[stack]
     if row_word(stack, stacks):
         return f"{label} blocks"
-    return label if stack else ""
+    return "main stack" if label == "main" else label
 
 
 def _of_stack(diff: Diff, metric: str, found: Cells) -> Grid:

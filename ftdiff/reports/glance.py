@@ -32,7 +32,7 @@ def text(diff: Diff, metric: str | None = None) -> str:
     found = _maps(diff, name)
     if not found:
         return _title(diff)
-    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
+    console = Console(file=io.StringIO(), width=_WIDTH, emoji=False, color_system=None)
     drawn = [line.plain.rstrip() for line in heatmap(console, found[0], name)]
     return "\n".join([_title(diff), *drawn, *_others(found)])
 

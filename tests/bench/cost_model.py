@@ -2,9 +2,10 @@
 
     python -m tests.bench.cost_model > tests/bench/cost_model.md
 
-A command takes CPU for its start, for each tensor (opened, paired, a row written), for each byte of
-both sides, and for each task. The constants are taken from pairs of other sizes than those that the
-model is then held against. CPU-seconds of whole processes are compared, the least of three runs: of
+A command takes CPU for its start (imports, and a look at rows of a few matrices: what kind of
+change is it?), for each tensor (opened, paired, a row written), for each byte of both sides, and
+for each task. The constants are taken from pairs of other sizes than those that the model is then
+held against. CPU-seconds of whole processes are compared, the least of three runs: of
 a machine that others use, the clock on the wall says little. How long a run takes where there are
 more threads, workers and disks is simulated: tasks begin in order as a thread is free, each after
 it was handed out, and no faster than the worker's disk gives its bytes.
@@ -92,12 +93,12 @@ def _cpu(command: list[str]) -> float:
 
 def constants(folder: Path) -> Costs:
     """Measure what is in the model."""
-    pair(folder / "one", 1, 16)
-    small = pair(folder / "many", 4000, 8)
-    large = pair(folder / "large", 40, 1536)
-    start = measured(folder / "one")
-    tensor = (measured(folder / "many") - start) / small.tensors
-    byte = (measured(folder / "large") - start - large.tensors * tensor) / large.size
+    one, many = pair(folder / "one", 1, 16), pair(folder / "many", 4000, 8)
+    small, large = pair(folder / "small", 30, 1280), pair(folder / "large", 60, 2816)
+    took = {job: measured(folder / job) for job in ("one", "many", "small", "large")}
+    tensor = (took["many"] - took["one"]) / (many.tensors - one.tensors)
+    byte = (took["large"] - took["small"]) / (large.size - small.size)
+    start = took["small"] - small.tensors * tensor - small.size * byte
     return Costs(start, tensor, byte, _task())
 
 

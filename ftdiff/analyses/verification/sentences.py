@@ -41,7 +41,7 @@ HEADLINES = {
     "other_change": "another change than this adapter's",
     "corrupted": "merged, and corrupted",
     "changed_elsewhere": "changed where the adapter changes nothing",
-    "other_base": "another base",
+    "other_base": "another base, or all of it was trained",
     "merged_onto_grid": "merged onto the base rounded to few bits",
     "unquantised_base": "merged onto the base from before it was quantised",
     "other_tensors": "other tensors than base and adapter have",

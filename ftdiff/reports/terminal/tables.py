@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich import markup
@@ -13,20 +16,28 @@ from rich.table import Table
 from rich.text import Text
 
 from ftdiff.errors import one_line
+from ftdiff.naming.labels import distinct
 from ftdiff.numbers import written
 
 #: Rows of what is listed by name.
 ROWS = 12
 #: A word with the blanks after it; the first, with those before it.
 _WORD = re.compile(r"\s*\S+\s*")
+#: Letters of a name that a table keeps, however narrow the terminal.
+_SHORTEST = 24
 #: Columns that a line is given, however narrow the terminal.
 _NARROWEST = 20
 
 
 def new_console() -> Console:
-    """Return a console for standard output; a pipe has no width to fit."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    """Return a console for standard output; a pipe has no width to fit, and `:x:` is no emoji."""
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal:
+        return Console(highlight=False, emoji=False, width=200)
+    if console.is_dumb_terminal and "COLUMNS" not in os.environ:  # which rich takes to have 80
+        with suppress(OSError, ValueError):
+            console.width = os.get_terminal_size(sys.stdout.fileno()).columns or console.width
+    return console
 
 
 def write_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -44,6 +55,8 @@ def write_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]])
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     names = [name for name in columns if any(row[name] not in ("", "–") for row in cells)]
     room = console.width
+    if console.is_terminal:
+        _shorten(cells, names, room)
     shown: list[str] = []
     for name in names:
         width = max(len(name), *(len(row[name]) for row in cells)) + 2
@@ -59,6 +72,16 @@ def write_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]])
         write_line(console, f"[dim]too narrow for: {escape(', '.join(left))}[/]")
 
 
+def _shorten(cells: Sequence[dict[str, str]], names: Sequence[str], room: int) -> None:
+    """Shorten the first column in the middle of its texts, so that more of the others fit."""
+    first, *others = names or [""]
+    taken = sum(max(len(name), *(len(row[name]) for row in cells)) + 2 for name in others)
+    most = max(room - taken - 2, len(first), _SHORTEST)
+    if others and any(len(row[first]) > most for row in cells):
+        for row, text in zip(cells, distinct([row[first] for row in cells], most), strict=True):
+            row[first] = text
+
+
 def write_line(console: Console, text: str, indent: int = 0, hang: int = 0) -> None:
     """Print a line of markup: broken between words on a terminal, in one piece into a pipe.
 
@@ -67,7 +90,7 @@ def write_line(console: Console, text: str, indent: int = 0, hang: int = 0) -> N
     indent, hang
         Blanks before each line, and before each but the first beside these.
     """
-    whole = Text.from_markup(text)
+    whole = Text.from_markup(text, emoji=False)
     room = max(console.width - indent - hang, _NARROWEST)
     for i, line in enumerate(whole.divide(_breaks(whole.plain, room, console.is_terminal))):
         line.rstrip()
