@@ -64,24 +64,24 @@ def compare(
     from ftdiff.comparison import engine
     from ftdiff.reports.terminal import compare as terminal
 
-    kept = options.kept(wanted.output, fresh=wanted.fresh)
-    with kept, workers.lent() as (executor, progress):
-        diff = engine.compare(
-            base,
-            tuned[0],
-            measuring.metrics,
-            executor,
-            progress,
-            say=out.say,
-            tuned_is_delta=measuring.tuned_is_delta,
-            device=measuring.device,
-            hash=measuring.hash,
-            strict=measuring.strict,
-            selection=selection,
-        )
     report = None
-    if wanted.output is not None:  # before anything is printed: the reader of a pipe may leave
-        report = _write(diff, wanted.output, measuring.drawn)
+    with options.kept(wanted.output, fresh=wanted.fresh):  # until all is written: one run a folder
+        with workers.lent() as (executor, progress):
+            diff = engine.compare(
+                base,
+                tuned[0],
+                measuring.metrics,
+                executor,
+                progress,
+                say=out.say,
+                tuned_is_delta=measuring.tuned_is_delta,
+                device=measuring.device,
+                hash=measuring.hash,
+                strict=measuring.strict,
+                selection=selection,
+            )
+        if wanted.output is not None:  # before anything is printed: a pipe's reader may leave
+            report = _write(diff, wanted.output, measuring.drawn)
     terminal.show(diff, measuring.drawn, wanted.format_, report=report)
     out.stop_at_unreadable(diff)
     if out.too_little(diff, wanted.min_coverage):

@@ -33,26 +33,26 @@ def facet(
     from ftdiff.comparison.result import Diff
     from ftdiff.reports.terminal import compare_facets as terminal
 
-    kept = options.kept(wanted.output, fresh=wanted.fresh)
-    with kept, workers.lent() as (executor, progress):
-        outcomes = batch.compare_each(
-            base,
-            tuned,
-            measuring.metrics,
-            executor,
-            progress,
-            say=out.say,
-            tuned_is_delta=measuring.tuned_is_delta,
-            device=measuring.device,
-            hash=measuring.hash,
-            strict=measuring.strict,
-            selection=selection,
-        )
-    each = dict(zip(names(tuned), outcomes, strict=True))
-    diffs = {name: one for name, one in each.items() if isinstance(one, Diff)}
-    if wanted.output is not None and diffs:  # before anything is printed: a pipe's reader may leave
-        with steps.step("saving and drawing"):
-            _write(diffs, wanted.output, measuring.drawn, shared=shared)
+    with options.kept(wanted.output, fresh=wanted.fresh):
+        with workers.lent() as (executor, progress):
+            outcomes = batch.compare_each(
+                base,
+                tuned,
+                measuring.metrics,
+                executor,
+                progress,
+                say=out.say,
+                tuned_is_delta=measuring.tuned_is_delta,
+                device=measuring.device,
+                hash=measuring.hash,
+                strict=measuring.strict,
+                selection=selection,
+            )
+        each = dict(zip(names(tuned), outcomes, strict=True))
+        diffs = {name: one for name, one in each.items() if isinstance(one, Diff)}
+        if wanted.output is not None and diffs:  # before anything is printed
+            with steps.step("saving and drawing"):
+                _write(diffs, wanted.output, measuring.drawn, shared=shared)
     if diffs:
         terminal.show_siblings(diffs, measuring.drawn, wanted.format_)
     return max(_code(name, one, wanted.min_coverage) for name, one in each.items())

@@ -81,28 +81,29 @@ def importance(
 
     wanted = {"measures": tuple(one for one in asking.measures if one != "none")}
     chosen = wanted if asking.measures else {}
-    with folder.kept(), steps.bars(of_bytes=False) as bars:
-        result = analysis.importance(
-            base,
-            tuned,
-            text=reading.text,
-            settings=analysis.Settings(
-                reading.max_texts,
-                reading.max_tokens,
-                reading.seed,
-                asking.nodes,
-                asking.components,
-                device=running.device,
-                dtype=running.dtype,
-                batch=running.batch,
-                **chosen,
-            ),
-            progress=bars,
-            say=out.say,
-        )
-    if folder.output is not None:
-        with steps.step("saving and drawing"):
-            _write(result, folder.output)
+    with folder.kept():
+        with steps.bars(of_bytes=False) as bars:
+            result = analysis.importance(
+                base,
+                tuned,
+                text=reading.text,
+                settings=analysis.Settings(
+                    reading.max_texts,
+                    reading.max_tokens,
+                    reading.seed,
+                    asking.nodes,
+                    asking.components,
+                    device=running.device,
+                    dtype=running.dtype,
+                    batch=running.batch,
+                    **chosen,
+                ),
+                progress=bars,
+                say=out.say,
+            )
+        if folder.output is not None:
+            with steps.step("saving and drawing"):
+                _write(result, folder.output)
     terminal.show_importance(result, format_)
 
 

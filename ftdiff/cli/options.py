@@ -108,9 +108,19 @@ def format_of(*names: str, help: str = "What to print on standard output.") -> D
 FORMAT = format_of("table", "json", "csv")
 
 
+class _Written(click.Path):
+    """A path that is written: an empty one would be this folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if value == "":
+            self.fail("an empty path: '.' is this folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def output(help: str, **more: Any) -> Decorator:
     """Return the option -o, a folder or file that the command writes."""
-    return click.option("-o", "--output", type=click.Path(path_type=Path), help=help, **more)
+    return click.option("-o", "--output", type=_Written(path_type=Path), help=help, **more)
 
 
 def regrouped(*columns: str) -> Decorator:
@@ -151,7 +161,10 @@ def base_of(tuned: str) -> str:
 
 @contextmanager
 def kept(folder: Path | None, *, fresh: bool) -> Iterator[None]:
-    """Keep what is measured in a folder, where one is written, and take what is there."""
+    """Keep what is measured in a folder, where one is written, and take what is there.
+
+    Whoever writes into it does so within this block: until then no other run may.
+    """
     if folder is None:
         if fresh:
             raise BadCall("--fresh: only with -o, which keeps what was measured")

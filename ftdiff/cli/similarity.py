@@ -86,11 +86,12 @@ def similarity(
         return
     if nearest is not None:
         raise BadCall("--nearest is of one fine-tune: give it with --against")
-    with folder.kept(), workers.lent() as (executor, progress):
-        result = analysis.similarity(tuned, base, measures, executor, progress, say=out.say)
-    if folder.output is not None:
-        with steps.step("saving and drawing"):
-            _write(result, folder.output)
+    with folder.kept():
+        with workers.lent() as (executor, progress):
+            result = analysis.similarity(tuned, base, measures, executor, progress, say=out.say)
+        if folder.output is not None:
+            with steps.step("saving and drawing"):
+                _write(result, folder.output)
     terminal.show_similarity(result, format_, by)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

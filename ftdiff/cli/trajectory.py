@@ -76,19 +76,20 @@ def trajectory(
     from ftdiff.cli import progress as steps
     from ftdiff.reports.terminal import trajectory as terminal
 
-    with folder.kept(), workers.lent() as (executor, progress):
-        result = analysis.trajectory(
-            None if base == "-" else base,
-            checkpoints,
-            metrics,
-            executor,
-            progress,
-            order=order,
-            earlier=earlier,
-        )
-    if folder.output is not None:
-        with steps.step("saving and drawing"):
-            _write(result, folder.output)
+    with folder.kept():
+        with workers.lent() as (executor, progress):
+            result = analysis.trajectory(
+                None if base == "-" else base,
+                checkpoints,
+                metrics,
+                executor,
+                progress,
+                order=order,
+                earlier=earlier,
+            )
+        if folder.output is not None:
+            with steps.step("saving and drawing"):
+                _write(result, folder.output)
     terminal.show_trajectory(result, format_, by)
     if out.lost_among(result.about["unreadable"]):
         sys.exit(2)

@@ -107,19 +107,22 @@ class _Reader:
             if key in fields:
                 raise BadFile(f"{self.path}: the key {key!r} occurs twice")
             fields[key] = self.value(self.number("I"))
-        records = [self.record() for _ in range(count)]
+        records: dict[str, tuple[tuple[int, ...], str, int]] = {}
+        for _ in range(count):
+            name, shape, dtype, offset = self.record()
+            if name in records:
+                raise BadFile(f"{self.path}: the tensor {name!r} occurs twice")
+            records[name] = shape, dtype, offset
         digest = self._digest.hexdigest()
         alignment = fields.get("general.alignment", _ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise BadFile(f"{self.path}: general.alignment is {alignment}, not a power of two")
         begin = -(-self.at // alignment) * alignment
         tensors: dict[str, FileTensor] = {}
-        for name, shape, dtype, offset in records:
+        for name, (shape, dtype, offset) in records.items():
             size = numel(shape) * _SIZES.get(dtype, 0)
             if begin + offset + size > self.source.size:
                 raise BadFile(f"{self.path}: truncated: {name!r} ends after the file does")
-            if name in tensors:
-                raise BadFile(f"{self.path}: the tensor {name!r} occurs twice")
             tensors[name] = FileTensor(self.source, begin + offset, shape, dtype)
         record = {"name": self.path.name, "bytes": self.source.size, "header_sha256": digest}
         return Header(fields, tensors, record)

@@ -117,10 +117,12 @@ def told(size: int) -> str:
     """Return a size in words, rounded up.
 
     >>> told(400_000_000), told(1_234_567_890), told(5)
-    ('400 MB', '1.3 GB', '1 kB')
+    ('400 MB', '1.3 GB', '5 bytes')
     """
     if size > 999_000_000:
         return f"{-(-size // 100_000_000) / 10:g} GB"
+    if size < 1000:
+        return f"{size} bytes"
     if size < 1_000_000:
         return f"{-(-size // 1000)} kB"
     return f"{-(-size // 1_000_000)} MB"

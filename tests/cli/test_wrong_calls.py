@@ -44,6 +44,8 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("compare base lora --min-coverage 2", "--min-coverage: 2.0 is not in the range 0<=x<=1"),
     ("compare base lora merged", "several TUNED: only with --facet"),
     ("compare base lora --fresh", "--fresh: only with -o"),
+    ("compare base lora --output=", "-o / --output: an empty path: '.' is this folder"),
+    ("compare base lora --memory 400", "--memory 400 bytes: any comparison needs"),
     ("card diff.json", "card takes a README to write, or --to FORMAT"),
     ("audit base lora --policy", "option '--policy' requires an argument"),
     # selections

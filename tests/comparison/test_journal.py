@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -279,13 +280,19 @@ def test_a_damaged_journal_is_set_aside_and_begun_again(
         engine.run(large)
     sound = path.read_bytes()
     at = sound.index(b"base_sq")
-    for damaged in (b"no database at all" * 400, sound[:5000], _flipped(sound, at + 12)):
+    other = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(other)) as foreign:
+        foreign.execute("CREATE TABLE about (who TEXT)")
+        foreign.commit()
+    bad = (b"no database at all" * 400, sound[:5000], _flipped(sound, at + 12), other.read_bytes())
+    for damaged in bad:
         path.write_bytes(damaged)
         said.clear()
         with keep():
             assert engine.run(large) == whole
         assert [line for line in said if "is damaged: set aside as journal.sqlite.damaged" in line]
-        assert (path.parent / "journal.sqlite.damaged").read_bytes() == damaged
+        aside = (path.parent / "journal.sqlite.damaged").read_bytes()
+        assert aside[100:] == damaged[100:]  # SQLite opens what is another's, and notes in its head
 
 
 def _flipped(held: bytes, at: int) -> bytes:
@@ -428,6 +435,37 @@ def test_a_command_that_writes_a_folder_goes_on_from_it(
     assert isinstance(CliRunner().invoke(command, [*call, "--fresh"]).exception, BadCall)
 
 
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("similarity", ["--base", "base", "tuned", "tuned"]),
+        ("trajectory", ["base", "tuned"]),
+        ("compare", ["base", "tuned"]),
+        ("compare_facets", ["--facet", "base", "tuned", "tuned"]),
+    ],
+)
+def test_no_other_run_takes_the_folder_before_all_is_written(
+    name: str,
+    sides: list[str],
+    small: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, told = tmp_path / "out" / "journal.sqlite", []
+
+    def written(*_: object, **__: object) -> None:
+        said = "another run writes there"
+        with pytest.raises(BadCall, match=said) as refused, journal.kept(path, told.append):
+            pass
+        told.append(str(refused.value))
+
+    monkeypatch.setattr(f"ftdiff.cli.{name}._write", written)
+    place = dict(zip(("base", "tuned"), map(str, small), strict=True))
+    call = [name.partition("_")[0], *(place.get(word, word) for word in sides)]
+    CliRunner().invoke(command, [*call, "-o", str(path.parent)], catch_exceptions=False)
+    assert len(told) == 1
+
+
 def test_an_outcome_is_read_as_it_was_written() -> None:
     sums = Moments(3, {"base_sq": (0.1, 1e-30)}, {"delta_max": float("inf")}, {"unequal": 2})
     for outcome in (sums, None, (1.5, [True, "x"], {"a": 1, 2: (None,)}), float("inf")):
@@ -455,6 +493,14 @@ class _Ours:
 _Ours.__module__ = "ftdiff.tests"
 
 
+class _Unversioned:
+    """A file of a server that does not say when it has become another."""
+
+    name, size, version, identity = "https://there/x.safetensors", 9, "", ("there",)
+
+    def lend(self, start: int, stop: int) -> Any: ...
+
+
 def test_a_key_is_that_of_any_process_and_of_nothing_else() -> None:
     keys = Keys()
     names = frozenset({"a", "b", "c"})
@@ -465,7 +511,7 @@ def test_a_key_is_that_of_any_process_and_of_nothing_else() -> None:
         *(_Ours(names, 1), _half, partial(_half, lost=1), partial(_half, lost=2), _Ours),
     ]
     assert len({keys.of(one) for one in different}) == len(different)
-    for unknown in (object(), lambda: None, os.system, json.dumps):
+    for unknown in (object(), lambda: None, os.system, json.dumps, _Unversioned()):
         with pytest.raises(Unkeyed):
             keys.of(unknown)
 

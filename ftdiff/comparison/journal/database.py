@@ -24,6 +24,10 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS outcomes (asked BLOB, first INTEGER, last INTEGER, outcome TEXT, "
     "crc INTEGER, PRIMARY KEY (asked, first, last)) WITHOUT ROWID",
 )
+_COLUMNS = {
+    "about": ["name", "value"],
+    "outcomes": ["asked", "first", "last", "outcome", "crc"],
+}
 #: The file itself, and what SQLite writes beside it.
 _FILES = ("", "-wal", "-shm", "-journal")
 
@@ -79,6 +83,9 @@ class Database:
         self._do("BEGIN IMMEDIATE")
         for table in _SCHEMA:
             self._do(table)
+        for name, columns in _COLUMNS.items():
+            if [row[1] for row in self._do(f"PRAGMA table_info({name})")] != columns:
+                raise Damaged  # somebody else's
         held = self._do("SELECT value FROM about WHERE name='version'")
         if held != [(version,)]:
             self._do("DELETE FROM outcomes")

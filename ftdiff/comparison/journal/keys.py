@@ -72,6 +72,8 @@ class Keys:
         if isinstance(thing, type | FunctionType | BuiltinFunctionType):
             return _digest("name", _name(thing).encode())
         if hasattr(thing, "lend") and hasattr(thing, "identity"):
+            if getattr(thing, "version", None) == "":  # its server does not say when it is another
+                raise Unkeyed(str(thing))
             changed = getattr(thing, "stamp", (None,))[-1]
             return _digest("source", content(thing).encode(), repr(changed).encode())
         if is_dataclass(thing):
