@@ -22,8 +22,9 @@ _CONTROLS = ("rms_change", "scale_share", "snr")
 TWINS = (*_CONTROLS, *SUMS, "params")
 
 
-#: Layers up to which patterns over depth are looked for: what that takes grows with their square.
-DEEPEST = 512
+#: Layers and components up to which patterns are looked for: what that takes grows with the square
+#: of either.
+DEEPEST, WIDEST = 512, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +77,9 @@ class Grid:
         return tuple((layer, component) for layer in column.index)
 
     @property
-    def is_too_deep(self) -> bool:
-        """Whether there are more layers than patterns are looked for in."""
-        return len(self.values) > DEEPEST
+    def is_too_large(self) -> bool:
+        """Whether there are more layers or components than patterns are looked for in."""
+        return len(self.values) > DEEPEST or len(self.values.columns) > WIDEST
 
     @property
     def where(self) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import ftdiff
 from ftdiff.analyses.findings import findings
 from ftdiff.comparison.frame import of_rows
-from ftdiff.comparison.grid import DEEPEST
+from ftdiff.comparison.grid import DEEPEST, WIDEST
 from ftdiff.reports import html, page_bounds
 from ftdiff.reports.document import document
 
@@ -69,3 +71,14 @@ def test_patterns_are_not_looked_for_among_more_layers_than_they_can_be(deep: ft
     most = f"are more than the {DEEPEST} among which patterns are looked for: none was."
     assert told == f"{LAYERS} layers {most}"
     assert {one.rule for one in found}.isdisjoint({"depth-peak", "outlier-layer", "uniform"})
+
+
+def test_nor_among_more_components() -> None:
+    cells = np.random.default_rng(0).uniform(1, 2, (6, WIDEST + 1))
+    wide = pd.DataFrame(cells, columns=[f"c{i}" for i in range(WIDEST + 1)])
+    told = [one.message for one in findings(wide) if one.rule == "left-out"]
+    assert told == [
+        f"{WIDEST + 1} components are more than the {WIDEST} among which patterns are looked for: "
+        "none was."
+    ]
+    assert len(findings(wide.iloc[:, :WIDEST])) > 1

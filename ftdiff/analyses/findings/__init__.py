@@ -119,7 +119,7 @@ def _led(rows: list[Finding]) -> list[Finding]:
 
 def _of(of: str, subject: Diff | Grid, options: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     rows: list[Finding] = []
-    alone = isinstance(subject, Grid) and subject.is_too_deep
+    alone = isinstance(subject, Grid) and subject.is_too_large
     for name, one in sorted(RULES.items(), key=lambda item: _ORDER.index(item[1].kind)):
         kinds = {_kind(row) for row in rows}
         even = not kinds & {*STRUCTURAL, "contrast"}

@@ -12,7 +12,7 @@ from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.few_bits import sentence
 from ftdiff.comparison.frame import plain, records, rows_at
-from ftdiff.comparison.grid import DEEPEST, Grid
+from ftdiff.comparison.grid import DEEPEST, WIDEST, Grid
 from ftdiff.comparison.reasons import FEW_BITS, coarse, has_reason, reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
@@ -160,12 +160,19 @@ def few_bits(diff: Diff) -> Iterator[Finding]:
 )
 def left_out(grid: Grid) -> Iterator[Finding]:
     """Say which cells no pattern was looked for in, and which controls the data does not allow."""
-    if grid.is_too_deep:
+    if grid.is_too_large:
+        deep = len(grid.values) > DEEPEST
+        count, most = (len(grid.values), DEEPEST) if deep else (len(grid.values.columns), WIDEST)
         message = (
-            f"{len(grid.values):,} layers{grid.where} are more than the {DEEPEST} among which "
-            "patterns are looked for: none was."
+            f"{count:,} {'layers' if deep else 'components'}{grid.where} are more than the {most} "
+            "among which patterns are looked for: none was."
         )
-        found = evidence(layers=len(grid.values), most=DEEPEST, stack=grid.stack)
+        found = evidence(
+            layers=len(grid.values),
+            components=len(grid.values.columns),
+            most=most,
+            stack=grid.stack,
+        )
         yield Finding("left-out", "caution", message, found)
         return
     if grid.drowned:
