@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 
 import ftdiff
 from ftdiff.adapters.peft.patterns import first_match
+from ftdiff.errors import BadAdapter
 from tests.cases import situations
 
 WORDS = st.sampled_from(["a", "b", "ab", "a_b", "0", "1", "10", "a-b"])
@@ -48,3 +50,10 @@ def test_a_pattern_for_each_of_thousands_of_modules_costs_no_more_than_the_modul
     assert time.process_time() - start < 6  # 1 s; in proportion to the square of them, 30 and more
     assert len(tuned.recipes) == 3000
     assert {word.partition(",")[0] for word in tuned.scalings.values()} == {"α/r = 6/2"}
+
+
+def test_more_patterns_than_can_be_tried_are_refused() -> None:
+    many = {f"a{i}.*b": 4 for i in range(1001)}
+    with pytest.raises(BadAdapter, match=r"rank_pattern has 1,001 patterns that are no paths"):
+        first_match(many, "layers.0.q_proj", "rank_pattern")
+    assert first_match({f"layers.{i}.q": 4 for i in range(5000)}, "layers.7.q", "rank_pattern")

@@ -13,6 +13,8 @@ from ftdiff.errors import BadAdapter, one_line
 
 #: Steps that matching one name may take before a pattern is refused: a second of them.
 _STEPS = 10**8
+#: Patterns with syntax that each module is held against: PEFT tries all of them, for as long.
+_MOST = 1000
 #: What of a pattern is no syntax: escaped characters and sets of them.
 _ATOM = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _REPEAT = re.compile(r"[*+]|\{\d*,\d*\}")
@@ -49,12 +51,15 @@ def matches(pattern: str, path: str, field: str) -> bool:
             "fewer repeats, and none inside another"
         )
     try:
-        return re.fullmatch(pattern, path) is not None
+        return _compiled(pattern).fullmatch(path) is not None
     except (re.error, RecursionError, OverflowError) as error:
         shown = one_line(pattern, 80)
         raise BadAdapter(
             f"adapter_config.json: {field} {shown!r} is no pattern ({error})"
         ) from error
+
+
+_compiled = lru_cache(maxsize=4096)(re.compile)
 
 
 @lru_cache(maxsize=4096)
@@ -122,6 +127,11 @@ class _Patterns:
 
     def first(self, path: str, field: str) -> str | None:
         """Return the first that matches the end of a path, at a dot."""
+        if len(self._others) > _MOST:
+            raise BadAdapter(
+                f"adapter_config.json: {field} has {len(self._others):,} patterns that are no "
+                f"paths, of which {_MOST:,} are tried"
+            )
         hit = min(self._plain_hits(path), default=None)
         for at, one in self._others:
             if hit is not None and hit[0] < at:
