@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftdiff.adapters import header, single_file
+from ftdiff.adapters.identity import identify
 from ftdiff.errors import BadCall, BadFile, require
+from ftdiff.formats import no_weights
 from ftdiff.formats.checkpoint import read_json
 from ftdiff.formats.place import Place, find, here, is_repository
 
@@ -53,11 +55,13 @@ def named_base(source: str | os.PathLike[str]) -> NamedBase:
     BadCall
         It names none, or one that is nowhere to be found.
     BadFile
-        There is no such fine-tune.
+        There is no such fine-tune, or it names no base and has no weights, as a saved result.
     """
     place = find(source)
     told = next(_names(place.home, place), None)
     if told is None:
+        if identify(place).adapter is None and (why := no_weights(place)):
+            raise BadFile(why)
         looked = f"{header.CONFIG}, {_CARD} and the file's header name no base"
         raise BadCall(f"{place}: {looked}; give it: ftdiff compare BASE {source}")
     name, revision, origin = told

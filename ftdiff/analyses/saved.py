@@ -10,8 +10,9 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from ftdiff.comparison import cut
 from ftdiff.comparison.saved_kind import kind_of
 from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import format_of
@@ -69,6 +70,8 @@ KINDS: Mapping[str, Kind] = {
 }
 #: Commands that take a published matrix, in CSV or JSON, too.
 MATRICES = ("findings", "plot")
+#: Commands that say something of a whole model, and what: they take no diff of parts of tensors.
+OF_WHOLES = {"audit": "an audit", "card": "a card", "attest": "a claim"}
 
 
 def load(path: str | Path) -> Result:
@@ -102,6 +105,7 @@ def load_for(command: str, path: str | Path, *, repeated: bool = False) -> Resul
         The file is nothing that the command takes, cannot be read, or contradicts itself.
     BadCall
         It holds another kind of result; the message names which, and the commands that take it.
+        Or it is of parts of tensors, and the command speaks of whole models.
     """
     path = Path(path)
     _no_model(path, command)
@@ -118,6 +122,8 @@ def load_for(command: str, path: str | Path, *, repeated: bool = False) -> Resul
         others = ", ".join(TAKEN[word])
         raise BadCall(f"{path}: a saved {word}; {command} takes {takes}, and a {word} {others}")
     found: Result = kind.load(path)
+    if word == "diff" and command in OF_WHOLES:
+        cut.whole(cast("Diff", found), OF_WHOLES[command], str(path))
     return found
 
 

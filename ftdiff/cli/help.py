@@ -22,15 +22,17 @@ def help(ctx: click.Context, topic: str | None) -> None:
     A policy's [rules] and the thresholds of findings go by these names.
     """
     from ftdiff.reports.terminal import topics as terminal
-    from ftdiff.reports.topics import topics_of
+    from ftdiff.reports.topics import spelled, topics_of
 
     parent = ctx.parent
     assert parent is not None and isinstance(parent.command, click.Group)
-    command = parent.command.get_command(parent, topic) if topic else None
+    commands = parent.command.list_commands(parent)
+    named = next((name for name in commands if spelled(name) == spelled(topic or "")), "")
+    command = parent.command.get_command(parent, named) if named else None
     if topic is None:
         terminal.show_names()
     elif command is not None:
         assert command.name is not None
         click.echo(command.get_help(click.Context(command, parent=parent, info_name=command.name)))
     else:
-        terminal.show_topics(topics_of(topic))
+        terminal.show_topics(topics_of(topic, commands))

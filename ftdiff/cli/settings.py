@@ -26,14 +26,6 @@ SETTABLE = frozenset(
         *("offline", "quiet", "verbose", "no-progress"),
     }
 )
-#: What only a call may say, whatever it looks like.
-_CALLS = frozenset(
-    {
-        *("output", "policy", "min-coverage", "fail-on", "baseline", "strict", "key", "sample"),
-        *("digests", "seed", "files", "quantised", "tuned-is-delta", "base", "tuned", "dask"),
-        *("include", "exclude", "layers", "top", "text", "data", "tokenizer", "wait"),
-    }
-)
 _OF_PROGRAM = ("offline", "quiet", "verbose", "no-progress")
 
 
@@ -132,6 +124,26 @@ def _value(param: click.Parameter, value: Any) -> Any:
 def _check(key: str, table: str) -> None:
     if key in SETTABLE:
         return
-    hint = near(key.replace("_", "-"), SETTABLE) if key.replace("_", "-") not in _CALLS else ""
-    told = hint or "; it is given in the call"
+    name = key.replace("_", "-")
+    only_called = name not in SETTABLE and name in _options()
+    told = (
+        "; it is given in the call" if only_called else near(name, SETTABLE) or ": it is no option"
+    )
     raise BadCall(f"{FILE}: {table} cannot set {one_line(key)!r}{told}")
+
+
+def _options() -> frozenset[str]:
+    """Return the long names of all options of all commands, which are imported for it."""
+    from ftdiff.cli import COMMANDS
+    from ftdiff.cli import ftdiff as door
+
+    ctx = click.Context(door)
+    commands = (door, *(door.get_command(ctx, name) for name in COMMANDS))
+    return frozenset(
+        word.removeprefix("--")
+        for command in commands
+        if command is not None
+        for param in command.get_params(ctx)
+        for word in (*param.opts, *param.secondary_opts)
+        if word.startswith("--")
+    )

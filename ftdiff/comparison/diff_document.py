@@ -24,6 +24,7 @@ _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
     **dict.fromkeys(("shares", "beside", "importance", "structure", "selection"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
+    "cut": str,
     "coverage": (int, float),
     **dict.fromkeys(("notes", "reasons"), list),
 }

@@ -116,6 +116,9 @@ def about(
     beside
         What lies beside the weights of each side: settings, code, pickles. What differs or may
         run is among the notes.
+    cut
+        Of a diff of parts of tensors, what they were cut by: "row", "column", "head" or "token".
+        `coverage`, `shares`, `parts` and `counts` are then of the tensors that were cut.
     selection
         Where only some tensors were asked for: what was asked, how many are left, and of how many.
     sources, versions, created
@@ -124,23 +127,11 @@ def about(
     held, beside = beside_weights(base, tuned, _rows(plan), _layers(plan))
     mine = [note for note in tuned.notes if not (_renamed(plan) and _unfounded(note))]
     notes = [*(base.notes if base is not None else ()), *mine, *plan.notes, *beside]
-    shares = plan.sides.shares(unreadable)
     return {
         "base": base.source if base is not None else None,
         "tuned": tuned.source,
         "kind": tuned.kind,
-        "coverage": min(shares.values()),
-        "shares": shares,
-        "parts": _parts(tuned, plan, unreadable),
-        "counts": {
-            "measured": len(plan.changes) - len(unreadable),
-            "untouched": len(plan.untouched),
-            "added": len(plan.added),
-            "removed": len(plan.removed),
-            "reshaped": len(plan.reshaped),
-            "unreadable": len(unreadable),
-            "buffers": sum(len(n.data["tensors"]) for n in plan.notes if n.code == BUFFERS),
-        },
+        **extent(tuned, plan, unreadable),
         "renamed": dict(plan.renamed),
         "unmatched": dict(plan.unmatched),
         "unreadable": dict(unreadable),
@@ -159,6 +150,25 @@ def about(
         },
         "beside": held,
         **made_of(base=[base], tuned=[tuned], hash=hash),
+    }
+
+
+def extent(tuned: Tuned, plan: Plan, unreadable: Mapping[str, str]) -> dict[str, Any]:
+    """Return how much of both sides a plan compares: `coverage`, `shares`, `parts`, `counts`."""
+    shares = plan.sides.shares(unreadable)
+    return {
+        "coverage": min(shares.values()),
+        "shares": shares,
+        "parts": _parts(tuned, plan, unreadable),
+        "counts": {
+            "measured": len(plan.changes) - len(unreadable),
+            "untouched": len(plan.untouched),
+            "added": len(plan.added),
+            "removed": len(plan.removed),
+            "reshaped": len(plan.reshaped),
+            "unreadable": len(unreadable),
+            "buffers": sum(len(n.data["tensors"]) for n in plan.notes if n.code == BUFFERS),
+        },
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ftdiff.comparison.aggregation import Over
+from ftdiff.comparison.cut import noun
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
 from ftdiff.numbers import number
@@ -31,6 +32,8 @@ class Scope:
         Their share of these tensors' parameters.
     selected
         Whether all of this is of a selection: what was left out is in no number.
+    row
+        What each of them is, of a diff of parts: "head", "row", …
     """
 
     of: str
@@ -40,25 +43,28 @@ class Scope:
     tensors: int
     share: float
     selected: bool = False
+    row: str = "tensor"
 
     @property
     def words(self) -> str:
         """Say which tensors: "all 30 matrices", "the 12 that moved", "the 12 that it targets"."""
-        one = {"matrices": "matrix", "vectors": "vector"}.get(self.of, self.of)
-        what = f"{self.counted:,} {self.of if self.counted != 1 else one}"
+        cut = self.row != "tensor" and self.of == "vectors"
+        many = f"{self.row}s" if cut else self.of
+        one = self.row if cut else {"matrices": "matrix", "vectors": "vector"}.get(many, many)
+        what = f"{self.counted:,} {many if self.counted != 1 else one}"
         if self.over == "moved":
             return f"the {self.counted:,} that moved"
         if self.selected:
             return f"the {what} selected"
-        if self.targeted:
+        if self.targeted and not cut:
             return f"the {what} that it targets"
         return f"all {what}" if self.counted != 1 else f"its only {one}"
 
     @property
     def parts(self) -> str:
         """Say how much that is: "30 of 39 tensors, 99.6% of the parameters"."""
-        of = "selected tensors" if self.selected else "tensors"
-        whose = "their" if self.selected else "the"
+        of = f"selected {self.row}s" if self.selected else f"{self.row}s"
+        whose = "their" if self.selected or self.row != "tensor" else "the"
         return f"{self.counted:,} of {self.tensors:,} {of}, {self.share:.1%} of {whose} parameters"
 
 
@@ -74,6 +80,7 @@ def scope(diff: Diff, over: Over = "all") -> Scope:
         tensors=int(row["tensors"]),
         share=int(row["numel"]) / params if params else 0.0,
         selected=bool(diff.about.get("selection")),
+        row=noun(diff),
     )
 
 

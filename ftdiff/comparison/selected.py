@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftdiff.comparison.coverage import Coverage
+from ftdiff.comparison.cut import noun
 from ftdiff.comparison.frame import floats, rows_at
 from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.result import Diff
@@ -38,7 +39,7 @@ def of_plan(plan: Plan, selection: Selection) -> Plan:
         return plan
     placed = [_placed(name, facts) for name, facts in plan.tensors.items()]
     wanted = frozenset(selection.picked(placed))
-    return _only(plan, wanted)
+    return only(plan, wanted)
 
 
 def settled(
@@ -69,7 +70,7 @@ def settled(
         sums = [name for name in metrics if name in METRICS and METRICS[name].needs == "sums"]
         kept = _largest(diff, kept, selection.top, sums[0] if sums else "relative_norm")
     columns, about = rows_at(diff.columns, kept), diff.about
-    left = _only(plan, frozenset(columns["tensor"]))
+    left = only(plan, frozenset(columns["tensor"]))
     if selection.top is not None:
         shares = left.sides.shares(about.get("unreadable", {}))
         about = {**about, "coverage": min(shares.values()), "shares": shares}
@@ -102,7 +103,9 @@ def of_diff(diff: Diff, selection: Selection, metric: str = "relative_norm") -> 
     if selection.top is not None:
         kept = _largest(diff, kept, selection.top, metric)
     about = {**diff.about, **_lowered(diff, kept)}
-    return Diff(rows_at(columns, kept), said(about, selection, int(kept.sum()), len(kept)))
+    return Diff(
+        rows_at(columns, kept), said(about, selection, int(kept.sum()), len(kept), noun(diff))
+    )
 
 
 def _lowered(diff: Diff, kept: Any) -> dict[str, Any]:
@@ -116,14 +119,16 @@ def _lowered(diff: Diff, kept: Any) -> dict[str, Any]:
     return found
 
 
-def said(about: Mapping[str, Any], selection: Selection, left: int, of: int) -> dict[str, Any]:
-    """Return what a diff was made from, and that so many of its tensors are left."""
+def said(
+    about: Mapping[str, Any], selection: Selection, left: int, of: int, row: str = "tensor"
+) -> dict[str, Any]:
+    """Return what a diff was made from, and that so many of its rows are left."""
     before = about.get("selection") or {"asked": [], "tensors": of, "of": of}
     asked = [*before["asked"], selection.record()]
     record = {"asked": asked, "tensors": left, "of": before["of"]}
     words = " ".join(Selection(**_plain(one)).words for one in asked)
     note = Note(
-        SELECTION, f"a selection, {words}: {left:,} of {record['of']:,} tensors; no number here "
+        SELECTION, f"a selection, {words}: {left:,} of {record['of']:,} {row}s; no number here "
         "is of the others", **record,
     )  # fmt: skip
     was = {str(one.get("text")) for one in about.get("reasons", ()) if one.get("code") == SELECTION}
@@ -160,7 +165,8 @@ def of_matrix(matrix: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     return matrix.loc[rows, [columns[name] for name in picked]]
 
 
-def _only(plan: Plan, wanted: frozenset[str]) -> Plan:
+def only(plan: Plan, wanted: frozenset[str]) -> Plan:
+    """Return what is left of a plan where these tensors alone are wanted, by their names."""
     sides = plan.sides
     base = sides.base
     if base is not None:

@@ -31,6 +31,7 @@ __all__ = [
     "format_of",
     "lone_file",
     "model_in",
+    "no_weights",
     "open_checkpoint",
     "open_stored",
 ]
@@ -118,6 +119,13 @@ def open_checkpoint(
 def _component(folder: Place) -> Checkpoint | None:
     held = any(known.recognises(folder) for known in FORMATS.values())
     return dequantising(open_stored(folder)) if held else None
+
+
+def no_weights(path: Place) -> str:
+    """Say what lies at a path that no format recognises, as a saved result; "" where one does."""
+    if pipelines.recognises(path) or any(known.recognises(path) for known in FORMATS.values()):
+        return ""
+    return why_unread(path, (known.suffix for known in FORMATS.values()))
 
 
 def open_stored(path: Place) -> Checkpoint:

@@ -77,7 +77,8 @@ def save(
     BadFile
         The card is not text in UTF-8, its markers are not one pair, or its front matter is no YAML.
     BadCall
-        `base_model` is no name on the Hub, or the card names several others.
+        `base_model` is no name on the Hub, or the card names several others; or the diff is of
+        parts of tensors.
     """
     before = _read(card)
     said = section(diff, metric, rows=rows)

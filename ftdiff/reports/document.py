@@ -13,6 +13,7 @@ from ftdiff.analyses.finding import Finding
 from ftdiff.analyses.kind_of_change import sentences
 from ftdiff.comparison.alignment.layers import OWN
 from ftdiff.comparison.blur import blur
+from ftdiff.comparison.cut import noun
 from ftdiff.comparison.frame import Columns, among, floats, length, plain, rows_at
 from ftdiff.comparison.reasons import FEW_BITS, SAVED, TIED, reasons, with_code
 from ftdiff.comparison.result import Diff
@@ -150,7 +151,7 @@ def _scope(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _cautions(diff: Diff) -> list[str]:
-    columns, about = diff.columns, diff.about
+    columns, about, row = diff.columns, diff.about, noun(diff)
     said = list(about.get("notes", ()))
     if not about.get("base"):
         said.append("Without a base there are absolute norms only: give one for relative change.")
@@ -159,14 +160,14 @@ def _cautions(diff: Diff) -> list[str]:
     dead = columns["tensor"][identical & among(columns["tuned_dtype"], (None,))]
     if len(dead):
         said.append(
-            f"Of {len(dead) + length(moved)} adapted tensors, {_number(len(dead), 'is', 'are')} "
+            f"Of {len(dead) + length(moved)} adapted {row}s, {_number(len(dead), 'is', 'are')} "
             f"dead: ΔW is exactly zero ({dead[0]}{', …' if len(dead) > 1 else ''})."
         )
     sides = [np.nan_to_num(floats(columns[f"nonfinite_{side}"])) for side in ("base", "tuned")]
     broken = columns["tensor"][(sides[0] > 0) | (sides[1] > 0)]
     if len(broken):
         said.append(
-            f"{_number(len(broken), 'tensor holds', 'tensors hold')} NaN or Inf "
+            f"{_number(len(broken), f'{row} holds', f'{row}s hold')} NaN or Inf "
             f"({int(sides[0].sum())} entries in "
             f"base, {int(sides[1].sum())} in tuned; {broken[0]}, …): "
             f"{'it has' if len(broken) == 1 else 'they have'} no number but counts, "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ftdiff.analyses.finding import SEVERITIES, Finding, Severity, counted, listed
 from ftdiff.analyses.findings import broken
 from ftdiff.analyses.kind_of_change import DECIDING
+from ftdiff.comparison import cut
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import among, plain
 from ftdiff.comparison.model_names import public_name
@@ -133,10 +134,12 @@ def _unmoved(diff: Diff) -> Told | None:
     columns = diff.columns
     if that_moved(columns).any():
         return None
+    parts, name = cut.parts(diff), _name(diff)
     paired = int(among(columns["status"], PAIRED).sum())
-    name = _name(diff)
     if not paired:
         return Told("alarm", f"Nothing of {name} could be compared with its base.")
+    if parts:
+        return Told("note", f"None of the {parts} that were measured of {name} moved.")
     if diff.about.get("kind") != "full":
         return Told("alarm", f"{name} changes nothing: what it adds to the weights is zero.")
     return Told("note", f"{name} is its base: none of {counted(paired, 'tensor')} differs.")
@@ -149,7 +152,7 @@ def _size(diff: Diff, found: Sequence[Finding]) -> Told:
     subject = f"{_name(diff)}, {_what(diff)},"
     if "relative_norm" not in overall:
         if "rms_change" not in overall:
-            return Told("note", f"{subject} moved {_moved(diff)} tensors.")
+            return Told("note", f"{subject} moved {_moved(diff)} {cut.noun(diff)}s.")
         rms = number(overall["rms_change"], 3)
         told = "its base would tell how much that is" if not about.get("base") else "of any entry"
         return Told(
@@ -185,8 +188,8 @@ def _numbers(diff: Diff) -> Iterator[Headline]:
     yield from _largest(diff)
     columns = diff.columns
     of_all = int(among(columns["status"], PAIRED).sum())
-    yield Headline(f"{_moved(diff)} of {of_all:,}", "tensors moved")
-    coverage = about.get("coverage")
+    yield Headline(f"{_moved(diff)} of {of_all:,}", f"{cut.noun(diff)}s moved")
+    coverage = cut.about_of(diff).get("coverage")
     if isinstance(coverage, (int, float)) and math.isfinite(coverage):
         whose = "of the parameters compared" if about.get("base") else "of its parameters read"
         yield Headline(percent(coverage), whose)

@@ -8,6 +8,7 @@ import math
 import numpy as np
 from rich.console import Console
 
+from ftdiff.comparison import cut
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison.colour_range import colour_range
 from ftdiff.comparison.frame import among, plain
@@ -54,7 +55,7 @@ def _title(diff: Diff) -> str:
     status, about = diff.columns["status"], diff.about
     moved = among(status, MOVED).sum()
     sides = f"{about.get('base')} → {about.get('tuned')}"
-    return f"Diff({sides}: {moved} of {len(status)} tensors moved)"
+    return f"Diff({sides}: {moved} of {len(status)} {cut.noun(diff)}s moved)"
 
 
 def _drawing(diff: Diff, name: str) -> str:

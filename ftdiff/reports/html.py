@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ftdiff.comparison.cut import noun
 from ftdiff.comparison.frame import length
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.storage import written
@@ -181,7 +182,9 @@ def _tensors(whole: Content) -> dict[str, Any]:
     numbers = {
         name: frame[name].iloc[top].to_numpy(np.float64, na_value=np.nan) for name in metrics
     }
+    nouns = {noun(part.diff) for part in whole.parts}
     return {
+        "noun": nouns.pop() if len(nouns) == 1 else "row",
         "columns": [(n, kinds.get(n, "word")) for n in said] + [(n, "number") for n in metrics],
         "rows": [
             [*(texts[name][at] for name in said), *(number(numbers[name][i]) for name in metrics)]

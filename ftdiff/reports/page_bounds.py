@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ftdiff.comparison.cut import noun
 from ftdiff.comparison.frame import floats, length, rows_at
 from ftdiff.comparison.result import Diff
 from ftdiff.metrics import METRICS
@@ -28,9 +29,8 @@ def bounded(diff: Diff, report: Document, metric: str) -> tuple[Diff, Document]:
         values = floats(columns[metric]) if metric in columns else np.zeros(count)
         largest = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")[:MOST_TENSORS]
         diff = Diff(rows_at(columns, np.sort(largest)), diff.about)
-        said.append(
-            f"the {MOST_TENSORS:,} of {count:,} tensors with the largest {METRICS[metric].label}"
-        )
+        rows = f"{count:,} {noun(diff)}s"
+        said.append(f"the {MOST_TENSORS:,} of {rows} with the largest {METRICS[metric].label}")
     if layers > MOST_LAYERS:
         report = replace(report, layers=report.layers[:MOST_LAYERS])
         said.append(f"the first {MOST_LAYERS} of {layers:,} layers that moved")

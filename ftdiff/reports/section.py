@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ftdiff.comparison import coverage
+from ftdiff.comparison import coverage, cut
 from ftdiff.comparison.model_names import named
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import headline, withheld
@@ -77,7 +77,10 @@ def section(diff: Diff, metric: str = "relative_norm", *, rows: int | None = ROW
     ------
     UnknownName
         There is no metric of that name.
+    BadCall
+        The diff is of parts of tensors.
     """
+    cut.whole(diff, "a card")
     report, metric = document(diff, words=True), shown_metric(diff, metric)
     names = _SHOWN if diff.about.get("base") else _BARE
     drawn = maps(diff, [metric]) if metric in diff.frame else ()

@@ -9,7 +9,7 @@ import pandas as pd
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.findings import broken, findings
 from ftdiff.analyses.kind_of_change import BESIDE, DECIDING
-from ftdiff.comparison import coverage
+from ftdiff.comparison import coverage, cut
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.grid import Grid, grids
@@ -57,14 +57,14 @@ def summary(
 
 
 def _compared(diff: Diff) -> str:
-    about, status = diff.about, diff.frame["status"]
+    about, status = cut.about_of(diff), diff.frame["status"]
     moved = int(that_moved(diff.columns).sum())
     kind = about.get("kind")
     what = "a full checkpoint" if kind == "full" else f"an adapter ({kind})"
     return (
         f"{about.get('tuned')}, {what}, against {about.get('base') or 'no base'}: "
         f"{coverage.words(about) or 'coverage unknown'}, "
-        f"{moved:,} of {counted(int(status.isin(PAIRED).sum()), 'tensor')} "
+        f"{moved:,} of {counted(int(status.isin(PAIRED).sum()), cut.noun(diff))} "
         "moved."
     )
 
@@ -172,7 +172,7 @@ def still(diff: Diff) -> str:
     if not len(rows):
         return ""
     names = [f"{row['part']} ({row['n']})" for row in _sizes(rows)]
-    return f"{counted(len(rows), 'tensor')} did not move: {listed(names, 6)}."
+    return f"{counted(len(rows), cut.noun(diff))} did not move: {listed(names, 6)}."
 
 
 def _sizes(rows: pd.DataFrame) -> list[dict[str, object]]:
@@ -182,7 +182,9 @@ def _sizes(rows: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def lost(diff: Diff) -> str:
-    """Say what was not compared, or that everything was."""
+    """Say what was not compared, or that everything was; of parts, that the rest was not."""
+    parts = cut.parts(diff)
+    only = f"This is of {parts}; of all else nothing is said." if parts else ""
     frame = diff.frame
     stray = frame["tensor"].isin([*diff.about.get("unmatched", {})]) & (frame["status"] == ADDED)
     status = frame["status"][~stray].value_counts().to_dict()
@@ -199,8 +201,8 @@ def lost(diff: Diff) -> str:
         if status.get(name)
     ]
     if not lost:
-        return "Every tensor could be read and has its counterpart."
-    return f"Not compared, or in part: {', '.join(lost)}."
+        return only or "Every tensor could be read and has its counterpart."
+    return f"{only} Not compared, or in part: {', '.join(lost)}.".strip()
 
 
 def _all(said: Sequence[Finding], *rules: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -42,8 +42,8 @@ def topics() -> Iterator[Topic]:
     yield from map(of_audit_rule, AUDIT.values())
 
 
-def topics_of(name: str) -> list[Topic]:
-    """Return what has this name, of every kind.
+def topics_of(name: str, commands: Collection[str] = ()) -> list[Topic]:
+    """Return what has this name, of every kind; `commands` are names that may be meant, too.
 
     Raises
     ------
@@ -53,16 +53,19 @@ def topics_of(name: str) -> list[Topic]:
     found: dict[str, list[Topic]] = {}
     for topic in topics():
         found.setdefault(topic.name, []).append(topic)
-    known = {_spelled(each): each for each in found}
-    if _spelled(name) not in known:
-        within = [each for each in found if _spelled(name) in _spelled(each).split("-")]
-        hint = f"; there are {', '.join(within)}" if within else near(name, found)
+    known = {spelled(each): each for each in found}
+    if spelled(name) not in known:
+        every = [*commands, *found]
+        within = [each for each in every if spelled(name) in spelled(each).split("-")]
+        hint = f"; there are {', '.join(within)}" if within else near(name, every)
         hint = hint or "; `ftdiff help` lists them"
-        raise UnknownName(f"no metric, finding or audit rule is called {name!r}{hint}")
-    return found[known[_spelled(name)]]
+        kinds = "command, metric, finding" if commands else "metric, finding"
+        raise UnknownName(f"no {kinds} or audit rule is called {name!r}{hint}")
+    return found[known[spelled(name)]]
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
+    """Return a name as it is looked for: whatever its case, with dashes."""
     return name.lower().replace("_", "-")
 
 

@@ -42,10 +42,11 @@ def audits() -> dict[str, Audit]:
     hostile = "model.layers.0.\n::error::x<b>]]>\x1b[2J%0A|.weight"
     broken = ftdiff.compare({hostile: np.ones((2, 2))}, {hostile: np.full((2, 2), np.nan)})
     named = {name: ftdiff.compare(BASE, FIXTURES / name) for name in ("lora", "full", "base")}
+    named["selection"] = ftdiff.compare(BASE, FIXTURES / "lora", selection={"layers": "0"})
     return {name: ftdiff.audit(diff) for name, diff in {**named, "hostile": broken}.items()}
 
 
-@pytest.mark.parametrize("name", ["lora", "full", "base", "hostile"])
+@pytest.mark.parametrize("name", ["lora", "full", "base", "selection", "hostile"])
 def test_sarif_is_valid_by_the_published_schema(name: str, schema: dict[str, Any]) -> None:
     found = audits()[name]
     document = json.loads(CI["sarif"](found))
@@ -128,7 +129,7 @@ def xsd() -> xmlschema.XMLSchema:
     return xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
 
 
-@pytest.mark.parametrize("name", ["lora", "full", "base", "hostile"])
+@pytest.mark.parametrize("name", ["lora", "full", "base", "selection", "hostile"])
 def test_junit_is_valid_and_is_read_by_others(name: str, xsd: xmlschema.XMLSchema) -> None:
     found = audits()[name]
     text = CI["junit"](found)
@@ -141,6 +142,11 @@ def test_junit_is_valid_and_is_read_by_others(name: str, xsd: xmlschema.XMLSchem
     assert bool(failed) == (not found.ok)
     told = {one.rule for one, fails in zip(found.findings, found.failing, strict=True) if fails}
     assert {case.name for case in failed} == told
+    facts = {one.name: one.value for one in suite.properties()}
+    assert facts["verdict"] == found.verdict
+    chosen = found.about.get("selection")
+    assert facts.get("selection") == (chosen and f"{chosen['tensors']} of {chosen['of']} tensors")
+    assert bool(chosen) == (name == "selection") == (found.verdict == "passed in part")
 
 
 def test_the_xsd_takes_what_pytest_writes_and_not_what_is_no_junit(

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import ftdiff
 from ftdiff.analyses.inspection import inspect
-from ftdiff.errors import BadCall
+from ftdiff.errors import BadCall, BadFile
 from ftdiff.formats import place
 from ftdiff.formats.remote import hub, ranges, urls
 from tests.formats.web_server import Web, serving
@@ -107,6 +108,9 @@ def test_a_fine_tune_names_its_base(
     assert place.find(ftdiff.base_of(adapter)).is_dir()
     model = tmp_path / "model"
     model.mkdir()
+    with pytest.raises(BadFile, match="no weights here"):
+        ftdiff.base_of(model)
+    save_file({"w": np.zeros(2)}, model / "model.safetensors")
     with pytest.raises(BadCall, match="name no base; give it: ftdiff compare BASE"):
         ftdiff.base_of(model)
     (model / "README.md").write_text("---\nbase_model:\n- org/merged\n---\n# A model\n")

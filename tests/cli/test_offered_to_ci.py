@@ -143,6 +143,10 @@ def test_the_action_fails_as_the_audit_does(tmp_path: Path, tools: Path) -> None
     known = str(shutil.copy(tmp_path / outputs["json"], tmp_path / "old.json"))
     code, outputs, _ = run_action(tmp_path, tools, **given, fail_on="caution", baseline=known)
     assert (code, outputs["verdict"]) == (0, "passed") and not (tmp_path / "called").exists()
+    part = ftdiff.compare(FIXTURES / "base", FIXTURES / "lora", selection={"layers": "0"})
+    part.save(tmp_path / "part.json")
+    code, outputs, printed = run_action(tmp_path, tools, tuned="part.json", install="false")
+    assert (code, outputs["verdict"]) == (0, "passed in part"), printed
     for hostile in ("$(touch x)", "--version"):
         code, outputs, printed = run_action(tmp_path, tools, **{**given, "tuned": hostile})
         assert (code, outputs["verdict"], outputs["sarif"]) == (2, "error", ""), printed

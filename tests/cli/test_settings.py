@@ -10,6 +10,7 @@ import pytest
 from ftdiff.cli import COMMANDS, settings
 from ftdiff.cli import ftdiff as door
 from ftdiff.cli.settings import SETTABLE
+from ftdiff.errors import BadCall
 from tests.cases.situations import write_base, write_lora
 from tests.cli.pseudo_terminal import Seen, in_terminal
 
@@ -59,6 +60,9 @@ def test_other_peoples_files_are_no_concern(run) -> None:  # type: ignore[no-unt
         ("[tool.ftdiff]\nkey = 'k'\n", "cannot set 'key'; it is given in the call"),
         ("[tool.ftdiff]\noutput = '/etc'\n", "cannot set 'output'; it is given in the call"),
         ("[tool.ftdiff]\nlayers = '0'\n", "cannot set 'layers'; it is given in the call"),
+        ("[tool.ftdiff.plot]\ncmap = 'viridis'\n", "cannot set 'cmap'; it is given in the call"),
+        ("[tool.ftdiff]\nmin_coverage = 1\n", "cannot set 'min_coverage'; it is given in the"),
+        ("[tool.ftdiff]\nxyzzyq = 1\n", "[tool.ftdiff] cannot set 'xyzzyq': it is no option"),
         ("[tool.ftdiff]\nFormat = 'csv'\n", "cannot set 'Format'; did you mean 'format'?"),
         ("[tool.ftdiff]\nmax_text = 3\n", "cannot set 'max_text'; did you mean 'max-texts'?"),
         ("[tool.ftdiff.comapre]\njobs = 1\n", "no command is called 'comapre'"),
@@ -87,13 +91,16 @@ def test_what_is_said_can_be_set(run) -> None:  # type: ignore[no-untyped-def]
     assert done.code == 0 and done.err == b""
 
 
-def test_every_name_that_may_be_set_is_an_option() -> None:
+def test_every_name_that_may_be_set_is_an_option_and_of_others_the_call_is_named() -> None:
     known = {
         word.removeprefix("--")
         for name in COMMANDS
         if (command := door.get_command(click.Context(door), name)) is not None
         for param in (*command.params, *door.params)
         for word in (*param.opts, *param.secondary_opts)
+        if word.startswith("--")
     }
     assert known >= SETTABLE
-    assert not SETTABLE & settings._CALLS
+    for name in known - SETTABLE:
+        with pytest.raises(BadCall, match=f"cannot set '{name}'; it is given in the call"):
+            settings._check(name, "[tool.ftdiff]")

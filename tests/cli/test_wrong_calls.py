@@ -65,6 +65,11 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("compare lora base", "the base is an adapter: are the two swapped?"),
     ("plot base", "base: a folder, not a saved result; ftdiff compare BASE base -o out/"),
     ("plot out", "out: a folder; the saved result in it is out/diff.json"),
+    ("compare out", "out/diff.json: a saved diff, and no weights; findings, plot, report, audit"),
+    ("audit out", "out/diff.json: a saved diff, and no weights; findings, plot, report, audit"),
+    ("compare diff.json", "diff.json: a saved diff, and no weights; findings, plot, report, audit"),
+    ("compare empty", "empty: no weights here (looked for"),
+    ("compare base", "base: adapter_config.json, README.md and the file's header name no base"),
     ("plot diff.json -o x.gif", "x.gif: a figure is saved as .png, .svg, .pdf"),
     ("compare base lora -o diff.json", "diff.json: a file; -o names a folder"),
     # files of ours where another is meant
@@ -96,6 +101,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for where in (folder, folder / "out"):
         diff.save(where / "diff.json")
     diff.save(folder / "diff.csv")
+    (folder / "empty").mkdir()
     alike = ftdiff.similarity([lora, write_lora(folder / "other")], base)
     alike.save(folder / "similarity.json")
     alike.save(folder / "similarity.csv")

@@ -68,6 +68,16 @@ def test_what_is_written_is_valid_and_names_its_schema(name: str, tmp_path: Path
         assert told["$schema"] == schema("policy")["$id"] and faults("policy", told) == []
 
 
+def test_an_audit_of_a_selection_is_valid(tmp_path: Path) -> None:
+    diff = ftdiff.compare(BASE, FIXTURES / "lora", selection={"layers": "0-3"})
+    assert faults("diff", json.loads(diff.save(tmp_path / "diff.json").read_text())) == []
+    record = json.loads(CI["json"](ftdiff.audit(diff)))
+    assert record["verdict"] == "passed in part" and record["about"]["selection"]["of"] > 1
+    assert faults("audit", record) == []
+    assert faults("audit", _changed(record, "verdict", "passed in full"))
+    assert faults("audit", _changed(record, "about/selection/of", "many"))
+
+
 def test_a_known_finding_is_valid(tmp_path: Path) -> None:
     diff = DIFFS["lora"]()
     again = ftdiff.audit(diff, baseline=diff, fail_on="note")

@@ -51,7 +51,9 @@ def test_help_explains_a_name_however_it_is_written() -> None:
     assert "noise gives:" in CliRunner().invoke(shell, ["help", "relative_norm"]).output
     names = CliRunner().invoke(shell, ["help"]).output
     assert all(name in names for name in (*METRICS, *RULES, *AUDIT))
-    assert "compare [OPTIONS]" in CliRunner().invoke(shell, ["help", "compare"]).output
+    for asked in ("compare", "Compare", "COMPARE"):
+        assert "compare [OPTIONS]" in CliRunner().invoke(shell, ["help", asked]).output
+    assert "verify-claim [OPTIONS]" in CliRunner().invoke(shell, ["help", "Verify_Claim"]).output
 
 
 def test_a_name_that_nothing_has_is_told_with_the_near_ones() -> None:
@@ -59,3 +61,19 @@ def test_a_name_that_nothing_has_is_told_with_the_near_ones() -> None:
         topics_of("depth-tren")
     with pytest.raises(UnknownName, match="`ftdiff help` lists them"):
         topics_of("xyzzyq")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("compar", "did you mean 'compare'?"),
+        ("Auditt", "did you mean 'audit'?"),
+        ("claim", "there are verify-claim"),
+        ("depth-tren", "did you mean 'depth-trend'?"),
+        ("xyzzyq", "`ftdiff help` lists them"),
+    ],
+)
+def test_help_suggests_commands_too(asked: str, said: str) -> None:
+    error = CliRunner().invoke(shell, ["help", asked]).exception
+    assert isinstance(error, UnknownName) and str(error).endswith(said)
+    assert str(error).startswith(f"no command, metric, finding or audit rule is called {asked!r}; ")

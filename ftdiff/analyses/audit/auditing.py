@@ -13,6 +13,7 @@ from ftdiff.analyses.audit.policy import Policy, read_policy
 from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.audit.result import Audit
 from ftdiff.analyses.finding import SEVERITIES, Finding, Severity, gravest_first
+from ftdiff.comparison import cut
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
 from ftdiff.registry import Registry
@@ -45,12 +46,14 @@ def audit(
     BadFile
         The policy or the baseline cannot be read.
     BadCall
-        This is no diff, or the policy limits a metric that was not measured.
+        This is no diff, or one of parts of tensors, or the policy limits a metric that was not
+        measured.
     UnknownName
         There is no such severity.
     """
     if not isinstance(diff, Diff):
         raise BadCall(f"an audit is of a Diff, this is {type(diff).__name__}")
+    cut.whole(diff, "an audit")
     least: Severity = Registry("severity", {one: one for one in SEVERITIES})[fail_on]
     held = policy if isinstance(policy, Policy) else read_policy(policy) if policy else Policy()
     _measured(diff, held)
@@ -75,6 +78,7 @@ def _known(
         opened(Path(baseline)) if isinstance(baseline, str | Path) else baseline
     )
     if isinstance(then, Diff):
+        cut.whole(then, "an audit's baseline")
         _measured(then, policy)
         then = Baseline.of(_found(then, policy), then.about)
     if isinstance(then, Audit):

@@ -50,6 +50,9 @@ def junit(found: Audit) -> str:
 def _properties(suite: ElementTree.Element, found: Audit) -> None:
     held = ElementTree.SubElement(suite, "properties")
     told = {"ftdiff": version(), "policy": found.policy, "fail_on": found.fail_on}
+    told["verdict"] = found.verdict
+    if chosen := found.about.get("selection"):
+        told["selection"] = f"{chosen['tensors']:,} of {chosen['of']:,} tensors"
     told |= {side: found.about[side] for side in ("base", "tuned") if found.about.get(side)}
     for name, value in told.items():
         ElementTree.SubElement(held, "property", name=name, value=one_line(value))

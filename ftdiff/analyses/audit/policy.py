@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ftdiff.analyses.audit.expectation import WORDS, Expectation
 from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.finding import SEVERITIES, Severity, layer_spans
+from ftdiff.comparison import cut
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import MOVED
 from ftdiff.comparison.storage import schema_id, written
@@ -180,7 +181,13 @@ def policy_of(diff: Diff) -> str:
 
     What moved may move by a quarter more than it did, component by component, and in its layers
     where the others stood still; nothing else may.
+
+    Raises
+    ------
+    BadCall
+        The diff is of parts of tensors.
     """
+    cut.whole(diff, "a policy")
     metric = "relative_norm" if diff.about.get("base") else "rms_change"
     lines = [
         "# What is expected of this fine-tune, written from a diff: review it, then keep it.",
@@ -211,7 +218,7 @@ def save_policy(diff: Diff, path: str | Path) -> Path:
     Raises
     ------
     BadCall
-        There is a file of this name.
+        There is a file of this name, or the diff is of parts of tensors.
     BadFile
         The file cannot be written.
     """

@@ -51,7 +51,11 @@ def sarif(found: Audit) -> str:
         "automationDetails": {"id": "ftdiff-audit/"},
         "columnKind": "unicodeCodePoints",
         "results": results,
-        "properties": {"base": found.about.get("base"), "tuned": found.about.get("tuned")},
+        "properties": {
+            "base": found.about.get("base"),
+            "tuned": found.about.get("tuned"),
+            "verdict": found.verdict,
+        },
     }
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return inert(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))

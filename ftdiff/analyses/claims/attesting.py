@@ -20,7 +20,7 @@ from ftdiff.analyses.claims.predicate import (
 from ftdiff.analyses.claims.result import Claim
 from ftdiff.analyses.claims.sentences import differing
 from ftdiff.analyses.findings import findings
-from ftdiff.comparison.frame import PARTS
+from ftdiff.comparison import cut
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.provenance import made_of
 from ftdiff.comparison.result import Diff
@@ -70,8 +70,7 @@ def attest(
     signer = keys.signer(key)
     held = diff if isinstance(diff, Diff) else Diff.load(diff)
     where = "the diff" if isinstance(diff, Diff) else str(diff)
-    if any(name in held.columns for name in PARTS):
-        raise BadCall(f"{where}: a diff of parts of tensors: attest that of whole ones")
+    cut.whole(held, "a claim", where)
     if not held.about.get("base"):
         raise BadCall(f"{where}: a diff without a base says nothing that others can recompute")
     if held.about.get("selection"):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ftdiff.analyses.damage.kinds import Damage
 from ftdiff.analyses.finding import counted, listed
+from ftdiff.comparison.cut import noun
 from ftdiff.comparison.frame import floats
 from ftdiff.comparison.result import Diff
 from ftdiff.tensors import Array
@@ -132,7 +133,7 @@ _SENTENCES: Mapping[str, Callable[[Diff, Damage, Array], Told]] = {
 
 def _named(diff: Diff, rows: Array) -> str:
     names = [str(name) for name in diff.columns["tensor"][rows]]
-    return f"{counted(len(rows), 'tensor')} ({listed(names)})"
+    return f"{counted(len(rows), noun(diff))} ({listed(names)})"
 
 
 def _span(values: Array, form: str) -> str:

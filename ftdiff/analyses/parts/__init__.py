@@ -18,6 +18,7 @@ from ftdiff.comparison.executors import Workplace
 from ftdiff.comparison.plan import Change, Plan, pair
 from ftdiff.comparison.progress import Progress
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.selected import only
 from ftdiff.comparison.statuses import ADDED, REMOVED, RESHAPED, UNTOUCHED
 from ftdiff.deltas.recipes import Tuned
 from ftdiff.errors import BadCall, BadFile, Mismatch, UnknownName, near
@@ -132,7 +133,8 @@ def heads(
         else:
             whole = found.grouped(np.zeros(len(found), np.int64), 1)
             pieces.append(piece(plan, name, whole, {"head": [None], "kv_head": [None]}))
-    about = provenance.about(opened, fine, plan, unreadable)
+    names = frozenset(change.address.name for change in chosen)
+    about = _about(opened, fine, plan, unreadable, "head", names)
     return gathered(pieces, {**about, "uncut": uncut})
 
 
@@ -185,15 +187,31 @@ def tokens(
         }
         sums = embeddings.renamed(found, run.status)
         pieces.append(piece(plan, name, sums, told, run.status))
-    return gathered(pieces, provenance.about(opened, fine, plan, unreadable))
+    cut = frozenset(run.change.address.name for run in runs)
+    return gathered(pieces, _about(opened, fine, plan, unreadable, "token", cut))
 
 
 def _lines(base: Any | None, tuned: Any, tensor: str, word: str, at: Workplace) -> Diff:
     opened, fine, plan = _opened(base, tuned)
     change = _named(plan, tensor)
     found = measured_alone(change, int(word == "column"), at.executor, at.progress)
-    pieces = [piece(plan, change.address.name, found, {word: list(range(len(found)))})]
-    return gathered(pieces, provenance.about(opened, fine, plan, {}))
+    name = change.address.name
+    pieces = [piece(plan, name, found, {word: list(range(len(found)))})]
+    return gathered(pieces, _about(opened, fine, plan, {}, word, frozenset([name])))
+
+
+def _about(
+    base: Checkpoint | None,
+    tuned: Tuned,
+    plan: Plan,
+    unreadable: Mapping[str, str],
+    by: str,
+    names: frozenset[str],
+) -> dict[str, Any]:
+    """Return what parts were made from: by what they were cut, and how much these tensors are."""
+    found = provenance.about(base, tuned, plan, unreadable)
+    read = provenance.extent(tuned, only(plan, names), unreadable)
+    return {**found, **read, "cut": by}
 
 
 def _opened(base: Any | None, tuned: Any) -> tuple[Checkpoint | None, Tuned, Plan]:

@@ -11,7 +11,7 @@ function filtered() {
   const layer = state.chosen ? `, ${state.chosen.named}` : "";
   const stack = state.chosen?.stack ? ` of ${state.chosen.stack}` : "";
   find("count").textContent =
-    `${count.toLocaleString("en")} of ${tensors.count.toLocaleString("en")} tensors${layer}${stack}`;
+    `${count.toLocaleString("en")} of ${tensors.count.toLocaleString("en")} ${find("tensors-frame").dataset.rows}${layer}${stack}`;
 }
 
 function chooseLayer(heatmap, i) {
