@@ -31,6 +31,8 @@ class Scope:
         Their share of these tensors' parameters.
     selected
         Whether all of this is of a selection: what was left out is in no number.
+    still
+        Whether none of them moved.
     """
 
     of: str
@@ -40,19 +42,25 @@ class Scope:
     tensors: int
     share: float
     selected: bool = False
+    still: bool = False
 
     @property
     def words(self) -> str:
         """Say which tensors: "all 30 matrices", "the 12 that moved", "the 12 that it targets"."""
-        one = {"matrices": "matrix", "vectors": "vector"}.get(self.of, self.of)
-        what = f"{self.counted:,} {self.of if self.counted != 1 else one}"
-        if self.over == "moved":
+        what = self.things
+        if self.over == "moved" and not self.still:
             return f"the {self.counted:,} that moved"
         if self.selected:
             return f"the {what} selected"
         if self.targeted:
             return f"the {what} that it targets"
-        return f"all {what}" if self.counted != 1 else f"its only {one}"
+        return f"all {what}" if self.counted != 1 else f"its only {what.partition(' ')[2]}"
+
+    @property
+    def things(self) -> str:
+        """How many of what: "30 matrices", "1 vector"."""
+        one = {"matrices": "matrix", "vectors": "vector"}.get(self.of, self.of)
+        return f"{self.counted:,} {self.of if self.counted != 1 else one}"
 
     @property
     def parts(self) -> str:
@@ -74,6 +82,7 @@ def scope(diff: Diff, over: Over = "all") -> Scope:
         tensors=int(row["tensors"]),
         share=int(row["numel"]) / params if params else 0.0,
         selected=bool(diff.about.get("selection")),
+        still=not int(row["moved"]),
     )
 
 
