@@ -60,6 +60,8 @@ class Content:
         What is seen first: of the only diff, or of all.
     beside
         A small table of several diffs.
+    still
+        Says in the place of maps that nothing moved of what they would show; "" where they are.
     """
 
     parts: tuple[Part, ...]
@@ -68,6 +70,7 @@ class Content:
     maps: tuple[Map, ...]
     screen: FirstScreen
     beside: Beside
+    still: str = ""
 
 
 def content(
@@ -122,7 +125,19 @@ def content(
         for one in part.drawn
     ]
     screen = parts[0].screen if len(parts) == 1 else _side_by_side(parts)
-    return Content(parts, tuple(every), metric, tuple(drawn), screen, beside(_by_name(parts)))
+    still = _still(drawn)
+    shown_maps = () if still else tuple(drawn)
+    return Content(
+        parts, tuple(every), metric, shown_maps, screen, beside(_by_name(parts)), still=still
+    )
+
+
+def _still(drawn: Sequence[Map]) -> str:
+    """Say that nothing moved of what all maps would show; "" where something did."""
+    if not drawn or any(one.moved.any() for one in drawn):
+        return ""
+    weights = sum(int(one.tensors.sum()) for one in drawn)
+    return f"Nothing moved: all {weights:,} weights that the map would show are the base's."
 
 
 def _part(index: int, name: str, diff: Diff, report: Document | None, metric: str) -> Part:
