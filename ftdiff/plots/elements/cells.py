@@ -107,10 +107,10 @@ def _writer(scale: Scale) -> Callable[[float], str]:
 def brief(value: float) -> str:
     """Write two digits of a number, with a true minus.
 
-    >>> brief(31.4159), brief(-0.00342), brief(12345.0)
+    >>> brief(31.4159), brief(-0.00342), brief(12345.6)
     ('31', '−0.0034', '12,000')
     """
-    return number(value, 2).replace("-", "−", 1) if value < 0 else number(value, 2)
+    return number(value, 2)
 
 
 def mesh_of(ax: Axes) -> QuadMesh:
