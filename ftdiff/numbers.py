@@ -18,15 +18,18 @@ _LEAST, _MOST = 1e-4, 1e6
 def number(value: float | None, digits: int = 4) -> str:
     """Write a number: so many significant digits, an exponent where it is very small or large.
 
-    A whole number below 1e15 keeps its digits, with commas. There is no negative zero.
+    A whole number below 1e15 keeps its digits, with commas. The minus is a true one, but for an
+    exponent's; there is no negative zero.
 
     >>> number(0.20694), number(1.5332e-06), number(1234567), number(-0.0), number(None)
     ('0.2069', '1.533e-6', '1,234,567', '0', '–')
-    >>> number(0.20694, 2), number(14873.29), number(float("inf"))
-    ('0.21', '14,870', '–')
+    >>> number(0.20694, 2), number(14873.29), number(-0.00342), number(float("inf"))
+    ('0.21', '14,870', '−0.00342', '–')
     """
     if value is None or not math.isfinite(value):
         return MISSING
+    if value < 0:
+        return f"−{number(-value, digits)}"
     if isinstance(value, int) or (value == int(value) and abs(value) < _MOST):
         return f"{int(value):,}"
     context = Context(prec=digits, rounding=ROUND_HALF_UP)  # as a browser rounds

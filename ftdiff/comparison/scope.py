@@ -34,6 +34,8 @@ class Scope:
         Whether all of this is of a selection: what was left out is in no number.
     row
         What each of them is, of a diff of parts: "head", "row", …
+    still
+        Whether none of them moved.
     """
 
     of: str
@@ -44,21 +46,31 @@ class Scope:
     share: float
     selected: bool = False
     row: str = "tensor"
+    still: bool = False
 
     @property
     def words(self) -> str:
         """Say which tensors: "all 30 matrices", "the 12 that moved", "the 12 that it targets"."""
-        cut = self.row != "tensor" and self.of == "vectors"
-        many = f"{self.row}s" if cut else self.of
-        one = self.row if cut else {"matrices": "matrix", "vectors": "vector"}.get(many, many)
-        what = f"{self.counted:,} {many if self.counted != 1 else one}"
-        if self.over == "moved":
+        what = self.things
+        if self.over == "moved" and not self.still:
             return f"the {self.counted:,} that moved"
         if self.selected:
             return f"the {what} selected"
-        if self.targeted and not cut:
+        if self.targeted and not self._cut:
             return f"the {what} that it targets"
-        return f"all {what}" if self.counted != 1 else f"its only {one}"
+        return f"all {what}" if self.counted != 1 else f"its only {what.partition(' ')[2]}"
+
+    @property
+    def things(self) -> str:
+        """How many of what: "30 matrices", "1 vector"."""
+        many = f"{self.row}s" if self._cut else self.of
+        one = self.row if self._cut else {"matrices": "matrix", "vectors": "vector"}.get(many, many)
+        return f"{self.counted:,} {many if self.counted != 1 else one}"
+
+    @property
+    def _cut(self) -> bool:
+        """Whether it counts parts of tensors."""
+        return self.row != "tensor" and self.of == "vectors"
 
     @property
     def parts(self) -> str:
@@ -81,6 +93,7 @@ def scope(diff: Diff, over: Over = "all") -> Scope:
         share=int(row["numel"]) / params if params else 0.0,
         selected=bool(diff.about.get("selection")),
         row=noun(diff),
+        still=not int(row["moved"]),
     )
 
 

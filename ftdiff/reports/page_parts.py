@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.model_names import public_name
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import withheld
 from ftdiff.errors import BadCall, one_line
-from ftdiff.numbers import MISSING, number, times
+from ftdiff.reports.beside import Beside, beside, ranked
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.first_screen import FirstScreen, Told, first_screen
 from ftdiff.reports.maps import Map, maps, shown_metric, shown_metrics
@@ -63,6 +60,8 @@ class Content:
         What is seen first: of the only diff, or of all.
     beside
         A small table of several diffs.
+    still
+        Says in the place of maps that nothing moved of what they would show; "" where they are.
     """
 
     parts: tuple[Part, ...]
@@ -71,14 +70,7 @@ class Content:
     maps: tuple[Map, ...]
     screen: FirstScreen
     beside: Beside
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Several diffs in a small table: the words above its columns, and a row for each diff."""
-
-    words: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    still: str = ""
 
 
 def content(
@@ -133,7 +125,19 @@ def content(
         for one in part.drawn
     ]
     screen = parts[0].screen if len(parts) == 1 else _side_by_side(parts)
-    return Content(parts, tuple(every), metric, tuple(drawn), screen, _beside(parts))
+    still = _still(drawn)
+    shown_maps = () if still else tuple(drawn)
+    return Content(
+        parts, tuple(every), metric, shown_maps, screen, beside(_by_name(parts)), still=still
+    )
+
+
+def _still(drawn: Sequence[Map]) -> str:
+    """Say that nothing moved of what all maps would show; "" where something did."""
+    if not drawn or any(one.moved.any() for one in drawn):
+        return ""
+    weights = sum(int(one.tensors.sum()) for one in drawn)
+    return f"Nothing moved: all {weights:,} weights that the map would show are the base's."
 
 
 def _part(index: int, name: str, diff: Diff, report: Document | None, metric: str) -> Part:
@@ -185,37 +189,9 @@ def _apart(names: Sequence[str]) -> list[str]:
 
 def _side_by_side(parts: Sequence[Part]) -> FirstScreen:
     """Say which of several moved most, and of each what its own page says first."""
-    sizes = {part.name: _size(part.diff) for part in parts}
-    known = {name: size for name, size in sizes.items() if size is not None}
     told = tuple(Told(part.screen.verdict.severity, part.screen.verdict.sentence) for part in parts)
-    if len(known) < len(parts) or len({kind for _, kind in known.values()}) > 1:
-        verdict = f"{len(parts)} fine-tunes side by side; no one number is of all of them."
-        return FirstScreen(Told("note", verdict), told, ())
-    ranked = sorted(known, key=lambda name: -known[name][0])
-    (most, kind), (least, _) = known[ranked[0]], known[ranked[-1]]
-    ratio = f"{times(most / least)} as much as" if least else "and nothing moved in"
-    verdict = f"{ranked[0]} moved most, {ratio} {ranked[-1]}: {number(most, 3)} against "
-    return FirstScreen(Told("note", f"{verdict}{number(least, 3)} ({kind})."), told, ())
+    return FirstScreen(Told("note", ranked(_by_name(parts))), told, ())
 
 
-def _beside(parts: Sequence[Part]) -> Beside:
-    """Return of each diff how far it moved, how far that is above rounding, and what of it."""
-    words = ("‖ΔW‖/‖W‖", "÷ rounding", "moved")
-    rows = []
-    for part in parts:
-        overall = {} if withheld(part.diff) else part.diff.overall
-        stood = overall.get("snr")
-        values = (
-            number(overall.get("relative_norm"), 3),
-            MISSING if stood is None else times(math.sqrt(stood)),
-            f"{int(that_moved(part.diff.columns).sum()):,}",
-        )
-        rows.append((part.name, values))
-    return Beside(words, tuple(rows))
-
-
-def _size(diff: Diff) -> tuple[float, str] | None:
-    for name, words in (("relative_norm", "‖ΔW‖/‖W‖"), ("rms_change", "an entry")):
-        if name in diff.overall:
-            return diff.overall[name], words
-    return None
+def _by_name(parts: Sequence[Part]) -> dict[str, Diff]:
+    return {part.name: part.diff for part in parts}

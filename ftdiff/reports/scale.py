@@ -88,7 +88,9 @@ class Scale:
         if self.rule.white is not None:
             ratios = ", in steps of equal ratio" if self.rule.log else ""
             return f"White is {number(self.rule.white, 3)}{ratios}."
-        return f"White is {number(self._along(0.5), 3)}, the middle of the range, not zero."
+        middle = self._along(0.5)
+        no_zero = ", not zero" if abs(middle) > 1e-3 * (self.high - self.low) else ""
+        return f"White is {number(middle, 3)}, the middle of the range{no_zero}."
 
     def _step(self, value: float) -> float:
         if not self.rule.log:

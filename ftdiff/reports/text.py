@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from ftdiff.analyses.audit import CI, Audit
 from ftdiff.analyses.finding import Finding
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import inert, one_line
+from ftdiff.reports.published import renaming
 from ftdiff.reports.summary import summary
 
 FORMAT = "ftdiff.findings/1"
@@ -30,7 +32,7 @@ def findings(
     if format_ == "markdown":
         from ftdiff.reports import markdown
 
-        return markdown.words(title, lines, found)
+        return markdown.words(title, lines, found, getattr(data, "about", {}))
     if format_ == "json":
         document = {
             "format": FORMAT,
@@ -49,8 +51,12 @@ def audit(found: Audit, format_: str = "table") -> str:
         from ftdiff.reports import markdown
 
         return markdown.audit(found)
-    if format_ != "table":
+    if format_ == "json":  # the record itself
         return CI[format_](found)
+    if format_ != "table":
+        public = renaming(found.about)
+        told = tuple(replace(one, message=public(one.message)) for one in found.findings)
+        return CI[format_](replace(found, findings=told))
     head = f"{found.verdict}: {found.about.get('tuned')} ({found.held_against})"
     lines = _lines(found.findings)
     said = [f"{line} (known)" if i in found.known else line for i, line in enumerate(lines)]

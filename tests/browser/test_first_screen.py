@@ -241,7 +241,8 @@ def _fills(text: str) -> list[str]:
 def test_diffs_stand_side_by_side_on_one_scale(browser: Browser, pages: dict[str, Path]) -> None:
     page = browser.open(pages["beside"])
     assert page.find_element(By.ID, "verdict").text == (
-        "lora moved most, 2.3 × as much as full: 0.207 against 0.0899 (‖ΔW‖/‖W‖)."
+        "lora moved most, 2.3 × as much as full: 0.207 over the 196 that moved "
+        "against 0.0899 over the 197 that moved (‖ΔW‖/‖W‖)."
     )
     titles = [one.text for one in page.find_elements(By.CSS_SELECTOR, "svg.map text.title")]
     assert titles == ["lora", "full"]

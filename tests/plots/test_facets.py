@@ -314,7 +314,7 @@ def test_facets_are_written_with_a_diff_for_each_and_a_row_for_each(tmp_path: Pa
     assert lines[0] == f"{BASE} → 3 fine-tunes"
     for name in ("full", "lora", "merged"):
         (row,) = [line for line in lines if line.startswith(f"{name} ")]
-        overall = Diff.load(tmp_path / f"diff-{name}.json").overall
+        overall = Diff.load(tmp_path / f"diff-{name}.json").whole("moved")
         assert f"{overall['relative_norm']:.4g}" in row
     own = _run("compare", BASE, FULL, LORA, "--facet", "--own-scale", "-o", tmp_path / "own")
     assert own.exit_code == 0

@@ -12,8 +12,20 @@ from matplotlib.colors import to_rgba
 from ftdiff import plots
 from ftdiff.comparison.colour_rule import SEQUENTIAL
 from ftdiff.comparison.model_names import against
+from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall
-from tests.plots.drawings import WHITE, bar_of, diff_of, faces, mesh_of, numbers, on_bar, rows
+from ftdiff.plots.elements.cells import STILL
+from tests.plots.drawings import (
+    COMPONENTS,
+    WHITE,
+    bar_of,
+    diff_of,
+    faces,
+    mesh_of,
+    numbers,
+    on_bar,
+    rows,
+)
 
 
 def grown(layers: int = 6) -> Any:
@@ -91,6 +103,31 @@ def test_no_number_in_a_cell_is_a_negative_zero() -> None:
     assert [text.get_text() for text in ax.texts] == ["0.00", "−0.25", "0.50"]
     ax = plots.heatmap(grown(), annot=True)
     assert {len(text.get_text()) for text in ax.texts} == {5}  # 0.010, 0.096: as many places
+
+
+def test_an_outlying_cell_does_not_round_the_others_to_nothing() -> None:
+    values = pd.DataFrame(np.linspace(0.1, 0.14, 28).reshape(4, 7), columns=list("abcdefg"))
+    values.iloc[3, 6] = 31.0
+    texts = [text.get_text() for text in plots.heatmap(values, annot=True).texts]
+    assert texts[0] == "0.10" and texts[-1] == "31" and "0" not in texts
+    figure = plots.facets([values, values / 100], annot=True)
+    first, second = ([text.get_text() for text in ax.texts] for ax in figure.axes[:2])
+    assert {len(text) for text in second} <= {len(first[0])}
+
+
+def test_a_diff_without_a_base_is_told_that_a_scatter_needs_one() -> None:
+    made = diff_of(rows(4, base_sq=None, tuned_sq=None, inner=None))
+    lone = Diff(made.columns, {**made.about, "base": None})
+    with pytest.raises(BadCall, match=r"^nothing to draw: rescaling and rotation need a base$"):
+        plots.scatter(lone)
+
+
+def test_the_picture_counts_the_weights_that_it_would_draw() -> None:
+    parts = (*COMPONENTS, "norm.attn")
+    still = diff_of(rows(4, parts, status="identical", delta_sq=0.0))
+    (text,) = plots.heatmap(still).texts
+    assert text.get_gid() == STILL
+    assert " ".join(text.get_text().split()) == "Nothing moved: all 28 weights are the base's"
 
 
 def test_a_title_names_both_and_no_folder_of_this_machine() -> None:

@@ -21,6 +21,7 @@ from ftdiff.reports.svg import Figure, panes
 from tests.browser import models
 from tests.cases import situations
 from tests.conftest import FIXTURES
+from tests.plots.drawings import diff_of, rows
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,17 @@ def test_a_wrong_call_is_one_line(
     ran = CliRunner().invoke(shell, ["report", *given, "-o", str(tmp_path / "page.html")])
     assert isinstance(ran.exception, ftdiff.errors.FtdiffError), ran.output
     assert words in str(ran.exception) and not (tmp_path / "page.html").exists()
+
+
+def test_a_page_says_that_nothing_moved_where_a_map_would_be() -> None:
+    still = diff_of(rows(4, delta_sq=0.0, status="identical", inner=100.0))
+    for diffs in (still, [still, still]):
+        text = html.render(diffs)
+        of = 28 if diffs is still else 56
+        assert f"Nothing moved: all {of} weights that the map would show are the base" in text
+        assert "Grey: no value" not in text and 'class="cell"' not in text
+    moved = html.render([still, diff_of(rows(4))])
+    assert "Nothing moved: all" not in moved and 'class="cell"' in moved
 
 
 def test_names_that_come_twice_are_told_apart(saved: list[Path]) -> None:

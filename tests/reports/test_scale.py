@@ -15,6 +15,12 @@ def test_white_is_the_middle_of_the_range_and_no_zero() -> None:
     assert len(scale.bar) == STEPS and scale.colour(float("nan")) == ""
 
 
+def test_a_middle_that_is_zero_is_not_said_to_be_none() -> None:
+    words = "White is 0, the middle of the range."
+    assert scale_of([np.array([-1.0, 1.0])], "relative_norm").words == words
+    assert scale_of([np.zeros(4)], "relative_norm").words == words
+
+
 def test_a_lift_and_its_inverse_are_as_far_from_white() -> None:
     scale = scale_of([np.array([0.25, 1.0, 2.0])], "lift")
     assert scale.colour(1.0) == "#ffffff" and scale.words == "White is 1, in steps of equal ratio."

@@ -16,6 +16,7 @@ from ftdiff.cli import ftdiff as door
 from ftdiff.reports import html, markdown
 from ftdiff.reports import text as spoken
 from ftdiff.reports.document import document
+from ftdiff.reports.published import renaming
 from ftdiff.reports.summary import summary
 from tests.analyses.test_findings import diff_of, noise, rising
 from tests.conftest import FIXTURES
@@ -72,10 +73,11 @@ def test_every_format_has_the_summary_and_the_findings(lora: ftdiff.Diff) -> Non
     assert record["findings"][1]["cells"][0] == [0, found[1].evidence["more"]]
     text = spoken.findings(lora, found, "x")
     mark = spoken.findings(lora, found, "x", "markdown")
+    public = renaming(lora.about)
     page = html.render(lora)
     for line in (*lines, *(one.message for one in found)):
         assert line in text
-        assert markdown.safe(line) in mark
+        assert markdown.safe(public(line)) in mark
     assert "In words" in page
     assert not any(line.startswith(("No ", "Nothing ")) for line in lines)
     report = document(lora, words=True)

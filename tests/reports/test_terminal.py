@@ -13,12 +13,14 @@ from rich.style import Style
 
 import ftdiff
 from ftdiff.analyses.verification import sentences as verified
+from ftdiff.comparison.result import Diff
 from ftdiff.reports.maps import Map, maps
 from ftdiff.reports.palette import rgb
 from ftdiff.reports.terminal import compare as terminal
 from ftdiff.reports.terminal import heatmap as characters
 from ftdiff.reports.terminal.tables import ROWS, write_line, write_table
 from ftdiff.reports.terminal.verify import show_verification
+from tests.plots.drawings import diff_of, rows
 
 
 def a_map(cells: np.ndarray) -> Map:
@@ -102,6 +104,19 @@ def test_a_summary_shows_the_map_of_the_diff(
     assert "\x1b" not in out
     low = one.values["relative_norm"].min()
     assert f"{low:.4g} ░░▒▒▓▓██" in out
+
+
+@pytest.mark.parametrize("metric", ["relative_norm", "rms_change", "nuclear_norm"])
+def test_layers_of_towers_are_ranked_by_a_number_without_a_base_too(
+    metric: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    towers = [rows(9, stack=name, move=lambda layer, j: 0.1 / (1 + layer)) for name in "ab"]
+    diff = diff_of(*towers)
+    lone = Diff(diff.columns, {**diff.about, "base": None})
+    terminal.show(lone, metric)
+    printed = capsys.readouterr().out.partition("layers that moved most\n")[2].splitlines()
+    assert printed[0].split()[:3] == ["stack", "layer", "rms_change"]
+    assert [line.split()[1] for line in printed[1:6]] == ["0", "0", "1", "1", "2"]
 
 
 def test_rows_of_a_table_may_lack_columns() -> None:

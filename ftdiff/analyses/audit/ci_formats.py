@@ -9,6 +9,7 @@ from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.audit.result import Audit
 from ftdiff.analyses.audit.sarif_log import sarif
 from ftdiff.analyses.finding import SEVERITIES, Finding
+from ftdiff.comparison.model_names import public_name
 from ftdiff.comparison.provenance import version
 from ftdiff.errors import one_line
 
@@ -49,11 +50,13 @@ def junit(found: Audit) -> str:
 
 def _properties(suite: ElementTree.Element, found: Audit) -> None:
     held = ElementTree.SubElement(suite, "properties")
-    told = {"ftdiff": version(), "policy": found.policy, "fail_on": found.fail_on}
+    told = {"ftdiff": version(), "policy": public_name(found.policy), "fail_on": found.fail_on}
     told["verdict"] = found.verdict
     if chosen := found.about.get("selection"):
         told["selection"] = f"{chosen['tensors']:,} of {chosen['of']:,} tensors"
-    told |= {side: found.about[side] for side in ("base", "tuned") if found.about.get(side)}
+    told |= {
+        side: public_name(found.about[side]) for side in ("base", "tuned") if found.about.get(side)
+    }
     for name, value in told.items():
         ElementTree.SubElement(held, "property", name=name, value=one_line(value))
 

@@ -13,6 +13,7 @@ from ftdiff.analyses.audit.places import relative_uri
 from ftdiff.analyses.audit.registry import AUDIT
 from ftdiff.analyses.audit.result import Audit
 from ftdiff.analyses.finding import SEVERITIES, Finding
+from ftdiff.comparison.model_names import public_name
 from ftdiff.comparison.provenance import version
 from ftdiff.errors import inert, one_line
 
@@ -29,6 +30,8 @@ def sarif(found: Audit) -> str:
     """Return SARIF 2.1.0: a result per finding, tensors as logical locations, rules with help."""
     names = [*dict.fromkeys([*AUDIT, *(one.rule for one in found.findings)])]
     uri = relative_uri(found.about)
+    sides = {side: _public(found.about.get(side)) for side in ("base", "tuned")}
+    names_of = {str(found.about[side]): name for side, name in sides.items() if name}
     results = [
         {
             "ruleId": one.rule,
@@ -37,7 +40,10 @@ def sarif(found: Audit) -> str:
             "message": {"text": one_line(one.message)},
             "locations": [_location(one, uri)],
             "partialFingerprints": _fingerprints(one, found.about),
-            "properties": {"evidence": one.evidence, "cells": [list(cell) for cell in one.cells]},
+            "properties": {
+                "evidence": _named(one.evidence, names_of),
+                "cells": [list(cell) for cell in one.cells],
+            },
         }
         for one in found.findings
     ]
@@ -51,14 +57,23 @@ def sarif(found: Audit) -> str:
         "automationDetails": {"id": "ftdiff-audit/"},
         "columnKind": "unicodeCodePoints",
         "results": results,
-        "properties": {
-            "base": found.about.get("base"),
-            "tuned": found.about.get("tuned"),
-            "verdict": found.verdict,
-        },
+        "properties": {**sides, "verdict": found.verdict},
     }
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return inert(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))
+
+
+def _public(source: Any) -> str | None:
+    return None if source is None else public_name(source)
+
+
+def _named(value: Any, names: Mapping[str, str]) -> Any:
+    """Put names for the public where a value is one of the two sides."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: _named(held, names) for key, held in value.items()}
+    return [_named(held, names) for held in value] if isinstance(value, list | tuple) else value
 
 
 def _address() -> str:

@@ -149,8 +149,9 @@ def legs(diff: Diff, stack: str | None = None, *, others: bool = True) -> pd.Dat
     )
     points = points[(np.abs(x) <= LARGEST) & (y <= LARGEST)]
     if points.empty:
-        hint = "" if diff.about.get("base") else "; rescaling and rotation need a base"
-        raise BadCall(f"nothing to draw: no weight of this diff moved{hint}")
+        based = bool(diff.about.get("base"))
+        why = "no weight of this diff moved" if based else "rescaling and rotation need a base"
+        raise BadCall(f"nothing to draw: {why}")
     order = {name: i for i, name in enumerate(component_order(points["kind"]))}
     ranks = points["kind"].map(order)
     ordered: pd.DataFrame = points.loc[ranks.sort_values(kind="stable").index]

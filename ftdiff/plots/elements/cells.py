@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import ScaledTranslation
 
 from ftdiff.comparison.colour_range import few
+from ftdiff.numbers import number
 from ftdiff.plots.elements.axes import FAINT, FONT, INK, LETTER, SMALL, cell_points, points
 from ftdiff.plots.elements.colours import Scale, tick_texts
 from ftdiff.tensors import Array
@@ -55,7 +56,7 @@ def paint(
         "xticklabels": False,
         "yticklabels": False,
         **(limits if scale.norm is None else {"norm": scale.norm}),
-        **_annotated(ax, values, seaborn),
+        **_annotated(ax, values, scale, seaborn),
     }
     bar = {"extend": scale.extend, "pad": 0.03, "aspect": 34, "ticks": list(scale.ticks)}
     options["cbar_kws"] = bar | dict(options.get("cbar_kws") or {})
@@ -74,17 +75,42 @@ def paint(
     return mesh
 
 
-def _annotated(ax: Axes, values: pd.DataFrame, seaborn: dict[str, Any]) -> dict[str, Any]:
+def _annotated(
+    ax: Axes, values: pd.DataFrame, scale: Scale, seaborn: dict[str, Any]
+) -> dict[str, Any]:
     """Return seaborn's options; numbers in cells are small, and none is a negative zero."""
     if not isinstance(seaborn.get("annot"), bool) or not seaborn["annot"]:
         return seaborn
-    form = str(seaborn.get("fmt", two_digits(values.to_numpy())))
+    form = seaborn.get("fmt")
+    written = _writer(scale) if form is None else lambda value: plain(value, str(form))
     width, height = cell_points(ax, *values.shape)
-    texts = values.map(lambda value: "" if np.isnan(value) else plain(value, form))
+    texts = values.map(lambda value: "" if np.isnan(value) else written(value))
     longest = max(int(texts.map(len).to_numpy().max()), 1)
     size = max(3.5, min(SMALL, 0.9 * width / (longest * LETTER), 0.75 * height))
     fonts = {"fontsize": size} | dict(seaborn.get("annot_kws") or {})
     return {**seaborn, "annot": texts, "fmt": "", "annot_kws": fonts}
+
+
+def _writer(scale: Scale) -> Callable[[float], str]:
+    """Return what writes numbers in cells: two digits of those that the colours tell apart.
+
+    All maps of one scale have one format. A number far beyond the colours, and each where colours
+    go by ratios, has two digits of its own.
+    """
+    if scale.norm is not None:
+        return brief
+    ends = scale.ticks if len(scale.ticks) == 1 else (scale.vmin, scale.vmax)
+    form, most = two_digits(np.array(ends, float)), 10 * max(map(abs, ends))
+    return lambda value: plain(value, form) if abs(value) < most or not most else brief(value)
+
+
+def brief(value: float) -> str:
+    """Write two digits of a number, with a true minus.
+
+    >>> brief(31.4159), brief(-0.00342), brief(12345.6)
+    ('31', '−0.0034', '12,000')
+    """
+    return number(value, 2)
 
 
 def mesh_of(ax: Axes) -> QuadMesh:
@@ -210,7 +236,7 @@ def beyond(ax: Axes, values: pd.DataFrame, scale: Scale) -> list[str]:
         return []
     for y, x in outside:
         text = ax.text(
-            *(x + 0.5, y + 0.5, f"{array[y, x]:.2g}"), color="white", size=SMALL, gid=BEYOND
+            *(x + 0.5, y + 0.5, brief(array[y, x])), color="white", size=SMALL, gid=BEYOND
         )
         text.set(ha="center", va="center", parse_math=False, clip_on=True)
     if len(outside) == 1:

@@ -74,7 +74,14 @@ class Matrix:
         """Return these columns, in this order."""
         kept = list(columns)
         counts = {name: self.counts[name] for name in kept if name in self.counts}
-        return replace(self, values=self.values[kept], doubtful=self.doubtful[kept], counts=counts)
+        still = _unmoved(sum(of for _, of in counts.values())) if self.still and counts else ""
+        return replace(
+            self,
+            values=self.values[kept],
+            doubtful=self.doubtful[kept],
+            counts=counts,
+            still=still or self.still,
+        )
 
     def legend(self, missing: str = "grey", mark: str = "hatched") -> list[str]:
         """Say how missing and doubtful cells are drawn, where there are any, and then the notes."""
@@ -193,7 +200,11 @@ def _still(diff: Diff, stack: str) -> str:
     statuses = columns["status"][weights]
     if not among(statuses, STILL).all():
         return ""
-    return f"Nothing moved: all {len(statuses):,} weights are the base's"
+    return _unmoved(len(statuses))
+
+
+def _unmoved(weights: int) -> str:
+    return f"Nothing moved: all {weights:,} weights are the base's"
 
 
 def bounded(matrix: Matrix) -> Matrix:

@@ -91,9 +91,9 @@ def modules(
     seaborn |= {"annot": annot}
     metric = default_metric(diff) if metric is None else metric
     matrix = matrix_of(diff, metric, stack=stack)
+    matrix = prepared(matrix, isinstance(diff, pd.DataFrame), others, normalise)
     if matrix.still:
         return still_map(ax, matrix, title, bare=bare)
-    matrix = prepared(matrix, isinstance(diff, pd.DataFrame), others, normalise)
     if center is None and normalise != "none":
         center = 1.0
     limits = {"vmin": vmin, "vmax": vmax, "center": center}

@@ -110,7 +110,9 @@ class Scale {
     if (this.kind === "sequential") return "The darker, the larger.";
     const ratios = this.log ? ", in steps of equal ratio" : "";
     if (this.kind === "about") return `White is ${written(this.center, 3)}${ratios}.`;
-    return `White is ${written(this.along(0.5), 3)}, the middle of the range, not zero.`;
+    const middle = this.along(0.5);
+    const noZero = Math.abs(middle) > 1e-3 * (this.high - this.low) ? ", not zero" : "";
+    return `White is ${written(middle, 3)}, the middle of the range${noZero}.`;
   }
 
   paint(svg) {

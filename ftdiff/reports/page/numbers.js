@@ -3,9 +3,9 @@ const data = JSON.parse(document.getElementById("ftdiff-data").textContent);
 
 function written(value, digits = 4) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e6) return (value || 0).toLocaleString("en");
-  if (size < 1e-4 || size >= 1e6) {
+  if (value < 0) return `−${written(-value, digits)}`;
+  if (Number.isInteger(value) && value < 1e6) return (value || 0).toLocaleString("en");
+  if (value < 1e-4 || value >= 1e6) {
     const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
     return `${Number(mantissa)}e${Number(exponent)}`;
   }

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ftdiff.comparison import coverage
 from ftdiff.comparison.result import Diff
+from ftdiff.metrics import METRICS
 from ftdiff.numbers import number
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.maps import maps, shown_metric
@@ -80,8 +81,11 @@ def _summary(console: Console, report: Document, metric: str, drawn: Iterable[Te
 
 
 def _top(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mapping[str, Any]]:
-    by = (
-        metric if rows and metric in rows[0] else next(iter(list(rows[0])[1:2]), "") if rows else ""
-    )
-    ranked = sorted(rows, key=lambda row: -(row.get(by) or 0.0))
-    return ranked[:5]
+    """Return the rows where the metric is largest, or where they lack it their first metric."""
+    held = [name for name in (rows[0] if rows else ()) if name in METRICS]
+    by = metric if metric in held else next(iter(held), metric)
+    return sorted(rows, key=lambda row: -_size(row, by))[:5]
+
+
+def _size(row: Mapping[str, Any], metric: str) -> float:
+    return float(row.get(metric) or 0.0)

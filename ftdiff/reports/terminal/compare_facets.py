@@ -13,7 +13,9 @@ import pandas as pd
 from ftdiff.comparison import csv_text
 from ftdiff.comparison.coverage import percent
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.scope import withheld
 from ftdiff.comparison.statuses import MOVED
+from ftdiff.reports.beside import over
 from ftdiff.reports.document import document
 from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_table
 
@@ -40,20 +42,25 @@ def show_siblings(
     base = next(iter(diffs.values())).about["base"]
     console.print(f"[bold]{escape(base or 'no base')} → {len(diffs)} fine-tunes[/]")
     write_table(console, "", [_sibling(name, diff, metric) for name, diff in diffs.items()])
+    write_line(console, "[dim]numbers are over what moved of each[/]")
     for name, diff in diffs.items():
         for caution in document(diff).cautions:
             write_line(console, f"[yellow]![/] {escape(name)}: {escape(caution)}", hang=2)
 
 
 def _sibling(name: str, diff: Diff, metric: str) -> dict[str, Any]:
-    """Return a fine-tune's row: how much of it was compared, how far it moved, where most."""
+    """Return a fine-tune's row: how much of it was compared, how far it moved, where most.
+
+    Its numbers are over what moved, as rows are read against each other; `over` says what that is.
+    """
     wanted = dict.fromkeys(
         [metric, "relative_norm", "rms_change", "precision_floor", "scale_share"]
     )
-    overall = diff.overall
+    overall = {} if withheld(diff) else diff.whole("moved")
     row: dict[str, Any] = {"tuned": name, "kind": str(diff.about["kind"])}
     row |= {"compared": percent(diff.about["coverage"])}
     row |= {"moved": int(diff.frame["status"].isin(MOVED).sum())}
+    row |= {"over": over(diff)}
     row |= {one: overall.get(one) for one in wanted}
     long = diff.by("component", metrics=("lift",), param="weight").dropna()
     most = int(long["lift"].to_numpy(float).argmax()) if len(long) else None
