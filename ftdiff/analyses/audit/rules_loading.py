@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ftdiff.adapters.loading.keys import WRAPPERS
 from ftdiff.adapters.loading.sentences import LEAVES_OUT, WOULD_NOT_LOAD
 from ftdiff.adapters.loading.targets import texts
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter
 from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.comparison.alignment.transformers_names import RENAMED
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import REMOVED
+from ftdiff.naming.model_prefixes import foreign
 
 
 @audit_rule("would-not-load", "alarm")
@@ -34,12 +38,17 @@ def load_leaves_out(diff: Diff) -> Iterator[Finding]:
 
 @audit_rule("wrapped-names", "alarm")
 def wrapped_names(diff: Diff) -> Iterator[Finding]:
-    """A model whose names a training wrapped is loaded with new weights in their place."""
-    said = diff.about.get("config", {}).get("tuned", {})
+    """A model whose names have other words in front is loaded with new weights in their place."""
+    config = diff.about.get("config", {})
+    said = config.get("tuned", {})
     if is_adapter(diff) or "model_type" not in said:  # what is no model's folder has its own loader
         return
     renamed = diff.about.get("renamed", {})
-    names = [tuned for tuned, base in renamed.items() if _wrappers(tuned) > _wrappers(base)]
+    wrapped = {tuned for tuned, base in renamed.items() if _wrappers(tuned) > _wrappers(base)}
+    if not any(reasons(diff.about, RENAMED)) and _is_of_type(config, said["model_type"]):
+        held = map(str, diff.frame.loc[diff.frame["status"] != REMOVED, "tensor"])
+        wrapped |= {*foreign(renamed, str(said["model_type"]), held)}
+    names = [name for name in renamed if name in wrapped]
     if names:
         have = "name is" if len(names) == 1 else "names are"
         message = (
@@ -52,6 +61,11 @@ def wrapped_names(diff: Diff) -> Iterator[Finding]:
 def _wrappers(name: str) -> int:
     of_peft = ("base_model", "modules_to_save")
     return sum(word in WRAPPERS or word in of_peft for word in name.split("."))
+
+
+def _is_of_type(config: Mapping[str, Any], model_type: object) -> bool:
+    """Say whether the base is not known to be of another type, whose names are others."""
+    return bool(config.get("base", {}).get("model_type", model_type) == model_type)
 
 
 def absent(diff: Diff) -> frozenset[str]:
