@@ -36,9 +36,13 @@ def test_a_foreign_prefix_is_matched_everywhere_and_fails(tmp_path: Path, how: s
     assert len(alarm.evidence["names"]) == len(diff.about["renamed"]) >= 38
     merged = ftdiff.verify(base, situations.write_lora(tmp_path / "lora"), tuned)
     assert "missing" not in {*merged.frame["status"]}
+    assert "transformers does not find them" in merged.sentences[-1]
 
 
 @pytest.mark.parametrize("change", [lambda n: f"model.{n}", lambda n: n.removeprefix("model.")])
 def test_the_class_s_own_prefix_passes(tmp_path: Path, change: Callable[[str], str]) -> None:
     state = {change(name): W for name, W in situations.merged().items()}
-    assert ftdiff.audit(ftdiff.compare(*folders(tmp_path, state))).ok
+    base, tuned = folders(tmp_path, state)
+    assert ftdiff.audit(ftdiff.compare(base, tuned)).ok
+    merged = ftdiff.verify(base, situations.write_lora(tmp_path / "lora"), tuned)
+    assert merged.ok and len(merged.sentences) == 1
