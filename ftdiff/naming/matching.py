@@ -116,4 +116,46 @@ def pair_names(
         if name not in pairs and (found := free.find(name, shape)) is not None:
             wanted[found].append(name)
     pairs.update({names[0]: found for found, names in wanted.items() if len(names) == 1})
-    return pairs
+    return {**pairs, **_under_one_prefix(base, tuned, pairs)}
+
+
+def _under_one_prefix(
+    base: Mapping[str, tuple[int, ...]],
+    tuned: Mapping[str, tuple[int, ...]],
+    pairs: Mapping[str, str],
+) -> dict[str, str]:
+    """Pair what is outside the layers, where all names inside them have the same words in front."""
+    rest = [name for name in tuned if name not in pairs]
+    if not rest:
+        return {}
+    fronts = {cut(name, held) for name, held in pairs.items() if _is_numbered(held)}
+    mine, theirs = next(iter(fronts)) if len(fronts) == 1 else ("", "")
+    if not mine or _is_numbered(mine):
+        return {}
+    taken = {*pairs.values()}
+    found: dict[str, str] = {}
+    for name in rest:
+        tail = name.removeprefix(f"{mine}.")
+        spelled = dict.fromkeys((f"{theirs}.{tail}" if theirs else tail, tail))
+        held = [one for one in spelled if tail != name and one in base and one not in taken]
+        if len(held) == 1 and base[held[0]][1:] == tuned[name][1:]:
+            found[name] = held[0]
+            taken.add(held[0])
+    return found
+
+
+def cut(name: str, other: str) -> tuple[str, str]:
+    """Return the words of two names before those that they share at the end.
+
+    >>> cut("model.language_model.layers.0.x.weight", "model.layers.0.x.weight")
+    ('model.language_model', 'model')
+    """
+    mine, theirs = name.split("."), other.split(".")
+    while mine and theirs and mine[-1] == theirs[-1]:
+        mine.pop()
+        theirs.pop()
+    return ".".join(mine), ".".join(theirs)
+
+
+def _is_numbered(name: str) -> bool:
+    return any(word.isdecimal() for word in name.split("."))

@@ -220,6 +220,12 @@ def without_layers(count: int) -> ftdiff.Diff:
     return ftdiff.compare(model(8), {**tuned, **kept})
 
 
+def lacking(module: str, *, every: bool = False) -> ftdiff.Diff:
+    """Return a fine-tune without a module of one layer, or of all."""
+    gone = f".{module}." if every else f".layers.2.mlp.{module}."
+    return ftdiff.compare(model(), {n: W for n, W in trained(model()).items() if gone not in n})
+
+
 def odd_layer(times: float) -> ftdiff.Diff:
     base = model(12)
     tuned = trained(base)
@@ -295,7 +301,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: adapter(reasons=[{"code": "joined", "tensors": ["a.qkv.weight"]}]),
     ),
     "would-not-load": (lambda: adapter(reasons=[unloaded()]), adapter),
-    "wrapped-names": (lambda: wrapped("_orig_mod."), lambda: wrapped("language_model.")),
+    "wrapped-names": (lambda: wrapped("_orig_mod."), lambda: wrapped("model.")),
     "load-leaves-out": (
         lambda: adapter(reasons=[{"code": "load-leaves-out", "keys": ["x", "y"]}]),
         lambda: adapter(reasons=[unloaded()]),
@@ -323,6 +329,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         lambda: ftdiff.compare({**model(), "x.weight": np.ones(3)}, trained(model())),
         plain,
     ),
+    "lost-tensors": (lambda: lacking("up_proj"), lambda: lacking("v_proj", every=True)),
     "mostly-uncompared": (lambda: without_layers(2), lambda: without_layers(6)),
     "layers": (lambda: without_layers(6), plain),
     "layers-promised": (lambda: promised(8), lambda: promised(6)),

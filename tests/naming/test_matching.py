@@ -36,3 +36,15 @@ def test_another_width_is_not_the_same_tensor() -> None:
 
 def test_what_is_spelled_the_same_is_the_same_whatever_its_shape() -> None:
     assert pair_names({"w": (2, 3)}, {"w": (5, 7)}) == {"w": "w"}
+
+
+def test_what_is_outside_the_layers_has_the_words_in_front_that_all_inside_have() -> None:
+    outside = {"head.weight": (9, 4), "model.norm.weight": (4,), "model.embed.weight": (9, 4)}
+    base = {**_NAMES, **outside}
+    tuned = {f"actor.{name}": shape for name, shape in base.items()}
+    assert pair_names(base, tuned) == {f"actor.{name}": name for name in base}
+    other = {**tuned, "critic.layers.0.c.weight": (4, 4), "actor.head.weight": (9, 5)}
+    pairs = pair_names(base, other)
+    assert "actor.head.weight" not in pairs and "critic.layers.0.c.weight" not in pairs
+    half = {name if ".0." in name else f"actor.{name}": shape for name, shape in base.items()}
+    assert "actor.head.weight" not in pair_names(base, half)

@@ -19,6 +19,9 @@ from ftdiff.analyses.audit import (
     rules_loading as loading,
 )
 from ftdiff.analyses.audit import (
+    rules_lost as gone,
+)
+from ftdiff.analyses.audit import (
     rules_origin as origins,
 )
 from ftdiff.analyses.audit import (
@@ -54,6 +57,7 @@ __all__ = [
     "damage",
     "files",
     "github",
+    "gone",
     "junit",
     "layouts",
     "loading",

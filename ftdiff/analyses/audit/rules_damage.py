@@ -13,7 +13,7 @@ from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.reasons import knows_reasons, reasons
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.statuses import IDENTICAL, MOVED
+from ftdiff.comparison.statuses import ADDED, IDENTICAL, MOVED, REMOVED, UNREADABLE
 
 
 @audit_rule("nothing-moved", "alarm")
@@ -25,8 +25,15 @@ def nothing_moved(diff: Diff) -> Iterator[Finding]:
         return
     if any(moved_layers(diff)):
         return  # its layers are not the base's
-    what = "adapter is dead" if is_adapter(diff) else "fine-tune is the base"
-    message = f"The {what}: not one of {counted(len(named), 'tensor')} moved."
+    others = frame[frame["status"].isin((UNREADABLE, ADDED, REMOVED))]
+    if len(others):
+        if others["numel"].sum() >= named["numel"].sum():
+            return  # nothing is known of most
+        of = counted(len(named), "tensor")
+        message = f"Of the {of} that could be compared, not one moved."
+    else:
+        what = "adapter is dead" if is_adapter(diff) else "fine-tune is the base"
+        message = f"The {what}: not one of {counted(len(named), 'tensor')} moved."
     yield finding("nothing-moved", message, named, compared=len(named))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ftdiff.adapters.loading.keys import WRAPPERS
 from ftdiff.adapters.loading.sentences import LEAVES_OUT, WOULD_NOT_LOAD
 from ftdiff.adapters.loading.targets import texts
+from ftdiff.adapters.loading.unfound import unfound
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter
 from ftdiff.analyses.finding import Finding, counted, listed
+from ftdiff.comparison.alignment.transformers_names import RENAMED
 from ftdiff.comparison.reasons import reasons
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.statuses import REMOVED
 
 
 @audit_rule("would-not-load", "alarm")
@@ -34,12 +36,15 @@ def load_leaves_out(diff: Diff) -> Iterator[Finding]:
 
 @audit_rule("wrapped-names", "alarm")
 def wrapped_names(diff: Diff) -> Iterator[Finding]:
-    """A model whose names a training wrapped is loaded with new weights in their place."""
-    said = diff.about.get("config", {}).get("tuned", {})
-    if is_adapter(diff) or "model_type" not in said:  # what is no model's folder has its own loader
+    """A model whose names have other words in front is loaded with new weights in their place."""
+    if is_adapter(diff):
         return
+    sides = diff.about.get("config", {})
     renamed = diff.about.get("renamed", {})
-    names = [tuned for tuned, base in renamed.items() if _wrappers(tuned) > _wrappers(base)]
+    by_transformers = any(reasons(diff.about, RENAMED))
+    rows = diff.frame[diff.frame["status"] != REMOVED]
+    held = () if by_transformers else [*map(str, rows["tensor"])]
+    names = unfound(renamed, sides.get("base", {}), sides.get("tuned", {}), held)
     if names:
         have = "name is" if len(names) == 1 else "names are"
         message = (
@@ -47,11 +52,6 @@ def wrapped_names(diff: Diff) -> Iterator[Finding]:
             "without the wrappers, and transformers does not find them, but makes new weights."
         )
         yield finding("wrapped-names", message, names=names)
-
-
-def _wrappers(name: str) -> int:
-    of_peft = ("base_model", "modules_to_save")
-    return sum(word in WRAPPERS or word in of_peft for word in name.split("."))
 
 
 def absent(diff: Diff) -> frozenset[str]:

@@ -55,7 +55,7 @@ def wrong_base(diff: Diff) -> Iterator[Finding]:
 def far_from_base(diff: Diff, *, cosine: float = 0.9) -> Iterator[Finding]:
     """A fine-tune that has turned so far may be of a relative of the base, or have diverged."""
     found = kinship(diff)
-    if found is not None and ANOTHER <= found.cosine < cosine:
+    if found is not None and found.is_told and ANOTHER <= found.cosine < cosine:
         message = (
             f"The median cosine of {found.matrices:,} weight matrices with the base's is "
             f"{found.cosine:z.3f}, and that of heavy fine-tunes is above 0.96: it may be made from "

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
+from ftdiff.analyses.audit.rules_lost import lost_rows
 from ftdiff.analyses.audit.rules_saved import saved_modules
 from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.layer_map import moved_layers
@@ -44,6 +45,7 @@ def one_sided(diff: Diff) -> Iterator[Finding]:
         return  # there is one side alone
     told = [*_lost(diff), *saved_modules(diff)["tensor"]]
     told += [name for moved in moved_layers(diff) for name in moved.rows["tensor"]]
+    told += [*lost_rows(diff)["tensor"]]
     for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
         rows = diff.frame[diff.frame["status"] == status]
         rows = rows[~rows["tensor"].isin(told)]

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from ftdiff.adapters import open_adapter, open_model
+from ftdiff.adapters.loading.unfound import unfound
 from ftdiff.analyses.verification.claims import Claim, claims
 from ftdiff.analyses.verification.pooled import common_way, settle
 from ftdiff.analyses.verification.result import Verification
@@ -25,6 +26,7 @@ from ftdiff.deltas.recipes import Recipe, Replaced, Tuned
 from ftdiff.deltas.recipes.held import stored
 from ftdiff.errors import BadCall
 from ftdiff.formats import Broken, Checkpoint, Quantised
+from ftdiff.naming.matching import pair_names
 from ftdiff.tensors import numel
 
 Result = TypeVar("Result")
@@ -111,11 +113,21 @@ def verify(
     }
     if left:
         about["left"] = left
+    if hidden := _hidden(opened, whole):
+        about["hidden"] = hidden
     if strengths.values != (1.0,):
         about["strengths"] = strength_rows(strengths, adapters)
         about["said"] = strengths.said(names(adapters))
         about["absent"] = absent(strengths, names(adapters))
     return Verification.of_rows(rows, about)
+
+
+def _hidden(base: Checkpoint, merged: Checkpoint) -> list[str]:
+    """Return the names of the merged model that transformers does not find."""
+    shapes = [{n: t.shape for n, t in side.tensors.items()} for side in (base, merged)]
+    pairs = pair_names(*shapes)
+    renamed = {name: other for name, other in pairs.items() if name != other}
+    return unfound(renamed, base.config, merged.config, pairs.values())
 
 
 def _together(

@@ -57,7 +57,7 @@ class Verification(SavedResult):
     about
         Sources, the adapter's kind, and keys of it that have no recipe; `strengths` where there are
         several adapters or one is not 1; `left`, what no replay explains of the targets, and its
-        projection on ΔW.
+        projection on ΔW; `hidden`, names that transformers does not find.
     """
 
     form: ClassVar = storage.Form("verification", indent=1)

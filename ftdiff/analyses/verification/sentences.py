@@ -88,6 +88,14 @@ def reach(
         said.append(f"{name} is not in the file: its strength is 0 within its error")
     if about.get("left"):
         said.append(_left(about["left"]))
+    if hidden := about.get("hidden"):
+        have, it = (
+            ("1 name has", "it") if len(hidden) == 1 else (f"{len(hidden):,} names have", "them")
+        )
+        said.append(
+            f"{have} other words in front than the base's ({hidden[0]}): transformers does not "
+            f"find {it}, but makes new weights"
+        )
     return verdict, tuple(said)
 
 
