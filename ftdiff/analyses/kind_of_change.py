@@ -37,6 +37,8 @@ _STEPS = 0.15
 #: Zeros that are worth a word; runs of four with two zeros, of which chance gives .375 at a half.
 _ZEROS, _PATTERN = 0.01, 0.95
 _GONE = 0.97
+#: From this share of the squared change on, rounding is all that is seen of it.
+_ALL_OF_IT = 0.995
 
 
 @dataclass(frozen=True)
@@ -190,11 +192,13 @@ def _rounded_base(found: Mapping[str, Any]) -> Iterator[Said]:
     base = found.get("base")
     if not base:
         return
+    only = base["explained"] >= _ALL_OF_IT and not found.get("low_rank")
     message = (
-        f"It was tuned on the base rounded to {_rounding(base)}: the slope of ΔW on that rounding "
-        f"is {base['slope']:.3f} ± {max(base['error'], 0.001):.3f} in "
+        f"It {'is' if only else 'was tuned on'} the base rounded to {_rounding(base)}: the slope "
+        f"of ΔW on that rounding is {base['slope']:.3f} ± {max(base['error'], 0.001):.3f} in "
         f"{counted(base['matrices'], 'matrix', 'matrices')} (1 there, 0 where the base itself was "
-        f"tuned), and it is {base['explained']:.0%} of the squared change."
+        f"tuned), and it is {base['explained']:.0%} of the squared change"
+        f"{': no training is seen beside it' if only else ''}."
     )
     yield Said("tuned-on-rounded", message, base)
 

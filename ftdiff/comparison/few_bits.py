@@ -1,6 +1,7 @@
 """Tensors of a full checkpoint that are the base's, rounded to few bits: merged onto such a base.
 
-A tensor is looked at, in a few of its blocks, only where it moved by about what such rounding does.
+A tensor is looked at where its sums may be those of such a rounding: its first values, and a few of
+its blocks where these have as few levels.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from ftdiff.errors import attempt
 from ftdiff.formats.note import Note
 from ftdiff.formats.quantised import grids
 from ftdiff.formats.quantised.grids import Grid
-from ftdiff.tensors import is_quantised, numel
+from ftdiff.tensors import is_quantised, matrix_shape, numel
 
-#: ‖ΔW‖/‖W‖ that rounding Gaussian weights gives, by scheme, and how near a tensor has to be.
-FLOORS: Mapping[str, float] = {
-    "NF4": 0.092, "FP4": 0.12, "INT4": 0.13, "INT8": 0.0075, "F8_E4M3": 0.026,
-}  # fmt: skip
-_NEAR = 0.3
+#: ‖ΔW‖/‖W‖ of a rounding to few bits, which is larger the farther outliers stand from the rest, and
+#: never 1: it leaves the largest entries of blocks. The least share of entries that it moves.
+_SMALL, _LARGE, _MOVED = 1e-3, 1.0, 0.25
+#: The most that it leaves of a change along the base: more is a multiple of it.
+_ALONG = 0.9
 #: A grid fits fewer entries, or shorter rows, by chance.
 _LEAST, _WIDTH = 1 << 8, 16
 _NONE = (0.0,)
@@ -40,10 +41,9 @@ _BUNDLE = 16
 
 @dataclass(frozen=True)
 class _Suspect:
-    """A change, and the grids that it is about as large as the rounding of."""
+    """A change that may be rounding."""
 
     change: Change
-    grids: tuple[Grid, ...]
 
 
 def on_grids(
@@ -118,17 +118,27 @@ def sentence(data: Mapping[str, Any]) -> str:
 def _suspects(
     changes: Sequence[Change], outcomes: Sequence[Moments | str]
 ) -> Iterator[tuple[int, _Suspect]]:
-    """Yield the changes that are about as large as a grid's rounding makes them, by their place."""
+    """Yield the changes that may be rounding alone, as far as sums tell, by their place."""
     sums = [{} if isinstance(one, str) else one.sums for one in outcomes]
-    base_sq, delta_sq = (
-        np.array([one.get(name, _NONE)[0] for one in sums]) for name in ("base_sq", "delta_sq")
+    base_sq, delta_sq, inner = (
+        np.array([one.get(name, _NONE)[0] for one in sums])
+        for name in ("base_sq", "delta_sq", "inner")
     )
+    moved = np.array([_moved(one) for one in outcomes])
     with np.errstate(all="ignore"):
-        relative = np.where(base_sq > 0, np.sqrt(delta_sq / base_sq), 0.0)
-        near = {scheme: np.abs(relative / floor - 1) < _NEAR for scheme, floor in FLOORS.items()}
-    for i in np.flatnonzero(np.logical_or.reduce([*near.values()])).tolist():
+        relative = np.sqrt(delta_sq / base_sq)
+        along = inner**2 / (base_sq * delta_sq)
+    near = (relative >= _SMALL) & (relative < _LARGE) & (along <= _ALONG) & (moved >= _MOVED)
+    for i in np.flatnonzero(near).tolist():
         if _is_pair(changes[i]):
-            yield i, _Suspect(changes[i], tuple(g for g in grids.GRIDS if near[g.scheme][i]))
+            yield i, _Suspect(changes[i])
+
+
+def _moved(outcome: Moments | str) -> float:
+    """Return the share of entries that moved."""
+    if isinstance(outcome, str) or not outcome.numel:
+        return 0.0
+    return outcome.counts.get("unequal", 0) / outcome.numel
 
 
 def _is_pair(change: Change) -> bool:
@@ -137,7 +147,7 @@ def _is_pair(change: Change) -> bool:
         return False
     if is_quantised(change.base) or is_quantised(change.recipe.tensor):
         return False
-    return numel(change.base.shape) >= _LEAST and change.base.shape[-1] >= _WIDTH
+    return numel(change.base.shape) >= _LEAST and matrix_shape(change.base.shape)[1] >= _WIDTH
 
 
 def _look(suspect: _Suspect) -> Grid | str | None:
@@ -147,7 +157,8 @@ def _look(suspect: _Suspect) -> Grid | str | None:
 def _grid(suspect: _Suspect) -> Grid | None:
     change = suspect.change
     assert change.base is not None and isinstance(change.recipe, Replaced)
-    return grids.find(change.base, change.recipe.tensor, among=suspect.grids)
+    tuned = change.recipe.tensor
+    return grids.find(change.base, tuned, among=grids.possible(tuned))
 
 
 def _name(suspect: _Suspect) -> str:

@@ -72,7 +72,8 @@ def _drawing(diff: Diff, name: str) -> str:
     ]
     top, _, bottom = ends_of(pooled.cells, low, high)
     said = [f"{METRICS[name].label} {bottom} to {top}"]
-    said += [f"layers {one.layers[0]} to {one.layers[-1]}", *_others(found)]
+    said += [f"layers {one.layers[0]} to {one.layers[-1]}", *filter(None, [one.still])]
+    said += _others(found)
     return PAGES.get_template("glance.html.jinja").render(
         names=pooled.names, fills=fills, said=" · ".join(said), alt=described(one, name)
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ftdiff.analyses.unmoved import unmoved
 from ftdiff.comparison.cells import Cells, cells
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.shown_metric import shown_metric, shown_metrics
@@ -50,6 +51,8 @@ class Map:
         The layer that each row is of.
     label
         What people call the stack: "up", "double", "text encoder"; "" for a lone one.
+    still
+        What is said in its place where no weight of it moved; "" where one did.
     of, title
         On a page, which of its diffs it is of, and what stands above it.
     """
@@ -64,6 +67,7 @@ class Map:
     left_out: tuple[str, ...]
     numbers: tuple[int, ...] = ()
     label: str = ""
+    still: str = ""
     of: int = 0
     title: str = ""
 
@@ -117,7 +121,18 @@ def maps(diff: Diff, metrics: Sequence[str]) -> tuple[Map, ...]:
         if any(np.isfinite(values).any() for values in one.values.values())
     }
     most = [*kept][:_MOST_STACKS]  # those that moved most
-    return tuple(kept[stack] for stack in stack_order(most))
+    several = len(kept) > 1
+    return tuple(
+        _said(kept[stack], diff, stack if several else None) for stack in stack_order(most)
+    )
+
+
+def _said(one: Map, diff: Diff, stack: str | None) -> Map:
+    """Give a map what is said in its place, where nothing of it moved."""
+    weights = int(one.tensors.sum())
+    if one.moved.any() or not weights:
+        return one
+    return replace(one, still=one_line(unmoved(diff, weights, stack)))
 
 
 def _map(one: Cells, wanted: Sequence[str], rows: Sequence[Row], label: str) -> Map:

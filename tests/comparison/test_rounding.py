@@ -15,9 +15,9 @@ from ftdiff.analyses.parts import columns, rows
 from ftdiff.comparison.batch import compare_each
 from ftdiff.comparison.blur import blur
 from ftdiff.comparison.cells import cells
-from ftdiff.comparison.few_bits import FLOORS
 from ftdiff.comparison.reasons import FEW_BITS, has_reason, reasons
 from ftdiff.deltas.off_grid import off_grid
+from ftdiff.formats.quantised.rounding import FLOORS
 from ftdiff.metrics import faint
 from ftdiff.reports.document import document
 from ftdiff.reports.summary import summary

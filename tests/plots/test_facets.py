@@ -279,9 +279,7 @@ def test_the_bases_file_is_passed_over_once_whatever_their_number(
 
     monkeypatch.setattr(FileTensor, "window", watched)
     monkeypatch.setattr(siblings, "surveyed", lambda diff, *_: diff)  # a few rows more
-    monkeypatch.setattr(
-        few_bits, "FLOORS", dict.fromkeys(few_bits.FLOORS, 1e9)
-    )  # a few blocks more
+    monkeypatch.setattr(few_bits, "on_grids", lambda *_: {})  # a few values more
     with ThreadPoolExecutor(1) as executor:
         siblings.compare_each(BASE, [FULL, MERGED, FULL], executor=executor)
     base = [at for path, at in seen if Path(path).parent.name == "base"]

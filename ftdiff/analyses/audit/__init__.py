@@ -34,6 +34,9 @@ from ftdiff.analyses.audit import (
     rules_special as surprises,
 )
 from ftdiff.analyses.audit import (
+    rules_still as still,
+)
+from ftdiff.analyses.audit import (
     rules_unmatched as lost,
 )
 from ftdiff.analyses.audit.auditing import audit
@@ -69,5 +72,6 @@ __all__ = [
     "save_policy",
     "saved",
     "scales",
+    "still",
     "surprises",
 ]

@@ -123,7 +123,7 @@ def rescaled(diff: Diff, *, share: float = 0.9, change: float = 0.02) -> Iterato
     "few-bits-base",
     "caution",
     null="a grid of few bits that fits rows of trained weights by chance: 256 entries at least",
-    power="blocks of every tensor that moved by about the size of such a rounding",
+    power="blocks of every matrix that moved by .001 of its norm, in a quarter of its entries",
 )
 def few_bits_base(diff: Diff) -> Iterator[Finding]:
     """A merge onto a base of few bits carries its rounding in every matrix that was not trained."""

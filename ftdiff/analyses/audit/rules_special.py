@@ -8,17 +8,14 @@ from typing import Any
 import pandas as pd
 
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
-from ftdiff.analyses.audit.rules_loading import absent
-from ftdiff.analyses.audit.rules_unmatched import unaccounted
-from ftdiff.analyses.finding import Finding, counted, layer_spans, listed
+from ftdiff.analyses.finding import Finding, listed
 from ftdiff.comparison.aggregation import that_moved
 from ftdiff.comparison.frame import records
 from ftdiff.comparison.reasons import FEW_BITS, REORDERED, TIED, has_reason, reasons
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.statuses import ADDED, MOVED, RESHAPED, STILL
+from ftdiff.comparison.statuses import ADDED, RESHAPED
 from ftdiff.comparison.vocabulary_words import rows_said
 from ftdiff.metrics import TRUSTED_SNR
-from ftdiff.naming import component_order
 from ftdiff.naming.fused import spellings
 
 #: Bits of fraction and of exponent of what weights are stored in.
@@ -114,44 +111,6 @@ def _tied_copies(frame: pd.DataFrame) -> pd.Series[bool]:
     embed = frame[(frame["block"] == "embed") & (frame["role"] == "tokens")]
     sums = {*embed["tuned_sq"].dropna()}
     return (frame["component"] == "head.lm") & frame["tuned_sq"].isin(sums)
-
-
-@audit_rule("partly-frozen", "note")
-def partly_frozen(diff: Diff) -> Iterator[Finding]:
-    """A component that moved in some layers and is the base's in others was frozen in part."""
-    frame = diff.frame[(diff.frame["param"] == "weight") & diff.frame["layer"].notna()]
-    frame = frame[~frame["component"].isin(unaccounted(diff)) & ~_lost(diff, frame)]
-    frame = frame[(frame["numel"] > 0).fillna(False)]
-    for (stack, component), rows in frame.groupby(["stack", "component"], sort=False):
-        still = rows[rows["status"].isin(STILL)]
-        moved = rows[rows["status"].isin(MOVED)]
-        if len(still) and len(moved):
-            where = f"{component} of the {stack}" if stack else str(component)
-            spans = [layer_spans([*map(int, part["layer"].unique())]) for part in (moved, still)]
-            those, others = (f"layer{'' if s.isdecimal() else 's'} {s}" for s in spans)
-            message = f"{where} moved in {those} and is the base's in {others}."
-            yield finding("partly-frozen", message, still, component=component, moved=spans[0])
-
-
-@audit_rule("frozen", "note")
-def frozen(diff: Diff) -> Iterator[Finding]:
-    """A component that is the base's in every layer was frozen, or is nobody's target."""
-    frame = diff.frame
-    moved = {*map(str, _moved(diff)["component"].dropna().unique())}
-    still = frame[frame["status"].isin(STILL) & frame["component"].notna()]
-    lost = {*still.loc[_lost(diff, still), "component"]}
-    still = still[~still["component"].isin([*moved, *unaccounted(diff), *lost])]
-    names = component_order(still["component"].unique())
-    if moved and names:
-        be = "is" if len(names) == 1 else "are"
-        message = f"{', '.join(names)} {be} the base's throughout: {counted(len(still), 'tensor')}."
-        yield finding("frozen", message, still, components=names, moved=component_order(moved))
-
-
-def _lost(diff: Diff, frame: pd.DataFrame) -> pd.Series[bool]:
-    """Say which rows are of modules that were to be adapted, and are not in the file."""
-    lost = absent(diff)
-    return frame["tensor"].map(lambda name: str(name).rpartition(".")[0] in lost).astype(bool)
 
 
 @audit_rule("vocabulary", "caution")

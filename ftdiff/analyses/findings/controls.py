@@ -140,7 +140,7 @@ def precision_control(diff: Diff, *, snr: float = TRUSTED_SNR) -> Iterator[Findi
     kind="control",
     of="diff",
     null="a grid of few bits that fits rows of trained weights by chance: 256 entries at least",
-    power="blocks of every tensor that moved by about the size of such a rounding",
+    power="blocks of every matrix that moved by .001 of its norm, in a quarter of its entries",
 )
 def few_bits(diff: Diff) -> Iterator[Finding]:
     """Say where a merge was onto a base of few bits, whose rounding is in the change."""

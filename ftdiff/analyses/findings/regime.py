@@ -12,7 +12,7 @@ from ftdiff.analyses.findings.doubt import drowned_matrices, is_damaged, untrain
 from ftdiff.analyses.findings.registry import evidence, rule
 from ftdiff.analyses.kind_of_change import decided
 from ftdiff.comparison.result import Diff
-from ftdiff.comparison.scope import at_scale_one, headline, withheld
+from ftdiff.comparison.scope import at_scale_one, headline, scope, withheld
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def regime(diff: Diff) -> Iterator[Finding]:
         return
     if (
         withheld(diff)
+        or scope(diff).of == "vectors"  # the published sizes are of matrices
         or at_scale_one(diff)
         or is_damaged(diff)
         or drowned_matrices(diff) >= _DROWNED

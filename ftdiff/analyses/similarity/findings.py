@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -71,10 +72,21 @@ def _opposites(found: Similarity) -> Iterator[Finding]:
             yield Finding(
                 "opposed",
                 "caution",
-                f"{row['a']} and {row['b']} undo each other in part: cosine {row['cosine']:.3f}, "
-                f"where chance gives ±{row['cosine_null']:.1g}{bias.warned(row)}",
+                f"{row['a']} and {row['b']} undo each other{_how_far(row)}: cosine "
+                f"{row['cosine']:.3f}, where chance gives ±{row['cosine_null']:.1g}"
+                f"{bias.warned(row)}",
                 {key: row[key] for key in ("a", "b", "cosine", "cosine_null")},
             )
+
+
+def _how_far(row: Mapping[Hashable, Any]) -> str:
+    """Say whether they undo each other in part, or the shorter of them is undone, or both are."""
+    ratio = row["norm_ratio"]
+    if row["cosine"] > -grouping.SAME or not ratio > 0:
+        return " in part"
+    if abs(ratio - 1) < 1e-3:
+        return " wholly"
+    return f" in part, as opposites of which {row['b']} is {ratio:.3g} times as long"
 
 
 def _groups(found: Similarity) -> Iterator[Finding]:

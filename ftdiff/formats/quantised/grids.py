@@ -37,6 +37,10 @@ _FAR = 0.1
 #: Rounding to few bits changes a tensor by at least this much; less is another story.
 _LEAST = 1e-3
 
+#: How many levels a scale has, at most, by scheme; entries that are looked at to count them.
+_LEVELS = {"NF4": 16, "FP4": 16, "INT4": 16, "INT8": 256, "F8_E4M3": 256}
+_COUNTED = 1 << 12
+
 #: Returns entries of a change that was added onto the grid.
 Entries = Callable[[int, int], Array]
 
@@ -109,6 +113,29 @@ class Fit:
     def holds(self) -> bool:
         """Whether these are the base's values, rounded."""
         return self.off <= _TIES * self.numel and self.moved >= _LEAST
+
+
+def possible(tuned: LazyTensor) -> tuple[Grid, ...]:
+    """Return the grids that have as few levels as the first values of a tensor.
+
+    Of ordinary weights in longer rows there is none, so that one small read is all it takes.
+    """
+    shape, size = tuned.shape, numel(tuned.shape)
+    width = _block(Grid("INT8", 0), shape)
+    with tuned.window(0, min(size, max(1, _SAMPLE // _PLACES // width) * width, _COUNTED)) as read:
+        V = read.reshape(-1).astype(np.float64)
+    sizes = dict.fromkeys(min(_block(grid, shape), len(V)) for grid in GRIDS)
+    values = {block: _distinct(V[: len(V) // block * block].reshape(-1, block)) for block in sizes}
+    return tuple(
+        grid for grid in GRIDS
+        if values[min(_block(grid, shape), len(V))] <= _LEVELS[grid.scheme]
+    )  # fmt: skip
+
+
+def _distinct(blocks: Array) -> float:
+    """Return how many values a block has: the median, since single entries may be off a grid."""
+    ascending = np.sort(blocks, axis=1)
+    return float(np.median(1 + (ascending[:, 1:] != ascending[:, :-1]).sum(axis=1)))
 
 
 def find(

@@ -15,7 +15,7 @@ from ftdiff.deltas.recipes import Recipe
 from ftdiff.metrics.linalg.tail import Tail, most, tail
 from ftdiff.metrics.records.slopes import Slope, best, slopes
 from ftdiff.metrics.records.stored_rows import FEW, StoredRows, stored_rows
-from ftdiff.tensors import LazyTensor
+from ftdiff.tensors import Array, LazyTensor
 
 #: The share of a sample's rows that a rank may have: with more, no rows are left to show it.
 _SHARE = 0.6
@@ -25,6 +25,11 @@ _NEAR = 10.0
 _ONE, _TWO = 1.5, 2.5
 #: From this share of a row's entries on, it moved as a whole.
 _WHOLE = 0.25
+#: From this share of runs of four with two zeros on, they are a pattern.
+_PATTERN = 0.95
+#: Up to so many distinct values to each of the base's, entries lie on few levels: of rows that are
+#: pruned and trained on it is .8 at least.
+_FEW_LEVELS = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +127,30 @@ class Structure:
 
     @cached_property
     def zeros(self) -> tuple[int, int, int]:
-        """New exact zeros, runs of four in a row that have two zeros, and all runs of four."""
+        """New exact zeros, runs of four in a row that have two zeros, and all runs of four.
+
+        The zero level of a grid of few bits is none, unless zeros stand two in four.
+        """
         if self.rows is None or not self.moved:
             return 0, 0, 0
         zero = self.rows.M.astype(np.float32) == 0
         new = int((zero & (self.rows.W != 0)).sum())
         width = zero.shape[1] // 4 * 4
-        if not new or not width:
-            return new, 0, 0
-        fours = zero[:, :width].reshape(-1, 4).sum(axis=1)
-        return new, int((fours == 2).sum()), len(fours)
+        fours = zero[:, :width].reshape(-1, 4).sum(axis=1) if new and width else np.zeros(0)
+        two = int((fours == 2).sum())
+        if new and two < _PATTERN * len(fours) and self._on_few_levels(zero):
+            return 0, 0, 0
+        return new, two, len(fours)
+
+    def _on_few_levels(self, zero: Array) -> bool:
+        """Say whether the entries that are not zero share values, as the base's there do not."""
+        assert self.rows is not None
+        pairs = zip(self.rows.M.astype(np.float64), self.rows.W, ~zero, strict=True)
+        counts = [
+            (len(np.unique(M[kept])), len(np.unique(W[kept]))) for M, W, kept in pairs if kept.any()
+        ]
+        tuned, base = np.sum(counts, axis=0) if counts else (1, 1)
+        return bool(tuned <= _FEW_LEVELS * base)
 
     @cached_property
     def rows_apart(self) -> tuple[int, int]:

@@ -133,7 +133,7 @@ def heatmaps(console: Console, drawn: Sequence[Map], metric: str) -> Sequence[Te
     crossing = [name for one in drawn for name in one.components]
     held = [(one, fitted(one, metric, console.width, crossing)) for one in drawn]
     held = [(one, lines) for one, lines in held if np.isfinite(lines.cells).any()]
-    moving = [(one, lines) for one, lines in held if _moved(one)]
+    moving = [(one, lines) for one, lines in held if not one.still]
     finite = np.concatenate([lines.cells.ravel() for _, lines in moving or held] or [np.empty(0)])
     if not np.isfinite(finite).any():
         return []
@@ -143,10 +143,10 @@ def heatmaps(console: Console, drawn: Sequence[Map], metric: str) -> Sequence[Te
     found: list[Text] = []
     for one, lines in held:
         if len(held) > 1:
-            found.append(Text(_heading(one, lines), style="bold", no_wrap=True))
-        elif not _moved(one):
-            found.append(Text(f"{_still(one)}."))
-        if _moved(one):
+            found.append(Text(_heading(one, lines), style="bold", no_wrap=not one.still))
+        elif one.still:
+            found.append(Text(f"{one.label} · {one.still}." if one.label else f"{one.still}."))
+        if not one.still:
             found += [
                 _line(name, row, pad, ink, lines.width, (low, high))
                 for name, row in zip(lines.names, lines.cells, strict=True)
@@ -169,20 +169,11 @@ def _line(name: str, row: Array, pad: int, ink: Ink, width: int, ends: tuple[flo
     return text
 
 
-def _moved(one: Map) -> bool:
-    """Whether a weight of a stack moved, as far as that is known."""
-    return bool(one.moved.any()) or not one.tensors.any()
-
-
-def _still(one: Map) -> str:
-    return f"nothing moved: all {int(one.tensors.sum()):,} weights are the base's"
-
-
 def _heading(one: Map, lines: Lines) -> str:
     """Name a stack of several, and say what is in its lines."""
     name = one.label or one.stack or "main"
-    said = _said(one, lines) if _moved(one) else _still(one)
-    told = _moved(one) and str(one.layers[0]).partition(" ")[0] == name  # its rows say it
+    said = one.still or _said(one, lines)
+    told = not one.still and str(one.layers[0]).partition(" ")[0] == name  # its rows say it
     return said if told else f"{name} · {said}"
 
 
