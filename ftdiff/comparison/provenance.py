@@ -18,6 +18,7 @@ from ftdiff.adapters import account
 from ftdiff.adapters.loading.sentences import WOULD_NOT_LOAD
 from ftdiff.comparison.alignment.buffers import BUFFERS
 from ftdiff.comparison.alignment.transformers_names import RENAMED
+from ftdiff.comparison.as_if_loaded import completed
 from ftdiff.comparison.beside import beside_weights
 from ftdiff.comparison.plan import Plan
 from ftdiff.comparison.preflight import version as version
@@ -125,7 +126,8 @@ def about(
         See `made_of`.
     """
     held, beside = beside_weights(base, tuned, _rows(plan), _layers(plan))
-    mine = [note for note in tuned.notes if not (_renamed(plan) and _unfounded(note))]
+    founded = [note for note in tuned.notes if not (_renamed(plan) and _unfounded(note))]
+    mine = [completed(note, plan, unreadable) for note in founded]
     notes = [*(base.notes if base is not None else ()), *mine, *plan.notes, *beside]
     return {
         "base": base.source if base is not None else None,

@@ -77,6 +77,14 @@ def adapter(**about: Any) -> ftdiff.Diff:
     return ftdiff.Diff(diff.frame, {**diff.about, **about})
 
 
+def held_as(form: str) -> ftdiff.Diff:
+    """Return the diff of the real LoRA with one of its rows in another form."""
+    diff = adapter()
+    frame = diff.frame.copy()
+    frame.loc[frame["form"].notna().idxmax(), "form"] = form
+    return ftdiff.Diff(frame, diff.about)
+
+
 def uncoded(*notes: str) -> ftdiff.Diff:
     """Return the diff of the real LoRA as one that was saved without codes."""
     diff = adapter(notes=list(notes))
@@ -330,6 +338,7 @@ CASES: dict[str, tuple[Callable[[], ftdiff.Diff], Callable[[], ftdiff.Diff]]] = 
         plain,
     ),
     "lost-tensors": (lambda: lacking("up_proj"), lambda: lacking("v_proj", every=True)),
+    "new-biases": (lambda: held_as("new-bias"), lambda: held_as("beside")),
     "mostly-uncompared": (lambda: without_layers(2), lambda: without_layers(6)),
     "layers": (lambda: without_layers(6), plain),
     "layers-promised": (lambda: promised(8), lambda: promised(6)),

@@ -76,3 +76,8 @@ class Loading:
     def of(self, state: State) -> list[str]:
         """Return the modules of which this becomes, in their order."""
         return [path for path, found in self.states.items() if found == state]
+
+    @property
+    def promised(self) -> list[str]:
+        """The modules that the loader looks for, whatever else the file has."""
+        return [path for path, found in self.states.items() if found != "unwanted"]

@@ -46,7 +46,7 @@ def notes(loading: Loading | None) -> tuple[Note, ...]:
 
 
 def _not_loaded(loading: Loading) -> Note:
-    live, of = len(loading.live), len(loading.states)
+    live, of = len(loading.live), len(_counted_once(loading))
     if loading.refused:
         codes = {"refused": f"it refuses the adapter: {loading.refused}"}
     elif loading.misfits:
@@ -56,9 +56,7 @@ def _not_loaded(loading: Loading) -> Note:
         codes = _of_states(loading)
     found, expected = _example(loading)
     why = "; ".join(codes.values())
-    text = (
-        f"PEFT would load {live} of {_counted(of, 'module')}: {why}; ΔW is measured as if it were"
-    )
+    text = f"PEFT would load {live} of {_counted(of, 'module')}: {why}"
     lost = [loading.names.get(path, path) for path in loading.states if path not in loading.live]
     absent = [loading.names.get(path, path) for path in loading.of("absent")]
     return Note(
@@ -76,6 +74,11 @@ def _not_loaded(loading: Loading) -> Note:
         ignored=list(loading.ignored),
         by_name=_BY_NAME.issuperset(codes) or loading.refused.startswith(NO_TARGETS),
     )
+
+
+def _counted_once(loading: Loading) -> Sequence[str]:
+    """Return the modules to count: what is absent may be in the file under a name of no target."""
+    return loading.promised if loading.of("absent") else [*loading.states]
 
 
 def _example(loading: Loading) -> tuple[str, str]:
@@ -142,7 +145,7 @@ def _cause(found: str, expected: str, loading: Loading) -> str:
 
 
 def _of_absent(loading: Loading, absent: Sequence[str]) -> str:
-    promised = [path for path, state in loading.states.items() if state != "unwanted"]
+    promised = loading.promised
     gone = _layers(absent)
     others = _layers(path for path in promised if path not in {*absent})
     where = f": {_listed(absent)}"

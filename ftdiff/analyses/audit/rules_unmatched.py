@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
+import pandas as pd
+
 from ftdiff.analyses.audit.registry import audit_rule, finding, is_adapter, tensors
 from ftdiff.analyses.audit.rules_lost import lost_rows
 from ftdiff.analyses.audit.rules_saved import saved_modules
@@ -13,6 +15,7 @@ from ftdiff.analyses.layer_map import moved_layers
 from ftdiff.comparison.coverage import words
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.statuses import ADDED, REMOVED
+from ftdiff.deltas.recipes import NewBias
 
 
 @audit_rule("unmatched", "alarm")
@@ -44,6 +47,7 @@ def one_sided(diff: Diff) -> Iterator[Finding]:
     if not diff.about.get("base"):
         return  # there is one side alone
     told = [*_lost(diff), *saved_modules(diff)["tensor"]]
+    told += [*_new_biases(diff)["tensor"]]
     told += [name for moved in moved_layers(diff) for name in moved.rows["tensor"]]
     told += [*lost_rows(diff)["tensor"]]
     for status, side in ((ADDED, "the fine-tune"), (REMOVED, "the base")):
@@ -52,6 +56,22 @@ def one_sided(diff: Diff) -> Iterator[Finding]:
         if len(rows):
             be = "is" if len(rows) == 1 else "are"
             yield finding("one-sided", f"{tensors(rows, f'{be} in {side} only')}.", rows, side=side)
+
+
+@audit_rule("new-biases", "caution")
+def new_biases(diff: Diff) -> Iterator[Finding]:
+    """A bias that the base's layer lacks acts while the adapter runs, and a merge has no place."""
+    rows = _new_biases(diff)
+    if len(rows):
+        go = "goes" if len(rows) == 1 else "go"
+        what = tensors(rows, f"that the base lacks {go} from 0 to the adapter's (lora_bias)")
+        yield finding(
+            "new-biases", f"{what}: PEFT runs the adapter, and refuses to merge it.", rows
+        )
+
+
+def _new_biases(diff: Diff) -> pd.DataFrame:
+    return diff.frame[(diff.frame["form"] == NewBias.form).fillna(False)]
 
 
 @audit_rule("mostly-uncompared", "alarm")

@@ -34,6 +34,9 @@ class Claim:
         A merge onto dequantised values is what was meant.
     way
         How most of the file was merged: the replay to go by, where there is a choice.
+    given
+        The strength that was asked for of the adapters that change it; None where none was, or
+        several.
     """
 
     address: Address
@@ -43,6 +46,7 @@ class Claim:
     origin: str = ""
     quantised: bool = False
     way: tuple[str, Formed, str] | None = None
+    given: float | None = None
 
     @property
     def size(self) -> int:

@@ -14,7 +14,15 @@ from ftdiff.analyses.verification.claims import Claim, claims
 from ftdiff.analyses.verification.pooled import common_way, settle
 from ftdiff.analyses.verification.result import Verification
 from ftdiff.analyses.verification.stored import RUN
-from ftdiff.analyses.verification.strengths import Normal, absent, asked, fitted, mixed, names
+from ftdiff.analyses.verification.strengths import (
+    Normal,
+    absent,
+    asked,
+    asked_of,
+    fitted,
+    mixed,
+    names,
+)
 from ftdiff.analyses.verification.strengths import about as strength_rows
 from ftdiff.analyses.verification.verdicts import judge, unreadable
 from ftdiff.comparison import executors, windows
@@ -93,7 +101,8 @@ def verify(
     fine = mixed(opened, adapters, strengths.values)
     made = claims(opened, fine, whole, quantised=quantised)
     way = common_way(made)
-    made = tuple(replace(claim, way=way) for claim in made)
+    told = [strength for _, strength in pairs]
+    made = tuple(replace(claim, way=way, given=asked_of(claim, told)) for claim in made)
     judged = _run("reading", judge, made, executor, progress)
     rows, left = settle(
         [

@@ -73,7 +73,9 @@ def added(claim: Claim, base: LazyTensor, recipe: Recipe, merged: LazyTensor) ->
             return row("inconclusive", said, **numbers)
         return row("equal", f"bit for bit: {way.said}", **numbers)
     if counts["broken"]:
-        said = f"{counts['broken']:,} entries are finite on one side alone"
+        if _is_accident(held):
+            return _accident(way, held, numbers)
+        said = f"{some_of(counts['broken'], held.numel)} finite on one side alone"
         return row("unexplained", said, **numbers)
     if not counts["moved"]:
         return row("skipped", "the base's values: the merge skipped it", **numbers, scale=0.0)
@@ -129,8 +131,7 @@ def _unequal(
     found = estimate(weighed)
     if found is not None:
         numbers |= {"scale": found.factor, "scale_error": found.error}
-    few = max(_FEW, _TIES * held.numel)
-    if counts["unexplained"] == counts["outside"] and 0 < counts["outside"] <= few:
+    if _is_accident(held):
         return _accident(way, held, numbers)
     to_the_bit = products.known_to_the_bit(recipe)
     evidence = Evidence.of(held)
@@ -147,11 +148,19 @@ def _unequal(
     return _otherwise(claim, base, way, weighed, evidence, numbers, held)
 
 
+def _is_accident(held: Moments) -> bool:
+    """Say whether only a few entries are not what the merge gives, and all the others are."""
+    few, wrong = max(_FEW, _TIES * held.numel), held.counts["outside"]
+    return held.counts["unexplained"] == wrong and 0 < wrong <= few
+
+
 def _accident(way: Replay, held: Moments, numbers: Row) -> Row:
     """Say that single entries are wrong where all the others are right."""
     many = held.counts["outside"]
     verb = "entry is" if many == 1 else "entries are"
-    said = f"{many:,} {verb} not what the merge gives; the other {held.numel - many:,} are"
+    broken = held.counts["broken"]
+    which = f" ({broken:,} finite on one side alone)" if broken else ""
+    said = f"{many:,} {verb} not what the merge gives{which}; the other {held.numel - many:,} are"
     return row("corrupted", said, **numbers, replay=way.said)
 
 
@@ -183,18 +192,30 @@ def _otherwise(
         if names:
             status = "twice" if names == (TWICE,) else "scaled"
             said = f"{found.factor:.4g} · ΔW: looks like {' or '.join(names)}"
-            return row(status, said, **numbers, readings=names)
+            return row(status, said, **numbers, readings=names, given=claim.given)
         if not found.allows(1.0, share=0.0):
             scaled = hold(base, claim.recipe, claim.merged, way, found.factor)
             if fits(claim.recipe, scaled, evidence, found.factor):
-                return row("scaled", f"{found.factor:.4g} · ΔW", **numbers, readings=())
+                said = f"{found.factor:.4g} · ΔW{_against(claim, found.factor)}"
+                return row("scaled", said, **numbers, readings=(), given=claim.given)
     if held.counts["neither"] <= _TIES * held.counts["due"]:
         due = held.counts["due"]
         left = f"{due - held.counts['moved']:,} of the {due:,} entries that ΔW moves"
         return row("partial", f"merged but for {left}: the base's", **numbers)
+    if not weighed.sums["change_sq"][0]:
+        some = some_of(held.counts["moved"], held.numel)
+        said = f"another change: the adapter's ΔW is exactly zero, and {some} not the base's"
+        return row("unexplained", said, **numbers, zero=True)
     cosine = numbers.get("cosine", math.nan)
     said = f"another change: its cosine with the adapter's ΔW is {cosine:.6g}"
     return row("unexplained", said, **numbers)
+
+
+def _against(claim: Claim, factor: float) -> str:
+    """Say which strength was found, against the one that was given."""
+    if claim.given is None:
+        return ""
+    return f": at {factor * claim.given:.4g}, not at the strength given, {claim.given:g}"
 
 
 def _measured(weighed: Moments) -> Row:

@@ -23,6 +23,7 @@ _STEPS, _CLOSE = 12, 1e-4
 _STRAY = 1e-3
 
 TWICE = "merged twice"
+_SUBTRACTED = "subtracted instead of added"
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,16 @@ def search(base: LazyTensor, claim: Claim, way: Replay, weighed: Moments) -> Est
 
 
 def readings(claim: Claim) -> tuple[Reading, ...]:
-    """Return the mistakes that are told apart by the scale that they leave, for one tensor."""
+    """Return the mistakes that are told apart by the scale that they leave, for one tensor.
+
+    Where a strength was given, the scale is told against it: twice 0.5 is no merge made twice.
+    """
+    if claim.given is not None:
+        return (Reading(_SUBTRACTED, -1.0),)
     maker = getattr(claim.recipe, "maker", None)
     A, scaling = getattr(maker, "A", None), getattr(maker, "scaling", None)
     known = [Reading(TWICE, 1.0, 2), Reading("merged three times", 1.0, 3)]
-    known.append(Reading("subtracted instead of added", -1.0))
+    known.append(Reading(_SUBTRACTED, -1.0))
     if A is not None and A.shape and isinstance(scaling, float) and scaling:
         rank = float(A.shape[0])
         if "√" in claim.origin:

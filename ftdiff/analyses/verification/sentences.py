@@ -198,6 +198,8 @@ def _gridded(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _unexplained(rows: Sequence[Mapping[str, Any]]) -> str:
+    if all(row.get("zero") for row in rows):
+        return "not the base's, though the adapter's ΔW is exactly zero: another change"
     cosines: list[float] = [row.get("cosine") or 0.0 for row in rows]
     if min(cosines) < _NEAR:
         return "neither the base's nor base + adapter"
@@ -212,6 +214,10 @@ def _scaled(rows: Sequence[Mapping[str, Any]]) -> str:
     if common is not None:
         low = high = f"{common:.4g}"
     said = f"merged with {low if low == high else f'{low} to {high}'} times the adapter's scale"
+    given = {row.get("given") for row in rows}
+    if low == high and len(given) == 1 and (strength := given.pop()) is not None:
+        found = strength * (scales[0] if common is None else common)
+        said = f"merged at {found:.4g}, not at the strength given, {strength:g}"
     names = [name for name in rows[0]["readings"] if name in _common(rows)]
     return f"{said}: looks like {' or '.join(names)}" if names else said
 

@@ -57,6 +57,14 @@ def asked(adapter: Any) -> tuple[Asked, ...]:
     return pairs
 
 
+def asked_of(claim: Claim, told: Sequence[float | None]) -> float | None:
+    """Return the strength that was given of the adapters that change a tensor; None without one."""
+    recipe = claim.recipe
+    owners = recipe.owners if isinstance(recipe, Mixed) else range(len(told))
+    strengths = {told[i] for i in owners}
+    return strengths.pop() if len(strengths) == 1 else None
+
+
 def _is_pair(one: tuple[Any, ...]) -> bool:
     return len(one) == 2 and isinstance(one[1], int | float) and not isinstance(one[1], bool)
 

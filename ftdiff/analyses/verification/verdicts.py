@@ -7,7 +7,7 @@ from ftdiff.analyses.verification.dequantised import onto_dequantised, stored_de
 from ftdiff.analyses.verification.merged_tensor import Row, added, row, some_of
 from ftdiff.analyses.verification.replay import FLOATS
 from ftdiff.analyses.verification.stored import compare_stored
-from ftdiff.deltas.recipes import Beside, Recipe, Replaced, Unreadable
+from ftdiff.deltas.recipes import Beside, NewBias, Recipe, Replaced, Unreadable
 from ftdiff.errors import attempt
 from ftdiff.formats import Broken, Quantised
 from ftdiff.formats.quantised import grids
@@ -43,6 +43,8 @@ def _facts(claim: Claim) -> Row:
 
 def _judged(claim: Claim) -> Row:
     base, recipe, merged = claim.base, claim.recipe, claim.merged
+    if isinstance(recipe, NewBias):  # unlike a prompt it belongs into the merge, and is lost there
+        return row("unmatched", recipe.why)
     if isinstance(recipe, Beside):
         return row("beside", f"nothing to merge: {recipe.why}")
     if isinstance(recipe, Unreadable):

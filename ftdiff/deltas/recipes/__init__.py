@@ -1,7 +1,7 @@
 """What a fine-tune is: for each base tensor, how its change is made, and how it is measured."""
 
 from ftdiff.deltas.recipes.added import Added, Maker, Product
-from ftdiff.deltas.recipes.beside import Beside
+from ftdiff.deltas.recipes.beside import Beside, NewBias
 from ftdiff.deltas.recipes.rebuilt import Rebuilt, Rule, RuleMaker
 from ftdiff.deltas.recipes.recipe import Entries, Recipe, Tuned
 from ftdiff.deltas.recipes.replaced import Replaced, Unreadable, is_saved
@@ -14,6 +14,7 @@ __all__ = [
     "Beside",
     "Entries",
     "Maker",
+    "NewBias",
     "Product",
     "Rebuilt",
     "Recipe",

@@ -69,3 +69,16 @@ class Beside:
 
     def _none(self) -> BadAdapter:
         return BadAdapter(f"no weight changes, so there is no ΔW: {self.why}")
+
+
+@dataclass(frozen=True)
+class NewBias(Beside):
+    """A bias that an adapter gives a layer without one: it goes from 0, and no merge holds it.
+
+    Parameters
+    ----------
+    tensor
+        The bias as it is added to the layer's output.
+    """
+
+    form: str = "new-bias"

@@ -12,7 +12,7 @@ from typing import Any
 from ftdiff.adapters.family import Module, Reading
 from ftdiff.adapters.peft import tensors as parts
 from ftdiff.adapters.peft.closed_form import ClosedForm, among
-from ftdiff.adapters.peft.config_numbers import number
+from ftdiff.adapters.peft.config_numbers import by_default, number
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added
@@ -75,14 +75,16 @@ def scale(module: Module, rank: int) -> tuple[float, str]:
         raise BadAdapter(f"adapter_config.json: init_r is {first:g}, not a rank")
     told = f"{alpha:g}" if alpha > 0 else f"{rank} (for lora_alpha = {alpha:g})"
     scaling = (alpha if alpha > 0 else rank) / (first + _EPSILON)
-    return scaling, f"α/(r + {_EPSILON:g}) = {told}/{first:g}, init_r in adapter_config.json"
+    default = by_default(module, "lora_alpha", "init_r")
+    by = f"α/(r + {_EPSILON:g}) = {told}/{first:g}, init_r in adapter_config.json"
+    return scaling, by + default
 
 
 def _notes(module: Module, rank: int) -> tuple[str, ...]:
     """Say so where the configuration counts other singular values than the file holds."""
     patterns = module.config.get("rank_pattern")
     kept = patterns.get(f"{module.path}.lora_E") if isinstance(patterns, dict) else None
-    told = sum(map(bool, kept)) if isinstance(kept, list) else module.config.get("init_r")
+    told = sum(map(bool, kept)) if isinstance(kept, list) else number(module, "init_r", "")[0]
     if told == rank:
         return ()
     said = "rank_pattern" if isinstance(kept, list) else "init_r"

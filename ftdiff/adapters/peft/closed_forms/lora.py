@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ftdiff.adapters.family import Module, Reading
-from ftdiff.adapters.peft.closed_forms import dora
+from ftdiff.adapters.peft.closed_forms import dora, lora_bias
 from ftdiff.adapters.peft.closed_forms import lora_experts as experts
-from ftdiff.adapters.peft.closed_forms.lora_factors import Factors, factors
+from ftdiff.adapters.peft.closed_forms.lora_factors import factors
 from ftdiff.adapters.peft.closed_forms.lora_resumed import resumed
 from ftdiff.adapters.peft.closed_forms.token_rows import token_rows
 from ftdiff.adapters.saved_copies import STRAY, is_copy
-from ftdiff.deltas.forms import LowRank
 from ftdiff.deltas.recipes import Added, Recipe, Replaced, Unreadable
 from ftdiff.errors import BadAdapter
 from ftdiff.formats.note import Note
-from ftdiff.tensors import LazyTensor
 
 #: Where PEFT nests the output projection of a `MultiheadAttention`.
 _OUTPUT = "base_layer.out_proj."
@@ -149,36 +145,14 @@ def _layer(module: Module, param: str, times: float = 1.0) -> Reading:
         notes += note
     else:
         recipe = Added(found.shape, found.product)
-    spent = _not_compared(recipe, "weight", copy)
+    spent = lora_bias.not_compared(recipe, "weight", copy)
     if copy is not None:
         used |= {"base_layer.weight"}
     made = Reading({name: recipe}, {name: found.origin}, {}, tuple(notes), spent)
     if "lora_B.bias" in module.tensors:
-        made = _merged(made, _bias(module, found))
+        made = _merged(made, lora_bias.read(module, found))
         used |= {"lora_B.bias", "base_layer.bias"}
     return _with_rest(module, made, used)
-
-
-def _bias(module: Module, found: Factors) -> Reading:
-    """Read a factor's bias: it reaches the layer's, scaled."""
-    bias = module.tensors["lora_B.bias"]
-    added = Added(bias.shape, Column(bias, found.scaling))
-    recipe: Recipe = added
-    notes: list[str] = []
-    copy = module.tensors.get("base_layer.bias")
-    if copy is not None:
-        recipe, notes = resumed(module, added, copy, "bias")
-    name = module.target.name(f"{module.path}.bias")
-    spent = _not_compared(recipe, "bias", copy)
-    return Reading({name: recipe}, {name: found.origin}, {}, tuple(notes), spent)
-
-
-def _not_compared(
-    recipe: Recipe, param: str, copy: LazyTensor | None
-) -> dict[str, tuple[str, ...]]:
-    """Return the part that is a copy of what no base is there to hold it against."""
-    apart = copy is not None and isinstance(recipe, Added)
-    return {f"base_layer.{param}": ()} if apart else {}
 
 
 def _attention(module: Module) -> Reading:
@@ -249,16 +223,3 @@ def _merged(one: Reading, other: Reading) -> Reading:
         (*one.notes, *other.notes),
         {**one.spent, **other.spent},
     )
-
-
-@dataclass(frozen=True)
-class Column:
-    """ΔW = scaling · a stored vector, as one column."""
-
-    tensor: LazyTensor
-    scaling: float
-
-    def make(self) -> LowRank:
-        """Read the vector as float32."""
-        column = self.tensor.read().astype(np.float32).reshape(-1, 1)
-        return LowRank(column, np.ones((1, 1), np.float32), self.scaling)

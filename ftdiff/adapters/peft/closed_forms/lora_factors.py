@@ -9,7 +9,7 @@ from typing import Any
 
 from ftdiff.adapters.family import ORIGIN, Module
 from ftdiff.adapters.peft.closed_forms.lora_folded import BlockDiagonal, Pooled
-from ftdiff.adapters.peft.config_numbers import number
+from ftdiff.adapters.peft.config_numbers import by_default, number
 from ftdiff.adapters.peft.orientation import stored
 from ftdiff.deltas.recipes import Product, Unreadable
 from ftdiff.errors import BadAdapter
@@ -104,13 +104,14 @@ def scale(module: Module, rank: int) -> tuple[float, str]:
     """
     alpha, pattern = number(module, "lora_alpha", "alpha_pattern")
     why = [pattern] if pattern else []
+    more = ("" if pattern else by_default(module, "lora_alpha")) + _own_rank(module, rank)
     if module.config.get("use_rslora"):
         told = " and ".join(["use_rslora", *why])
         by = f"α/√r = {alpha:g}/√{rank}, {told} in adapter_config.json"
-        return (alpha / math.sqrt(rank) if rank else 0.0), module.told(by + _own_rank(module, rank))
+        return (alpha / math.sqrt(rank) if rank else 0.0), module.told(by + more)
     told = "".join(f"{reason} in " for reason in why)
     by = f"α/r = {alpha:g}/{rank}, {told}adapter_config.json"
-    return (alpha / rank if rank else 0.0), module.told(by + _own_rank(module, rank))
+    return (alpha / rank if rank else 0.0), module.told(by + more)
 
 
 def _own_rank(module: Module, rank: int) -> str:
