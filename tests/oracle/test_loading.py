@@ -386,7 +386,7 @@ def test_a_value_that_peft_cannot_take_leaves_nothing_live(
     for tensors, config in saved:
         name = "init_r" if config["peft_type"] == "ADALORA" else "r"
         if config["peft_type"] not in (*SHAPELESS, "LORA") and name in config:
-            cases += [(tensors, config, {name: value}) for value in ("2", 2.5)]
+            cases.append((tensors, config, {name: "2"}))
     for tensors, config, values in cases:
         _write(tmp_path, tensors, config | values)
         assert said_live(tmp_path) == really_live(tmp_path), (config["peft_type"], values)

@@ -81,17 +81,12 @@ def of_numbers(kind: str, config: Mapping[str, Any], paths: Iterable[str]) -> st
         return f"{rank} is {written(config[rank])}, not a positive integer"
     for path in paths if kind != "ADALORA" else ():  # its patterns say which ranks are left
         found = configured(config, path, rank)
-        if found is not None and not _can_rank(kind, found[0]):
+        if found is not None and not is_rank(found[0]):
             return f"{found[1]} is {written(found[0])}, not a positive integer"
         found = configured(config, path, "lora_alpha", "alpha_pattern") if kind == "LORA" else None
         if found is not None and not _is_number(found[0]):
             return f"{found[1]} is {written(found[0])}, not a number"
     return ""
-
-
-def _can_rank(kind: str, value: Any) -> bool:
-    """Say whether a type takes a rank: LOKR only compares it with the sides where it is large."""
-    return is_rank(value) or (kind == "LOKR" and isinstance(value, float) and not value <= 0)
 
 
 def _is_number(value: Any) -> bool:
