@@ -255,7 +255,7 @@ def test_an_r_that_is_no_rank_is_told_as_it_stands(tmp_path: Path, value: Any) -
     tuned = ftdiff.open_tuned(write(tmp_path, factors(), r=value))
     stands, notes = json.dumps(value), " ".join(map(str, tuned.notes))
     assert f"factors of rank 2 where adapter_config.json says r = {stands}" in notes
-    assert "names no r" not in notes
+    assert "rank-unfit" in _codes(tuned) and "rank-unnamed" not in _codes(tuned)
     assert [*tuned.scalings.values()] == [
         f"α/r = 6/2, adapter_config.json, with r of the factors (it says r = {stands})"
     ]
