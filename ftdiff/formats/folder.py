@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ftdiff.errors import BadFile
+from ftdiff.formats.irregular import refuse_irregular
 from ftdiff.tensors import Source, local, stamp
 
 
@@ -25,13 +26,22 @@ class Folder(Protocol):
         """Whether its files are asked of this machine, not of another."""
 
     def files(self) -> Mapping[str, int]:
-        """Return the files right in it by name, and their sizes in bytes."""
+        """Return the files right in it by name, and their sizes in bytes.
+
+        What is there, and neither a file nor a folder, has size -1: `has_file` refuses it.
+        """
 
     def folders(self) -> tuple[str, ...]:
         """Return the names of the folders right in it."""
 
     def has_file(self, name: str) -> bool:
-        """Say whether a file of that name is right in it."""
+        """Say whether a file of that name is right in it.
+
+        Raises
+        ------
+        BadFile
+            What is called so is a pipe, a device, or a link to nowhere.
+        """
 
     def has_folder(self, name: str) -> bool:
         """Say whether a folder of that name is right in it."""
@@ -81,13 +91,8 @@ class LocalFolder:
         return True
 
     def files(self) -> Mapping[str, int]:
-        """Return the files right in it; a link that leads nowhere is none."""
-        found = {}
-        for entry in self._entries():
-            with suppress(OSError):  # a link that leads round in a circle
-                if entry.is_file():
-                    found[entry.name] = entry.stat().st_size
-        return found
+        """Return the files right in it, and with size -1 what is neither a file nor a folder."""
+        return {entry.name: size for entry in self._entries() if (size := _size(entry)) is not None}
 
     def folders(self) -> tuple[str, ...]:
         """Return the names of the folders right in it."""
@@ -98,8 +103,11 @@ class LocalFolder:
         return tuple(found)
 
     def has_file(self, name: str) -> bool:
-        """Say whether a file of that name is right in it, or where a link leads."""
-        return os.path.isfile(self.path / name)
+        """Say whether a file of that name is right in it, or where a link leads; see `Folder`."""
+        if os.path.isfile(self.path / name):
+            return True
+        refuse_irregular(self.path / name)
+        return False
 
     def has_folder(self, name: str) -> bool:
         """Say whether a folder of that name is right in it."""
@@ -120,6 +128,7 @@ class LocalFolder:
     def read(self, name: str, limit: int) -> bytes:
         """Return a small file whole; see `Folder`."""
         path = self.path / name
+        refuse_irregular(path)
         try:
             size = stamp(path)[2]
             if size > limit:
@@ -130,6 +139,7 @@ class LocalFolder:
 
     def source(self, name: str) -> Source:
         """Return a file as it is read best here; see `Folder`."""
+        refuse_irregular(self.path / name)
         return local(self.path / name)
 
     def _entries(self) -> list[os.DirEntry[str]]:
@@ -138,3 +148,12 @@ class LocalFolder:
                 return sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise BadFile(f"{self.path}: {error.strerror or error}") from error
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Return a file's size, -1 for what cannot be read as one; None for a folder."""
+    with suppress(OSError):  # a link that leads round in a circle
+        if entry.is_dir():
+            return None
+        return entry.stat().st_size if entry.is_file() else -1
+    return -1

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from ftdiff.errors import BadFile, near
 from ftdiff.formats.folder import Folder, LocalFolder
+from ftdiff.formats.irregular import refuse_irregular
 from ftdiff.tensors import Source
 
 #: Two words of letters, digits, dots, dashes and underscores; the second has no file's suffix.
@@ -76,12 +77,21 @@ class Place:
         return self.is_file() or self.is_dir()
 
     def files(self, *endings: str) -> list[Place]:
-        """Return the files right in it whose names end so (all if none is named), by name."""
+        """Return the files right in it whose names end so (all if none is named), by name.
+
+        Raises
+        ------
+        BadFile
+            What is named so is a pipe, a device, or a link to nowhere; of all, such are left out.
+        """
         if not self.is_dir():
             return []
         folder = self.folder.within(self.file) if self.file else self.folder
-        names = sorted(name for name in folder.files() if not endings or name.endswith(endings))
-        return [Place(folder, name) for name in names]
+        held = sorted(folder.files().items())
+        if not endings:
+            return [Place(folder, name) for name, size in held if size >= 0]
+        named = [(name, size) for name, size in held if name.endswith(endings)]
+        return [Place(folder, n) for n, size in named if size >= 0 or folder.has_file(n)]
 
     def folders(self) -> list[Place]:
         """Return the folders right in it, by name."""
@@ -134,6 +144,7 @@ def find(text: str | os.PathLike[str] | Place) -> Place:
     try:
         if path.is_dir():
             return Place(LocalFolder(_snapshot(path)))
+        refuse_irregular(path)
         if path.exists():
             return Place(LocalFolder(path.parent), path.name)
     except (OSError, ValueError, RuntimeError) as error:

@@ -239,10 +239,26 @@ def test_ranks_and_targets_that_the_file_contradicts_are_noted_once(tmp_path: Pa
 
 
 def test_what_a_configuration_lacks_has_a_code(tmp_path: Path) -> None:
-    unnamed = ftdiff.open_tuned(write(tmp_path / "a", factors(), r=None))
+    folder = write(tmp_path / "a", factors(r=8))  # PEFT takes 8 where no r is named
+    (folder / "adapter_config.json").write_text(
+        json.dumps({k: CONFIG[k] for k in CONFIG if k != "r"})
+    )
+    unnamed = ftdiff.open_tuned(folder)
     assert _codes(unnamed) == ["rank-unnamed"]
+    assert "with r of the factors (it names none)" in str([*unnamed.scalings.values()])
     resumed = factors() | {f"{Q}.base_layer.weight": random(5, 4)}
     assert "copy-not-compared" in _codes(ftdiff.open_tuned(write(tmp_path / "b", resumed)))
+
+
+@pytest.mark.parametrize("value", ["2", None, True, [2], 2.5, math.nan, -2])
+def test_an_r_that_is_no_rank_is_told_as_it_stands(tmp_path: Path, value: Any) -> None:
+    tuned = ftdiff.open_tuned(write(tmp_path, factors(), r=value))
+    stands, notes = json.dumps(value), " ".join(map(str, tuned.notes))
+    assert f"factors of rank 2 where adapter_config.json says r = {stands}" in notes
+    assert "rank-unfit" in _codes(tuned) and "rank-unnamed" not in _codes(tuned)
+    assert [*tuned.scalings.values()] == [
+        f"α/r = 6/2, adapter_config.json, with r of the factors (it says r = {stands})"
+    ]
 
 
 def test_targets_are_found_by_the_end_of_a_path() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -112,6 +113,35 @@ def test_factors_in_the_wrong_case_are_not_found(tmp_path: Path, base: Path) -> 
     assert (found["live"], found["of"]) == (0, 12)
     assert found["found"].endswith("down_proj.lora_a.weight")
     assert found["expected"].endswith("down_proj.lora_A.weight")
+
+
+# What PEFT cannot take
+
+
+#: What a configuration says, and what is said of it.
+UNFIT: list[tuple[dict[str, Any], str]] = [
+    ({"r": "16"}, 'r is "16", not a positive integer'),
+    ({"r": None}, "r is null, not a positive integer"),
+    ({"r": True}, "r is true, not a positive integer"),
+    ({"r": [16]}, "r is [16], not a positive integer"),
+    ({"r": 16.5}, "r is 16.5, not a positive integer"),
+    ({"r": math.nan}, "r is NaN, not a positive integer"),
+    ({"rank_pattern": {"q_proj": "16"}}, "rank_pattern 'q_proj' is \"16\", not a positive integer"),
+    ({"rank_pattern": [1]}, "rank_pattern is [1], not a map"),
+    ({"modules_to_save": "(a"}, 'modules_to_save is "(a", a text, which it takes letter by letter'),
+    ({"modules_to_save": [3]}, "modules_to_save is [3], not a list of names"),
+    ({"exclude_modules": 5}, "exclude_modules is 5, not a list of names"),
+]
+
+
+@pytest.mark.parametrize(("config", "words"), UNFIT)
+def test_a_value_that_peft_cannot_take_is_an_alarm(
+    tmp_path: Path, base: Path, config: dict[str, Any], words: str
+) -> None:
+    lora = write_lora(tmp_path / "lora", **config)
+    for found in (told(base, lora), told(None, lora)):
+        assert (found["live"], found["of"]) == (0, 12) and words in found["said"]
+    assert "would-not-load" in alarms(ftdiff.compare(base, lora))
 
 
 # Less than the configuration promises

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import ftdiff
 from ftdiff.comparison.alignment.layer_match import match
+from ftdiff.comparison.alignment.layer_samples import Layer, Stack
 from ftdiff.comparison.alignment.samples import sample
 from ftdiff.tensors import ArrayTensor
 
@@ -88,6 +89,45 @@ def test_every_layer_has_one_fate(order: list[int], count: int, seed: int) -> No
     assert sorted(fates) == [*range(len(order))]
     assert len({*found.home.values()}) == len(found.home)
     assert sorted([*found.home.values(), *found.removed]) == [*range(count)]
+
+
+@pytest.mark.parametrize("side", [2, 4])
+def test_chance_puts_no_layer_elsewhere(side: int) -> None:
+    """The null: 12 layers of 4 small matrices, every value drawn anew on both sides."""
+    draw = np.random.default_rng(0)
+
+    def layers() -> dict[int, Layer]:
+        values = draw.standard_normal((12, len(PARTS), side, side)).astype(np.float32)
+        return {
+            n: {(part, "weight", None): ArrayTensor(W) for part, W in zip(PARTS, one, strict=True)}
+            for n, one in enumerate(values)
+        }
+
+    numbers = tuple(range(12))
+    for _ in range(200):
+        found = Stack(layers(), layers()).likeness()
+        assert found is not None and match(numbers, numbers, *found).keeps_numbers
+
+
+@pytest.mark.parametrize("side", [2, 4, 8])
+def test_small_layers_that_moved_are_found_all_the_same(side: int) -> None:
+    draw = np.random.default_rng(0)
+    values = draw.standard_normal((12, len(PARTS), side, side)).astype(np.float32)
+    order = [*range(5), 3, *range(5, 12)]
+    tuned = values[order] + np.float32(0.01) * draw.standard_normal(
+        (13, len(PARTS), side, side), np.float32
+    )
+    made = [
+        {
+            f"model.layers.{n}.{part}.weight": W
+            for n, one in enumerate(side_)
+            for part, W in zip(PARTS, one, strict=True)
+        }
+        for side_ in (values, tuned)
+    ]
+    diff = ftdiff.compare(*made)
+    assert {*diff.frame["status"]} == {"changed"}
+    assert (diff.frame["delta_sq"] < 0.01 * diff.frame["base_sq"]).all()
 
 
 def test_order_is_kept_where_two_layers_are_the_same() -> None:

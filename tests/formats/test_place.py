@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save as safetensors
 
+import ftdiff
 from ftdiff.errors import BadFile
 from ftdiff.formats import place
 from ftdiff.formats.folder import LocalFolder
@@ -125,3 +131,47 @@ def test_the_root_of_a_cached_repository_is_its_snapshot(here: Path) -> None:
     (root / "refs").mkdir()
     (root / "refs" / "main").write_text("c2")
     assert {*place.find(root).folder.files()} == {"c2"}
+
+
+def _nowhere(at: Path) -> None:
+    at.symlink_to("missing")
+
+
+def _circle(at: Path) -> None:
+    at.symlink_to(at.name)
+
+
+def _device(at: Path) -> None:
+    at.symlink_to("/dev/zero")
+
+
+#: What stands in a file's place, and how it is called.
+IRREGULAR: dict[str, Callable[[Path], None]] = {
+    "a link that leads nowhere (to missing)": _nowhere,
+    "a link in a circle": _circle,
+    "a device (a link to /dev/zero)": _device,
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("what", IRREGULAR)
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "more.safetensors", "config.json", "adapter_config.json"]
+)
+def test_what_is_no_file_is_refused_by_name(here: Path, what: str, name: str) -> None:
+    folder = here / "model"
+    folder.mkdir()
+    IRREGULAR[what](folder / name)
+    if name != "model.safetensors":
+        (folder / "model.safetensors").write_bytes(safetensors({"w": np.ones((2, 2))}))
+    words = re.escape(f"{folder / name}: {what}, and no file")
+    for given in (folder, folder / name):
+        with pytest.raises(BadFile, match=words):
+            ftdiff.open_tuned(given)
+
+
+def test_what_is_no_file_and_is_not_asked_for_is_passed_over(here: Path) -> None:
+    for number, make in enumerate(IRREGULAR.values()):
+        make(here / "runs" / "a" / f"README-{number}.md")
+    found = place.find("runs/a")
+    assert [file.name for file in found.files()] == ["x.safetensors"]

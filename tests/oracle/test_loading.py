@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator
@@ -361,6 +362,34 @@ def test_what_is_said_to_be_live_is_live(
         assert said_live(tmp_path) == found, (number, config, sorted(tensors))
         outcomes.append(bool(found))
     assert 0.2 < sum(outcomes) / EDITS < 0.8  # both outcomes are tried
+
+
+#: Values of LoRA's configuration, most of another type than PEFT takes.
+VALUES: list[Config] = [
+    *({"r": value} for value in ("4", None, True, [4], 4.0, math.nan, 0, -4)),
+    *({name: value} for name in ("rank_pattern", "alpha_pattern") for value in ([1], None, "q")),
+    {"rank_pattern": {"q_proj": "4"}},
+    {"r": "4", "rank_pattern": {".*": 4}},
+    *({"modules_to_save": value} for value in ("(a", "z", "lm_head", 3, [3], {"zz": 1})),
+    {"exclude_modules": 5},
+    {"layers_pattern": 5, "layers_to_transform": [0, 1]},
+    {"target_parameters": "("},
+    {"trainable_token_indices": "x"},
+    *({"lora_alpha": value} for value in ("4", [1], True)),
+]
+
+
+def test_a_value_that_peft_cannot_take_leaves_nothing_live(
+    tmp_path: Path, saved: list[tuple[Tensors, Config]]
+) -> None:
+    cases = [(*saved[0], values) for values in VALUES]
+    for tensors, config in saved:
+        name = "init_r" if config["peft_type"] == "ADALORA" else "r"
+        if config["peft_type"] not in (*SHAPELESS, "LORA") and name in config:
+            cases.append((tensors, config, {name: "2"}))
+    for tensors, config, values in cases:
+        _write(tmp_path, tensors, config | values)
+        assert said_live(tmp_path) == really_live(tmp_path), (config["peft_type"], values)
 
 
 def test_an_adapter_of_any_type_is_live_as_it_was_saved(tmp_path: Path) -> None:

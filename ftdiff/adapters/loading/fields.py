@@ -27,6 +27,7 @@ LACKING: Mapping[str, frozenset[str]] = {
     "rank_pattern": frozenset(PREFIXES)
     - {"ADALORA", "DELORA", "HIRA", "LOHA", "LOKR", "LORA", "OSF"},
     "target_parameters": frozenset(PREFIXES) - {"ADALORA", "LORA"},
+    "trainable_token_indices": frozenset(PREFIXES) - {"ADALORA", "LORA"},
 }
 #: A field that a type has, and that does not reach its layers.
 _IDLE = {"HIRA": "rank_pattern"}

@@ -15,6 +15,7 @@ from ftdiff.adapters.loading.outcome import Loading, Misfit, State
 from ftdiff.adapters.loading.parts import NEEDING, PARTS, PREFIXES, Sides, fits
 from ftdiff.adapters.loading.refusals import refusal
 from ftdiff.adapters.loading.targets import Targets
+from ftdiff.adapters.loading.unfit import of_fields, of_numbers
 from ftdiff.adapters.loading.wanted import Want, Wanted, wanted
 from ftdiff.errors import BadAdapter
 from ftdiff.naming.matching import Spellings
@@ -60,14 +61,17 @@ def check(
         new, old = root(modules, paths)
         modules, headless = in_memory(modules.moved(new, old), paths), "" if new else old
     look = _Look(kind, shapes, held, modules, alone=base is None)
+    refused = of_fields(kind, config)
     try:
         known = None if look.alone else modules
         want = wanted(kind, config, held, known, str(told.get("model_type")))
         if any(look.converted(own.plain) for own in held):  # its targets are converted too
             want = replace(want, targets=replace(want.targets, known=False))
-        refused = "" if look.alone else refusal(kind, config, modules, want.targets)
+        refused = refused or of_numbers(kind, config, want.layers)
+        if not (refused or look.alone):
+            refused = refusal(kind, config, modules, want.targets)
     except BadAdapter as error:
-        return Loading({own.plain: "live" for own in held}, refused=str(error))
+        return Loading({own.plain: "live" for own in held}, refused=refused or str(error))
     refused = look.for_all(want) or refused
     if headless and config.get("task_type") != "FEATURE_EXTRACTION":
         look.behind(headless)

@@ -54,7 +54,7 @@ def _contradiction(kind: str, config: Mapping[str, Any]) -> str:
     r = config.get("r")
     if kind == "OFT" and r and config.get("oft_block_size", 32):
         return f"r is {r} and oft_block_size {config.get('oft_block_size', 32)}: one has to be 0"
-    return f"r is {r}" if kind == "LORA" and type(r) is int and r < 1 else ""
+    return ""
 
 
 def _without_targets(config: Mapping[str, Any], wanted: Targets) -> str:

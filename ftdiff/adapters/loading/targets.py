@@ -96,8 +96,10 @@ def _excluded(config: Mapping[str, Any], path: str) -> bool:
 
 
 def _to_save(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of modules that are saved whole: of a text, as PEFT does, each letter."""
+    told = config.get("modules_to_save")
     heads = _HEADS.get(str(config.get("task_type")), ())
-    return [*texts(config.get("modules_to_save")), *heads]
+    return [*(dict.fromkeys(told) if isinstance(told, str) else texts(told)), *heads]
 
 
 def _in_layers(config: Mapping[str, Any], path: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ftdiff.comparison.alignment.chance import reach
 from ftdiff.comparison.alignment.samples import Sample, is_same, sample
 from ftdiff.tensors import Array, LazyTensor
 
@@ -54,7 +55,8 @@ class Stack:
     def likeness(self) -> tuple[Array, Array] | None:
         """Return the mean cosine of each tuned layer with each of the base, and which are the same.
 
-        None where no matrix of both can be held against each other.
+        A likeness that strangers may have by chance is none: 0. None where no matrix of both can be
+        held against each other.
         """
         count, rows = _MANY
         slots = self.slots()[:count]
@@ -69,7 +71,9 @@ class Stack:
                 ]
                 if held:
                     known = True
-                    found[0, t, b] = np.mean([one.cosine(two) for one, two in held])
+                    mean = np.mean([one.cosine(two) for one, two in held])
+                    sizes = tuple(one.values.size for one, _ in held)
+                    found[0, t, b] = mean if mean > reach(sizes, found[0].size) else 0.0
                     # zeros are anybody's
                     equal = [one.equals(two) for one, two in held]
                     found[1, t, b] = all(equal) and not all(one.is_zero for one, _ in held)

@@ -11,6 +11,7 @@ from ftdiff.adapters.family import ORIGIN, Module
 from ftdiff.adapters.peft.closed_forms.lora_folded import BlockDiagonal, Pooled
 from ftdiff.adapters.peft.config_numbers import by_default, number
 from ftdiff.adapters.peft.orientation import stored
+from ftdiff.adapters.peft.ranks import configured, is_rank, written
 from ftdiff.deltas.recipes import Product, Unreadable
 from ftdiff.errors import BadAdapter
 from ftdiff.formats.note import Note
@@ -115,12 +116,26 @@ def scale(module: Module, rank: int) -> tuple[float, str]:
 
 
 def _own_rank(module: Module, rank: int) -> str:
-    """Say that r is the factors' own, where the configuration says another."""
-    try:
-        told, _ = number(module, "r", "rank_pattern")
-    except BadAdapter:
+    """Say that r is the factors' own, where the configuration says another, or none."""
+    found = _configured(module)
+    if found is None:  # with a header's α no rank is expected
+        return "" if ORIGIN in module.config else ", with r of the factors (it names none)"
+    value, where = found
+    if is_rank(value) and value == rank:
         return ""
-    return "" if told == rank else f", with r of the factors (it says r = {told:g})"
+    field = "r" if where != "rank_pattern" else where
+    return f", with r of the factors (it says {field} = {written(value)})"
+
+
+def _configured(module: Module) -> tuple[Any, str] | None:
+    """Return the rank that the configuration gives a module, and the field; None for none.
+
+    Of patterns that cannot be asked they all are what it gives.
+    """
+    try:
+        return configured(module.config, module.path)
+    except BadAdapter:
+        return module.config["rank_pattern"], "rank_pattern"
 
 
 def half(path: str, A: LazyTensor | None, B: LazyTensor | None) -> Unreadable:
@@ -163,18 +178,22 @@ def _grouped(module: Module, A: LazyTensor) -> Unreadable | None:
 
 
 def _ranks(module: Module, rank: int) -> tuple[str, ...]:
-    try:
-        told, where = number(module, "r", "rank_pattern")
-    except BadAdapter:
+    found = _configured(module)
+    if found is None:
         if ORIGIN in module.config:  # a header's α, with which no rank is expected
             return ()
         text = f"factors of rank {rank}, and adapter_config.json names no r"
         return (Note("rank-unnamed", text, rank=rank),)
-    if told == rank:
+    value, where = found
+    said = "adapter_config.json" if where == "r" else f"{where} in adapter_config.json"
+    if not is_rank(value):
+        what = f"r = {written(value)}" if where == "r" else written(value)
+        text = f"factors of rank {rank} where {said} says {what}, which is no rank"
+        return (Note("rank-unfit", module.told(f"{text}: the factors' own is used"), rank=rank),)
+    if value == rank:
         return ()
-    said = f"{where} in adapter_config.json" if where else "adapter_config.json"
-    text = f"factors of rank {rank} where {said} says {told:g}: the factors' own is used"
-    return (Note("rank-differs", module.told(text), rank=rank, configured=told),)
+    text = f"factors of rank {rank} where {said} says {value}: the factors' own is used"
+    return (Note("rank-differs", module.told(text), rank=rank, configured=value),)
 
 
 def _block_diagonal(module: Module, A: LazyTensor, B: LazyTensor) -> tuple[LazyTensor, LazyTensor]:
