@@ -133,16 +133,16 @@ def _check(key: str, table: str) -> None:
 
 
 def _options() -> frozenset[str]:
-    """Return the long names of all options of all commands, which are imported for it."""
-    from ftdiff.cli import COMMANDS
-    from ftdiff.cli import ftdiff as door
-
-    ctx = click.Context(door)
-    commands = (door, *(door.get_command(ctx, name) for name in COMMANDS))
+    """Return the long names of all options of the program and its commands, imported for it."""
+    ctx = click.get_current_context().find_root()
+    door = ctx.command
+    commands = [door]
+    if isinstance(door, click.Group):
+        found = (door.get_command(ctx, name) for name in door.list_commands(ctx))
+        commands += [one for one in found if one is not None]
     return frozenset(
         word.removeprefix("--")
         for command in commands
-        if command is not None
         for param in command.get_params(ctx)
         for word in (*param.opts, *param.secondary_opts)
         if word.startswith("--")

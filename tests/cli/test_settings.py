@@ -102,5 +102,6 @@ def test_every_name_that_may_be_set_is_an_option_and_of_others_the_call_is_named
     }
     assert known >= SETTABLE
     for name in known - SETTABLE:
-        with pytest.raises(BadCall, match=f"cannot set '{name}'; it is given in the call"):
+        said = f"cannot set '{name}'; it is given in the call"
+        with click.Context(door), pytest.raises(BadCall, match=said):
             settings._check(name, "[tool.ftdiff]")
