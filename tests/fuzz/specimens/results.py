@@ -47,7 +47,8 @@ def write(root: Path, add: Add) -> None:
     private, public = keys.new_key(root / "my.key")
     made = _made(root, public)
     for name, (result, kind) in made.items():
-        named = [one for one in TAKEN[kind] if (name, one) != ("parts", "attest")]
+        of_whole = ("audit", "attest", "card") if name == "parts" else ()
+        named = [one for one in TAKEN[kind] if one not in of_whole]
         commands = [call for one in named for call in CALLS[one]]
         commands += MORE.get(kind, ())
         for way in ("json", "text"):
