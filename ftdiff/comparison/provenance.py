@@ -12,6 +12,7 @@ import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ftdiff.adapters import account
@@ -127,7 +128,8 @@ def about(
     """
     held, beside = beside_weights(base, tuned, _rows(plan), _layers(plan))
     founded = [note for note in tuned.notes if not (_renamed(plan) and _unfounded(note))]
-    mine = [completed(note, plan, unreadable) for note in founded]
+    became = partial(_fates, plan.tuned or tuned, plan, unreadable)
+    mine = [completed(note, plan, unreadable, became) for note in founded]
     notes = [*(base.notes if base is not None else ()), *mine, *plan.notes, *beside]
     return {
         "base": base.source if base is not None else None,
@@ -243,10 +245,13 @@ def _digest(source: Source, starts: Iterable[int], run: int = PAGE) -> str:
 
 def _parts(tuned: Tuned, plan: Plan, unreadable: Collection[str]) -> dict[str, dict[str, int]]:
     paired = plan.tuned or tuned  # its recipes stand under the base's names
+    return account.counts(paired, _fates(paired, plan, unreadable))
+
+
+def _fates(paired: Tuned, plan: Plan, unreadable: Collection[str]) -> dict[str, account.Fate]:
     measured = {change.address.name for change in plan.changes}
     unfit = [name for name in plan.reshaped if name not in measured]
-    became = account.fates(paired, plan.unmatched, {*unreadable, *unfit}, plan.left_out)
-    return account.counts(paired, became)
+    return account.fates(paired, plan.unmatched, {*unreadable, *unfit}, plan.left_out)
 
 
 def _adapter(tuned: Tuned) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _still(drawn: Sequence[Map]) -> str:
     if not drawn or any(one.moved.any() for one in drawn):
         return ""
     weights = sum(int(one.tensors.sum()) for one in drawn)
-    return f"Nothing moved: all {weights:,} weights that the map would show are the base's."
+    return f"Nothing moved in this map: all {weights:,} weights of it are the base's."
 
 
 def _part(index: int, name: str, diff: Diff, report: Document | None, metric: str) -> Part:

@@ -116,6 +116,9 @@ def test_split_adapter_and_merge_on_a_fused_base(tmp_path: Path) -> None:
         # PEFT finds no q_proj in the fused base, and says nothing
         assert {*said} <= {"scale", "frozen", "would-not-load"}
         assert audit.ok == ("would-not-load" not in said) == (tuned != adapter)
+        if tuned == adapter:
+            (note,) = (one for one in diff.about["notes"] if "PEFT would load" in one)
+            assert note.endswith("; ΔW is measured as if it were")  # under the base's own names
         assert "attn.qkv" not in said["frozen"] and "gate_up" not in said["frozen"]
     for one in (model, same):
         assert ftdiff.verify(base, adapter, one).ok

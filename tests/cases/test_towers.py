@@ -270,7 +270,7 @@ def test_what_did_not_move_says_so_instead_of_a_map(
     figure = plots.draw(model("frozen-vision"))
     vision, language = facets(figure).values()
     assert [" ".join(t.get_text().split()) for t in vision.texts if t.get_gid() == STILL] == [
-        "Nothing moved: all 36 weights are the base's"
+        "Nothing moved in this map: all 36 weights of it are the base's"
     ]
     assert not vision.collections and numbers(language).shape == (10, 7)
     terminal.show(model("frozen-vision"))

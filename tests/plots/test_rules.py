@@ -127,7 +127,10 @@ def test_the_picture_counts_the_weights_that_it_would_draw() -> None:
     still = diff_of(rows(4, parts, status="identical", delta_sq=0.0))
     (text,) = plots.heatmap(still).texts
     assert text.get_gid() == STILL
-    assert " ".join(text.get_text().split()) == "Nothing moved: all 28 weights are the base's"
+    assert (
+        " ".join(text.get_text().split())
+        == "Nothing moved in this map: all 28 weights of it are the base's"
+    )
 
 
 def test_a_title_names_both_and_no_folder_of_this_machine() -> None:

@@ -102,10 +102,10 @@ def test_a_page_says_that_nothing_moved_where_a_map_would_be() -> None:
     for diffs in (still, [still, still]):
         text = html.render(diffs)
         of = 28 if diffs is still else 56
-        assert f"Nothing moved: all {of} weights that the map would show are the base" in text
+        assert f"Nothing moved in this map: all {of} weights of it are the base" in text
         assert "Grey: no value" not in text and 'class="cell"' not in text
     moved = html.render([still, diff_of(rows(4))])
-    assert "Nothing moved: all" not in moved and 'class="cell"' in moved
+    assert "Nothing moved in" not in moved and 'class="cell"' in moved
 
 
 def test_names_that_come_twice_are_told_apart(saved: list[Path]) -> None:

@@ -204,7 +204,7 @@ def _still(diff: Diff, stack: str) -> str:
 
 
 def _unmoved(weights: int) -> str:
-    return f"Nothing moved: all {weights:,} weights are the base's"
+    return f"Nothing moved in this map: all {weights:,} weights of it are the base's"
 
 
 def bounded(matrix: Matrix) -> Matrix:
