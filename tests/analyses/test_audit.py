@@ -750,6 +750,19 @@ def test_a_written_policy_holds_for_odd_names(tmp_path: Path) -> None:
     assert "expectation" not in {one.rule for one in found}
 
 
+#: Where a policy may say a number: wider than a float, and than what Python prints.
+_WIDE = (
+    *(
+        "format = ?",
+        "unlisted = ?",
+        "x = [[?]]",
+        "[rules]\ndead-module = ?",
+        "[[expect]]\nname = ?",
+    ),
+    *("[[expect]]\nmoves = ?", "[[expect]]\nwhere.layer = ?", "[[expect]]\nmax.relative_norm = ?"),
+)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -768,6 +781,13 @@ def test_a_written_policy_holds_for_odd_names(tmp_path: Path) -> None:
         ("[[expect]]\nmax = { relative_norm = inf }", "it is a number"),
         ("[[expect]]\nmoves = 1", "true or false"),
         ("[[expect]]\nseverity = 'off'", "leave it out"),
+        (f"[[expect]]\nwhere = {{ component = '{'[' * 100_000}' }}", "line 2 has 100,0"),
+        (f"[[expect]]\nwhere = {{ layer = '{'[' * 251}' }}", "a glob of where.layer has 251"),
+        (f"[[expect]]\nname = '{'x' * 251}'", "the name of expectation 1 has 251 letters"),
+        ("[[expect]]\n" * 1001, "it has 1,001 expectations; in a policy at most 1,000"),
+        ("[[expect]]\nwhere.layer = [" + "0,\n" * 5001 + "]", "it has 5,001 globs"),
+        ("x" * 600_000, "too large for a policy"),
+        *((text.replace("?", "0x" + "f" * 1000), "the 64 bits of TOML's") for text in _WIDE),
     ],
 )
 def test_a_policy_that_says_nonsense_is_told_in_one_line(

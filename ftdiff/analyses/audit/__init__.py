@@ -42,7 +42,8 @@ from ftdiff.analyses.audit import (
 from ftdiff.analyses.audit.auditing import audit
 from ftdiff.analyses.audit.ci_formats import CI, github, junit
 from ftdiff.analyses.audit.expectation import Expectation
-from ftdiff.analyses.audit.policy import Policy, policy_of, read_policy, save_policy
+from ftdiff.analyses.audit.policy import Policy, read_policy
+from ftdiff.analyses.audit.policy_written import policy_of, save_policy
 from ftdiff.analyses.audit.registry import AUDIT, AuditRule, audit_rule
 from ftdiff.analyses.audit.result import Audit
 from ftdiff.analyses.audit.sarif_log import sarif

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Any
 
 import pandas as pd
@@ -48,7 +49,8 @@ class Expectation:
         """Return which rows it is about."""
         found = frame["status"].isin(PAIRED)
         for column, globs in self.where.items():
-            known = {value: _fits(value, globs) for value in frame[column].dropna().unique()}
+            fits = _matcher(globs)
+            known = {value: fits(str(value)) for value in frame[column].dropna().unique()}
             found &= frame[column].map(known).fillna(False).astype(bool)
         return found.astype(bool)
 
@@ -103,12 +105,26 @@ def _told(rows: pd.DataFrame, what: str) -> str:
     return f"{counted(len(rows), 'tensor')} {what} ({listed([str(x) for x in rows['tensor']])})"
 
 
-def _fits(value: object, globs: tuple[str, ...]) -> bool:
-    return any(_in_range(value, glob) or fnmatchcase(str(value), glob) for glob in globs)
+def _matcher(globs: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return what says whether a word fits one of these globs, or lies in one of these ranges."""
+    spans = [span for glob in globs if (span := _span(glob))]
+    pattern = re.compile("|".join(map(translate, globs)) if globs else r"\Z.")
+
+    def fits(word: str) -> bool:
+        if pattern.match(word):
+            return True
+        return bool(spans) and word.isdecimal() and any(int(word) in span for span in spans)
+
+    return fits
 
 
-def _in_range(value: object, glob: str) -> bool:
+def _span(glob: str) -> range | None:
+    """Return a range that is inclusive on both ends.
+
+    >>> _span("0-13"), _span("q-k")
+    (range(0, 14), None)
+    """
     first, dash, last = glob.partition("-")
-    if not (dash and first.isdecimal() and last.isdecimal() and str(value).isdecimal()):
-        return False
-    return int(first) <= int(str(value)) <= int(last)
+    if not (dash and first.isdecimal() and last.isdecimal()):
+        return None
+    return range(int(first), int(last) + 1)

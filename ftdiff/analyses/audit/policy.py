@@ -1,39 +1,31 @@
-"""`Policy`: which rules hold, and what is expected, read from TOML and written from a diff."""
+"""`Policy`: which rules hold, and what is expected, read from TOML."""
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftdiff.analyses.audit.expectation import WORDS, Expectation
 from ftdiff.analyses.audit.registry import AUDIT
-from ftdiff.analyses.finding import SEVERITIES, Severity, layer_spans
-from ftdiff.comparison import cut
-from ftdiff.comparison.result import Diff
-from ftdiff.comparison.statuses import MOVED
-from ftdiff.comparison.storage import schema_id, written
-from ftdiff.errors import BadCall, BadFile, UnknownName
+from ftdiff.analyses.finding import SEVERITIES, Severity
+from ftdiff.comparison.storage import schema_id
+from ftdiff.errors import BadFile, UnknownName
 from ftdiff.formats.written import POLICY, refuse
 from ftdiff.metrics import METRICS
 from ftdiff.registry import Registry
 from ftdiff.tensors import stamp
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 FORMAT = "ftdiff.policy/1"
-_LARGEST = 4 << 20
+#: What a policy may have: reading TOML takes the square of a line, matching a glob its square.
+_BYTES, _LINE, _LETTERS, _EXPECTATIONS, _GLOBS = 512 << 10, 2_000, 250, 1_000, 5_000
 #: The schema that is shipped as `ftdiff/schemas/policy-1.schema.json`.
 SCHEMA = schema_id("policy", 1)
 _KEYS = ("format", "$schema", "rules", "expect", "unlisted")
 _OF_EXPECT = ("name", "where", "moves", "min", "max", "severity")
-#: A written policy leaves so much room above what was measured.
-_ROOM = 1.25
 
 
 @dataclass(frozen=True)
@@ -69,21 +61,45 @@ def read_policy(path: str | Path) -> Policy:
     path = Path(path)
     refuse(path, POLICY)
     try:
-        if stamp(path)[2] > _LARGEST:
+        if stamp(path)[2] > _BYTES:
             raise BadFile(f"{path}: too large for a policy")
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _policy(_table_of(path.read_text(encoding="utf-8")), str(path))
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise BadFile(f"{path}: not TOML ({error})") from error
-    try:
-        return _policy(told, str(path))
     except (UnknownName, _Unfit) as error:
         raise BadFile(f"{path}: {error}") from error
 
 
 class _Unfit(Exception):
     """What a policy may not say, before the file is named."""
+
+
+def _table_of(text: str) -> Mapping[str, Any]:
+    for number, line in enumerate(text.splitlines(), 1):
+        _few(len(line), _LINE, "letters", f"line {number}")
+    told = tomllib.loads(text)
+    for value in _values(told):
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise _Unfit("a number in it has more than the 64 bits of TOML's")
+    return told
+
+
+def _values(told: Any) -> Iterator[Any]:
+    """Yield what a document holds, at any depth."""
+    left = [told]
+    while left:
+        one = left.pop()
+        if isinstance(one, (dict, list)):
+            left += one.values() if isinstance(one, dict) else one
+        else:
+            yield one
+
+
+def _few(many: int, most: int, what: str, of: str) -> None:
+    if many > most:
+        raise _Unfit(f"{of} has {many:,} {what}; in a policy at most {most:,}")
 
 
 def _policy(told: Mapping[str, Any], source: str) -> Policy:
@@ -100,7 +116,9 @@ def _policy(told: Mapping[str, Any], source: str) -> Policy:
     expect = told.get("expect", [])
     if not isinstance(expect, list) or not all(isinstance(one, dict) for one in expect):
         raise _Unfit("expect is a list of tables: [[expect]]")
+    _few(len(expect), _EXPECTATIONS, "expectations", "it")
     found = tuple(_expectation(one, number) for number, one in enumerate(expect, 1))
+    _few(sum(len(globs) for one in found for globs in one.where.values()), _GLOBS, "globs", "it")
     return Policy(rules, found, unlisted, source)
 
 
@@ -114,8 +132,10 @@ def _expectation(told: Mapping[str, Any], number: int) -> Expectation:
     severity = _severity("severity", told.get("severity", "alarm"))
     if severity is None:
         raise _Unfit("an expectation is not switched off; leave it out")
+    name = str(told.get("name", f"expectation {number}"))
+    _few(len(name), _LETTERS, "letters", f"the name of expectation {number}")
     return Expectation(
-        name=str(told.get("name", f"expectation {number}")),
+        name=name,
         where=where,
         moves=moves,
         least=_limits(told, "min"),
@@ -146,7 +166,9 @@ def _globs(name: str, value: Any) -> tuple[str, ...]:
     given = value if isinstance(value, list) else [value]
     if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in given):
         raise _Unfit(f"where.{name} is {value!r}; it is a glob, or a list of them")
-    return tuple(str(one) for one in given)
+    globs = tuple(map(str, given))
+    _few(max(map(len, globs), default=0), _LETTERS, "letters", f"a glob of where.{name}")
+    return globs
 
 
 def _limits(told: Mapping[str, Any], key: str) -> dict[str, float]:
@@ -174,82 +196,3 @@ def _known(told: Mapping[str, Any], names: tuple[str, ...], kind: str) -> None:
     registry = Registry(kind, dict.fromkeys(names))
     for name in told:
         registry[name]
-
-
-def policy_of(diff: Diff) -> str:
-    """Write a policy that this diff fulfils, to be reviewed: TOML.
-
-    What moved may move by a quarter more than it did, component by component, and in its layers
-    where the others stood still; nothing else may.
-
-    Raises
-    ------
-    BadCall
-        The diff is of parts of tensors.
-    """
-    cut.whole(diff, "a policy")
-    metric = "relative_norm" if diff.about.get("base") else "rms_change"
-    lines = [
-        "# What is expected of this fine-tune, written from a diff: review it, then keep it.",
-        f'format = "{FORMAT}"',
-        f'"$schema" = "{SCHEMA}"',
-        'unlisted = "may not move"',
-        "",
-        "[rules]  # off, note, caution or alarm; an alarm fails the audit",
-        *(f'{name} = "{rule.severity}"' for name, rule in AUDIT.items()),
-    ]
-    moved = diff.frame[diff.frame["status"].isin(MOVED)]
-    keys = ["stack", "component", "param"]
-    everything = diff.frame.groupby(keys, sort=False)
-    for (stack, component, param), rows in moved.groupby(keys, sort=False):
-        where = {"stack": stack, "component": component, "param": param}
-        globs = ", ".join(f"{name} = {_quoted(_literal(str(x)))}" for name, x in where.items())
-        globs += _layers(rows, everything.get_group((stack, component, param)))
-        named = " ".join(str(word) for word in (stack, component, param) if word)
-        lines += ["", "[[expect]]", f"name = {_quoted(named)}", f"where = {{ {globs} }}"]
-        if metric in rows and rows[metric].notna().any():
-            lines.append(f"max = {{ {metric} = {_rounded_up(float(rows[metric].max()) * _ROOM)} }}")
-    return "\n".join(lines) + "\n"
-
-
-def save_policy(diff: Diff, path: str | Path) -> Path:
-    """Write the policy that a diff fulfils; one that is there may have been reviewed, and stays.
-
-    Raises
-    ------
-    BadCall
-        There is a file of this name, or the diff is of parts of tensors.
-    BadFile
-        The file cannot be written.
-    """
-    path = Path(path)
-    if path.exists():
-        raise BadCall(f"{path}: is there already; a reviewed policy is not overwritten")
-    with written(path) as temporary:
-        temporary.write_text(policy_of(diff), encoding="utf-8")
-    return path
-
-
-def _layers(moved: pd.DataFrame, whole: pd.DataFrame) -> str:
-    """Return the glob of the layers that moved; "" where all did, or where there are none."""
-    layers = {*map(int, moved["layer"].dropna())}
-    if not layers or len(layers) == whole["layer"].nunique():
-        return ""
-    spans = layer_spans([*layers]).replace("–", "-").split(", ")
-    return f", layer = [{', '.join(map(_quoted, spans))}]"
-
-
-def _literal(name: str) -> str:
-    """Return the glob that matches this name alone."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=True).replace("\x7f", "\\u007f")
-
-
-def _rounded_up(value: float) -> str:
-    if not value > 0:
-        return "0.0"
-    step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return repr(float(f"{math.ceil(value / step) * step:.3g}"))

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import ftdiff
-from ftdiff.analyses.audit.policy import policy_of
+from ftdiff.analyses.audit import policy_of
 from tests.fuzz.specimens import Add
 
 ROWS = '{"text": "a b c d"}\n{"prompt": "x ", "answer": "y z"}\n{"input_ids": [1, 2, 3, 4]}\n'
