@@ -74,11 +74,8 @@ def compare(
                 executor,
                 progress,
                 say=out.say,
-                tuned_is_delta=measuring.tuned_is_delta,
-                device=measuring.device,
-                hash=measuring.hash,
-                strict=measuring.strict,
                 selection=selection,
+                **measuring.reading,
             )
         if wanted.output is not None:  # before anything is printed: a pipe's reader may leave
             report = _write(diff, wanted.output, measuring.drawn)

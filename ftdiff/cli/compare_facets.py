@@ -42,11 +42,8 @@ def facet(
                 executor,
                 progress,
                 say=out.say,
-                tuned_is_delta=measuring.tuned_is_delta,
-                device=measuring.device,
-                hash=measuring.hash,
-                strict=measuring.strict,
                 selection=selection,
+                **measuring.reading,
             )
         each = dict(zip(names(tuned), outcomes, strict=True))
         diffs = {name: one for name, one in each.items() if isinstance(one, Diff)}

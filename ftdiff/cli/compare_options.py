@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,6 +27,13 @@ class Measuring:
         from ftdiff.metrics import resolve
 
         return resolve(self.metrics)[0].name if self.metrics else "relative_norm"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Arguments of `comparison.engine.compare`: all but what is measured of which files."""
+        given = asdict(self)
+        del given["metrics"]
+        return given
 
 
 MEASURING = options.decided(

@@ -77,7 +77,7 @@ def render(
         screen=whole.screen,
         title=_title(whole),
         several=len(whole.parts) > 1,
-        beside=whole.beside,
+        side_by_side=whole.side_by_side,
         metric=METRICS[whole.metric],
         metrics=[METRICS[name] for name in whole.metrics],
         findings=[

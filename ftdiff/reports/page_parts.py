@@ -10,12 +10,12 @@ import numpy as np
 from ftdiff.comparison.model_names import public_name
 from ftdiff.comparison.result import Diff
 from ftdiff.errors import BadCall, one_line
-from ftdiff.reports.beside import Beside, beside, ranked
 from ftdiff.reports.document import Document, document
 from ftdiff.reports.first_screen import FirstScreen, Told, first_screen
 from ftdiff.reports.maps import Map, maps, shown_metric, shown_metrics
 from ftdiff.reports.page_bounds import bounded
 from ftdiff.reports.published import published, renaming
+from ftdiff.reports.side_by_side import SideBySide, ranked, side_by_side
 from ftdiff.tensors import Array
 
 #: Diffs that stand side by side.
@@ -58,7 +58,7 @@ class Content:
         The maps of all diffs, each by the number of its diff.
     screen
         What is seen first: of the only diff, or of all.
-    beside
+    side_by_side
         A small table of several diffs.
     still
         Says in the place of maps that nothing moved of what they would show; "" where they are.
@@ -69,7 +69,7 @@ class Content:
     metric: str
     maps: tuple[Map, ...]
     screen: FirstScreen
-    beside: Beside
+    side_by_side: SideBySide
     still: str = ""
 
 
@@ -128,7 +128,7 @@ def content(
     still = _still(drawn)
     shown_maps = () if still else tuple(drawn)
     return Content(
-        parts, tuple(every), metric, shown_maps, screen, beside(_by_name(parts)), still=still
+        parts, tuple(every), metric, shown_maps, screen, side_by_side(_by_name(parts)), still=still
     )
 
 

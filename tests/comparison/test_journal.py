@@ -405,7 +405,8 @@ def _size(folder: Path) -> int:
     return 0
 
 
-@pytest.mark.parametrize(
+#: Commands that write a folder, by their module, and what they are asked.
+WRITING = pytest.mark.parametrize(
     ("name", "sides"),
     [
         ("similarity", ["--base", "base", "tuned", "tuned"]),
@@ -414,6 +415,9 @@ def _size(folder: Path) -> int:
         ("compare_facets", ["--facet", "base", "tuned", "tuned"]),
     ],
 )
+
+
+@WRITING
 def test_a_command_that_writes_a_folder_goes_on_from_it(
     name: str,
     sides: list[str],
@@ -435,15 +439,7 @@ def test_a_command_that_writes_a_folder_goes_on_from_it(
     assert isinstance(CliRunner().invoke(command, [*call, "--fresh"]).exception, BadCall)
 
 
-@pytest.mark.parametrize(
-    ("name", "sides"),
-    [
-        ("similarity", ["--base", "base", "tuned", "tuned"]),
-        ("trajectory", ["base", "tuned"]),
-        ("compare", ["base", "tuned"]),
-        ("compare_facets", ["--facet", "base", "tuned", "tuned"]),
-    ],
-)
+@WRITING
 def test_no_other_run_takes_the_folder_before_all_is_written(
     name: str,
     sides: list[str],

@@ -15,8 +15,8 @@ from ftdiff.comparison.coverage import percent
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.scope import withheld
 from ftdiff.comparison.statuses import MOVED
-from ftdiff.reports.beside import over
 from ftdiff.reports.document import document
+from ftdiff.reports.side_by_side import over
 from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_table
 
 

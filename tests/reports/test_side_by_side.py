@@ -10,7 +10,7 @@ import ftdiff
 from ftdiff.comparison.result import Diff
 from ftdiff.comparison.selected import of_diff
 from ftdiff.comparison.selection import Selection
-from ftdiff.reports.beside import beside, ranked
+from ftdiff.reports.side_by_side import ranked, side_by_side
 from ftdiff.reports.terminal.compare_facets import show_siblings
 from tests.cases import situations
 from tests.conftest import write_model
@@ -76,13 +76,13 @@ def test_a_number_that_is_withheld_is_not_ranked(diffs: dict[str, Diff]) -> None
     lost = {"shares": {"tuned": 0.1}, "unmatched": {"x": "no place"}}
     doubtful = Diff(diffs["lora"].columns, {**diffs["lora"].about, **lost})
     assert "no one number is of all" in ranked({"a": doubtful, "b": diffs["merged"]})
-    assert [values[:2] for _, values in beside({"a": doubtful}).rows] == [("–", "–")]
+    assert [values[:2] for _, values in side_by_side({"a": doubtful}).rows] == [("–", "–")]
 
 
 def test_tables_have_the_same_number_for_an_adapter_and_its_merge(
     diffs: dict[str, Diff], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = dict(beside(diffs).rows)
+    rows = dict(side_by_side(diffs).rows)
     assert rows["lora"][:2] == rows["merged"][:2] and rows["lora"][1] == "12 matrices"
     assert rows["base"][:2] == ("0", "none moved")
     show_siblings(diffs)

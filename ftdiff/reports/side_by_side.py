@@ -16,7 +16,7 @@ from ftdiff.numbers import MISSING, number, times
 
 
 @dataclass(frozen=True)
-class Beside:
+class SideBySide:
     """Several diffs in a small table: the words above its columns, and a row for each diff."""
 
     words: tuple[str, ...]
@@ -33,7 +33,7 @@ class _Size:
     scope: Scope
 
 
-def beside(diffs: Mapping[str, Diff]) -> Beside:
+def side_by_side(diffs: Mapping[str, Diff]) -> SideBySide:
     """Return of each diff how far it moved, over what, and how far that is above rounding."""
     words = ("‖ΔW‖/‖W‖", "over", "÷ rounding", "moved")
     rows = []
@@ -47,7 +47,7 @@ def beside(diffs: Mapping[str, Diff]) -> Beside:
             f"{int(that_moved(diff.columns).sum()):,}",
         )
         rows.append((name, values))
-    return Beside(words, tuple(rows))
+    return SideBySide(words, tuple(rows))
 
 
 def over(diff: Diff) -> str:
