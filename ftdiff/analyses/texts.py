@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ftdiff.analyses.tokens import Tokens, encoded
 from ftdiff.errors import BadCall, BadFile, one_line
 from ftdiff.formats.checkpoint import parse_json
 from ftdiff.formats.written import refuse
@@ -26,15 +27,6 @@ FORMS: Mapping[str, tuple[str, ...]] = {
 #: No vocabulary has as many tokens.
 _MOST = 1 << 31
 _LARGEST = 1 << 30
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """One text: its tokens, which of them count, and the characters that each is of, if known."""
-
-    ids: tuple[int, ...]
-    scored: tuple[bool, ...]
-    offsets: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,51 +218,6 @@ def _chat(messages: Any, tokenizer: Any, where: str) -> str:
     # a template is a program of the model's: whatever it raises is about this row
     except Exception as error:
         raise BadFile(f"{where}: messages: {one_line(error, 200)}") from error
-
-
-def encoded(tokenizer: Any, text: str, *, answer: int = 0, special: bool = True) -> Tokens:
-    """Turn a text into tokens.
-
-    Parameters
-    ----------
-    tokenizer
-        A tokenizer of transformers'.
-    text
-        The text.
-    answer
-        The character at which what counts begins: a token counts that reaches beyond it.
-    special
-        Whether the tokenizer adds its own marks; what a chat template wrote has them.
-    """
-    fast = bool(getattr(tokenizer, "is_fast", False))
-    told = tokenizer(
-        text,
-        add_special_tokens=special,
-        return_offsets_mapping=fast,
-        truncation=False,
-        verbose=False,  # a text that is too long is cut, and said so, by us
-    )
-    ids = tuple(int(one) for one in told["input_ids"])
-    marks = {*getattr(tokenizer, "all_special_ids", ())}
-    offsets = tuple((int(a), int(b)) for a, b in told["offset_mapping"]) if fast else None
-    if not answer:
-        counts: Iterator[bool] = iter([True] * len(ids))
-    elif offsets is not None:
-        counts = (stop > answer and stop > start for start, stop in offsets)
-    else:
-        before = tokenizer(
-            text[:answer], add_special_tokens=special, truncation=False, verbose=False
-        )["input_ids"]
-        first = _shared(ids, before)
-        counts = (i >= first for i in range(len(ids)))
-    scored = tuple(one not in marks and here for one, here in zip(ids, counts, strict=True))
-    return Tokens(ids, scored, offsets)
-
-
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many first tokens two texts share."""
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def padded(found: Sequence[Tokens], about: Mapping[str, Any]) -> Texts:

@@ -9,6 +9,7 @@ from typing import Any
 from ftdiff.comparison.beside.kinds import SENTENCES, sentence
 from ftdiff.comparison.frame import Columns, of_rows
 from ftdiff.comparison.json_lines import lines
+from ftdiff.comparison.model_facts import are_facts
 from ftdiff.comparison.saved_structure import fault
 from ftdiff.comparison.selection import is_record
 from ftdiff.comparison.storage import Form, Unfit
@@ -22,7 +23,7 @@ FORM = Form("diff", version=2, indent=1, rows="tensors", read=(1,), described=Tr
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("counts", "renamed", "unmatched", "unreadable", "scalings"), dict),
     **dict.fromkeys(("files", "adapter", "versions", "spectra", "sources", "parts"), dict),
-    **dict.fromkeys(("shares", "beside", "importance", "structure", "selection"), dict),
+    **dict.fromkeys(("shares", "beside", "importance", "structure", "selection", "config"), dict),
     **dict.fromkeys(("base", "tuned", "kind"), (str, type(None))),
     "cut": str,
     "coverage": (int, float),
@@ -73,6 +74,8 @@ def _about(found: Any) -> dict[str, Any]:
         raise Unfit(f"about.importance: {wrong}")
     if wrong := fault(found.get("structure", {})):
         raise Unfit(f"about.structure: {wrong}")
+    if not all(map(are_facts, found.get("config", {}).values())):
+        raise Unfit("about.config has no facts of a model")
     if "selection" in found and not is_record(found["selection"]):
         raise Unfit("about.selection has another type")
     for share in (found.get("coverage", 0), *found.get("shares", {}).values()):

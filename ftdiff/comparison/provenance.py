@@ -17,6 +17,7 @@ from typing import Any
 
 from ftdiff.adapters import account
 from ftdiff.adapters.loading.sentences import WOULD_NOT_LOAD
+from ftdiff.comparison import model_facts
 from ftdiff.comparison.alignment.buffers import BUFFERS
 from ftdiff.comparison.alignment.transformers_names import RENAMED
 from ftdiff.comparison.as_if_loaded import completed
@@ -29,7 +30,6 @@ from ftdiff.errors import BadFile
 from ftdiff.formats import Checkpoint
 from ftdiff.formats.note import Note
 from ftdiff.formats.place import Place, again
-from ftdiff.formats.ties import says_tied
 from ftdiff.tensors import Source
 from ftdiff.tensors.identity import PAGE, pages
 
@@ -149,8 +149,8 @@ def about(
         },
         "adapter": _adapter(tuned),
         "config": {
-            "base": _model(base.config if base is not None else {}),
-            "tuned": _model(tuned.config if tuned.kind == "full" else {}),
+            "base": model_facts.read(base.config if base is not None else {}),
+            "tuned": model_facts.read(tuned.config if tuned.kind == "full" else {}),
         },
         "beside": held,
         **made_of(base=[base], tuned=[tuned], hash=hash),
@@ -256,12 +256,6 @@ def _fates(paired: Tuned, plan: Plan, unreadable: Collection[str]) -> dict[str, 
 
 def _adapter(tuned: Tuned) -> dict[str, Any]:
     return _plain(tuned.config, _OF_ADAPTER) if tuned.kind != "full" else {}
-
-
-def _model(config: Mapping[str, Any]) -> dict[str, Any]:
-    told = _plain(config, ("model_type", "num_hidden_layers", "vocab_size"))
-    ties = says_tied(config)
-    return told if ties is None else {**told, "tie_word_embeddings": ties}
 
 
 def _plain(config: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:

@@ -347,6 +347,12 @@ def test_a_probe_is_saved_whole_and_drawn_again(planted: ftdiff.Probe, tmp_path:
         (tmp_path / "q.json").write_text(json.dumps({**document, "about": about}))
         with pytest.raises(BadFile, match="not a probe saved by ftdiff"):
             ftdiff.load(tmp_path / "q.json")
+    for name in ("auroc", "p", "chance"):  # a p of what is not there
+        best = max(document["cells"], key=lambda cell: cell["auroc"] or 0)
+        cells = [{**cell, name: None} if cell is best else cell for cell in document["cells"]]
+        (tmp_path / "q.json").write_text(json.dumps({**document, "cells": cells}))
+        with pytest.raises(BadFile, match="not a probe saved by ftdiff"):
+            ftdiff.load(tmp_path / "q.json")
 
 
 def test_the_command_prints_and_writes(base: Path, data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -168,6 +169,33 @@ def test_a_damaged_verdict_is_one_line(
         path.write_text(json.dumps({**document, key: damaged}))
         with pytest.raises(BadFile, match=rf"x\.json: not a {kind} saved by ftdiff"):
             ftdiff.load(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value"),
+    [
+        *(("merge", ("tensors", 0, name), value) for name in ("weights", "low", "errors")
+          for value in (1.5, True, [], [1.0], ["x", 1.0], [10**400, 1.0], [[], []], [{}, None])),
+        *(("diff", ("about", "config"), value) for value in ("x", {"base": 1.5})),
+        *(("diff", ("about", "config", "tuned"), {name: value})
+          for name in ("num_hidden_layers", "vocab_size") for value in ("x", -1, True, 10**400)),
+        *(("probe", ("about", "positions", "-1"), value)
+          for value in (True, {"present": 1}, {"present": 1, "absent": "x"})),
+        ("probe", ("about", "arrangements"), "x"),
+    ],
+)  # fmt: skip
+def test_what_sentences_and_pictures_are_made_of_is_checked_when_it_is_read(
+    kind: str, place: tuple[Any, ...], value: Any, files: dict[str, Path], tmp_path: Path
+) -> None:
+    document = json.loads(files[kind].read_text())
+    held = document
+    for step in place[:-1]:
+        held = held[step]
+    held[place[-1]] = value
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(BadFile, match=rf"x\.json: not a {kind} saved by ftdiff"):
+        ftdiff.load(path)
 
 
 @pytest.mark.parametrize("command", ["findings", "report", "plot"])

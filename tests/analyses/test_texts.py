@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from ftdiff.analyses import texts
+from ftdiff.analyses import texts, tokens
 from ftdiff.analyses.probing import positions
 from ftdiff.errors import BadCall, BadFile
 from tests.analyses.live_models import byte_tokenizer, token_rows, written
@@ -98,9 +98,15 @@ def test_what_is_no_text_is_said_in_a_line(tmp_path: Path, content: str, told: s
     assert "\n" not in str(raised.value)
 
 
+def test_a_tokenizer_that_its_files_make_fail_is_said_in_a_line(tmp_path: Path) -> None:
+    path = written([{"text": "ab"}], tmp_path / "a.jsonl")
+    with pytest.raises(BadFile, match="the tokenizer fails on a text: '>' not supported"):
+        texts.read(path, byte_tokenizer(model_max_length="x"))
+
+
 def test_a_text_that_is_cut_is_not_warned_of_by_transformers() -> None:
     tokenizer = byte_tokenizer(model_max_length=4)
-    texts.encoded(tokenizer, "abcdefgh", special=False)
+    tokens.encoded(tokenizer, "abcdefgh", special=False)
     positions.read(tokenizer, "abcdefgh", None, {})
     assert not tokenizer.deprecation_warnings
 

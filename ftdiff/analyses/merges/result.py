@@ -35,6 +35,8 @@ COLUMNS = {
     "right": "Float64", "t": "Float64", "angle": "Float64",
     "like": "string", "density": "object", "strengths": "object", "auroc": "Float64",
 }  # fmt: skip
+_OF_EACH = ("coefficients", "errors", "weights", "low", "high", "density", "strengths")
+_LARGEST = 2.0**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +174,19 @@ class MergeOf(SavedResult):
             raise TypeError("about")
         if verdict not in EXITS:
             raise ValueError("verdict")
-        return cls(verdict, sentences, judgement.frame_of(stored["tensors"], COLUMNS), about)
+        frame = judgement.frame_of(stored["tensors"], COLUMNS)
+        of_each = (one for name in _OF_EACH for one in frame[name] if one is not None)
+        if not all(_is_of_each(one, len(about["parents"])) for one in of_each):
+            raise TypeError("tensors")
+        return cls(verdict, sentences, frame, about)
+
+
+def _is_of_each(held: Any, parents: int) -> bool:
+    """Say whether this is a number for each parent, or none of it."""
+    numbers = isinstance(held, tuple) and all(
+        one is None or (type(one) in (int, float) and abs(one) < _LARGEST) for one in held
+    )
+    return numbers and len(held) == parents
 
 
 _SEVERITIES: Mapping[str, Severity] = {"exactly": "note", "unreadable": "alarm"}

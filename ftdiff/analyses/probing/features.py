@@ -17,6 +17,7 @@ from ftdiff.analyses.live_model.activations import Site
 from ftdiff.analyses.live_model.batches import Pace
 from ftdiff.analyses.live_model.opening import Live
 from ftdiff.analyses.probing.positions import Read
+from ftdiff.analyses.tokens import Tokens
 from ftdiff.comparison.progress import Report, Say, announce
 from ftdiff.errors import BadCall
 from ftdiff.tensors import Array
@@ -51,7 +52,7 @@ def places(live: Live, read: Sequence[Read], at: Array) -> Places:
     BadCall
         A token is none of the model's, or a row is too long.
     """
-    tokens = [texts.Tokens(row.ids, (False,) * len(row.ids)) for row in read]
+    tokens = [Tokens(row.ids, (False,) * len(row.ids)) for row in read]
     padded = texts.padded(tokens, {})
     return Places(batches.rows(_unasked(live), padded), at)
 

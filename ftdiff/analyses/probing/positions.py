@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftdiff.analyses.tokens import tokens_of
 from ftdiff.errors import BadCall
 from ftdiff.registry import Registry
 
@@ -60,13 +61,7 @@ def read(
             "the tokenizer does not say of which characters a token is (it is no fast one): "
             "positions cannot be found"
         )
-    told = tokenizer(
-        text,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        truncation=False,
-        verbose=False,
-    )
+    told = tokens_of(tokenizer, text, return_offsets_mapping=True, return_special_tokens_mask=True)
     return Read(
         tuple(map(int, told["input_ids"])),
         tuple((int(a), int(b)) for a, b in told["offset_mapping"]),

@@ -28,6 +28,8 @@ COLUMNS: Mapping[str, str] = {
 DIFFERENCES: Mapping[str, str] = {
     **_PLACE, **dict.fromkeys(("difference", "low", "high", "p", "p_family"), "Float64"),
 }  # fmt: skip
+#: What is counted of each position, and more rows than any file has.
+_COUNTS, _MOST = ("present", "absent"), 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,17 +128,23 @@ class Probe(SavedResult):
     def of_document(cls, stored: Mapping[str, Any]) -> Probe:
         """Return the result that a document holds."""
         about = stored["about"]
-        if not isinstance(about["data"]["rows"], int) or not isinstance(about["positions"], dict):
+        if not isinstance(about["positions"], dict):
             raise TypeError("about")
         if not isinstance(about["model"], str) or not isinstance(about["tuned"], str | None):
             raise TypeError("model")
         if not all(isinstance(about.get(name, {}), dict) for name in ("sources", "versions")):
             raise TypeError("sources")
+        counts = [about["data"]["rows"], about.get("arrangements", 0)]
+        counts += [one[name] for one in about["positions"].values() for name in _COUNTS]
+        if not all(type(one) is int and 0 <= one < _MOST for one in counts):
+            raise TypeError("a count is none")
         cells = judgement.frame_of(stored["cells"], COLUMNS)
         differences = judgement.frame_of(stored["differences"], DIFFERENCES)
         places = ["site", "layer", "position"]
         if cells.empty or any(rows[places].isna().any(axis=None) for rows in (cells, differences)):
             raise ValueError("cells")
+        _judged(cells, ["auroc", "auroc_low", "auroc_high", "p", "chance"])
+        _judged(differences, ["difference", "low", "high", "p"])
         return cls(cells, differences, about)
 
     def _repr_html_(self) -> str:
@@ -148,3 +156,9 @@ class Probe(SavedResult):
     def __repr__(self) -> str:
         rows, sides = self.about["data"]["rows"], self.frame["model"].nunique()
         return f"Probe({len(self.frame) // max(sides, 1)} cells, {rows} rows, {sides} models)"
+
+
+def _judged(rows: pd.DataFrame, numbers: list[str]) -> None:
+    """Refuse rows that have a p of something that is not there."""
+    if rows.loc[rows["p_family"].notna(), numbers].isna().any(axis=None):
+        raise ValueError("p_family")
