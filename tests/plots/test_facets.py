@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from matplotlib.collections import QuadMesh
 
 import ftdiff
 from ftdiff import plots
@@ -48,6 +50,25 @@ def cell_axes(figure: Any) -> list[Any]:
 
 def bar_axes(figure: Any) -> list[Any]:
     return [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+
+
+def test_a_map_is_not_drawn_again_for_each_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = QuadMesh.draw
+
+    @wraps(draw)
+    def counted(mesh: QuadMesh, renderer: Any) -> None:
+        drawn.append(id(mesh))
+        draw(mesh, renderer)
+
+    monkeypatch.setattr(QuadMesh, "draw", counted)
+    figure = plots.facets([moving(k, 4) for k in (1, 2, 3, 4, 5)])
+    assert len(drawn) <= 5 and all(ax.get_visible() for ax in figure.axes)
+    drawn.clear()
+    stacks = [row for k in range(5) for row in rows(4, stack=f"part{k}")]
+    figure = plots.towers(diff_of(stacks))
+    assert len(figure.axes) == 6 and len(drawn) <= 5
+    assert all(ax.get_visible() for ax in figure.axes)
 
 
 # one scale

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -63,6 +64,19 @@ def new_figure(figsize: tuple[float, float]) -> Figure:
 
 def _inches(name: object) -> float:
     return len(shown(name)) * LETTER * FONT / 72
+
+
+@contextmanager
+def alone(ax: Axes) -> Iterator[None]:
+    """Have the other maps of its figure out of sight: seaborn draws all of it for each map."""
+    others = [one for one in ax.figure.axes if one is not ax and one.get_visible()]
+    for one in others:
+        one.set_visible(False)
+    try:
+        yield
+    finally:
+        for one in others:
+            one.set_visible(True)
 
 
 def cell_points(ax: Axes, rows: int, columns: int) -> tuple[float, float]:

@@ -95,7 +95,8 @@ def facets(
         spare.remove()
     maps = places[: len(diffs)]
     for one, name, ax in zip(diffs, distinct(titles, _letters(across)), maps, strict=True):
-        draw_as(style, FIGURES[style], one, metric, ax=ax, **{**options, "title": name})
+        with canvas.alone(ax):
+            draw_as(style, FIGURES[style], one, metric, ax=ax, **{**options, "title": name})
     _shared_labels(figure, maps, across, shared=shared)
     if shared:
         _one_bar(figure, maps)

@@ -16,7 +16,7 @@ from ftdiff.comparison.stack_names import stacks_of
 from ftdiff.errors import BadCall
 from ftdiff.naming.stack_order import stack_labels, stack_order
 from ftdiff.plots.elements import cells
-from ftdiff.plots.elements.axes import FONT, INK
+from ftdiff.plots.elements.axes import FONT, INK, alone
 from ftdiff.plots.elements.colours import Scale
 from ftdiff.plots.elements.labels import column_labels, component_of, distinct
 from ftdiff.plots.elements.options import check
@@ -156,7 +156,8 @@ def _drawn(
             cells.say_still(ax, one.still or f"No value of {one.label}")
         else:
             options = {**seaborn, "cbar": False}
-            notes[name] = draw_cells(ax, one, scale, frames[name], bare=bare, **options)
+            with alone(ax):
+                notes[name] = draw_cells(ax, one, scale, frames[name], bare=bare, **options)
             if not bare:
                 name_cells(ax, one.values, columns)
                 ax.set_ylabel("" if _named(one) else ax.get_ylabel())
