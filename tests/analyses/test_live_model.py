@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,10 @@ def test_what_cannot_be_run_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "odd" / "evil.py").write_text("raise SystemExit('executed')")
     with pytest.raises(BadFile):
         opening.open_(tmp_path / "odd")
+    for told in ({"num_hidden_layers": 2**63}, {"text_config": {"n_layer": 2}}):
+        (tmp_path / "odd" / "config.json").write_text(json.dumps({"model_type": "llama", **told}))
+        with pytest.raises(BadFile, match=r"layers? is [\d,]+, and the file has 1 tensors"):
+            opening.open_(tmp_path / "odd")
     model = saved(models.llama(), tmp_path / "llama")
     (model / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(Mismatch, match="an adapter lies beside the model"):

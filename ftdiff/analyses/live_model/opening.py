@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from ftdiff.adapters import identify
 from ftdiff.errors import BadCall, BadFile, Mismatch, one_line, require
+from ftdiff.formats import open_checkpoint
 
 Kind: TypeAlias = Literal["causal", "masked", "bare"]
 
@@ -27,6 +29,8 @@ _CLASSES: Mapping[str, str] = {
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 #: Files of which one at least lies beside a model that has a tokenizer.
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+#: How configurations name their numbers of layers.
+_OF_LAYERS = re.compile(r"(num|n)_(\w+_)?layers?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +108,7 @@ def open_(
         raise BadCall(f"dtype {dtype!r}: there are {', '.join(DTYPES)}")
     seen(device)
     folder, options = _place(path)
+    _counted(path)
     options |= {"local_files_only": True, "trust_remote_code": False}
     with _quiet():
         config = _translated(
@@ -158,6 +163,19 @@ def _place(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
     if (folder / "adapter_config.json").is_file():
         raise Mismatch(f"{folder}: an adapter lies beside the model: transformers would add it")
     return folder, {}
+
+
+def _counted(path: str | os.PathLike[str]) -> None:
+    """Refuse a model that promises more layers than tensors: transformers would make them all."""
+    held = open_checkpoint(path)
+    told: list[tuple[str, Any]] = [*held.config.items()]
+    while told:
+        name, value = told.pop()
+        if isinstance(value, Mapping):
+            told += value.items()
+        elif _OF_LAYERS.fullmatch(name) and isinstance(value, int) and value > len(held.tensors):
+            tensors = f"{len(held.tensors):,} tensors"
+            raise BadFile(f"{path}: config.json: {name} is {value:,}, and the file has {tensors}")
 
 
 def _refuse(config: Any, path: Any) -> None:
