@@ -387,6 +387,8 @@ def test_a_value_that_peft_cannot_take_leaves_nothing_live(
         name = "init_r" if config["peft_type"] == "ADALORA" else "r"
         if config["peft_type"] not in (*SHAPELESS, "LORA") and name in config:
             cases.append((tensors, config, {name: "2"}))
+        if "rank_pattern" in config:
+            cases += [(tensors, config, {"rank_pattern": value}) for value in ([1], "q", None, [])]
     for tensors, config, values in cases:
         _write(tmp_path, tensors, config | values)
         assert said_live(tmp_path) == really_live(tmp_path), (config["peft_type"], values)

@@ -29,7 +29,7 @@ LACKING: Mapping[str, frozenset[str]] = {
     "target_parameters": frozenset(PREFIXES) - {"ADALORA", "LORA"},
     "trainable_token_indices": frozenset(PREFIXES) - {"ADALORA", "LORA"},
 }
-#: A field that a type has, and that does not reach its layers.
+#: A map that a type has, and that does not reach its layers.
 _IDLE = {"HIRA": "rank_pattern"}
 
 
@@ -38,5 +38,6 @@ def read(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in config.items()
-        if kind not in LACKING.get(name, ()) and _IDLE.get(kind) != name
+        if kind not in LACKING.get(name, ())
+        and not (_IDLE.get(kind) == name and isinstance(value, dict))
     }

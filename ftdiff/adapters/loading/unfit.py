@@ -15,10 +15,10 @@ _RANKED = frozenset(
         *("ADALORA", "DELORA", "GRALORA", "HIRA", "HRA", "LOHA", "LOKR", "LORA", "VBLORA", "VERA"),
     }
 )
-#: By type, the maps of patterns that PEFT goes through; but for ADALORA's, null is none.
+#: By type, the maps of patterns that PEFT goes through; but for ADALORA's and OSF's, null is none.
 _MAPS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("LORA", "LOHA", "LOKR"), ("rank_pattern", "alpha_pattern")),
-    **dict.fromkeys(("ADALORA", "DELORA"), ("rank_pattern",)),
+    **dict.fromkeys(("ADALORA", "DELORA", "HIRA", "OSF"), ("rank_pattern",)),
 }
 #: Types that look at the common rank, whichever patterns there are.
 _COMMON = frozenset({"ADALORA", "DELORA"})
@@ -39,8 +39,9 @@ def of_fields(kind: str, config: Mapping[str, Any]) -> str:
         if value and not isinstance(value, kinds):
             return f"{name} is {written(value)}, not a list of names"
     for name in _MAPS.get(kind, ()):
-        optional = kind == "ADALORA" and config.get(name) is None
-        if name in config and not isinstance(config[name], dict) and not optional:
+        value = config.get(name, {})
+        unset = not value if kind == "OSF" else kind == "ADALORA" and value is None
+        if not isinstance(value, dict) and not unset:
             return f"{name} is {written(config[name])}, not a map"
     return _of_saved(config.get("modules_to_save"))
 
