@@ -75,3 +75,15 @@ def written(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if isinstance(value, (int, float)) else str(value)
+
+
+def signed(value: float | str, form: str = "") -> str:
+    """Format a number, or take a text that holds some, with true minus signs before digits.
+
+    >>> signed(-0.25, ".3f"), signed("-8"), signed("a-b")
+    ('−0.250', '−8', 'a-b')
+    """
+    text = format(value, form)
+    return "".join(
+        "−" if one == "-" and text[i + 1 : i + 2].isdigit() else one for i, one in enumerate(text)
+    )

@@ -48,6 +48,8 @@ def parts(stored: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
     if not isinstance(rows, list):
         raise Unfit(f"tensors is {type(rows).__name__}")
     for row in rows:
+        if type(row["tensor"]) is not str:
+            raise Unfit("a tensor has no name")
         if "shape" in row:
             row["shape"] = _shape(row["shape"])
     return of_rows(rows, [str(name) for name in stored.get("columns", ())]), about
@@ -141,12 +143,12 @@ def _wrong(note: Any) -> str:
     if not isinstance(note, dict):
         return f"it is {type(note).__name__}"
     bounds = [value for name, value in note.items() if name.endswith("bound")]
-    if not all(type(bound) in (int, float) for bound in bounds):
+    if not all(type(bound) in (int, float) and abs(bound) < _LARGEST for bound in bounds):
         return "a bound is no number"
     return curve.fault(note["curve"]) if "curve" in note else ""
 
 
 def _shape(sides: Any) -> tuple[int, ...]:
-    if not all(type(side) is int and side >= 0 for side in sides):
+    if not all(type(side) is int and side >= 0 for side in sides) or math.prod(sides) > _LARGEST:
         raise TypeError("shape")
     return tuple(sides)

@@ -242,7 +242,7 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
     try:
         stamp(path)
         with collector.paused():
-            document = json.loads(path.read_bytes())
+            document = json.loads(path.read_bytes(), parse_constant=_refused)
         if document["format"] not in form.readable:
             given = str(document["format"])[:40]
             refuse(path, f"a saved {form.kind}")
@@ -257,6 +257,10 @@ def load(path: Path, form: Form, parts: Callable[[Mapping[str, Any]], T]) -> T:
         raise BadFile(f"{path}: not {form.one} saved by ftdiff ({name})") from error
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror or error}") from error
+
+
+def _refused(word: str) -> None:
+    raise Unfit(f"it holds {word}, which is never saved")
 
 
 def _check_origin(about: Any) -> None:
@@ -284,5 +288,11 @@ def _is_source(one: Any) -> bool:
         isinstance(one, dict)
         and isinstance(one.get("source"), str)
         and isinstance(one.get("files"), list)
-        and all(isinstance(file, dict) and {"path", "bytes"} <= {*file} for file in one["files"])
+        and all(map(_is_file, one["files"]))
     )
+
+
+def _is_file(one: Any) -> bool:
+    if not isinstance(one, dict) or not {"path", "bytes"} <= {*one}:
+        return False
+    return isinstance(one["path"], str) and type(one["bytes"]) in (int, type(None))

@@ -109,15 +109,15 @@ BROKEN: dict[str, list[tuple[Callable[[Any], Any], str]]] = {
     ],
     "zeroed": [(lambda W: 0 * W, "zero in every entry")],
     "sign-flipped": [
-        (lambda W: -W, "cosine with the base is -1.000"),
-        (lambda W: -(W + beside(W, 0.1)), "cosine with the base is -0.995"),
-        (lambda W: -3 * W, "cosine with the base is -1.000"),
+        (lambda W: -W, "cosine with the base is −1.000"),
+        (lambda W: -(W + beside(W, 0.1)), "cosine with the base is −0.995"),
+        (lambda W: -3 * W, "cosine with the base is −1.000"),
         (lambda W: -np.sign(W) * np.abs(renewed(W)), "sign flipped"),
     ],
     "replaced": [
         (renewed, "initialised anew"),
         (lambda W: 50 * renewed(W), "initialised anew"),
-        (lambda W: turned(W, -0.5), "cosine -0.500"),
+        (lambda W: turned(W, -0.5), "cosine −0.500"),
     ],
     "pruned": [
         (lambda W: pruned(W, 0.5), "50% of the entries were set to zero"),

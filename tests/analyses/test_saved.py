@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,12 @@ def test_a_damaged_verdict_is_one_line(
         *(("diff", ("about", "config"), value) for value in ("x", {"base": 1.5})),
         *(("diff", ("about", "config", "tuned"), {name: value})
           for name in ("num_hidden_layers", "vocab_size") for value in ("x", -1, True, 10**400)),
+        *(("diff", ("tensors", 0, "shape"), value) for value in ([10**400], [2**40] * 9, [1.5])),
+        *(("diff", ("tensors", 0, "tensor"), value) for value in (None, 3)),
+        *(("diff", ("about", "spectra"), {"x": {"bound": value}}) for value in (10**400, "x")),
+        *(("diff", ("about", "sources", "base", 0, "files", 0, name), value)
+          for name in ("path", "bytes") for value in ([None], 1.5)),
+        *(("diff", ("about", "coverage"), value) for value in (math.nan, math.inf)),
         *(("probe", ("about", "positions", "-1"), value)
           for value in (True, {"present": 1}, {"present": 1, "absent": "x"})),
         ("probe", ("about", "arrangements"), "x"),

@@ -705,4 +705,4 @@ def test_what_no_one_else_is_like_under_the_floor_may_be_more_alike_than_stored(
     mirrored = {UP: (2 * base[UP].double() - tuned[0][UP].double()).to(BF16)}
     result = ftdiff.similarity([tuned[0], mirrored], base)
     against = next(one for one in result.findings() if one.rule == "opposed")
-    assert "alike ones are pulled towards 0; before rounding it is -1.000" in against.message
+    assert "alike ones are pulled towards 0; before rounding it is −1.000" in against.message

@@ -68,7 +68,7 @@ def test_the_size_of_norms_alone_is_likened_to_no_model_s() -> None:
 @pytest.mark.parametrize(
     ("factor", "said"),
     [
-        (-1.0, "wholly: cosine -1.000"),
+        (-1.0, "wholly: cosine −1.000"),
         (-2.0, "in part, as opposites of which b is 2 times as long: cosine"),
     ],
 )
@@ -81,7 +81,7 @@ def test_an_opposite_undoes_wholly_what_is_as_long(factor: float, said: str) -> 
 def test_what_is_opposed_beside_others_is_undone_in_part() -> None:
     base, tuned, third = state(), merged(factors()), merged(factors(seed=5))
     other = {n: W - (tuned[n] - W) + (third[n] - W) for n, W in base.items()}
-    said = "a and b undo each other in part: cosine -0.7"
+    said = "a and b undo each other in part: cosine −0.7"
     assert opposed([tuned, other], base).startswith(said)
 
 

@@ -13,6 +13,7 @@ from ftdiff.analyses.finding import counted, listed
 from ftdiff.comparison.cut import noun
 from ftdiff.comparison.frame import floats
 from ftdiff.comparison.result import Diff
+from ftdiff.numbers import signed
 from ftdiff.tensors import Array
 
 
@@ -138,7 +139,7 @@ def _named(diff: Diff, rows: Array) -> str:
 
 def _span(values: Array, form: str) -> str:
     """Write numbers as one, or from the least to the most."""
-    ends = dict.fromkeys(f"{float(end):{form}}" for end in (values.min(), values.max()))
+    ends = dict.fromkeys(signed(float(end), form) for end in (values.min(), values.max()))
     return " to ".join(ends)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ftdiff.analyses.finding import Finding, counted, gravest_first, listed, speaks_for
 from ftdiff.analyses.probing.result import CHANCE, Probe
 from ftdiff.comparison.frame import records
+from ftdiff.numbers import signed
 
 #: Rows without a position are spoken of from this share on.
 _ABSENT = 0.05
@@ -75,7 +76,7 @@ def _changed(found: Probe, cells: list[dict[str, Any]]) -> Iterator[Finding]:
             "note",
             f"The label is read {'better' if better else 'worse'} of the fine-tune in {len(here)} "
             f"of {counted(len(rows), 'cell')} told from chance, most at {_where(most)}: AUROC "
-            f"{_signed(value)}, p = {most['p_family']:.2g} over all cells",
+            f"{signed(value)}, p = {most['p_family']:.2g} over all cells",
             {
                 **_place(most),
                 **{name: most[name] for name in ("difference", "low", "high", "p", "p_family")},
@@ -95,7 +96,7 @@ def _absent(found: Probe) -> Iterator[Finding]:
         if held["absent"] > _ABSENT * total
     }
     if counts:
-        named = [f"{_signed(name)} in {count}" for name, count in counts.items()]
+        named = [f"{signed(name)} in {count}" for name, count in counts.items()]
         yield Finding(
             "position-absent",
             "caution",
@@ -120,18 +121,7 @@ def _without_null(found: Probe, cells: list[dict[str, Any]]) -> Iterator[Finding
 
 def _where(cell: Mapping[str, Any]) -> str:
     stack = f" of the {cell['stack']}" if cell["stack"] else ""
-    return f"{cell['site']} of layer {cell['layer']}{stack}, {_signed(cell['position'])}"
-
-
-def _signed(text: str) -> str:
-    """Write minus signs as they are printed: before digits alone.
-
-    >>> _signed("-8"), _signed("a-b")
-    ('−8', 'a-b')
-    """
-    return "".join(
-        "−" if one == "-" and text[i + 1 : i + 2].isdigit() else one for i, one in enumerate(text)
-    )
+    return f"{cell['site']} of layer {cell['layer']}{stack}, {signed(cell['position'])}"
 
 
 def _place(cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ftdiff.analyses.finding import Finding, counted, listed
 from ftdiff.analyses.similarity import clusters
 from ftdiff.analyses.similarity.result import Similarity
 from ftdiff.metrics import TRUSTED_SNR, faint
+from ftdiff.numbers import signed
 
 #: A cosine that rounding moved by less is not spoken of.
 _MOVED = 0.02
@@ -93,7 +94,8 @@ def before_rounding(found: Similarity) -> Iterator[Finding]:
     rows.sort(key=lambda row: -abs(row["cosine_unrounded"] - row["cosine"]))
     if rows:
         shown = [
-            f"{row['a']} with {row['b']} {told(row)}, stored {row['cosine']:.2f}" for row in rows
+            f"{row['a']} with {row['b']} {told(row)}, stored {signed(row['cosine'], '.2f')}"
+            for row in rows
         ]
         yield Finding(
             "before-rounding",
@@ -126,7 +128,9 @@ def _pulled(pair: Mapping[Hashable, Any]) -> bool:
 
 def told(pair: Mapping[Hashable, Any]) -> str:
     """Return a pair's cosine before rounding with two standard errors."""
-    return f"is {pair['cosine_unrounded']:.3f} ± {2 * pair['cosine_unrounded_error']:.2g}"
+    return (
+        f"is {signed(pair['cosine_unrounded'], '.3f')} ± {2 * pair['cosine_unrounded_error']:.2g}"
+    )
 
 
 def pulled(found: Similarity) -> int:

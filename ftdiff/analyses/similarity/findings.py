@@ -13,6 +13,7 @@ from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.similarity import bias
 from ftdiff.analyses.similarity import clusters as grouping
 from ftdiff.analyses.similarity.result import Similarity
+from ftdiff.numbers import signed
 
 # A cosine this many standard deviations from what chance gives is more than chance.
 _BEYOND = 5.0
@@ -73,7 +74,7 @@ def _opposites(found: Similarity) -> Iterator[Finding]:
                 "opposed",
                 "caution",
                 f"{row['a']} and {row['b']} undo each other{_how_far(row)}: cosine "
-                f"{row['cosine']:.3f}, where chance gives ±{row['cosine_null']:.1g}"
+                f"{signed(row['cosine'], '.3f')}, where chance gives ±{row['cosine_null']:.1g}"
                 f"{bias.warned(row)}",
                 {key: row[key] for key in ("a", "b", "cosine", "cosine_null")},
             )
@@ -122,8 +123,8 @@ def _unrelated(found: Similarity) -> Iterator[Finding]:
             "unrelated",
             "note",
             f"{row['name']}: no other change is more like it than chance: nearest "
-            f"{row['nearest']}, cosine {row['cosine']:.2g}, {row['over_null']:.1f} standard "
-            f"deviations{warned}",
+            f"{row['nearest']}, cosine {signed(row['cosine'], '.2g')}, "
+            f"{signed(row['over_null'], '.1f')} standard deviations{warned}",
             {str(key): value for key, value in row.items()},
         )
 

@@ -12,6 +12,7 @@ from ftdiff.analyses.pairwise import said as of_files
 from ftdiff.analyses.pairwise import troubles
 from ftdiff.analyses.trajectory.result import Trajectory
 from ftdiff.metrics import TRUSTED_SNR, faint
+from ftdiff.numbers import signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,7 @@ def _turned(whole: pd.DataFrame) -> Iterator[Finding]:
             "turned-back",
             "note",
             f"{listed(names)}: the step goes against the one before, cosine down to "
-            f"{back['step_cosine'].min():.2f}",
+            f"{signed(back['step_cosine'].min(), '.2f')}",
             {"checkpoints": names, "cosine": float(back["step_cosine"].min())},
         )
 

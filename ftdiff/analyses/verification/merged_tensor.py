@@ -13,6 +13,7 @@ from ftdiff.analyses.verification.replay import Replay, orders, spacing
 from ftdiff.analyses.verification.scales import TWICE, estimate, explained, fits, search
 from ftdiff.deltas.moments import Moments
 from ftdiff.deltas.recipes import Recipe
+from ftdiff.numbers import signed
 from ftdiff.tensors import LazyTensor
 
 #: Above this standard error of the scale, nothing is said of it.
@@ -207,7 +208,7 @@ def _otherwise(
         said = f"another change: the adapter's ΔW is exactly zero, and {some} not the base's"
         return row("unexplained", said, **numbers, zero=True)
     cosine = numbers.get("cosine", math.nan)
-    said = f"another change: its cosine with the adapter's ΔW is {cosine:.6g}"
+    said = f"another change: its cosine with the adapter's ΔW is {signed(cosine, '.6g')}"
     return row("unexplained", said, **numbers)
 
 
