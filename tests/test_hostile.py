@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -389,11 +390,18 @@ def test_json_steers_no_terminal_and_keeps_the_name(tmp_path: Path, mark: str) -
 
 
 @pytest.mark.parametrize("value", ["Infinity", "NaN", "1e999", "[NaN]"])
-def test_a_setting_that_json_does_not_have_is_saved_as_its_word(tmp_path: Path, value: str) -> None:
+def test_a_setting_that_json_does_not_have_is_saved_as_its_word(
+    tmp_path: Path, value: str, fixtures: Path
+) -> None:
     model = write_model(tmp_path / "m", llama(layers=1))
     (model / "config.json").write_text(f'{{"model_type": "llama", "num_hidden_layers": {value}}}')
     saved = ftdiff.compare(model, model).save(tmp_path / "d.json")
-    kept = Diff.load(saved).about["config"]["tuned"]["num_hidden_layers"]
+    assert Diff.load(saved).about["config"]["tuned"] == {"model_type": "llama"}  # it is no count
+    lora = shutil.copytree(fixtures / "lora", tmp_path / "lora")
+    told = json.loads((lora / "adapter_config.json").read_text()) | {"base_model_name_or_path": "@"}
+    (lora / "adapter_config.json").write_text(json.dumps(told).replace('"@"', value))
+    saved = ftdiff.compare(fixtures / "base", lora).save(tmp_path / "d.json")
+    kept = Diff.load(saved).about["adapter"]["base_model_name_or_path"]
     assert kept in ("Infinity", "NaN", ["NaN"])
 
 
