@@ -85,7 +85,7 @@ def findings() -> Iterator[str]:
     yield "# Findings\n"
     yield "What `ftdiff findings` says, when, against which null, and what it would have seen."
     for name, rule in RULES.items():
-        yield from _topic(of_finding(rule), _said(ftdiff.findings(EXAMPLES[name]()), name))
+        yield from _topic(of_finding(rule), said_of_a_plant(name))
 
 
 def audit() -> Iterator[str]:
@@ -93,8 +93,7 @@ def audit() -> Iterator[str]:
     yield "# Audit rules\n"
     yield "What `ftdiff audit` looks for. An alarm fails the audit; a policy can say otherwise."
     for name, rule in AUDIT.items():
-        faulty, _ = CASES[name]
-        yield from _topic(of_audit_rule(rule), _said(ftdiff.audit(faulty()).findings, name))
+        yield from _topic(of_audit_rule(rule), said_of_a_fault(name))
 
 
 def python() -> Iterator[str]:
@@ -114,6 +113,17 @@ def _topic(topic: Topic, example: str = "", level: str = "##") -> Iterator[str]:
         yield f"* **{label}** {_plain(text)}"
     if example:
         yield f"* **example** “{_plain(example)}”"
+
+
+def said_of_a_plant(rule: str) -> str:
+    """Return what a finding says of what the tests plant for it."""
+    return _said(ftdiff.findings(EXAMPLES[rule]()), rule)
+
+
+def said_of_a_fault(rule: str) -> str:
+    """Return what an audit rule says of a fault of the tests."""
+    faulty, _ = CASES[rule]
+    return _said(ftdiff.audit(faulty()).findings, rule)
 
 
 def _said(found: Iterable[ftdiff.Finding], rule: str) -> str:
