@@ -10,6 +10,7 @@ from ftdiff.comparison.beside.kinds import SENTENCES, sentence
 from ftdiff.comparison.frame import Columns, of_rows
 from ftdiff.comparison.json_lines import lines
 from ftdiff.comparison.model_facts import are_facts
+from ftdiff.comparison.saved_numbers import LARGEST, is_count, is_number
 from ftdiff.comparison.saved_structure import fault
 from ftdiff.comparison.selection import is_record
 from ftdiff.comparison.storage import Form, Unfit
@@ -92,7 +93,6 @@ def _about(found: Any) -> dict[str, Any]:
 
 #: What is measured of parts, and what their numbers and layers are below.
 _MEASURES = ("skip", "zero", "revert", "graft", "gate")
-_LARGEST = 2.0**62
 _OF_PART: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("stack", "component", "measure"), (str,)),
     "layer": (int,),
@@ -108,7 +108,7 @@ def _wrong_worth(told: Mapping[str, Any]) -> str:
     if not isinstance(loss, dict) or "base" not in loss:
         return "it has no losses"
     numbers = (*loss.values(), told.get("gap", 0.0), told.get("nodes", 0))
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+    if not all(map(is_number, numbers)):
         return "a loss is no number"
     if not isinstance(told.get("text"), dict):
         return "it has no text"
@@ -124,7 +124,7 @@ def _is_part(row: Mapping[str, Any]) -> bool:
     return (
         all(type(value) in _OF_PART[name] for name, value in held.items())
         and held.get("measure") in _MEASURES
-        and all(abs(value) < _LARGEST for value in held.values() if not isinstance(value, str))
+        and all(abs(value) < LARGEST for value in held.values() if not isinstance(value, str))
         and ("low" in held) == ("high" in held)
     )
 
@@ -143,12 +143,12 @@ def _wrong(note: Any) -> str:
     if not isinstance(note, dict):
         return f"it is {type(note).__name__}"
     bounds = [value for name, value in note.items() if name.endswith("bound")]
-    if not all(type(bound) in (int, float) and abs(bound) < _LARGEST for bound in bounds):
+    if not all(map(is_number, bounds)):
         return "a bound is no number"
     return curve.fault(note["curve"]) if "curve" in note else ""
 
 
 def _shape(sides: Any) -> tuple[int, ...]:
-    if not all(type(side) is int and side >= 0 for side in sides) or math.prod(sides) > _LARGEST:
+    if not all(map(is_count, sides)) or not is_count(math.prod(sides)):
         raise TypeError("shape")
     return tuple(sides)

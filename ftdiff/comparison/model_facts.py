@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ftdiff.comparison.saved_numbers import is_count
 from ftdiff.formats.ties import says_tied
 
 _COUNTS = ("num_hidden_layers", "vocab_size")
-_LARGEST = 1 << 62
 
 
 def read(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind, ties = config.get("model_type"), says_tied(config)
     told: dict[str, Any] = {"model_type": kind} if isinstance(kind, str) else {}
-    told |= {name: config[name] for name in _COUNTS if _is_count(config.get(name))}
+    told |= {name: config[name] for name in _COUNTS if is_count(config.get(name))}
     return told if ties is None else {**told, "tie_word_embeddings": ties}
 
 
@@ -31,8 +31,4 @@ def are_facts(held: Any) -> bool:
     """
     if not isinstance(held, dict) or not isinstance(held.get("model_type", ""), str):
         return False
-    return all(_is_count(held[name]) for name in _COUNTS if name in held)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST
+    return all(is_count(held[name]) for name in _COUNTS if name in held)

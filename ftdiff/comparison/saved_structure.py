@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-_LARGEST = 2.0**62
+from ftdiff.comparison.saved_numbers import LARGEST
+
 _REAL = (int, float)
 #: What is read of each part, and its type; `list` and `dict` hold plain values.
 _PARTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
@@ -79,5 +80,5 @@ def _plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_plain, value))
     if isinstance(value, int | float):
-        return math.isfinite(value) and abs(value) < _LARGEST
+        return math.isfinite(value) and abs(value) < LARGEST
     return value is None or isinstance(value, str)

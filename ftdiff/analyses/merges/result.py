@@ -17,6 +17,7 @@ from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import IDENTITY
 from ftdiff.comparison.result import Diff
+from ftdiff.comparison.saved_numbers import is_number
 from ftdiff.errors import BadCall
 from ftdiff.naming import PLACE
 
@@ -36,7 +37,6 @@ COLUMNS = {
     "like": "string", "density": "object", "strengths": "object", "auroc": "Float64",
 }  # fmt: skip
 _OF_EACH = ("coefficients", "errors", "weights", "low", "high", "density", "strengths")
-_LARGEST = 2.0**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +183,9 @@ class MergeOf(SavedResult):
 
 def _is_of_each(held: Any, parents: int) -> bool:
     """Say whether this is a number for each parent, or none of it."""
-    numbers = isinstance(held, tuple) and all(
-        one is None or (type(one) in (int, float) and abs(one) < _LARGEST) for one in held
-    )
-    return numbers and len(held) == parents
+    if not isinstance(held, tuple) or len(held) != parents:
+        return False
+    return all(one is None or is_number(one) for one in held)
 
 
 _SEVERITIES: Mapping[str, Severity] = {"exactly": "note", "unreadable": "alarm"}

@@ -11,6 +11,7 @@ from ftdiff.analyses.saved_result import SavedResult
 from ftdiff.comparison import notebook_html as notebook
 from ftdiff.comparison import storage
 from ftdiff.comparison.frame import records
+from ftdiff.comparison.saved_numbers import is_count
 from ftdiff.errors import BadCall, unknown
 from ftdiff.registry import Registry
 
@@ -28,8 +29,8 @@ COLUMNS: Mapping[str, str] = {
 DIFFERENCES: Mapping[str, str] = {
     **_PLACE, **dict.fromkeys(("difference", "low", "high", "p", "p_family"), "Float64"),
 }  # fmt: skip
-#: What is counted of each position, and more rows than any file has.
-_COUNTS, _MOST = ("present", "absent"), 1 << 62
+#: What is counted of each position.
+_COUNTS = ("present", "absent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +137,7 @@ class Probe(SavedResult):
             raise TypeError("sources")
         counts = [about["data"]["rows"], about.get("arrangements", 0)]
         counts += [one[name] for one in about["positions"].values() for name in _COUNTS]
-        if not all(type(one) is int and 0 <= one < _MOST for one in counts):
+        if not all(map(is_count, counts)):
             raise TypeError("a count is none")
         cells = judgement.frame_of(stored["cells"], COLUMNS)
         differences = judgement.frame_of(stored["differences"], DIFFERENCES)
