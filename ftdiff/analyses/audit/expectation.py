@@ -19,6 +19,9 @@ from ftdiff.naming import PLACE
 #: Columns of the frame that a glob may be held against.
 WORDS = ("tensor", *PLACE, "status", "form", "base_dtype", "tuned_dtype")
 
+# No layer, and no range of them, has so many digits.
+_DIGITS = 40
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -113,7 +116,8 @@ def _matcher(globs: tuple[str, ...]) -> Callable[[str], bool]:
     def fits(word: str) -> bool:
         if pattern.match(word):
             return True
-        return bool(spans) and word.isdecimal() and any(int(word) in span for span in spans)
+        number = int(word) if word.isdecimal() and len(word) < _DIGITS else -1
+        return any(number in span for span in spans)
 
     return fits
 
@@ -125,6 +129,6 @@ def _span(glob: str) -> range | None:
     (range(0, 14), None)
     """
     first, dash, last = glob.partition("-")
-    if not (dash and first.isdecimal() and last.isdecimal()):
+    if not (dash and first.isdecimal() and last.isdecimal() and len(glob) < _DIGITS):
         return None
     return range(int(first), int(last) + 1)

@@ -80,21 +80,23 @@ def _table_of(text: str) -> Mapping[str, Any]:
     for number, line in enumerate(text.splitlines(), 1):
         _few(len(line), _LINE, "letters", f"line {number}")
     told = tomllib.loads(text)
-    for value in _values(told):
+    for key, value in _values(told):
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-            raise _Unfit("a number in it has more than the 64 bits of TOML's")
+            raise _Unfit(f"{key} is a number of more than the 64 bits that TOML's have")
     return told
 
 
-def _values(told: Any) -> Iterator[Any]:
-    """Yield what a document holds, at any depth."""
-    left = [told]
+def _values(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a document holds, at any depth, with the key that it is under."""
+    left: list[tuple[str, Any]] = [*told.items()]
     while left:
-        one = left.pop()
-        if isinstance(one, (dict, list)):
-            left += one.values() if isinstance(one, dict) else one
+        key, one = left.pop()
+        if isinstance(one, dict):
+            left += one.items()
+        elif isinstance(one, list):
+            left += ((key, each) for each in one)
         else:
-            yield one
+            yield key, one
 
 
 def _few(many: int, most: int, what: str, of: str) -> None:

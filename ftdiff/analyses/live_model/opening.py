@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ftdiff.adapters import identify
+from ftdiff.analyses.finding import counted
 from ftdiff.errors import BadCall, BadFile, Mismatch, one_line, require
 from ftdiff.formats import open_checkpoint
 
@@ -174,8 +175,8 @@ def _counted(path: str | os.PathLike[str]) -> None:
         if isinstance(value, Mapping):
             told += value.items()
         elif _OF_LAYERS.fullmatch(name) and isinstance(value, int) and value > len(held.tensors):
-            tensors = f"{len(held.tensors):,} tensors"
-            raise BadFile(f"{path}: config.json: {name} is {value:,}, and the file has {tensors}")
+            stored = counted(len(held.tensors), "tensor")
+            raise BadFile(f"{path}: it promises {value:,} layers ({name}), and has {stored}")
 
 
 def _refuse(config: Any, path: Any) -> None:

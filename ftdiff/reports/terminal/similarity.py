@@ -17,6 +17,7 @@ from ftdiff.analyses.similarity import Against, Similarity, bias
 from ftdiff.analyses.similarity.storage import FORM, document
 from ftdiff.comparison import csv_text
 from ftdiff.comparison.frame import records
+from ftdiff.numbers import MISSING, signed
 from ftdiff.reports.terminal.findings import write_findings
 from ftdiff.reports.terminal.tables import escape, new_console, write_line, write_named, write_table
 
@@ -102,12 +103,9 @@ def _cosine(value: float) -> str:
     """Write a cosine; what is rounded to nothing has no sign, and no change has no cosine.
 
     >>> _cosine(-0.0001), _cosine(-0.25), _cosine(float("nan"))
-    ('0.000', '-0.250', '–')
+    ('0.000', '−0.250', '–')
     """
-    if value != value:
-        return "–"
-    text = f"{value:.3f}"
-    return text.lstrip("-") if float(text) == 0 else text
+    return MISSING if value != value else signed(value, "z.3f")
 
 
 def _nearest(found: Similarity) -> list[Mapping[str, Any]]:
