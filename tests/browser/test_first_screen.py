@@ -48,6 +48,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pages = {name: html.save(diff, folder / f"{name}.html") for name, diff in made.items()}
     beside = [made["llama"], ftdiff.compare(FIXTURES / "base", FIXTURES / "full")]
     pages["beside"] = html.save(beside, folder / "beside.html")
+    wide = [ftdiff.compare(FIXTURES / "base", FIXTURES / name) for name in ("merged_f32", "lora")]
+    pages["wide"] = html.save(wide, folder / "wide.html")
     loras = [FIXTURES / name for name in ("lora", "rslora", "attention")]
     alike = ftdiff.similarity(loras, FIXTURES / "base")
     pages["similarity"] = html.save(alike, folder / "similarity.html")
@@ -77,6 +79,23 @@ def below(page: Chrome, selector: str) -> list[float]:
         selector,
     )
     return found
+
+
+@pytest.mark.parametrize(("width", "height"), [*SIZES, (1600, 900), (900, 800)])
+def test_the_table_of_several_keeps_to_its_column(
+    sized: Browser, pages: dict[str, Path], width: int, height: int
+) -> None:
+    resized(sized, width, height)
+    page = sized.open(pages["wide"])
+    assert any(len(one.text) > 9 for one in page.find_elements(By.CSS_SELECTOR, ".side-by-side td"))
+    ends = [
+        float(page.execute_script(f"return {one}.getBoundingClientRect().right"))  # type: ignore[no-untyped-call]
+        for one in (
+            "document.querySelector('.side-by-side')",
+            "document.querySelector('.side-by-side').parentElement",
+        )
+    ]
+    assert ends[0] <= ends[1] + 0.5
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
